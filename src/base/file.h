@@ -1,0 +1,48 @@
+// Files: whole reads, read-only maps, atomic writes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pagoda {
+
+// A file mapped read-only; the bytes live as long as the object. Empty files map to an empty view.
+// A file that shrinks under a map would raise SIGBUS on access: writers of ours replace files, they never truncate.
+class MappedFile {
+ public:
+  static std::shared_ptr<MappedFile> open(const std::string& path);  // not found, device
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  const uint8_t* data() const { return data_; }
+  int64_t size() const { return size_; }
+  std::string_view bytes() const { return {reinterpret_cast<const char*>(data_), static_cast<size_t>(size_)}; }
+  const std::string& path() const { return path_; }
+  void advise_sequential() const;                         // the whole file will be read once
+  void drop_pages(int64_t offset, int64_t length) const;  // pages no longer needed (they were packed elsewhere)
+
+ private:
+  MappedFile() = default;
+  std::string path_;
+  const uint8_t* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+bool file_exists(const std::string& path);  // regular file (links followed)
+bool directory_exists(const std::string& path);
+int64_t file_size(const std::string& path);
+std::string read_file(const std::string& path, int64_t max_bytes);
+// Writes beside the target, syncs and renames: readers see the old file or the whole new one; on error the target is untouched.
+void write_file_atomic(const std::string& path, std::string_view bytes);
+void make_directories(const std::string& path);
+std::vector<std::string> list_directory(const std::string& path);  // names, sorted
+std::string join_path(std::string_view folder, std::string_view name);
+std::string file_name(std::string_view path);  // last part
+std::string parent_path(std::string_view path);
+// A relative path that stays inside its folder: not absolute, no "..", no NUL. For names that come from files or servers.
+bool is_safe_relative_path(std::string_view path);
+
+}  // namespace pagoda
