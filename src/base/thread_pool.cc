@@ -1,0 +1,130 @@
+// Fork and join over one epoch counter; workers spin for it within a step and sleep on a condition variable between steps.
+#include "base/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace pagoda {
+
+namespace {
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+void pin(pthread_t thread, int core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(core, &set);
+  pthread_setaffinity_np(thread, sizeof set, &set);  // a refusal (container) leaves the thread unpinned, which is slower but right
+}
+
+// Spins before sleeping when no step is under way: about 20 us, longer than the gaps between the regions of one call.
+constexpr int kIdleSpins = 400;
+// Within a step a waiting thread gives its core away now and then: the machine may have fewer cores than threads.
+constexpr int kSpinsBeforeYield = 20'000;
+
+}  // namespace
+
+ThreadPool::ThreadPool(int num_threads, std::vector<int> cores, bool pin_caller) : num_threads_(std::max(1, num_threads)) {
+  if (pin_caller && !cores.empty()) pin(pthread_self(), cores[0]);
+  for (int thread = 1; thread < num_threads_; ++thread) {
+    threads_.emplace_back([this, thread] { worker(thread); });
+    if (!cores.empty()) pin(threads_.back().native_handle(), cores[static_cast<size_t>(thread) % cores.size()]);
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    const std::lock_guard lock(sleep_mutex_);
+    stop_.store(true);
+  }
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void ThreadPool::work(int thread) {
+  const uint64_t n = static_cast<uint64_t>(n_), grain = static_cast<uint64_t>(grain_);
+  for (;;) {
+    const uint64_t begin = next_.value.fetch_add(grain, std::memory_order_relaxed);
+    if (begin >= n) break;
+    try {
+      body_(self_, static_cast<int64_t>(begin), static_cast<int64_t>(std::min(n, begin + grain)), thread);
+    } catch (...) {
+      if (!failed_.exchange(true)) error_ = std::current_exception();
+      next_.value.store(n, std::memory_order_relaxed);  // no further piece need start
+    }
+  }
+}
+
+bool ThreadPool::inside_region() const {
+  if (!active_.load(std::memory_order_acquire)) return false;
+  const std::thread::id self = std::this_thread::get_id();
+  if (self == owner_.load(std::memory_order_relaxed)) return true;
+  return std::any_of(threads_.begin(), threads_.end(), [&](const std::thread& thread) { return thread.get_id() == self; });
+}
+
+void ThreadPool::run(int64_t n, int64_t grain, Body body, void* self) {
+  if (grain < 1) grain = 1;
+  const bool nested = inside_region();
+  if (!nested) regions_.fetch_add(1, std::memory_order_relaxed);
+  if (num_threads_ == 1 || nested || n <= grain) {
+    for (int64_t begin = 0; begin < n; begin += grain) body(self, begin, std::min(n, begin + grain), 0);
+    return;
+  }
+  const std::lock_guard lock(callers_);
+  owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  active_.store(true, std::memory_order_release);
+  body_ = body;
+  self_ = self;
+  n_ = n;
+  grain_ = grain;
+  next_.value.store(0, std::memory_order_relaxed);
+  pending_.value.store(static_cast<uint64_t>(num_threads_ - 1), std::memory_order_relaxed);
+  // Sequentially consistent with the sleepers' own check: either they see the epoch or we see them.
+  epoch_.value.fetch_add(1, std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+    { const std::lock_guard sleep_lock(sleep_mutex_); }
+    wake_.notify_all();
+  }
+  work(0);
+  for (int spins = 0; pending_.value.load(std::memory_order_acquire) != 0; ++spins) {
+    pause();
+    if (spins > kSpinsBeforeYield) sched_yield();
+  }
+  active_.store(false, std::memory_order_release);
+  if (failed_.load(std::memory_order_relaxed)) {
+    failed_.store(false);
+    std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+}
+
+void ThreadPool::worker(int thread) {
+  uint64_t seen = 0;
+  for (;;) {
+    int spins = 0;
+    while (epoch_.value.load(std::memory_order_acquire) == seen && !stop_.load(std::memory_order_relaxed)) {
+      pause();
+      ++spins;
+      if (steps_.load(std::memory_order_relaxed) > 0) {
+        if (spins > kSpinsBeforeYield) sched_yield();
+      } else if (spins > kIdleSpins) {
+        std::unique_lock lock(sleep_mutex_);
+        sleepers_.fetch_add(1, std::memory_order_seq_cst);
+        wake_.wait(lock, [&] { return stop_.load() || epoch_.value.load(std::memory_order_seq_cst) != seen; });
+        sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+      }
+    }
+    if (stop_.load()) return;
+    ++seen;  // a region starts only after every worker has left the last, so epochs cannot be skipped
+    work(thread);
+    pending_.value.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+}  // namespace pagoda
