@@ -46,9 +46,9 @@ struct AttentionSpec {
   enum class Bias : uint8_t { kNone, kAlibi };   // room: bucket tables
   Mask mask = Mask::kCausal;
   Bias bias = Bias::kNone;
-  float scale = 1;         // of q k^T
-  float soft_cap = 0;      // > 0: cap * tanh(score / cap)
-  int64_t window = 0;      // > 0: the query at position i sees keys j with j > i - window (HF's sliding_window)
+  float scale = 1;                      // of q k^T
+  float soft_cap = 0;                   // > 0: cap * tanh(score / cap)
+  int64_t window = 0;                   // > 0: the query at position i sees keys j with j > i - window (HF's sliding_window)
   const float* alibi_slopes = nullptr;  // [num_attention_heads]
   const float* sinks = nullptr;         // [num_attention_heads]: one more logit in each row's softmax, without a value
 };
@@ -76,8 +76,8 @@ struct KvPages {
   int64_t page_bytes = 0;
   int64_t layer_offset = 0;
   int64_t num_key_value_heads = 0;
-  int64_t head_dim = 0;    // of keys
-  int64_t v_head_dim = 0;  // of values
+  int64_t head_dim = 0;           // of keys
+  int64_t v_head_dim = 0;         // of values
   DType dtype = DType::kFloat32;  // float32 or bfloat16 elements
 
   uint8_t* page(int64_t p) const {
@@ -107,12 +107,12 @@ enum class WeightFormat : uint8_t {
 struct PackedView {
   const void* data = nullptr;  // 64-byte aligned
   WeightFormat format = WeightFormat::kFloat32Panels;
-  int64_t n = 0, k = 0;        // logical sizes
+  int64_t n = 0, k = 0;  // logical sizes
 };
 
 // Applied to a product's float32 result before it is rounded to y's dtype: y = activation(x w^T + bias) + residual.
 struct Epilogue {
-  View bias;      // [N] float32, or none
+  View bias;  // [N] float32, or none
   Activation activation = Activation::kNone;
   View residual;  // [M, N] of y's dtype, rows may be strided, may be y itself; or none
 };
@@ -146,61 +146,61 @@ struct Kernel {
 };
 
 // X(name, signature). Optional views are null where a comment says "opt".
-#define PAGODA_KERNELS(X)                                                                                                    \
-  /* y = x in y's dtype; same shape, rows may be strided */                                                                  \
-  X(cast, void(const Exec&, View x, View y))                                                                                 \
-  /* y = a + b */                                                                                                            \
-  X(add, void(const Exec&, View a, View b, View y))                                                                          \
-  /* sum = x + delta (opt; sum may be x), y = sum / rms(sum) * weight; rstd [T] (opt). Without delta, sum is ignored. */     \
-  X(rms_norm, void(const Exec&, View x, View delta, View sum, View weight, float eps, View y, View rstd))                    \
-  /* dx = gradient; dweight += */                                                                                            \
-  X(rms_norm_backward, void(const Exec&, View x, View weight, View rstd, View dy, View dx, View dweight))                    \
-  /* as rms_norm, with mean, variance and bias (opt); mean, rstd [T] (opt) */                                                \
-  X(layer_norm, void(const Exec&, View x, View delta, View sum, View weight, View bias, float eps, View y, View mean,        \
-                     View rstd))                                                                                             \
-  X(layer_norm_backward, void(const Exec&, View x, View weight, View mean, View rstd, View dy, View dx, View dweight,        \
-                              View dbias))                                                                                   \
-  /* x [T, heads, head_dim] in place, rows strided; cos, sin [T, r] float32 rotate the first 2 r of head_dim; inverse turns  \
-     the other way (backward) */                                                                                             \
-  X(rotary, void(const Exec&, View x, View cos, View sin, RotaryStyle style, bool inverse))                                  \
-  X(activation, void(const Exec&, Activation kind, View x, View y))                                                          \
-  X(activation_backward, void(const Exec&, Activation kind, View x, View dy, View dx))                                       \
-  /* y = activation(gate) * up; gate and up rows may be strided (halves of one product) */                                   \
-  X(gated_activation, void(const Exec&, Activation kind, View gate, View up, View y))                                        \
-  X(gated_activation_backward, void(const Exec&, Activation kind, View gate, View up, View dy, View dgate, View dup))        \
-  /* y[t] = table[ids[t]]; ids int32 */                                                                                      \
-  X(embedding, void(const Exec&, View table, View ids, View y))                                                              \
-  /* dtable[ids[t]] += dy[t], in order of t */                                                                               \
-  X(embedding_backward, void(const Exec&, View ids, View dy, View dtable))                                                   \
-  /* rows of x [T, V] */                                                                                                     \
-  X(softmax, void(const Exec&, View x, View y))                                                                              \
-  /* losses[t] = -log softmax(logits[t])[labels[t]], 0 where labels[t] < 0; labels int64. dlogits (opt) = scale *            \
-     (softmax - one-hot), 0 where no label */                                                                                \
-  X(cross_entropy, void(const Exec&, View logits, View labels, View losses, double scale, View dlogits))                     \
-  /* out [T, Hq, Dv], lse [T, Hq] float32 (opt) of q [T, Hq, D], k [T, Hkv, D], v [T, Hkv, Dv]; rows strided. Query row r of \
-     a sequence sits at its position r. */                                                                                   \
-  X(attention, void(const Exec&, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,        \
-                    View lse))                                                                                               \
-  X(attention_backward, void(const Exec&, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v,         \
-                             View out, View lse, View dout, View dq, View dk, View dv))                                      \
-  /* slots [T] int64: page * kPageTokens + offset; negative: not stored */                                                   \
-  X(cache_write, void(const Exec&, const KvPages& pages, View k, View v, View slots))                                        \
-  /* as attention, keys and values read from pages; bit-equal to the dense entry */                                          \
-  X(attention_paged, void(const Exec&, const AttentionSpec& spec, const PagedRows& rows, const KvPages& pages, View q,       \
-                          View out))                                                                                         \
-  /* c [m, n] = op(a) op(b) (+ c if accumulate) of float32 or float64 matrices, rows may be strided; op transposes if asked. \
-     The products of training on unpacked weights. */                                                                        \
-  X(gemm, void(const Exec&, View a, bool transpose_a, View b, bool transpose_b, bool accumulate, View c))                    \
-  /* dbias[n] += sum over rows of dy[:, n] */                                                                                \
-  X(bias_backward, void(const Exec&, View dy, View dbias))                                                                   \
-  /* w [rows, K] into output rows [n_begin, n_begin + rows) of a packed weight whose bytes were zeroed; w float32, bfloat16  \
-     or float16, rows may be strided */                                                                                      \
-  X(pack, void(const Exec&, View w, const PackedView& into, int64_t n_begin))                                                \
-  /* the exact inverse, in the format's own element type */                                                                  \
-  X(unpack, void(const Exec&, const PackedView& from, int64_t n_begin, View w))                                              \
-  /* y[t] = row ids[t] of a packed weight (tied embeddings); ids int32 */                                                    \
-  X(packed_embedding, void(const Exec&, const PackedView& table, View ids, View y))                                          \
-  /* one fused update of float32 parameter, first and second moment */                                                       \
+#define PAGODA_KERNELS(X)                                                                                                      \
+  /* y = x in y's dtype; same shape, rows may be strided */                                                                    \
+  X(cast, void(const Exec&, View x, View y))                                                                                   \
+  /* y = a + b */                                                                                                              \
+  X(add, void(const Exec&, View a, View b, View y))                                                                            \
+  /* sum = x + delta (opt; sum may be x), y = sum / rms(sum) * weight; rstd [T] (opt). Without delta, sum is ignored. */       \
+  X(rms_norm, void(const Exec&, View x, View delta, View sum, View weight, float eps, View y, View rstd))                      \
+  /* dx = gradient; dweight += */                                                                                              \
+  X(rms_norm_backward, void(const Exec&, View x, View weight, View rstd, View dy, View dx, View dweight))                      \
+  /* as rms_norm, with mean, variance and bias (opt); mean, rstd [T] (opt) */                                                  \
+  X(layer_norm,                                                                                                                \
+    void(const Exec&, View x, View delta, View sum, View weight, View bias, float eps, View y, View mean, View rstd))          \
+  X(layer_norm_backward,                                                                                                       \
+    void(const Exec&, View x, View weight, View mean, View rstd, View dy, View dx, View dweight, View dbias))                  \
+  /* x [T, heads, head_dim] in place, rows strided; cos, sin [T, r] float32 rotate the first 2 r of head_dim; inverse turns    \
+     the other way (backward) */                                                                                               \
+  X(rotary, void(const Exec&, View x, View cos, View sin, RotaryStyle style, bool inverse))                                    \
+  X(activation, void(const Exec&, Activation kind, View x, View y))                                                            \
+  X(activation_backward, void(const Exec&, Activation kind, View x, View dy, View dx))                                         \
+  /* y = activation(gate) * up; gate and up rows may be strided (halves of one product) */                                     \
+  X(gated_activation, void(const Exec&, Activation kind, View gate, View up, View y))                                          \
+  X(gated_activation_backward, void(const Exec&, Activation kind, View gate, View up, View dy, View dgate, View dup))          \
+  /* y[t] = table[ids[t]]; ids int32 */                                                                                        \
+  X(embedding, void(const Exec&, View table, View ids, View y))                                                                \
+  /* dtable[ids[t]] += dy[t], in order of t */                                                                                 \
+  X(embedding_backward, void(const Exec&, View ids, View dy, View dtable))                                                     \
+  /* rows of x [T, V] */                                                                                                       \
+  X(softmax, void(const Exec&, View x, View y))                                                                                \
+  /* losses[t] = -log softmax(logits[t])[labels[t]], 0 where labels[t] < 0; labels int64. dlogits (opt) = scale *              \
+     (softmax - one-hot), 0 where no label */                                                                                  \
+  X(cross_entropy, void(const Exec&, View logits, View labels, View losses, double scale, View dlogits))                       \
+  /* out [T, Hq, Dv], lse [T, Hq] float32 (opt) of q [T, Hq, D], k [T, Hkv, D], v [T, Hkv, Dv]; rows strided. Query row r of   \
+     a sequence sits at its position r. */                                                                                     \
+  X(attention,                                                                                                                 \
+    void(const Exec&, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out, View lse))          \
+  X(attention_backward, void(const Exec&, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out, \
+                             View lse, View dout, View dq, View dk, View dv))                                                  \
+  /* slots [T] int64: page * kPageTokens + offset; negative: not stored */                                                     \
+  X(cache_write, void(const Exec&, const KvPages& pages, View k, View v, View slots))                                          \
+  /* as attention, keys and values read from pages; bit-equal to the dense entry */                                            \
+  X(attention_paged,                                                                                                           \
+    void(const Exec&, const AttentionSpec& spec, const PagedRows& rows, const KvPages& pages, View q, View out))               \
+  /* c [m, n] = op(a) op(b) (+ c if accumulate) of float32 or float64 matrices, rows may be strided; op transposes if asked.   \
+     The products of training on unpacked weights. */                                                                          \
+  X(gemm, void(const Exec&, View a, bool transpose_a, View b, bool transpose_b, bool accumulate, View c))                      \
+  /* dbias[n] += sum over rows of dy[:, n] */                                                                                  \
+  X(bias_backward, void(const Exec&, View dy, View dbias))                                                                     \
+  /* w [rows, K] into output rows [n_begin, n_begin + rows) of a packed weight whose bytes were zeroed; w float32, bfloat16    \
+     or float16, rows may be strided */                                                                                        \
+  X(pack, void(const Exec&, View w, const PackedView& into, int64_t n_begin))                                                  \
+  /* the exact inverse, in the format's own element type */                                                                    \
+  X(unpack, void(const Exec&, const PackedView& from, int64_t n_begin, View w))                                                \
+  /* y[t] = row ids[t] of a packed weight (tied embeddings); ids int32 */                                                      \
+  X(packed_embedding, void(const Exec&, const PackedView& table, View ids, View y))                                            \
+  /* one fused update of float32 parameter, first and second moment */                                                         \
   X(adamw, void(const Exec&, const AdamWStep& step, View parameter, View gradient, View m, View v))
 
 struct KernelTable {
@@ -228,7 +228,7 @@ struct KernelTable {
 
 // Fillers, lowest first; each overrides what it has.
 void fill_reference(KernelTable& table);
-void fill_portable(KernelTable& table);     // Highway without instruction sets beyond the baseline
+void fill_portable(KernelTable& table);  // Highway without instruction sets beyond the baseline
 void fill_avx2(KernelTable& table);
 void fill_avx512(KernelTable& table);
 void fill_avx512_bf16(KernelTable& table);  // needs an AVX-512-BF16 machine to run

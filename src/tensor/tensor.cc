@@ -186,7 +186,7 @@ void Tensor::set_grad_node(std::shared_ptr<GradNode> node) {
 
 std::string shape_string(const View& view) {
   std::string text = "[";
-  for (int i = 0; i < view.rank; ++i) text += fmt::format(i == 0 ? "{}" : ", {}", view.dims[i]);
+  for (int i = 0; i < view.rank; ++i) text += (i == 0 ? "" : ", ") + std::to_string(view.dims[i]);
   return text + "]";
 }
 
