@@ -147,7 +147,7 @@ struct Kernel {
 
 // X(name, signature). Optional views are null where a comment says "opt".
 #define PAGODA_KERNELS(X)                                                                                                      \
-  /* y = x in y's dtype; same shape, rows may be strided */                                                                    \
+  /* y = x in y's dtype; rank 1 or 2, rows may be strided */                                                                    \
   X(cast, void(const Exec&, View x, View y))                                                                                   \
   /* y = a + b */                                                                                                              \
   X(add, void(const Exec&, View a, View b, View y))                                                                            \

@@ -166,6 +166,22 @@ Tensor Tensor::reshape(const std::vector<int64_t>& dims) const {
   return Tensor(impl);
 }
 
+Tensor Tensor::split_last(int64_t outer, int64_t inner) const {
+  const View& from = view();
+  if (from.rank != 2 || outer * inner != from.dims[1] || from.strides[1] != 1) {
+    invalid("tensor", "cannot split: got {}, need [*, {}]", shape_string(from), outer * inner);
+  }
+  Impl* impl = Impl::create(device(), 0);
+  impl->view = from;
+  impl->view.rank = 3;
+  impl->view.dims[1] = outer;
+  impl->view.dims[2] = inner;
+  impl->view.strides[1] = inner;
+  impl->view.strides[2] = 1;
+  impl->base = *this;
+  return Tensor(impl);
+}
+
 Tensor Tensor::detach() const {
   Impl* impl = Impl::create(device(), 0);
   impl->view = view();

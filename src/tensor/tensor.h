@@ -54,6 +54,7 @@ class Tensor {
   // Views of the same elements; gradients do not flow through them (ops:: has those that do).
   Tensor slice(int axis, int64_t begin, int64_t end) const;
   Tensor reshape(const std::vector<int64_t>& dims) const;  // contiguous only; one -1 is filled in
+  Tensor split_last(int64_t outer, int64_t inner) const;   // [T, outer * inner] -> [T, outer, inner], rows may be strided
   Tensor detach() const;                                   // same elements, no gradient
 
   // The tape (ops/tape.h). A leaf requires gradients if asked to; results of ops do if an input does.
