@@ -7,7 +7,7 @@
 namespace pagoda::ops {
 
 namespace {
-// [T, ...] with strided rows as [T, width]: what row-wise kernels take.
+// [T, ...] with strided rows as [T, width]: what row-wise kernels take. Other strides are an error of ours.
 View rows_of(const Tensor& x) {
   View view = x.view();
   if (view.rank <= 2) return view;
@@ -20,6 +20,22 @@ View rows_of(const Tensor& x) {
   view.dims[1] = width;
   view.strides[1] = 1;
   return view;
+}
+
+// A contiguous copy of [T, heads, head_dim], head by head: heads may lie apart.
+Tensor copy_heads(const Tensor& x) {
+  Tensor y = Tensor::empty(x.device(), x.dtype(), x.dims());
+  for (int64_t head = 0; head < x.dim(1); ++head) {
+    const auto one = [&](View view) {
+      view.data = static_cast<char*>(view.data) + head * view.strides[1] * dtype_size(view.dtype);
+      view.rank = 2;
+      view.dims[1] = view.dims[2];
+      view.strides[1] = 1;
+      return view;
+    };
+    x.device().kernels->cast(x.device().exec, one(x.view()), one(y.view()));
+  }
+  return y;
 }
 }  // namespace
 
@@ -51,15 +67,27 @@ Tensor narrow(const Tensor& x, int64_t begin, int64_t end) {
   });
 }
 
+Tensor heads(const Tensor& x, int64_t begin, int64_t count, int64_t stride, int64_t head_dim) {
+  check_shape("heads", "x", x, {-1, -1});
+  Tensor y = x.heads(begin, count, stride, head_dim);
+  if (!needs_grad({&x})) return y;
+  return attach(y, {x}, [x, begin, count, stride, head_dim](const Tensor& dy) {
+    Tensor dx = Tensor::zeros(x.device(), x.dtype(), x.dims());
+    const Device& on = x.device();
+    for (int64_t head = 0; head < count; ++head) {
+      View from = dy.view();
+      from.rank = 2;
+      from.data = static_cast<char*>(from.data) + head * from.strides[1] * dtype_size(from.dtype);
+      from.dims[1] = head_dim;
+      from.strides[1] = 1;
+      on.kernels->cast(on.exec, from, dx.slice(1, begin + head * stride, begin + head * stride + head_dim).view());
+    }
+    return std::vector<Tensor>{dx};
+  });
+}
+
 Tensor view_as(const Tensor& x, const std::vector<int64_t>& dims) {
-  Tensor y;
-  if (x.is_contiguous()) {
-    y = x.reshape(dims);
-  } else if (x.rank() == 2 && dims.size() == 3 && dims[0] == x.dim(0) && dims[1] * dims[2] == x.dim(1)) {
-    y = x.split_last(dims[1], dims[2]);
-  } else {
-    invalid("view_as", "cannot view {} of strided rows in another shape", shape_string(x.view()));
-  }
+  Tensor y = x.reshape(dims);
   if (!needs_grad({&x})) return y;
   return attach(y, {x}, [before = x.dims()](const Tensor& dy) { return std::vector<Tensor>{dy.reshape(before)}; });
 }
@@ -93,14 +121,27 @@ Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation kind) {
   });
 }
 
-Tensor embedding(const Tensor& table, const Tensor& ids, DType out) {
-  check_shape("embedding", "table", table, {-1, -1});
+namespace {
+void check_ids(const Tensor& ids, int64_t vocabulary) {
   check_shape("embedding", "ids", ids, {-1});
   check_dtype("embedding", "ids", ids, {DType::kInt32});
   for (int64_t t = 0; t < ids.dim(0); ++t) {
     const int32_t id = ids.data<int32_t>()[t];
-    if (id < 0 || id >= table.dim(0)) invalid("embedding", "id outside the table: got {}, need 0 to {}", id, table.dim(0) - 1);
+    if (id < 0 || id >= vocabulary) invalid("embedding", "id outside the table: got {}, need 0 to {}", id, vocabulary - 1);
   }
+}
+}  // namespace
+
+Tensor embedding(const PackedWeight& table, const Tensor& ids, DType out) {
+  check_ids(ids, table.view().n);
+  Tensor y = Tensor::empty(ids.device(), out, {ids.dim(0), table.view().k});
+  ids.device().kernels->packed_embedding(ids.device().exec, table.view(), ids.view(), y.view());
+  return y;
+}
+
+Tensor embedding(const Tensor& table, const Tensor& ids, DType out) {
+  check_shape("embedding", "table", table, {-1, -1});
+  check_ids(ids, table.dim(0));
   Tensor y = Tensor::empty(table.device(), out, {ids.dim(0), table.dim(1)});
   const Device& device = table.device();
   device.kernels->embedding(device.exec, table.view(), ids.view(), y.view());
@@ -122,13 +163,11 @@ Tensor rotary(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryStyle
     device.kernels->rotary(device.exec, x.view(), cos.view(), sin.view(), style, false);
     return x;
   }
-  Tensor y = Tensor::empty(x.device(), x.dtype(), x.dims());
-  device.kernels->cast(device.exec, rows_of(x), rows_of(y));
+  Tensor y = copy_heads(x);
   device.kernels->rotary(device.exec, y.view(), cos.view(), sin.view(), style, false);
   return attach(y, {x}, [cos, sin, style](const Tensor& dy) {
-    Tensor dx = Tensor::like(dy);
+    Tensor dx = copy_heads(dy);
     const Device& on = dy.device();
-    on.kernels->cast(on.exec, rows_of(dy), rows_of(dx));
     on.kernels->rotary(on.exec, dx.view(), cos.view(), sin.view(), style, true);
     return std::vector<Tensor>{dx};
   });
