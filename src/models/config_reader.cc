@@ -129,12 +129,11 @@ RotaryConfig ConfigReader::rotary(int64_t head_dim, int64_t max_position_embeddi
   return c;
 }
 
-int64_t ConfigReader::rotary_context(int64_t max_position_embeddings) const {
-  const RotaryConfig c = rotary(2, max_position_embeddings < 1 ? 1 : max_position_embeddings);
-  double length = static_cast<double>(max_position_embeddings);
+int64_t rotary_context(const RotaryConfig& c) {
+  double length = static_cast<double>(c.max_position_embeddings);
   if (c.type == RotaryConfig::Type::kYarn) length = static_cast<double>(c.original_max_position_embeddings);
   if (c.type != RotaryConfig::Type::kDefault && c.type != RotaryConfig::Type::kLlama3) length *= c.factor;
-  return std::max(max_position_embeddings, static_cast<int64_t>(std::min(length, 1e9)));
+  return std::max(c.max_position_embeddings, static_cast<int64_t>(std::min(length, 1e9)));
 }
 
 }  // namespace pagoda

@@ -23,14 +23,15 @@ class ConfigReader {
   Activation activation(const char* key, const char* fallback) const;
   // rope_parameters (transformers 5) or rope_scaling and rope_theta (4).
   RotaryConfig rotary(int64_t head_dim, int64_t max_position_embeddings) const;
-  // The context length of a rotary model: max_position_embeddings times the scaling factor, as vLLM derives it.
-  int64_t rotary_context(int64_t max_position_embeddings) const;
 
  private:
   const Json* rope() const;
   const Json& config_;
   std::string where_;
 };
+
+// The context length of a rotary model: max_position_embeddings times the scaling factor, as vLLM derives it.
+int64_t rotary_context(const RotaryConfig& rotary);
 
 Activation parse_activation(const std::string& name, const std::string& where);
 

@@ -47,7 +47,7 @@ DecoderConfig llama_like(const ConfigReader& config) {
   c.qkv_layout = QkvLayout::kSeparate;
   c.max_position_embeddings = config.size("max_position_embeddings", 2048, int64_t{1} << 31);
   c.rotary = config.rotary(c.head_dim, c.max_position_embeddings);
-  c.max_positions = config.rotary_context(c.max_position_embeddings);
+  c.max_positions = rotary_context(*c.rotary);
   c.windows.assign(static_cast<size_t>(c.num_hidden_layers), 0);
   c.attention_scales.assign(static_cast<size_t>(c.num_hidden_layers),
                             static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim))));
