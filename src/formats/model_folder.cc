@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/torch_bin.h"
 
 namespace pagoda {
 
@@ -92,17 +93,19 @@ std::shared_ptr<ModelFolder> ModelFolder::open(const std::string& path, const Li
 
 const WeightSource& ModelFolder::weights() const {
   if (weights_) return *weights_;
-  const std::string single = join_path(path_, "model.safetensors"), index = single + ".index.json";
-  if (file_exists(single)) {
-    weights_ = open_safetensors({single}, limits_);
-  } else if (file_exists(index)) {
-    Json weight_map;
-    weights_ = open_safetensors(shards(path_, index, limits_, weight_map), limits_);
-    check_index(*weights_, weight_map, index);
-  } else {
-    not_found(path_, "no weights: need model.safetensors or model.safetensors.index.json");
+  for (const auto& [name, open_files] :
+       {std::pair{"model.safetensors", &open_safetensors}, {"pytorch_model.bin", &open_torch_bin}}) {
+    const std::string single = join_path(path_, name), index = single + ".index.json";
+    if (file_exists(single)) {
+      weights_ = open_files({single}, limits_);
+    } else if (file_exists(index)) {
+      Json weight_map;
+      weights_ = open_files(shards(path_, index, limits_, weight_map), limits_);
+      check_index(*weights_, weight_map, index);
+    }
+    if (weights_) return *weights_;
   }
-  return *weights_;
+  not_found(path_, "no weights: need model.safetensors or pytorch_model.bin, or one of them in shards with its .index.json");
 }
 
 DType ModelFolder::dtype() const {
