@@ -106,8 +106,9 @@ const TensorEntry* SafetensorsFile::find(const std::string& name) const {
   return it == index_.end() ? nullptr : &tensors_[it->second];
 }
 
-void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorSpec> specs,
+                                     const std::map<std::string, std::string>& metadata)
+    : specs_(std::move(specs)), file_(path), path_(path) {
   Json header = Json::object();
   if (!metadata.empty()) {
     Json meta = Json::object();
@@ -116,31 +117,53 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
   }
   Json::Object& members = header.as_object(path);
   int64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    if (!tensor.is_contiguous()) invalid(path, "{}: only contiguous tensors can be written", name);
+  for (const TensorSpec& spec : specs_) {
     Json entry = Json::object();
-    entry.set("dtype", safetensors_dtype_name(tensor.dtype()));
+    entry.set("dtype", safetensors_dtype_name(spec.dtype));
     Json shape = Json::array();
-    for (const int64_t dim : tensor.dims()) shape.push_back(dim);
+    int64_t bytes = dtype_size(spec.dtype);
+    for (const int64_t dim : spec.shape) {
+      shape.push_back(dim);
+      bytes = checked_mul(bytes, dim, path);
+    }
     entry.set("shape", std::move(shape));
     Json offsets = Json::array();
     offsets.push_back(offset);
-    offset = checked_add(offset, tensor.bytes(), path);
+    offset = checked_add(offset, bytes, path);
     offsets.push_back(offset);
     entry.set("data_offsets", std::move(offsets));
-    members.push_back({name, std::move(entry)});
+    members.push_back({spec.name, std::move(entry)});
   }
   std::string text = header.dump();
   text.resize(static_cast<size_t>(round_up(static_cast<int64_t>(text.size()), 8)), ' ');
   std::string length(8, '\0');
   for (int i = 0; i < 8; ++i) length[static_cast<size_t>(i)] = static_cast<char>((text.size() >> (8 * i)) & 0xFF);
-  AtomicFile file(path);
-  file.write(length);
-  file.write(text);
-  for (const auto& [name, tensor] : tensors) {
-    file.write({static_cast<const char*>(tensor.view().data), static_cast<size_t>(tensor.bytes())});
+  file_.write(length);
+  file_.write(text);
+}
+
+void SafetensorsWriter::append(const Tensor& tensor) {
+  if (next_ >= specs_.size()) fail(ErrorKind::kInternal, path_, "more tensors than announced");
+  const TensorSpec& spec = specs_[next_++];
+  if (!tensor.is_contiguous() || tensor.dtype() != spec.dtype || tensor.dims() != spec.shape) {
+    fail(ErrorKind::kInternal, path_, "{}: tensor differs from what was announced", spec.name);
   }
-  file.commit();
+  file_.write({static_cast<const char*>(tensor.view().data), static_cast<size_t>(tensor.bytes())});
+}
+
+void SafetensorsWriter::finish() {
+  if (next_ != specs_.size())
+    fail(ErrorKind::kInternal, path_, "fewer tensors than announced: got {}, need {}", next_, specs_.size());
+  file_.commit();
+}
+
+void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, tensor] : tensors) specs.push_back({name, tensor.dtype(), tensor.dims()});
+  SafetensorsWriter writer(path, std::move(specs), metadata);
+  for (const auto& [name, tensor] : tensors) writer.append(tensor);
+  writer.finish();
 }
 
 }  // namespace pagoda

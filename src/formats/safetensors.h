@@ -42,6 +42,28 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
+struct TensorSpec {
+  std::string name;
+  DType dtype = DType::kFloat32;
+  std::vector<int64_t> shape;
+};
+
+// Writes tensors one after the other, so that none but the current one need be in memory. Atomic: `path` holds the old file or
+// the whole new one, and is untouched until finish().
+class SafetensorsWriter {
+ public:
+  SafetensorsWriter(const std::string& path, std::vector<TensorSpec> specs,
+                    const std::map<std::string, std::string>& metadata = {});
+  void append(const Tensor& tensor);  // the next of `specs`; contiguous
+  void finish();                      // after all of them
+
+ private:
+  std::vector<TensorSpec> specs_;
+  size_t next_ = 0;
+  AtomicFile file_;
+  std::string path_;
+};
+
 // Writes atomically: `path` holds the old file or the whole new one. Tensors must be contiguous.
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});

@@ -71,31 +71,25 @@ void Model::prepare_for_training(Device& device, DType dtype) {
   }
 }
 
-void Model::initialize(Device& device, DType dtype, uint64_t seed) {
-  uint64_t stream = 0;
-  for (Parameter* parameter : parameters()) {
-    Tensor value = Tensor::empty(device, dtype, parameter->shape);
-    const RandomStream random(seed, stream++);
-    double deviation = initializer_range();
-    if (parameter->init == Init::kNormalResidual) deviation /= std::sqrt(2.0 * static_cast<double>(num_layers()));
-    device.exec.pool->parallel_for(value.numel(), 1 << 14, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {
-        double x = 0;
-        if (parameter->init == Init::kOnes) x = 1;
-        if (parameter->init == Init::kNormal || parameter->init == Init::kNormalResidual) {
-          x = random.normal(static_cast<uint64_t>(i)) * deviation;
-        }
-        if (dtype == DType::kBFloat16) {
-          value.data<BFloat16>()[i] = BFloat16(static_cast<float>(x));
-        } else if (dtype == DType::kFloat16) {
-          value.data<Float16>()[i] = Float16(static_cast<float>(x));
-        } else {
-          value.data<float>()[i] = static_cast<float>(x);
-        }
+void Model::initialize_parameter(Device& device, Parameter& parameter, DType dtype, uint64_t seed, uint64_t stream) const {
+  Tensor value = Tensor::empty(device, dtype, parameter.shape);
+  const RandomStream random(seed, stream);
+  double deviation = initializer_range();
+  if (parameter.init == Init::kNormalResidual) deviation /= std::sqrt(2.0 * static_cast<double>(num_layers()));
+  const bool drawn = parameter.init == Init::kNormal || parameter.init == Init::kNormalResidual;
+  device.exec.pool->parallel_for(value.numel(), 1 << 14, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double x = drawn ? random.normal(static_cast<uint64_t>(i)) * deviation : parameter.init == Init::kOnes ? 1 : 0;
+      if (dtype == DType::kBFloat16) {
+        value.data<BFloat16>()[i] = BFloat16(static_cast<float>(x));
+      } else if (dtype == DType::kFloat16) {
+        value.data<Float16>()[i] = Float16(static_cast<float>(x));
+      } else {
+        value.data<float>()[i] = static_cast<float>(x);
       }
-    });
-    parameter->value = value;
-  }
+    }
+  });
+  parameter.value = value;
 }
 
 }  // namespace pagoda

@@ -52,7 +52,8 @@ class Model : public Module {
   void prepare_for_inference(Device& device, DType compute);
   // Parameters widened to float32 (float64) copies that require gradients.
   void prepare_for_training(Device& device, DType dtype);
-  void initialize(Device& device, DType dtype, uint64_t seed);  // HF's _init_weights of the family
+  // Random values after HF's _init_weights of the family; `stream` is the parameter's number, so that each draws its own.
+  void initialize_parameter(Device& device, Parameter& parameter, DType dtype, uint64_t seed, uint64_t stream) const;
 
  protected:
   virtual std::string base_prefix() const = 0;  // "model." or "transformer."
