@@ -111,8 +111,10 @@ HubConfig hub_config_from_environment(const EnvLookup& lookup) {
   config.symlinks = !is_true(value("HF_HUB_DISABLE_SYMLINKS"));
   config.stall_seconds = seconds_or(value("HF_HUB_DOWNLOAD_TIMEOUT"), "HF_HUB_DOWNLOAD_TIMEOUT", config.stall_seconds);
   config.connect_seconds = seconds_or(value("HF_HUB_ETAG_TIMEOUT"), "HF_HUB_ETAG_TIMEOUT", config.connect_seconds);
-  for (const char* name : {"REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"}) {
-    if (const auto set = value(name)) config.ca_file = *set;
+  for (const char* name : {"SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"}) {
+    const auto set = value(name);
+    auto& files = config.ca_files;
+    if (set && std::find(files.begin(), files.end(), *set) == files.end()) files.push_back(*set);
   }
   if (const auto set = value("SSL_CERT_DIR")) config.ca_folder = *set;
 

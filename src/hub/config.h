@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/env.h"
 
@@ -19,8 +20,10 @@ struct HubConfig {
   bool symlinks = true;      // false where HF_HUB_DISABLE_SYMLINKS is true: snapshots then hold the files themselves
   int stall_seconds = 10;    // HF_HUB_DOWNLOAD_TIMEOUT: a connection without a byte for so long is dropped and resumed
   int connect_seconds = 10;  // HF_HUB_ETAG_TIMEOUT
-  std::string ca_file;       // CURL_CA_BUNDLE, else SSL_CERT_FILE, else REQUESTS_CA_BUNDLE; empty: the system's
-  std::string ca_folder;     // SSL_CERT_DIR; empty: the system's
+  std::vector<std::string> ca_files;  // SSL_CERT_FILE, CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE: the authorities of all that are
+                                      // set are trusted (huggingface_hub looks at the first, curl at the second); none: the
+                                      // system's
+  std::string ca_folder;              // SSL_CERT_DIR; empty: the system's
 };
 
 using EnvLookup = std::function<std::optional<std::string>(std::string_view)>;

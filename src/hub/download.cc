@@ -44,22 +44,28 @@ class PartialFile final : public BodySink {
   PartialFile& operator=(const PartialFile&) = delete;
 
   int64_t have() const { return have_; }
-  bool resumed() const { return resumed_; }  // some of it came from an earlier run
+  bool pieced() const { return pieced_; }  // it did not come in one answer
   bool take_progress() { return std::exchange(progress_, false); }
 
   void start_over() {
     if (::ftruncate(fd_, 0) != 0 || ::lseek(fd_, 0, SEEK_SET) != 0) fail_errno(path_, "cannot empty", errno);
     if (count_ && have_ != 0) count_(-have_, false);
     have_ = 0;
-    resumed_ = false;
+    pieced_ = false;
     if (digest_) digest_->restart();
   }
 
   void on_start(int status, const HttpHeaders& headers) override {
     if (status != 206) {
       if (have_ != 0) start_over();  // the server ignored the range and sends all
+      // A page of a proxy or a portal rather than the file; it must not become the beginning of it.
+      const std::string length(header(headers, "content-length"));
+      if (job_.size >= 0 && !length.empty() && length != std::to_string(job_.size)) {
+        fail(ErrorKind::kDevice, where_, "{}: wrong length: got {} bytes, need {}", job_.name, length.substr(0, 40), job_.size);
+      }
       return;
     }
+    pieced_ = true;
     // "bytes 100-199/200"; a wrong piece would be found by the checksum, but only after the whole download.
     const std::string range(header(headers, "content-range"));
     long long begin = -1;
@@ -126,7 +132,7 @@ class PartialFile final : public BodySink {
       have_ = info.st_size;
       if (::lseek(fd_, 0, SEEK_END) < 0) fail_errno(path_, "cannot seek", errno);
     }
-    resumed_ = have_ > 0;
+    pieced_ = have_ > 0;
     if (count_ && have_ != 0) count_(have_, false);
   }
 
@@ -135,7 +141,7 @@ class PartialFile final : public BodySink {
       // What was written helps nobody while the disk is full, and its space may be what others need.
       ::unlink(path_.c_str());
       const auto free = free_bytes(parent_path(path_));
-      fail(ErrorKind::kDevice, where_, "{}: the disk is full: got {} bytes free in {}, need {} more", job_.name,
+      fail(ErrorKind::kDevice, where_, "{}: no space left on the disk: got {} bytes free in {}, need {} more", job_.name,
            free ? std::to_string(*free) : "no", parent_path(path_),
            job_.size >= 0 ? std::to_string(job_.size - have_) : std::string("some"));
     }
@@ -148,7 +154,7 @@ class PartialFile final : public BodySink {
   const ByteCounter& count_;
   int fd_ = -1;
   int64_t have_ = 0;
-  bool resumed_ = false;
+  bool pieced_ = false;
   bool progress_ = false;
   std::optional<Digest> digest_;
 };
@@ -198,17 +204,16 @@ void download_blob(HttpClient& client, const HubConfig& config, const std::strin
   const std::string path = cache.incomplete_path(job.etag);
   PartialFile file(path, job, where, count);
   for (;;) {
-    const bool resumed = file.resumed();
     fetch_all(client, config, where, job, file, backoff, should_stop);
     const std::string found = file.wrong_sum();
     if (found.empty()) break;
-    if (!resumed) {
+    if (!file.pieced()) {
       ::unlink(path.c_str());
       if (count) count(-file.have(), false);
       fail(ErrorKind::kDevice, where, "{}: wrong checksum: got {}, need {} (nothing is kept; the server or a proxy changed it)",
            job.name, found, job.etag);
     }
-    file.start_over();  // the earlier run's bytes were not this file's
+    file.start_over();  // the pieces were not of one file: an earlier run's, or a server's that changed
   }
   file.sync();
   if (::rename(path.c_str(), blob.c_str()) != 0) fail_errno(blob, "cannot move file into place", errno);

@@ -9,6 +9,7 @@
 #include <exception>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace pagoda::hub {
 
@@ -16,6 +17,7 @@ namespace {
 
 constexpr int kMaxRedirects = 10;
 constexpr size_t kMaxHeaderBytes = 256 << 10;
+constexpr int64_t kMaxAuthorityBytes = 16 << 20;
 constexpr size_t kMaxErrorBody = 64 << 10;
 
 std::string lower(std::string_view text) {
@@ -206,6 +208,12 @@ struct HttpClient::Transfer {
 
 HttpClient::HttpClient(const HubConfig& config, std::function<bool()> should_stop)
     : config_(config), should_stop_(std::move(should_stop)) {
+  // curl takes one file; several are put together here, without those that are gone.
+  if (config_.ca_files.size() > 1) {
+    for (const std::string& file : config_.ca_files) {
+      if (file_exists(file)) ca_pem_ += read_file(file, kMaxAuthorityBytes) + "\n";
+    }
+  }
   initialise_curl();
   curl_ = curl_easy_init();
   if (curl_ == nullptr) throw std::bad_alloc();
@@ -244,7 +252,12 @@ HttpResult HttpClient::perform_once(const HttpRequest& request, const std::strin
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(config_.connect_seconds));
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error_text);
-  if (!config_.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, config_.ca_file.c_str());
+  curl_blob authorities{const_cast<char*>(ca_pem_.data()), ca_pem_.size(), CURL_BLOB_NOCOPY};
+  if (!ca_pem_.empty()) {
+    curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &authorities);
+  } else if (!config_.ca_files.empty()) {
+    curl_easy_setopt(curl, CURLOPT_CAINFO, config_.ca_files.front().c_str());
+  }
   if (!config_.ca_folder.empty()) curl_easy_setopt(curl, CURLOPT_CAPATH, config_.ca_folder.c_str());
   curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
   curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
@@ -268,7 +281,7 @@ HttpResult HttpClient::perform_once(const HttpRequest& request, const std::strin
     result.transport_error = error_text[0] != '\0' ? error_text : curl_easy_strerror(code);
     result.retryable = may_pass(code);
     if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
-      result.transport_error += " (CURL_CA_BUNDLE=FILE names other certificate authorities)";
+      result.transport_error += " (SSL_CERT_FILE names other certificate authorities)";
     }
   } else if (result.status >= 200 && result.status < 300 && request.sink != nullptr && request.method != "HEAD") {
     transfer.start(result.status);  // an empty body has a beginning too

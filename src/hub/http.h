@@ -65,6 +65,7 @@ class HttpClient {
 
   HubConfig config_;
   std::function<bool()> should_stop_;
+  std::string ca_pem_;
   void* curl_;
 };
 

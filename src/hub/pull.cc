@@ -26,12 +26,6 @@ constexpr int64_t kSpareBytes = 16 << 20;  // left free on the disk for director
 constexpr size_t kMaxNameBytes = 1024;
 constexpr size_t kMaxPartBytes = 255;
 
-// Files that programs look for in a model and often do not find; a mark in .no_exist spares them a request each.
-constexpr const char* kOftenMissing[] = {
-    "adapter_config.json",    "added_tokens.json", "chat_template.jinja",          "chat_template.json",      "config.json",
-    "generation_config.json", "model.safetensors", "model.safetensors.index.json", "special_tokens_map.json", "tokenizer.json",
-    "tokenizer_config.json"};
-
 struct Target {
   RepoId id;
   HubConfig config;
@@ -72,6 +66,11 @@ std::string join(const std::vector<std::string>& names, size_t at_most) {
   for (size_t i = 0; i < names.size() && i < at_most; ++i) out += (i == 0 ? "" : ", ") + names[i];
   if (names.size() > at_most) out += ", ... (" + std::to_string(names.size() - at_most) + " more)";
   return out;
+}
+
+// A pattern that can only mean one file.
+bool is_literal(std::string_view pattern) {
+  return !pattern.empty() && pattern.back() != '/' && pattern.find_first_of("*?[") == std::string_view::npos;
 }
 
 // What is wanted of a listing.
@@ -122,10 +121,11 @@ class Pull {
   bool started() const { return !commit_.empty(); }  // the hub has answered
   const std::string& name() const { return target_.id.name; }
 
-  PullResult run() {
+  PullResult run(bool may_fall_back) {
     const auto should_stop = [this] { return stopped(); };
     HttpClient client(target_.config, should_stop);
-    const Backoff backoff(options_.attempts, options_.backoff_milliseconds);
+    // With a snapshot at hand to fall back on, nobody should wait long for a hub that does not answer.
+    const Backoff backoff(may_fall_back ? std::min(options_.attempts, 1) : options_.attempts, options_.backoff_milliseconds);
     const RepoInfo info = fetch_repo_info(client, target_.config, name(), target_.id.revision, backoff, should_stop);
     if (is_commit(target_.id.revision) && info.commit != target_.id.revision) {
       invalid(name(), "the hub answers for another commit: got {}, need {}", info.commit, target_.id.revision);
@@ -142,9 +142,6 @@ class Pull {
     fetch(choice.files, client);
     if (!choice.index.empty()) fetch(chosen_shards(cache_.snapshot_path(commit_, choice.index), options_), client);
     cache_.write_ref(target_.id.revision, commit_);
-    for (const char* file : kOftenMissing) {
-      if (listing_.count(file) == 0) cache_.mark_missing(commit_, file);
-    }
     PullResult result;
     result.folder = cache_.snapshot_folder(commit_);
     result.commit = commit_;
@@ -155,6 +152,11 @@ class Pull {
 
  private:
   void check_choice(const std::vector<std::string>& names, const Choice& choice) const {
+    for (const auto& pattern : options_.include) {
+      if (!is_literal(pattern) || listing_.count(pattern) != 0 || !is_placeable(pattern)) continue;
+      cache_.mark_missing(commit_, pattern);
+      not_found(name(), "no such file: got '{}', need for example one of {}", pattern, join(names, 8));
+    }
     if (!choice.files.empty()) return;
     if (!options_.include.empty()) {
       not_found(name(), "no file matches: got include '{}' among {} files, need for example one of {}",
@@ -336,9 +338,7 @@ std::optional<CacheCheck> check_cache(const Target& target, const PullOptions& o
   for (const auto& file : wanted) (has(file) ? check.result.files : check.missing).push_back(file);
   // Patterns without wildcards name files that must be there.
   for (const auto& pattern : options.include) {
-    if (pattern.find_first_of("*?[") == std::string::npos && pattern.back() != '/' && !has(pattern)) {
-      check.missing.push_back(pattern);
-    }
+    if (is_literal(pattern) && !has(pattern)) check.missing.push_back(pattern);
   }
   if (!listing && options.include.empty()) {
     const bool tokenizer = std::any_of(snapshot.files.begin(), snapshot.files.end(), is_tokenizer_file);
@@ -370,6 +370,16 @@ PullResult pull_offline(const Target& target, const PullOptions& options) {
   return check->result;
 }
 
+// What can be used without the hub. A damaged reference or index counts as nothing: a pull will say so, or mend it.
+std::optional<PullResult> complete_in_cache(const Target& target, const PullOptions& options) {
+  try {
+    const auto check = check_cache(target, options);
+    if (check && check->missing.empty()) return check->result;
+  } catch (const Error&) {
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 PullResult pull(std::string_view name, const PullOptions& options) {
@@ -378,23 +388,19 @@ PullResult pull(std::string_view name, const PullOptions& options) {
     if (options.force) invalid(name, "force and offline: got both, need one");
     return pull_offline(target, options);
   }
+  auto cached = options.force ? std::nullopt : complete_in_cache(target, options);
   Pull run(target, options);
   try {
-    return run.run();
+    return run.run(cached.has_value());
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kDevice || options.force || run.stopped_by_caller() || run.started()) throw;
-    auto check = check_cache(target, options);
-    if (!check || !check->missing.empty()) throw;
-    check->result.stale_reason = error.message();
-    return check->result;
+    if (!cached || error.kind() != ErrorKind::kDevice || run.stopped_by_caller() || run.started()) throw;
+    cached->stale_reason = error.message();
+    return *cached;
   }
 }
 
 std::optional<PullResult> find_cached(std::string_view name, const PullOptions& options) {
-  const Target target = make_target(name, options);
-  const auto check = check_cache(target, options);
-  if (!check || !check->missing.empty()) return std::nullopt;
-  return check->result;
+  return complete_in_cache(make_target(name, options), options);
 }
 
 std::string resolve_model(const std::string& model, const PullOptions& options) {

@@ -180,7 +180,8 @@ TEST(Config, EndpointTokenOffline) {
   EXPECT_FALSE(config_of({{"HF_HUB_DISABLE_SYMLINKS", "true"}}).symlinks);
   EXPECT_EQ(config_of({{"HF_HUB_DOWNLOAD_TIMEOUT", "7"}}).stall_seconds, 7);
   EXPECT_THROW(config_of({{"HF_HUB_DOWNLOAD_TIMEOUT", "-1"}}), Error);
-  EXPECT_EQ(config_of({{"CURL_CA_BUNDLE", "/a"}, {"SSL_CERT_FILE", "/b"}, {"REQUESTS_CA_BUNDLE", "/c"}}).ca_file, "/a");
+  EXPECT_EQ(config_of({{"CURL_CA_BUNDLE", "/a"}, {"SSL_CERT_FILE", "/b"}, {"REQUESTS_CA_BUNDLE", "/a"}}).ca_files,
+            (std::vector<std::string>{"/b", "/a"}));
 }
 
 TEST(Config, TokenFile) {
