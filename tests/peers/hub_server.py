@@ -108,13 +108,13 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 class Hub:
-    def __init__(self, repositories, tokens=("hf_good",), port=0, tls=False, allowed=("hf_good",)):
+    def __init__(self, repositories, tokens=("hf_good",), port=0, tls=False, allowed=("hf_good",), address="127.0.0.1"):
         self.repositories = {name: each if isinstance(each, Repository) else Repository({"main": each})
                              for name, each in repositories.items()}
         self.tokens, self.allowed = set(tokens), set(allowed)
         self.faults, self.log, self.lock = [], [], threading.Lock()
         self.secret = hashlib.sha256(b"cdn").hexdigest()[:16]
-        self.servers = [Server(("127.0.0.1", number), handler) for number, handler in ((port, self.handler(HubHandler)), (0, self.handler(CdnHandler)))]
+        self.servers = [Server((address, number), self.handler(kind)) for number, kind in ((port, HubHandler), (0, CdnHandler))]
         scheme, self.ca = "http", None
         if tls:
             scheme, (self.ca, chain) = "https", make_certificates()
@@ -123,7 +123,7 @@ class Hub:
             for server in self.servers:
                 # The handshake belongs to the request's thread: a client that breaks it off must not stop the others.
                 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        self.endpoint, self.cdn = (f"{scheme}://127.0.0.1:{server.server_port}" for server in self.servers)
+        self.endpoint, self.cdn = (f"{scheme}://{address}:{server.server_port}" for server in self.servers)
 
     def handler(self, base):
         return type(base.__name__, (base,), {"hub": self})

@@ -140,6 +140,16 @@ def minimised(text, differs, rounds=40):
     return text
 
 
+def special_tokens(path):
+    """Tokens of a GGUF that are no ordinary pieces of text: control (3) and user defined (4)."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(str(path)).fields
+    types = fields["tokenizer.ggml.token_type"].contents() if "tokenizer.ggml.token_type" in fields else []
+    tokens = fields["tokenizer.ggml.tokens"]
+    return [str(bytes(tokens.parts[tokens.data[index]]), "utf-8", "replace") for index, kind in enumerate(types) if kind in (3, 4)]
+
+
 class Tokenizers:
     def __init__(self, program, count):
         self.program, self.count = program, count
@@ -200,7 +210,8 @@ class Tokenizers:
     def gguf(self, path, twin, options, corpora, letters):
         """Strings without added tokens, and for NeoX in NFC (its GGUF says nothing of the normaliser)."""
         texts = strings(twin, options.count, options.seed + 2, corpora, letters)
-        texts = [text for text in texts if not any(token.strip() and token.strip() in text for token in twin.added_tokens)]
+        special = {token.strip() for token in [*twin.added_tokens, *special_tokens(path)]} - {""}
+        texts = [text for text in texts if not any(token in text for token in special)]
         if "neox" in path.name:
             texts = [text for text in texts if unicodedata.is_normalized("NFC", text)]
         if self.program is None:
