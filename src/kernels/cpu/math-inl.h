@@ -40,7 +40,7 @@ HWY_INLINE void store_rounded(D d, hn::Vec<D> v, float* to) {
 }
 // To nearest even; NaN stays NaN (as BFloat16's constructor).
 template <class D>
-HWY_INLINE void store_rounded(D d, hn::Vec<D> v, BFloat16* to) {
+HWY_INLINE void store_rounded(D /*d*/, hn::Vec<D> v, BFloat16* to) {
   const hn::Rebind<uint16_t, D> d16;
   const hn::RebindToUnsigned<D> d32;
   const hn::RebindToSigned<D> i32;
