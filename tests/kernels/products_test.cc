@@ -23,12 +23,22 @@ struct Candidate {
   void (*fill)(KernelTable&);
 };
 
+template <void (*... kFillers)(KernelTable&)>
+void fill_all(KernelTable& table) {
+  (kFillers(table), ...);
+}
+
+// Each table that this machine can run, and the stand-ins over the portable table where it lacks the instructions.
 std::vector<Candidate> candidates() {
   const CpuInfo cpu = detect_cpu();
   std::vector<Candidate> list;
   for (const Candidate& c :
        {Candidate{"portable", Isa::kPortable, fill_products_portable}, Candidate{"avx2", Isa::kAvx2, fill_products_avx2},
-        Candidate{"avx512", Isa::kAvx512, fill_products_avx512}}) {
+        Candidate{"avx512", Isa::kAvx512, fill_products_avx512},
+        Candidate{"avx512_bf16", Isa::kAvx512Bf16, fill_all<fill_products_avx512, fill_products_avx512_bf16>},
+        Candidate{"amx", Isa::kAmx, fill_all<fill_products_avx512, fill_products_amx>},
+        Candidate{"avx512_bf16 stand-in", Isa::kPortable, fill_all<fill_products_portable, fill_products_avx512_bf16_standin>},
+        Candidate{"amx stand-in", Isa::kPortable, fill_all<fill_products_portable, fill_products_amx_standin>}}) {
     if (isa_supported(c.needs, cpu)) list.push_back(c);
   }
   return list;

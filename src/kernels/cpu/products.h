@@ -29,6 +29,33 @@ using EpilogueFn = void (*)(const float* acc, int64_t ld, int64_t m_begin, int64
 EpilogueFn epilogue_portable();
 EpilogueFn epilogue_avx512();
 
+// One call of a register block: rows x panels of sums over `k` inputs.
+struct Block {
+  const void* x;         // first row, at the first input; float, or bfloat16 for families that take it as it lies
+  int64_t x_stride;      // elements
+  const void* w;         // first panel, at the first input
+  int64_t panel_stride;  // elements
+  int64_t k;             // inputs
+  float* acc;            // [rows][acc_stride]
+  int64_t acc_stride;
+  bool first;     // start from zero, not from acc
+  bool prefetch;  // the weights are not in a cache yet
+};
+using BlockFn = void (*)(const Block&);
+
+// A family of register blocks that add in the same order, and so give the same bits.
+struct BlockFamily {
+  int max_rows;                                                   // of a block
+  const BlockFn (*blocks)[2];                                     // [rows - 1][0: panels_for panels, 1: one panel]
+  int (*panels_for)(int rows);                                    // panels taken together
+  void (*widen)(const BFloat16* from, int64_t count, float* to);  // null: x is taken as it lies
+  EpilogueFn finish;
+};
+
+// The product by a family's blocks: pieces, cuts of the inputs, epilogue.
+void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
+                const View& y);
+
 // The grid of pieces that threads take one by one: blocks of rows, then groups of panels within them. Any cut gives the same
 // bits, since no sum is ever split.
 struct Pieces {

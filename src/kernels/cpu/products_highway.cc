@@ -58,17 +58,8 @@ constexpr int panels_for(int rows) {
 // Bytes read ahead of the multiply-adds in each panel's stream.
 constexpr int64_t kPrefetch = 1024;
 
-struct Block {
-  const float* x;  // first row, at input k_begin
-  int64_t x_stride;
-  const void* w;         // first panel, at input k_begin
-  int64_t panel_stride;  // elements
-  int64_t k;             // inputs
-  float* acc;            // [rows][acc_stride]
-  int64_t acc_stride;
-  bool first;     // start from zero, not from acc
-  bool prefetch;  // the weights are not in a cache yet
-};
+using products::Block;
+using products::BlockFn;
 
 HWY_INLINE void prefetch(const void* base, int64_t offset) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + static_cast<uintptr_t>(offset)), 0, 3);
@@ -133,7 +124,7 @@ void run_block(const Block& b) {
   }
   constexpr int64_t kStepBytes = 64;  // of a panel
   const int64_t steps = kPairs ? b.k / 2 : b.k;
-  const float* x = b.x;
+  const float* x = static_cast<const float*>(b.x);
   const int64_t x_stride = b.x_stride;
   // In 32-bit units: a float, or a pair.
   const int64_t stride = kPairs ? b.panel_stride / 2 : b.panel_stride;
@@ -177,8 +168,6 @@ void run_block(const Block& b) {
   }
 }
 
-using BlockFn = void (*)(const Block&);
-
 // [rows - 1][0: panels_for(rows) panels, 1: one panel]
 template <bool kPairs, int... kRows>
 struct BlockTable {
@@ -190,100 +179,18 @@ constexpr auto& blocks_of(std::integer_sequence<int, kRows...>) {
   return BlockTable<kPairs, kRows...>::kBlocks;
 }
 
-constexpr int64_t kMaxBlockRows = 48;   // rows of a piece
-constexpr int64_t kGroup = 8;           // panels whose sums are kept while inputs are taken block by block
-constexpr int64_t kScratch = 64 << 10;  // floats of a thread: the widened rows of a piece, a quarter of a second-level cache
-
-struct Product {
-  View x;
-  PackedView w;
-  const Epilogue* epilogue;
-  View y;
-  float* scratch;  // [threads][kScratch], null if x is float32
-};
-
-void widen(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_t k, float* to) {
-  for (int64_t r = 0; r < rows; ++r, to += k) {
-    const BFloat16* from = products::row<BFloat16>(x, m_begin + r) + k_begin;
-    int64_t i = 0;
-    for (; i + kLanes <= k; i += kLanes) hn::StoreU(load_float(kTag, from + i), kTag, to + i);
-    for (; i < k; ++i) to[i] = static_cast<float>(from[i]);
-  }
+void widen(const BFloat16* from, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) hn::StoreU(load_float(kTag, from + i), kTag, to + i);
+  for (; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
 
-void run_piece(const Product& product, int64_t m_begin, int64_t rows, int64_t panel_begin, int64_t panel_end, int thread) {
-  const bool pairs = product.w.format == WeightFormat::kBf16Pairs;
-  const auto& blocks = pairs ? blocks_of<true>(std::make_integer_sequence<int, kMaxRows>())
-                             : blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
-  const int64_t k = product.w.k, stride = products::panel_stride(product.w);
-  // Inputs are cut so that the widened rows fit the scratch; even cuts, of whole tiles. Sums pass from one cut to the next
-  // through memory as float32, so cutting changes no bits.
-  const int64_t cuts = div_up(k, std::max<int64_t>(products::kTileK, kScratch / rows / products::kTileK * products::kTileK));
-  const int64_t k_block = round_up(div_up(k, std::max<int64_t>(cuts, 1)), products::kTileK);
-  const int64_t row_blocks = div_up(rows, kMaxRows);
-  alignas(64) float acc[kMaxBlockRows * kGroup * kPanel];
-  constexpr int64_t kAccStride = kGroup * kPanel;
-
-  for (int64_t group = panel_begin; group < panel_end; group += kGroup) {
-    const int64_t group_end = std::min(panel_end, group + kGroup);
-    int64_t k_begin = 0;
-    do {
-      const int64_t k_count = std::min(k_block, k - k_begin);
-      const float* x = product.x.as<float>() + m_begin * product.x.strides[0] + k_begin;
-      int64_t x_stride = product.x.strides[0];
-      if (product.scratch != nullptr) {
-        float* wide = product.scratch + thread * kScratch;
-        if (group == panel_begin || cuts > 1) widen(product.x, m_begin, rows, k_begin, k_count, wide);
-        x = wide;
-        x_stride = k_count;
-      }
-      // The most panels that any of the row blocks takes at once: blocks differ by one row at most.
-      const int64_t step = panels_for(static_cast<int>(div_up(rows, row_blocks)));
-      for (int64_t panel = group; panel < group_end;) {
-        const int64_t width = panel + step <= group_end ? step : 1;
-        for (int64_t i = 0; i < row_blocks; ++i) {
-          const int64_t begin = rows * i / row_blocks, count = rows * (i + 1) / row_blocks - begin;
-          Block block;
-          block.x = x + begin * x_stride;
-          block.x_stride = x_stride;
-          block.w = static_cast<const char*>(product.w.data) + (panel * stride + k_begin * kPanel) * (pairs ? 2 : 4);
-          block.panel_stride = stride;
-          block.k = k_count;
-          block.acc = acc + begin * kAccStride + (panel - group) * kPanel;
-          block.acc_stride = kAccStride;
-          block.first = k_begin == 0;
-          block.prefetch = i == 0;
-          const bool wide = width > 1 && panels_for(static_cast<int>(count)) == width;
-          if (wide || width == 1) {
-            blocks[count - 1][wide ? 0 : 1](block);
-          } else {
-            for (int64_t p = 0; p < width; ++p) {
-              blocks[count - 1][1](block);
-              block.w = static_cast<const char*>(block.w) + stride * (pairs ? 2 : 4);
-              block.acc += kPanel;
-            }
-          }
-        }
-        panel += width;
-      }
-      k_begin += k_count;
-    } while (k_begin < k);
-    finish(acc, kAccStride, m_begin, rows, group * kPanel, (group_end - group) * kPanel, *product.epilogue, product.y);
-  }
-}
+int panels_of(int rows) { return panels_for(rows); }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  if (x.dims[0] == 0 || w.n == 0) return;
-  const ArenaScope scope(*exec.scratch);
-  const int threads = exec.pool->num_threads();
-  float* scratch = x.dtype == DType::kBFloat16 ? exec.scratch->allocate_array<float>(threads * kScratch) : nullptr;
-  const Product product{x, w, &epilogue, y, scratch};
-  const products::Pieces pieces(x.dims[0], kMaxBlockRows, kMaxRows, products::panel_count(w), 4, threads);
-  exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      run_piece(product, pieces.row_begin(i), pieces.row_count(i), pieces.panel_begin(i), pieces.panel_end(i), thread);
-    }
-  });
+  const auto& blocks = w.format == WeightFormat::kBf16Pairs ? blocks_of<true>(std::make_integer_sequence<int, kMaxRows>())
+                                                            : blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
+  products::run_blocks({kMaxRows, blocks, panels_of, widen, finish}, exec, x, w, epilogue, y);
 }
 
 bool supports(WeightFormat format, DType x, int64_t) {
