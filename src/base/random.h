@@ -12,9 +12,9 @@ std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t coun
 class RandomStream {
  public:
   RandomStream(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
-  uint64_t bits(uint64_t index) const;    // 64 random bits
-  double uniform(uint64_t index) const;   // in [0, 1), 53 bits
-  double normal(uint64_t index) const;    // mean 0, variance 1 (Box-Muller)
+  uint64_t bits(uint64_t index) const;   // 64 random bits
+  double uniform(uint64_t index) const;  // in [0, 1), 53 bits
+  double normal(uint64_t index) const;   // mean 0, variance 1 (Box-Muller)
 
  private:
   uint64_t seed_;

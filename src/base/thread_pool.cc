@@ -21,7 +21,8 @@ void pin(pthread_t thread, int core) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(core, &set);
-  pthread_setaffinity_np(thread, sizeof set, &set);  // a refusal (container) leaves the thread unpinned, which is slower but right
+  pthread_setaffinity_np(thread, sizeof set,
+                         &set);  // a refusal (container) leaves the thread unpinned, which is slower but right
 }
 
 // Spins before sleeping when no step is under way: about 20 us, longer than the gaps between the regions of one call.
@@ -71,13 +72,12 @@ bool ThreadPool::inside_region() const {
 
 void ThreadPool::run(int64_t n, int64_t grain, Body body, void* self) {
   if (grain < 1) grain = 1;
-  const bool nested = inside_region();
-  if (!nested) regions_.fetch_add(1, std::memory_order_relaxed);
-  if (num_threads_ == 1 || nested || n <= grain) {
+  if (n <= grain || num_threads_ == 1 || inside_region()) {
     for (int64_t begin = 0; begin < n; begin += grain) body(self, begin, std::min(n, begin + grain), 0);
     return;
   }
   const std::lock_guard lock(callers_);
+  regions_.fetch_add(1, std::memory_order_relaxed);
   owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   active_.store(true, std::memory_order_release);
   body_ = body;
@@ -89,7 +89,9 @@ void ThreadPool::run(int64_t n, int64_t grain, Body body, void* self) {
   // Sequentially consistent with the sleepers' own check: either they see the epoch or we see them.
   epoch_.value.fetch_add(1, std::memory_order_seq_cst);
   if (sleepers_.load(std::memory_order_seq_cst) > 0) {
-    { const std::lock_guard sleep_lock(sleep_mutex_); }
+    {
+      const std::lock_guard sleep_lock(sleep_mutex_);
+    }
     wake_.notify_all();
   }
   work(0);

@@ -31,7 +31,8 @@ class ThreadPool {
   void parallel_for(int64_t n, int64_t grain, Fn&& fn) {
     if (n <= 0) return;
     using Plain = std::remove_reference_t<Fn>;
-    run(n, grain, [](void* self, int64_t begin, int64_t end, int thread) { (*static_cast<Plain*>(self))(begin, end, thread); },
+    run(
+        n, grain, [](void* self, int64_t begin, int64_t end, int thread) { (*static_cast<Plain*>(self))(begin, end, thread); },
         const_cast<std::remove_const_t<Plain>*>(&fn));
   }
 
@@ -47,7 +48,7 @@ class ThreadPool {
     ThreadPool& pool_;
   };
 
-  // Parallel regions entered so far: what a decoder layer costs in forks is counted by a test.
+  // Forks so far (a region of one piece, or of a pool of one, forks nothing): a test counts those of a decoder layer.
   uint64_t regions() const { return regions_.load(std::memory_order_relaxed); }
 
  private:

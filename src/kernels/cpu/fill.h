@@ -1,0 +1,23 @@
+// The parts of each filler, by the files that hold them; kernels/fill.cc composes them.
+#pragma once
+
+#include "kernels/table.h"
+
+namespace pagoda {
+
+// products, gemm, bias_backward, pack, unpack, packed_embedding
+void fill_products_portable(KernelTable& table);
+void fill_products_avx2(KernelTable& table);
+void fill_products_avx512(KernelTable& table);
+void fill_products_avx512_bf16(KernelTable& table);
+void fill_products_amx(KernelTable& table);
+// The same code over plain C++ in place of the instructions: runs on every machine, slowly. For tests.
+void fill_products_avx512_bf16_standin(KernelTable& table);
+void fill_products_amx_standin(KernelTable& table);
+
+// everything else: norms, rotary, activations, embeddings, losses, attention and its cache
+void fill_vector_portable(KernelTable& table);
+void fill_vector_avx2(KernelTable& table);
+void fill_vector_avx512(KernelTable& table);
+
+}  // namespace pagoda

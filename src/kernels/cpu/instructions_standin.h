@@ -1,0 +1,135 @@
+// Plain C++ in place of the bf16 dot-product and tile instructions: same names as instructions_avx512bf16.h and
+// instructions_amx.h, same arithmetic as Intel's manual gives it (volume 2, VDPBF16PS and TDPBF16PS). For tests of everything
+// around the instructions on machines that lack them.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "tensor/dtype.h"
+
+namespace pagoda::standin {
+
+// Subnormal inputs count as zero, subnormal results become zero.
+inline float flush(float v) {
+  const uint32_t bits = float_to_bits(v);
+  return (bits & 0x7F800000) == 0 ? bits_to_float(bits & 0x80000000) : v;
+}
+inline float widen(uint16_t bits) { return flush(bits_to_float(uint32_t{bits} << 16)); }
+// Fused: the product of two widened bfloat16 is exact in float32, so that only the addition rounds.
+inline float multiply_add(float a, float b, float c) { return flush(a * b + flush(c)); }
+
+// The layout of LDTILECFG's operand.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+static_assert(sizeof(TileConfig) == 64);
+
+struct Dot {
+  struct Floats {
+    float lanes[16];
+  };
+  struct Pairs {
+    uint16_t halves[32];
+  };
+  static Floats zero() { return {}; }
+  static Floats load(const float* from) {
+    Floats v;
+    std::memcpy(v.lanes, from, sizeof v.lanes);
+    return v;
+  }
+  static void store(Floats v, float* to) { std::memcpy(to, v.lanes, sizeof v.lanes); }
+  static Pairs load_pairs(const void* from) {
+    if (reinterpret_cast<uintptr_t>(from) % 64 != 0) std::abort();  // what the instruction would do
+    Pairs v;
+    std::memcpy(v.halves, from, sizeof v.halves);
+    return v;
+  }
+  static Pairs broadcast(uint32_t pair) {
+    Pairs v;
+    for (int i = 0; i < 16; ++i) std::memcpy(v.halves + 2 * i, &pair, 4);
+    return v;
+  }
+  // acc + a.odd * b.odd + a.even * b.even, each addition rounded.
+  static Floats dot(Floats acc, Pairs a, Pairs b) {
+    for (int i = 0; i < 16; ++i) {
+      acc.lanes[i] = multiply_add(widen(a.halves[2 * i + 1]), widen(b.halves[2 * i + 1]), acc.lanes[i]);
+      acc.lanes[i] = multiply_add(widen(a.halves[2 * i]), widen(b.halves[2 * i]), acc.lanes[i]);
+    }
+    return acc;
+  }
+};
+
+class Tiles {
+ public:
+  void configure(const TileConfig& config) {
+    if (config.palette != 1 || config.start_row != 0) std::abort();
+    for (int t = 0; t < 8; ++t) {
+      if (config.rows[t] > 16 || config.row_bytes[t] > 64) std::abort();
+    }
+    config_ = config;
+    configured_ = true;
+    std::memset(data_, 0, sizeof data_);
+  }
+  void release() { configured_ = false; }
+  template <int kTile>
+  void zero() {
+    check(kTile);
+    std::memset(data_[kTile], 0, sizeof data_[kTile]);
+  }
+  template <int kTile>
+  void load(const void* from, int64_t stride) {
+    check(kTile);
+    std::memset(data_[kTile], 0, sizeof data_[kTile]);
+    for (int r = 0; r < config_.rows[kTile]; ++r) {
+      std::memcpy(data_[kTile][r], static_cast<const char*>(from) + r * stride, config_.row_bytes[kTile]);
+    }
+  }
+  template <int kTile>
+  void store(void* to, int64_t stride) {
+    check(kTile);
+    for (int r = 0; r < config_.rows[kTile]; ++r) {
+      std::memcpy(static_cast<char*>(to) + r * stride, data_[kTile][r], config_.row_bytes[kTile]);
+    }
+  }
+  // C += A B. Even and odd products are summed apart from zero, then together, then into C.
+  template <int kC, int kA, int kB>
+  void dot() {
+    check(kC);
+    check(kA);
+    check(kB);
+    const int rows = config_.rows[kC], columns = config_.row_bytes[kC] / 4, pairs = config_.row_bytes[kA] / 4;
+    if (config_.rows[kA] != rows || config_.rows[kB] != pairs || config_.row_bytes[kB] != columns * 4) std::abort();
+    for (int m = 0; m < rows; ++m) {
+      for (int n = 0; n < columns; ++n) {
+        float even = 0, odd = 0;
+        for (int k = 0; k < pairs; ++k) {
+          even = multiply_add(half(kA, m, 2 * k), half(kB, k, 2 * n), even);
+          odd = multiply_add(half(kA, m, 2 * k + 1), half(kB, k, 2 * n + 1), odd);
+        }
+        float sum;
+        std::memcpy(&sum, &data_[kC][m][4 * n], 4);
+        sum = flush(flush(sum) + flush(even + odd));
+        std::memcpy(&data_[kC][m][4 * n], &sum, 4);
+      }
+    }
+  }
+
+ private:
+  void check(int tile) const {
+    if (!configured_ || config_.rows[tile] == 0 || config_.row_bytes[tile] == 0) std::abort();
+  }
+  float half(int tile, int r, int i) const {
+    uint16_t bits;
+    std::memcpy(&bits, &data_[tile][r][2 * i], 2);
+    return widen(bits);
+  }
+  TileConfig config_;
+  bool configured_ = false;
+  uint8_t data_[8][16][64] = {};
+};
+
+}  // namespace pagoda::standin

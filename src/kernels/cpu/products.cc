@@ -1,0 +1,111 @@
+// The product on packed weights around its register blocks: pieces for the threads, cuts of long inputs, the epilogue.
+#include "kernels/cpu/products.h"
+
+namespace pagoda::products {
+namespace {
+
+constexpr int64_t kMaxPieceRows = 48;
+constexpr int64_t kGroup = 8;  // panels whose sums are kept while inputs are taken cut by cut
+constexpr int64_t kAccStride = kGroup * kPanel;
+constexpr int64_t kScratch = 64 << 10;  // elements of x that stay close: half a second-level cache as float32
+
+struct Product {
+  const BlockFamily& family;
+  const View& x;
+  const PackedView& w;
+  const Epilogue& epilogue;
+  const View& y;
+  float* wide;  // [threads][kScratch]: rows of a piece as float32; null if x is taken as it lies
+};
+
+// The rows of a piece times one panel, or a few taken together: blocks that differ by one row at most.
+void run_panels(const BlockFamily& family, Block block, int64_t x_bytes, int64_t w_bytes, int64_t rows, int64_t panels) {
+  const int64_t row_blocks = div_up(rows, int64_t{family.max_rows});
+  const Block whole = block;
+  for (int64_t i = 0; i < row_blocks; ++i) {
+    const int64_t begin = rows * i / row_blocks, count = rows * (i + 1) / row_blocks - begin;
+    block.x = static_cast<const char*>(whole.x) + begin * block.x_stride * x_bytes;
+    block.w = whole.w;
+    block.acc = whole.acc + begin * block.acc_stride;
+    block.prefetch = i == 0;
+    const BlockFn* blocks = family.blocks[count - 1];
+    if (panels > 1 && family.panels_for(static_cast<int>(count)) == panels) {
+      blocks[0](block);
+      continue;
+    }
+    for (int64_t p = 0; p < panels; ++p) {
+      blocks[1](block);
+      block.w = static_cast<const char*>(block.w) + block.panel_stride * w_bytes;
+      block.acc += kPanel;
+    }
+  }
+}
+
+void run_piece(const Product& product, int64_t m_begin, int64_t rows, int64_t panel_begin, int64_t panel_end, int thread) {
+  const PackedView& w = product.w;
+  const int64_t k = w.k, stride = panel_stride(w), w_bytes = w.format == WeightFormat::kBf16Pairs ? 2 : 4;
+  const int64_t x_bytes = product.wide != nullptr ? 4 : dtype_size(product.x.dtype);
+  // Even cuts of whole tiles, so that the rows fit the scratch. Sums pass from one cut to the next through memory as float32:
+  // cutting changes no bits.
+  const int64_t most = std::max(kTileK, kScratch / rows / kTileK * kTileK);
+  const int64_t cuts = std::max<int64_t>(1, div_up(k, most));
+  const int64_t cut = round_up(div_up(k, cuts), kTileK);
+  const int64_t together =
+      product.family.panels_for(static_cast<int>(div_up(rows, div_up(rows, int64_t{product.family.max_rows}))));
+  alignas(64) float acc[kMaxPieceRows * kAccStride];
+
+  for (int64_t group = panel_begin; group < panel_end; group += kGroup) {
+    const int64_t group_end = std::min(panel_end, group + kGroup);
+    int64_t k_begin = 0;
+    do {
+      const int64_t k_count = std::min(cut, k - k_begin);
+      Block block;
+      block.k = k_count;
+      block.first = k_begin == 0;
+      block.panel_stride = stride;
+      block.acc_stride = kAccStride;
+      if (product.wide != nullptr) {
+        float* wide = product.wide + thread * kScratch;
+        if (group == panel_begin || cuts > 1) {
+          for (int64_t r = 0; r < rows; ++r) {
+            product.family.widen(row<BFloat16>(product.x, m_begin + r) + k_begin, k_count, wide + r * k_count);
+          }
+        }
+        block.x = wide;
+        block.x_stride = k_count;
+      } else {
+        block.x = product.x.as<char>() + (m_begin * product.x.strides[0] + k_begin) * x_bytes;
+        block.x_stride = product.x.strides[0];
+      }
+      for (int64_t panel = group; panel < group_end;) {
+        const int64_t panels = panel + together <= group_end ? together : 1;
+        block.w = static_cast<const char*>(w.data) + (panel * stride + k_begin * kPanel) * w_bytes;
+        block.acc = acc + (panel - group) * kPanel;
+        run_panels(product.family, block, x_bytes, w_bytes, rows, panels);
+        panel += panels;
+      }
+      k_begin += k_count;
+    } while (k_begin < k);
+    product.family.finish(acc, kAccStride, m_begin, rows, group * kPanel, (group_end - group) * kPanel, product.epilogue,
+                          product.y);
+  }
+}
+
+}  // namespace
+
+void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
+                const View& y) {
+  if (x.dims[0] == 0 || w.n == 0) return;
+  const ArenaScope scope(*exec.scratch);
+  const int threads = exec.pool->num_threads();
+  const bool widens = family.widen != nullptr && x.dtype == DType::kBFloat16;
+  const Product product{family, x, w, epilogue, y, widens ? exec.scratch->allocate_array<float>(threads * kScratch) : nullptr};
+  const Pieces pieces(x.dims[0], kMaxPieceRows, family.max_rows, panel_count(w), 4, threads);
+  exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      run_piece(product, pieces.row_begin(i), pieces.row_count(i), pieces.panel_begin(i), pieces.panel_end(i), thread);
+    }
+  });
+}
+
+}  // namespace pagoda::products

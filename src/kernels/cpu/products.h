@@ -1,0 +1,83 @@
+// What the kernels of matrix products share: where a packed weight's panels lie, and how the work is cut into pieces.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/checked.h"
+#include "kernels/table.h"
+
+namespace pagoda::products {
+
+constexpr int64_t kPanel = 16;  // outputs of a panel
+constexpr int64_t kTileK = 32;  // bf16 inputs of a tile: what K is padded to in kBf16Pairs
+
+inline int64_t panel_count(const PackedView& w) { return div_up(w.n, kPanel); }
+inline int64_t padded_k(const PackedView& w) { return w.format == WeightFormat::kBf16Pairs ? round_up(w.k, kTileK) : w.k; }
+// Elements of the format from a panel to the next.
+inline int64_t panel_stride(const PackedView& w) { return padded_k(w) * kPanel; }
+
+template <class T>
+T* row(const View& view, int64_t i) {
+  return view.as<T>() + i * view.strides[0];
+}
+
+// Writes a block of float32 sums, acc[rows][ld] for outputs [n_begin, n_begin + columns) of rows [m_begin, m_begin + rows) of
+// y, through the epilogue. n_begin is a multiple of kPanel; columns past y's end are padding and are dropped.
+using EpilogueFn = void (*)(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, int64_t n_begin, int64_t columns,
+                            const Epilogue& epilogue, const View& y);
+EpilogueFn epilogue_portable();
+EpilogueFn epilogue_avx512();
+
+// One call of a register block: rows x panels of sums over `k` inputs.
+struct Block {
+  const void* x;         // first row, at the first input; float, or bfloat16 for families that take it as it lies
+  int64_t x_stride;      // elements
+  const void* w;         // first panel, at the first input
+  int64_t panel_stride;  // elements
+  int64_t k;             // inputs
+  float* acc;            // [rows][acc_stride]
+  int64_t acc_stride;
+  bool first;     // start from zero, not from acc
+  bool prefetch;  // the weights are not in a cache yet
+};
+using BlockFn = void (*)(const Block&);
+
+// A family of register blocks that add in the same order, and so give the same bits.
+struct BlockFamily {
+  int max_rows;                                                   // of a block
+  const BlockFn (*blocks)[2];                                     // [rows - 1][0: panels_for panels, 1: one panel]
+  int (*panels_for)(int rows);                                    // panels taken together
+  void (*widen)(const BFloat16* from, int64_t count, float* to);  // null: x is taken as it lies
+  EpilogueFn finish;
+};
+
+// The product by a family's blocks: pieces, cuts of the inputs, epilogue.
+void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
+                const View& y);
+
+// The grid of pieces that threads take one by one: blocks of rows, then groups of panels within them. Any cut gives the same
+// bits, since no sum is ever split.
+struct Pieces {
+  int64_t rows, block_rows, row_blocks;
+  int64_t panels, group_panels, groups;
+
+  // Row blocks of at most max_rows, evenly sized in whole `row_step`s; groups are whole `panel_step`s, few enough to keep
+  // fork and join cheap and many enough that the last piece ends with the others.
+  Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t panel_total, int64_t panel_step, int threads)
+      : rows(m), panels(panel_total) {
+    const int64_t blocks = div_up(m, max_rows);
+    block_rows = std::min(m, round_up(div_up(m, blocks), row_step));
+    row_blocks = div_up(m, block_rows);
+    const int64_t wanted = threads == 1 ? 1 : div_up(int64_t{16} * threads, row_blocks);
+    group_panels = round_up(std::max<int64_t>(1, panels / wanted), panel_step);
+    groups = div_up(panels, group_panels);
+  }
+  int64_t count() const { return row_blocks * groups; }
+  int64_t row_begin(int64_t piece) const { return piece / groups * block_rows; }
+  int64_t row_count(int64_t piece) const { return std::min(block_rows, rows - row_begin(piece)); }
+  int64_t panel_begin(int64_t piece) const { return piece % groups * group_panels; }
+  int64_t panel_end(int64_t piece) const { return std::min(panels, panel_begin(piece) + group_panels); }
+};
+
+}  // namespace pagoda::products

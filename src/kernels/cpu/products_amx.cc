@@ -1,0 +1,63 @@
+// Products of bfloat16 on AMX tiles (Xeons since Sapphire Rapids), and the loop that measures their rate.
+#if defined(__x86_64__)
+
+#include "kernels/cpu/instructions_amx.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/fill.h"
+#include "kernels/cpu/limits.h"
+#include "kernels/cpu/products.h"
+
+PAGODA_BEGIN_AMX
+#include "kernels/cpu/products_amx-inl.h"
+
+namespace pagoda {
+namespace {
+
+float tile_loop(int64_t steps) {
+  alignas(64) BFloat16 ones[16 * 32];
+  alignas(64) float sums[16 * 16];
+  for (BFloat16& one : ones) one = BFloat16(0.01f);
+  native::Tiles tiles;
+  tiles.configure(tile_config(2, kTileRows, kTileRows));
+  tiles.zero<0>();
+  tiles.zero<1>();
+  tiles.zero<2>();
+  tiles.zero<3>();
+  tiles.load<4>(ones, 64);
+  tiles.load<5>(ones, 64);
+  tiles.load<6>(ones, 64);
+  tiles.load<7>(ones, 64);
+  for (int64_t step = 0; step < steps; ++step) {
+    tiles.dot<0, 4, 6>();
+    tiles.dot<1, 4, 7>();
+    tiles.dot<2, 5, 6>();
+    tiles.dot<3, 5, 7>();
+  }
+  tiles.store<0>(sums, 64);
+  float sum = sums[0];
+  tiles.store<3>(sums, 64);
+  sum += sums[0];
+  tiles.release();
+  return sum;
+}
+
+void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  run_tiles<native::Tiles>(products::epilogue_avx512(), exec, x, w, epilogue, y);
+}
+
+}  // namespace
+}  // namespace pagoda
+PAGODA_END_AMX
+
+namespace pagoda {
+
+void fill_products_amx(KernelTable& table) { table.add_product({"amx", Isa::kAmx, tile_supports, run}); }
+
+limits::Loop limits::tiles_amx() { return {tile_loop, 4.0 * 16 * 16 * 32 * 2}; }
+
+}  // namespace pagoda
+
+#endif

@@ -1,0 +1,23 @@
+// The blocks of products_amx.cc over plain C++, for tests on machines without tiles.
+#include <algorithm>
+#include <cstring>
+
+#include "hwy/base.h"
+#include "kernels/cpu/fill.h"
+#include "kernels/cpu/instructions_standin.h"
+#include "kernels/cpu/products.h"
+// After what it uses.
+#include "kernels/cpu/products_amx-inl.h"
+
+namespace pagoda {
+namespace {
+
+void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  run_tiles<standin::Tiles>(products::epilogue_portable(), exec, x, w, epilogue, y);
+}
+
+}  // namespace
+
+void fill_products_amx_standin(KernelTable& table) { table.add_product({"amx stand-in", Isa::kAmx, tile_supports, run}); }
+
+}  // namespace pagoda

@@ -1,0 +1,95 @@
+// Register blocks over the bf16 dot-product instruction, native or stand-in. Included by one source for each, inside its region
+// of instruction sets, hence no include guard and everything in an unnamed namespace.
+//
+// Each output is one chain over pairs of inputs in ascending order; within a pair the instruction adds the odd product first.
+// Subnormal bfloat16 inputs and subnormal sums count as zero, as the instruction has it.
+
+namespace pagoda {
+namespace {
+
+// Panels taken together: 24 accumulators of 32 registers, one to three broadcasts and weights beside them.
+constexpr int dot_panels_for(int rows) { return rows <= 6 ? 4 : 2; }
+constexpr int kDotMaxRows = 12;
+constexpr int64_t kDotPrefetch = 1024;  // bytes read ahead in each panel's stream
+
+HWY_INLINE uint32_t pair_at(const BFloat16* x) {
+  uint32_t pair;
+  std::memcpy(&pair, x, sizeof pair);
+  return pair;
+}
+
+// One pair of inputs of every row, or a last input without a partner (x's row may end there).
+template <class I, int Rows, int Panels, bool kLone>
+HWY_INLINE void dot_step(const BFloat16* x, int64_t x_stride, const char* w, int64_t panel_bytes,
+                         typename I::Floats (&acc)[Rows][Panels]) {
+  typename I::Pairs weights[Panels];
+  HWY_UNROLL(4)
+  for (int p = 0; p < Panels; ++p) weights[p] = I::load_pairs(w + p * panel_bytes);
+  HWY_UNROLL(12)
+  for (int r = 0; r < Rows; ++r) {
+    const BFloat16* at = x + r * x_stride;
+    const typename I::Pairs pair = I::broadcast(kLone ? uint32_t{at->bits} : pair_at(at));
+    HWY_UNROLL(4)
+    for (int p = 0; p < Panels; ++p) acc[r][p] = I::dot(acc[r][p], pair, weights[p]);
+  }
+}
+
+template <class I, int Rows, int Panels>
+void dot_block(const products::Block& b) {
+  typename I::Floats acc[Rows][Panels];
+  HWY_UNROLL(12)
+  for (int r = 0; r < Rows; ++r) {
+    HWY_UNROLL(4)
+    for (int p = 0; p < Panels; ++p) {
+      acc[r][p] = b.first ? I::zero() : I::load(b.acc + r * b.acc_stride + p * products::kPanel);
+    }
+  }
+  const int64_t steps = b.k / 2, panel_bytes = b.panel_stride * 2, x_stride = b.x_stride;
+  const BFloat16* x = static_cast<const BFloat16*>(b.x);
+  const char* w = static_cast<const char*>(b.w);
+  // Reading ahead past the end of these panels goes on in the panels that come next.
+  const int64_t turn = b.prefetch ? steps - std::min(steps, kDotPrefetch / 64) : 0;
+  for (int64_t i = 0; i < steps; ++i) {
+    if (b.prefetch) {
+      const int64_t ahead = i < turn ? kDotPrefetch : kDotPrefetch + (Panels - 1) * panel_bytes;
+      HWY_UNROLL(4)
+      for (int p = 0; p < Panels; ++p) {
+        __builtin_prefetch(
+            reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(w) + static_cast<uintptr_t>(p * panel_bytes + ahead)));
+      }
+    }
+    dot_step<I, Rows, Panels, false>(x, x_stride, w, panel_bytes, acc);
+    x += 2;
+    w += 64;
+  }
+  if (b.k % 2 != 0) dot_step<I, Rows, Panels, true>(x, x_stride, w, panel_bytes, acc);
+  HWY_UNROLL(12)
+  for (int r = 0; r < Rows; ++r) {
+    HWY_UNROLL(4)
+    for (int p = 0; p < Panels; ++p) I::store(acc[r][p], b.acc + r * b.acc_stride + p * products::kPanel);
+  }
+}
+
+template <class I, int... kRows>
+struct DotTable {
+  static constexpr products::BlockFn kBlocks[sizeof...(kRows)][2] = {
+      {dot_block<I, kRows + 1, dot_panels_for(kRows + 1)>, dot_block<I, kRows + 1, 1>}...};
+};
+template <class I, int... kRows>
+constexpr auto& dot_table(std::integer_sequence<int, kRows...>) {
+  return DotTable<I, kRows...>::kBlocks;
+}
+
+int dot_panels_of(int rows) { return dot_panels_for(rows); }
+
+template <class I>
+void run_dot(products::EpilogueFn finish, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
+             const View& y) {
+  const auto& blocks = dot_table<I>(std::make_integer_sequence<int, kDotMaxRows>());
+  products::run_blocks({kDotMaxRows, blocks, dot_panels_of, nullptr, finish}, exec, x, w, epilogue, y);
+}
+
+bool dot_supports(WeightFormat format, DType x, int64_t) { return format == WeightFormat::kBf16Pairs && x == DType::kBFloat16; }
+
+}  // namespace
+}  // namespace pagoda

@@ -1,0 +1,55 @@
+// Products of bfloat16 by vdpbf16ps (AMD Zen 4 and later; Xeons since Cooper Lake), and the loop that measures its rate.
+#if defined(__x86_64__)
+
+#include "kernels/cpu/instructions_avx512bf16.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/cpu/fill.h"
+#include "kernels/cpu/limits.h"
+#include "kernels/cpu/products.h"
+
+PAGODA_BEGIN_AVX512BF16
+#include "kernels/cpu/products_avx512bf16-inl.h"
+
+namespace pagoda {
+namespace {
+
+float dot_loop(int64_t steps) {
+  constexpr int kChains = 24;
+  using I = native::Dot;
+  I::Floats acc[kChains];
+  const I::Pairs a = I::broadcast(0x3F803F00), b = I::broadcast(0x3C003B80);
+  HWY_UNROLL(24)
+  for (int i = 0; i < kChains; ++i) acc[i] = I::zero();
+  for (int64_t step = 0; step < steps; ++step) {
+    HWY_UNROLL(24)
+    for (int i = 0; i < kChains; ++i) acc[i] = I::dot(acc[i], a, b);
+  }
+  float sums[kChains][16], sum = 0;
+  for (int i = 0; i < kChains; ++i) {
+    I::store(acc[i], sums[i]);
+    sum += sums[i][0];
+  }
+  return sum;
+}
+
+void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  run_dot<native::Dot>(products::epilogue_avx512(), exec, x, w, epilogue, y);
+}
+
+}  // namespace
+}  // namespace pagoda
+PAGODA_END_AVX512BF16
+
+namespace pagoda {
+
+void fill_products_avx512_bf16(KernelTable& table) { table.add_product({"avx512_bf16", Isa::kAvx512Bf16, dot_supports, run}); }
+
+limits::Loop limits::dot_avx512_bf16() { return {dot_loop, 24.0 * 16 * 2 * 2}; }
+
+}  // namespace pagoda
+
+#endif

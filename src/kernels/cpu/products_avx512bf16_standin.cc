@@ -1,0 +1,26 @@
+// The blocks of products_avx512bf16.cc over plain C++, for tests on machines without the instruction.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "hwy/base.h"
+#include "kernels/cpu/fill.h"
+#include "kernels/cpu/instructions_standin.h"
+#include "kernels/cpu/products.h"
+// After what it uses.
+#include "kernels/cpu/products_avx512bf16-inl.h"
+
+namespace pagoda {
+namespace {
+
+void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  run_dot<standin::Dot>(products::epilogue_portable(), exec, x, w, epilogue, y);
+}
+
+}  // namespace
+
+void fill_products_avx512_bf16_standin(KernelTable& table) {
+  table.add_product({"avx512_bf16 stand-in", Isa::kAvx512Bf16, dot_supports, run});
+}
+
+}  // namespace pagoda

@@ -1,0 +1,79 @@
+// Bias, activation, residual and rounding of a block of float32 sums, for every Highway target.
+
+#if defined(PAGODA_KERNELS_CPU_PRODUCTS_EPILOGUE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PAGODA_KERNELS_CPU_PRODUCTS_EPILOGUE_INL_H_
+#undef PAGODA_KERNELS_CPU_PRODUCTS_EPILOGUE_INL_H_
+#else
+#define PAGODA_KERNELS_CPU_PRODUCTS_EPILOGUE_INL_H_
+#endif
+
+#include <algorithm>
+
+#include "hwy/highway.h"
+#include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/products.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace pagoda {
+namespace HWY_NAMESPACE {
+namespace product {
+
+// One panel's 16 outputs of one row; whole vectors whatever `count`, so that padding changes no bits.
+template <class Y>
+HWY_INLINE void finish_panel(const float* acc, const float* bias, Activation activation, const Y* residual, Y* y) {
+  const hn::CappedTag<float, 16> d;
+  for (size_t lane = 0; lane < 16; lane += hn::Lanes(d)) {
+    auto v = hn::LoadU(d, acc + lane);
+    if (bias != nullptr) v = hn::Add(v, hn::LoadU(d, bias + lane));
+    v = activate(d, activation, v);
+    if (residual != nullptr) v = hn::Add(v, load_float(d, residual + lane));
+    store_rounded(d, v, y + lane);
+  }
+}
+
+template <class Y>
+void finish_block(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, int64_t n_begin, int64_t columns,
+                  const Epilogue& epilogue, const View& y) {
+  const float* bias = epilogue.bias.as<float>();
+  const int64_t n_end = std::min(n_begin + columns, y.dims[1]);
+  for (int64_t n = n_begin; n < n_end; n += products::kPanel) {
+    const int64_t count = std::min(products::kPanel, n_end - n);
+    if (count == products::kPanel) {
+      for (int64_t r = 0; r < rows; ++r) {
+        const Y* residual = epilogue.residual ? products::row<Y>(epilogue.residual, m_begin + r) + n : nullptr;
+        finish_panel(acc + r * ld + (n - n_begin), bias == nullptr ? nullptr : bias + n, epilogue.activation, residual,
+                     products::row<Y>(y, m_begin + r) + n);
+      }
+      continue;
+    }
+    float bias_part[products::kPanel] = {};
+    Y residual_part[products::kPanel] = {}, y_part[products::kPanel];
+    if (bias != nullptr) std::copy(bias + n, bias + n_end, bias_part);
+    for (int64_t r = 0; r < rows; ++r) {
+      if (epilogue.residual) {
+        const Y* residual = products::row<Y>(epilogue.residual, m_begin + r);
+        std::copy(residual + n, residual + n_end, residual_part);
+      }
+      finish_panel(acc + r * ld + (n - n_begin), bias == nullptr ? nullptr : bias_part, epilogue.activation,
+                   epilogue.residual ? residual_part : nullptr, y_part);
+      std::copy(y_part, y_part + count, products::row<Y>(y, m_begin + r) + n);
+    }
+  }
+}
+
+inline void finish(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, int64_t n_begin, int64_t columns,
+                   const Epilogue& epilogue, const View& y) {
+  if (y.dtype == DType::kBFloat16) {
+    finish_block<BFloat16>(acc, ld, m_begin, rows, n_begin, columns, epilogue, y);
+  } else {
+    finish_block<float>(acc, ld, m_begin, rows, n_begin, columns, epilogue, y);
+  }
+}
+
+}  // namespace product
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace pagoda
+HWY_AFTER_NAMESPACE();
+
+#endif  // PAGODA_KERNELS_CPU_PRODUCTS_EPILOGUE_INL_H_

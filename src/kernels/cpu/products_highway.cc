@@ -1,0 +1,224 @@
+// Products on packed weights by fused multiply-add in float32: AVX2, AVX-512 and the portable target from one source.
+//
+// Every output is one chain of multiply-adds over the inputs in ascending order, whatever the block it falls in: so one row
+// gives the same bits alone and in any batch, for both weight formats and both activation dtypes. bfloat16 weights and
+// activations are widened, which is exact: this family rounds nothing but sums. On kBf16Pairs it is the one that takes float32
+// activations on every machine; the bf16 instructions would round them first.
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/cpu/fill.h"
+#include "kernels/cpu/hwy_targets.h"
+#include "kernels/cpu/products.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/products_highway.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "hwy/highway.h"
+#include "kernels/cpu/products_epilogue-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace pagoda {
+namespace HWY_NAMESPACE {
+namespace product {
+
+using products::kPanel;
+
+const hn::CappedTag<float, 16> kTag;
+using Vec = hn::Vec<decltype(kTag)>;
+constexpr int kLanes = HWY_LANES(float) < 16 ? HWY_LANES(float) : 16;
+constexpr int kVectors = 16 / kLanes;  // of a panel
+
+#if HWY_TARGET == HWY_AVX3
+constexpr Isa kIsa = Isa::kAvx512;
+constexpr const char* kName = "avx512";
+constexpr int kRegisters = 32;
+#elif HWY_TARGET == HWY_AVX2
+constexpr Isa kIsa = Isa::kAvx2;
+constexpr const char* kName = "avx2";
+constexpr int kRegisters = 16;
+#else
+constexpr Isa kIsa = Isa::kPortable;
+constexpr const char* kName = "portable";
+constexpr int kRegisters = 16;
+#endif
+
+// Accumulators may take this many registers; the rest hold weights, a broadcast and a mask.
+constexpr int kAccumulators = kRegisters * 3 / 4;
+constexpr int kMaxRows = kVectors == 1 ? 12 : kAccumulators / kVectors;  // 12, 6 or 3
+// Panels taken together by a block of `rows`: enough chains to hide the latency of the multiply-add.
+constexpr int panels_for(int rows) {
+  const int fit = kAccumulators / (rows * kVectors);
+  return fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+}
+
+// Bytes read ahead of the multiply-adds in each panel's stream.
+constexpr int64_t kPrefetch = 1024;
+
+using products::Block;
+using products::BlockFn;
+
+HWY_INLINE void prefetch(const void* base, int64_t offset) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + static_cast<uintptr_t>(offset)), 0, 3);
+}
+
+// The multiply-adds of one input (kFloat32Panels) or of a pair of inputs (kBf16Pairs), for Rows rows and Panels panels.
+template <int Rows, int Panels>
+struct Step {
+  static constexpr int kWide = Panels * kVectors;
+
+  static HWY_INLINE void one(const float* x, int64_t x_stride, const Vec (&w)[kWide], Vec (&acc)[Rows][kWide]) {
+    HWY_UNROLL(16)
+    for (int r = 0; r < Rows; ++r) {
+      const Vec value = hn::Set(kTag, x[r * x_stride]);
+      HWY_UNROLL(16)
+      for (int v = 0; v < kWide; ++v) acc[r][v] = hn::MulAdd(value, w[v], acc[r][v]);
+    }
+  }
+
+  static HWY_INLINE void run(const float* x, int64_t x_stride, const float* w, int64_t panel_stride, Vec (&acc)[Rows][kWide]) {
+    Vec weights[kWide];
+    HWY_UNROLL(16)
+    for (int v = 0; v < kWide; ++v) weights[v] = hn::Load(kTag, w + (v / kVectors) * panel_stride + (v % kVectors) * kLanes);
+    one(x, x_stride, weights, acc);
+  }
+
+  // The even input's bits are the low half of each pair.
+  static HWY_INLINE void even(const float* x, int64_t x_stride, const uint32_t* w, int64_t panel_stride,
+                              Vec (&acc)[Rows][kWide]) {
+    const hn::RebindToUnsigned<decltype(kTag)> bits;
+    Vec weights[kWide];
+    HWY_UNROLL(16)
+    for (int v = 0; v < kWide; ++v) {
+      const auto pairs = hn::Load(bits, w + (v / kVectors) * panel_stride + (v % kVectors) * kLanes);
+      weights[v] = hn::BitCast(kTag, hn::ShiftLeft<16>(pairs));
+    }
+    one(x, x_stride, weights, acc);
+  }
+  static HWY_INLINE void odd(const float* x, int64_t x_stride, const uint32_t* w, int64_t panel_stride,
+                             Vec (&acc)[Rows][kWide]) {
+    const hn::RebindToUnsigned<decltype(kTag)> bits;
+    Vec weights[kWide];
+    HWY_UNROLL(16)
+    for (int v = 0; v < kWide; ++v) {
+      const auto pairs = hn::Load(bits, w + (v / kVectors) * panel_stride + (v % kVectors) * kLanes);
+      weights[v] = hn::BitCast(kTag, hn::And(pairs, hn::Set(bits, 0xFFFF0000u)));
+    }
+    one(x, x_stride, weights, acc);
+  }
+};
+
+template <int Rows, int Panels, bool kPairs>
+void run_block(const Block& b) {
+  using S = Step<Rows, Panels>;
+  Vec acc[Rows][S::kWide];
+  HWY_UNROLL(16)
+  for (int r = 0; r < Rows; ++r) {
+    HWY_UNROLL(16)
+    for (int v = 0; v < S::kWide; ++v) {
+      acc[r][v] = b.first ? hn::Zero(kTag) : hn::LoadU(kTag, b.acc + r * b.acc_stride + v * kLanes);
+    }
+  }
+  constexpr int64_t kStepBytes = 64;  // of a panel
+  const int64_t steps = kPairs ? b.k / 2 : b.k;
+  const float* x = static_cast<const float*>(b.x);
+  const int64_t x_stride = b.x_stride;
+  // In 32-bit units: a float, or a pair.
+  const int64_t stride = kPairs ? b.panel_stride / 2 : b.panel_stride;
+  const auto* w = static_cast<const typename std::conditional<kPairs, uint32_t, float>::type*>(b.w);
+  const auto step = [&]() HWY_ATTR {
+    if constexpr (kPairs) {
+      S::even(x, x_stride, w, stride, acc);
+      S::odd(x + 1, x_stride, w, stride, acc);
+      x += 2;
+    } else {
+      S::run(x, x_stride, w, stride, acc);
+      x += 1;
+    }
+    w += kPanel;
+  };
+  int64_t i = 0;
+  if (b.prefetch) {
+    const int64_t main = std::max<int64_t>(0, steps - kPrefetch / kStepBytes);
+    for (; i < main; ++i) {
+      HWY_UNROLL(16)
+      for (int p = 0; p < Panels; ++p) prefetch(w + p * stride, kPrefetch);
+      step();
+    }
+    // The end of these panels: read ahead into the panels that come next.
+    const int64_t next = kPrefetch + (Panels - 1) * stride * 4;
+    for (; i < steps; ++i) {
+      HWY_UNROLL(16)
+      for (int p = 0; p < Panels; ++p) prefetch(w + p * stride, next);
+      step();
+    }
+  } else {
+    for (; i < steps; ++i) step();
+  }
+  if constexpr (kPairs) {
+    if (b.k % 2 != 0) S::even(x, x_stride, w, stride, acc);
+  }
+  HWY_UNROLL(16)
+  for (int r = 0; r < Rows; ++r) {
+    HWY_UNROLL(16)
+    for (int v = 0; v < S::kWide; ++v) hn::StoreU(acc[r][v], kTag, b.acc + r * b.acc_stride + v * kLanes);
+  }
+}
+
+// [rows - 1][0: panels_for(rows) panels, 1: one panel]
+template <bool kPairs, int... kRows>
+struct BlockTable {
+  static constexpr BlockFn kBlocks[sizeof...(kRows)][2] = {
+      {run_block<kRows + 1, panels_for(kRows + 1), kPairs>, run_block<kRows + 1, 1, kPairs>}...};
+};
+template <bool kPairs, int... kRows>
+constexpr auto& blocks_of(std::integer_sequence<int, kRows...>) {
+  return BlockTable<kPairs, kRows...>::kBlocks;
+}
+
+void widen(const BFloat16* from, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) hn::StoreU(load_float(kTag, from + i), kTag, to + i);
+  for (; i < count; ++i) to[i] = static_cast<float>(from[i]);
+}
+
+int panels_of(int rows) { return panels_for(rows); }
+
+void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  const auto& blocks = w.format == WeightFormat::kBf16Pairs ? blocks_of<true>(std::make_integer_sequence<int, kMaxRows>())
+                                                            : blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
+  products::run_blocks({kMaxRows, blocks, panels_of, widen, finish}, exec, x, w, epilogue, y);
+}
+
+bool supports(WeightFormat format, DType x, int64_t) {
+  return (format == WeightFormat::kFloat32Panels || format == WeightFormat::kBf16Pairs) &&
+         (x == DType::kFloat32 || x == DType::kBFloat16);
+}
+
+void fill(KernelTable& table) { table.add_product({kName, kIsa, supports, run}); }
+
+}  // namespace product
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace pagoda
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace pagoda {
+
+#if defined(__x86_64__)
+namespace portable = N_SSSE3;
+void fill_products_avx2(KernelTable& table) { N_AVX2::product::fill(table); }
+void fill_products_avx512(KernelTable& table) { N_AVX3::product::fill(table); }
+products::EpilogueFn products::epilogue_avx512() { return N_AVX3::product::finish; }
+#else
+namespace portable = HWY_NAMESPACE;
+#endif
+void fill_products_portable(KernelTable& table) { portable::product::fill(table); }
+products::EpilogueFn products::epilogue_portable() { return portable::product::finish; }
+
+}  // namespace pagoda
+#endif

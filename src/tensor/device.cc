@@ -1,0 +1,159 @@
+// Arena and caching allocator.
+#include "tensor/device.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/checked.h"
+#include "base/error.h"
+
+namespace pagoda {
+
+namespace {
+
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kMinChunk = int64_t{1} << 20;
+// From this size memory is aligned to a huge page, so that the kernel may back it by one.
+constexpr int64_t kHugePage = int64_t{2} << 20;
+
+char* system_allocate(int64_t bytes) {
+  const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+  void* data = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(round_up(bytes, alignment)));
+  if (data == nullptr) fail(ErrorKind::kOutOfMemory, "memory", "allocation failed: need {} bytes", bytes);
+  return static_cast<char*>(data);
+}
+
+}  // namespace
+
+Arena::~Arena() {
+  for (const Chunk& chunk : chunks_) std::free(chunk.data);
+}
+
+void* Arena::allocate(int64_t bytes) {
+  bytes = round_up(std::max<int64_t>(bytes, 1), kAlignment);
+  while (current_ < chunks_.size() && used_ + bytes > chunks_[current_].size) {
+    before_ += chunks_[current_].size;
+    used_ = 0;
+    ++current_;
+  }
+  if (current_ == chunks_.size()) {
+    const int64_t size = std::max({bytes, kMinChunk, before_});
+    chunks_.push_back({system_allocate(size), size});
+  }
+  char* data = chunks_[current_].data + used_;
+  used_ += bytes;
+  peak_ = std::max(peak_, before_ + used_);
+  return data;
+}
+
+int64_t Arena::mark() const { return before_ + used_; }
+
+void Arena::release(int64_t mark) {
+  while (current_ > 0 && mark < before_) {
+    --current_;
+    before_ -= chunks_[current_].size;
+  }
+  used_ = mark - before_;
+  if (mark == 0) reset();
+}
+
+void Arena::reset() {
+  if (chunks_.size() > 1) {
+    int64_t total = 0;
+    for (const Chunk& chunk : chunks_) {
+      total += chunk.size;
+      std::free(chunk.data);
+    }
+    chunks_.clear();
+    chunks_.push_back({system_allocate(total), total});
+  }
+  current_ = 0;
+  used_ = 0;
+  before_ = 0;
+}
+
+CachingAllocator::~CachingAllocator() {
+  for (std::vector<void*>& list : free_) {
+    for (void* data : list) std::free(data);
+  }
+}
+
+int CachingAllocator::size_class(int64_t bytes, int64_t& rounded) {
+  // Eight steps a power of two: at most an eighth of a block is wasted.
+  int64_t size = std::max<int64_t>(bytes, 256);
+  int shift = 63 - __builtin_clzll(static_cast<uint64_t>(size));
+  const int64_t step = int64_t{1} << std::max(shift - 3, 6);
+  rounded = round_up(size, step);
+  shift = 63 - __builtin_clzll(static_cast<uint64_t>(rounded));
+  return shift * 8 + static_cast<int>((rounded >> std::max(shift - 3, 0)) & 7);
+}
+
+void* CachingAllocator::allocate(int64_t bytes) {
+  if (bytes < 0 || bytes > (int64_t{1} << 46))
+    fail(ErrorKind::kOutOfMemory, "memory", "allocation too large: got {} bytes", bytes);
+  int64_t rounded = 0;
+  const size_t index = static_cast<size_t>(size_class(bytes, rounded));
+  {
+    const std::lock_guard lock(mutex_);
+    if (free_.size() <= index) {
+      free_.resize(index + 1);
+      class_bytes_.resize(index + 1);
+    }
+    class_bytes_[index] = rounded;
+    in_use_ += rounded;
+    if (!free_[index].empty()) {
+      void* data = free_[index].back();
+      free_[index].pop_back();
+      cached_ -= rounded;
+      return data;
+    }
+    ++system_allocations_;
+  }
+  try {
+    return system_allocate(rounded);
+  } catch (...) {
+    trim();  // what is cached in other sizes may be what is missing
+    try {
+      return system_allocate(rounded);
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      in_use_ -= rounded;
+      throw;
+    }
+  }
+}
+
+void CachingAllocator::deallocate(void* data, int64_t bytes) {
+  int64_t rounded = 0;
+  const size_t index = static_cast<size_t>(size_class(bytes, rounded));
+  const std::lock_guard lock(mutex_);
+  free_[index].push_back(data);
+  in_use_ -= rounded;
+  cached_ += rounded;
+}
+
+void CachingAllocator::trim() {
+  const std::lock_guard lock(mutex_);
+  for (std::vector<void*>& list : free_) {
+    for (void* data : list) std::free(data);
+    list.clear();
+  }
+  cached_ = 0;
+}
+
+int64_t CachingAllocator::bytes_in_use() const {
+  const std::lock_guard lock(mutex_);
+  return in_use_;
+}
+
+int64_t CachingAllocator::bytes_cached() const {
+  const std::lock_guard lock(mutex_);
+  return cached_;
+}
+
+int64_t CachingAllocator::system_allocations() const {
+  const std::lock_guard lock(mutex_);
+  return system_allocations_;
+}
+
+}  // namespace pagoda

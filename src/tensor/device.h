@@ -1,0 +1,105 @@
+// The record of one device: its kernels, its memory, and what a kernel needs to run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "base/thread_pool.h"
+
+namespace pagoda {
+
+struct KernelTable;  // kernels/table.h
+
+// Bump allocator for the scratch of kernels and of one step. Grows in chunks; reset() keeps the memory and joins the chunks
+// into one, so that once warm nothing is allocated. Not thread-safe: used by the thread that calls kernels.
+class Arena {
+ public:
+  Arena() = default;
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  void* allocate(int64_t bytes);  // 64-byte aligned, not zeroed
+  template <class T>
+  T* allocate_array(int64_t count) {
+    return static_cast<T*>(allocate(count * static_cast<int64_t>(sizeof(T))));
+  }
+  int64_t mark() const;
+  void release(int64_t mark);  // back to an earlier mark()
+  void reset();
+  int64_t peak() const { return peak_; }
+
+ private:
+  struct Chunk {
+    char* data;
+    int64_t size;
+  };
+  std::vector<Chunk> chunks_;
+  size_t current_ = 0;  // chunk in use
+  int64_t used_ = 0;    // bytes used of it
+  int64_t before_ = 0;  // bytes of the chunks before it
+  int64_t peak_ = 0;
+};
+
+// Gives scratch back at the end of a scope.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.mark()) {}
+  ~ArenaScope() { arena_.release(mark_); }
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+
+ private:
+  Arena& arena_;
+  int64_t mark_;
+};
+
+// Memory for tensors: 64-byte aligned. Implementations are thread-safe.
+class Allocator {
+ public:
+  virtual ~Allocator() = default;
+  virtual void* allocate(int64_t bytes) = 0;  // throws kOutOfMemory
+  virtual void deallocate(void* data, int64_t bytes) = 0;
+};
+
+// Keeps freed blocks in lists by size class (eight a power of two), so that a warm step asks the system for nothing.
+class CachingAllocator : public Allocator {
+ public:
+  CachingAllocator() = default;
+  ~CachingAllocator() override;
+  void* allocate(int64_t bytes) override;
+  void deallocate(void* data, int64_t bytes) override;
+  void trim();  // gives cached blocks back to the system
+  int64_t bytes_in_use() const;
+  int64_t bytes_cached() const;
+  int64_t system_allocations() const;  // how often the system was asked: flat once warm
+
+ private:
+  static int size_class(int64_t bytes, int64_t& rounded);
+  mutable std::mutex mutex_;
+  std::vector<std::vector<void*>> free_;
+  std::vector<int64_t> class_bytes_;
+  int64_t in_use_ = 0, cached_ = 0, system_allocations_ = 0;
+};
+
+// What a kernel runs with. Comes from the activation's device, which belongs to one Runtime.
+struct Exec {
+  ThreadPool* pool = nullptr;
+  Arena* scratch = nullptr;
+  void* stream = nullptr;  // CUDA stream
+};
+
+enum class DeviceKind { kCpu, kCuda };
+
+struct Device {
+  DeviceKind kind = DeviceKind::kCpu;
+  int index = 0;
+  const KernelTable* kernels = nullptr;
+  Allocator* allocator = nullptr;
+  Exec exec;
+};
+
+}  // namespace pagoda

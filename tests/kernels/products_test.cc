@@ -1,0 +1,355 @@
+// Products on packed weights, packing and gemm: every table that this machine can run, and the stand-ins for instructions that
+// it lacks, against the scalar reference.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/cpu_info.h"
+#include "base/random.h"
+#include "kernels/cpu/fill.h"
+#include "kernels/cpu/reference.h"
+#include "kernels/table.h"
+
+namespace pagoda {
+namespace {
+
+struct Candidate {
+  const char* name;
+  Isa needs;
+  void (*fill)(KernelTable&);
+};
+
+template <void (*... kFillers)(KernelTable&)>
+void fill_all(KernelTable& table) {
+  (kFillers(table), ...);
+}
+
+// Each table that this machine can run, and the stand-ins over the portable table where it lacks the instructions.
+std::vector<Candidate> candidates() {
+  const CpuInfo cpu = detect_cpu();
+  std::vector<Candidate> list;
+  for (const Candidate& c :
+       {Candidate{"portable", Isa::kPortable, fill_products_portable}, Candidate{"avx2", Isa::kAvx2, fill_products_avx2},
+        Candidate{"avx512", Isa::kAvx512, fill_products_avx512},
+        Candidate{"avx512_bf16", Isa::kAvx512Bf16, fill_all<fill_products_avx512, fill_products_avx512_bf16>},
+        Candidate{"amx", Isa::kAmx, fill_all<fill_products_avx512, fill_products_amx>},
+        Candidate{"avx512_bf16 stand-in", Isa::kPortable, fill_all<fill_products_portable, fill_products_avx512_bf16_standin>},
+        Candidate{"amx stand-in", Isa::kPortable, fill_all<fill_products_portable, fill_products_amx_standin>}}) {
+    if (isa_supported(c.needs, cpu)) list.push_back(c);
+  }
+  return list;
+}
+
+// A matrix whose rows are `gap` elements further apart than they are long, begun `shift` elements after an aligned address;
+// what lies between the rows is checked not to change.
+template <class T>
+class Matrix {
+ public:
+  Matrix(int64_t rows, int64_t columns, int64_t gap = 0, int64_t shift = 0)
+      : rows_(rows),
+        columns_(columns),
+        stride_(columns + gap),
+        shift_(shift),
+        data_(static_cast<size_t>(rows * stride_ + shift), T(kUntouched)) {}
+  T* row(int64_t i) { return data_.data() + shift_ + i * stride_; }
+  View view() { return rows(0, rows_); }
+  View rows(int64_t begin, int64_t end) {
+    View v;
+    v.data = row(begin);
+    v.dtype = DTypeOf<T>::kValue;
+    v.rank = 2;
+    v.dims[0] = end - begin;
+    v.dims[1] = columns_;
+    v.strides[0] = stride_;
+    v.strides[1] = 1;
+    return v;
+  }
+  void fill(uint64_t seed, float scale = 1) {
+    for (int64_t i = 0; i < rows_; ++i) {
+      for (int64_t j = 0; j < columns_; ++j) row(i)[j] = T(scale * noise(seed, static_cast<uint64_t>(i * columns_ + j)));
+    }
+  }
+  bool gaps_untouched() {
+    for (int64_t i = 0; i < rows_; ++i) {
+      for (int64_t j = columns_; j < stride_; ++j) {
+        if (static_cast<float>(row(i)[j]) != kUntouched) return false;
+      }
+    }
+    return true;
+  }
+  static float noise(uint64_t seed, uint64_t i) {
+    uint64_t z = (seed * 1000003 + i + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return static_cast<float>(static_cast<int64_t>((z >> 40) & 0xFFFFFF) - 0x800000) / 0x800000;
+  }
+
+ private:
+  static constexpr float kUntouched = -12288;  // exact in bfloat16
+  int64_t rows_, columns_, stride_, shift_;
+  std::vector<T> data_;
+};
+
+// Packed bytes on the heap, so that the sanitizer sees a step past them.
+struct Packed {
+  Packed(WeightFormat format, int64_t n, int64_t k) {
+    const size_t bytes = static_cast<size_t>(packed_bytes(format, n, k));
+    data = static_cast<char*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64)));
+    std::memset(data, 0, bytes);
+    view = {data, format, n, k};
+  }
+  ~Packed() { std::free(data); }
+  Packed(const Packed&) = delete;
+  Packed& operator=(const Packed&) = delete;
+  char* data;
+  PackedView view;
+};
+
+class Products : public testing::Test {
+ protected:
+  Products() {
+    fill_reference(reference_);
+    exec_.pool = &pool_;
+    exec_.scratch = &arena_;
+  }
+  KernelTable table_of(const Candidate& candidate) {
+    KernelTable table;
+    fill_reference(table);
+    candidate.fill(table);
+    return table;
+  }
+  ThreadPool pool_{3};
+  Arena arena_;
+  Exec exec_;
+  KernelTable reference_;
+};
+
+struct Case {
+  int64_t m, n, k;
+  bool bias = false, residual = false;
+  Activation activation = Activation::kNone;
+};
+
+// The error that a product may have: float32 rounding of the sums, relative to the sum of magnitudes, and y's own rounding.
+template <class X, class Y>
+void compare(const Exec& exec, const KernelTable& table, const KernelTable& reference, WeightFormat format, const Case& c,
+             double tolerance) {
+  Matrix<float> w(c.n, c.k);
+  w.fill(1);
+  Packed packed(format, c.n, c.k);
+  reference.pack(exec, w.view(), packed.view, int64_t{0});
+  reference.unpack(exec, packed.view, int64_t{0}, w.view());
+  Matrix<X> x(c.m, c.k, 3, 1);
+  x.fill(2);
+  Matrix<float> bias(1, c.n);
+  bias.fill(3);
+  Matrix<Y> residual(c.m, c.n, 2);
+  residual.fill(4);
+  Matrix<Y> y(c.m, c.n, 5, 1);
+  Epilogue epilogue;
+  if (c.bias) epilogue.bias = bias.view();
+  if (c.residual) epilogue.residual = residual.view();
+  epilogue.activation = c.activation;
+  const ProductKernel* kernel = table.find_product(format, DTypeOf<X>::kValue, c.m);
+  ASSERT_NE(kernel, nullptr);
+  kernel->run(exec, x.view(), packed.view, epilogue, y.view());
+  EXPECT_TRUE(y.gaps_untouched());
+  for (int64_t i = 0; i < c.m; ++i) {
+    for (int64_t j = 0; j < c.n; ++j) {
+      double sum = c.bias ? bias.row(0)[j] : 0.0, magnitude = std::abs(sum);
+      for (int64_t k = 0; k < c.k; ++k) {
+        const double product = static_cast<double>(static_cast<float>(x.row(i)[k])) * w.row(j)[k];
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      double expected = apply_activation(c.activation, sum);
+      if (c.residual) expected += static_cast<float>(residual.row(i)[j]);
+      double bound = tolerance * (magnitude + 1) * (1 + std::abs(sum));  // an activation may square the error
+      if (std::is_same_v<Y, BFloat16>) bound += std::abs(expected) / 256;
+      ASSERT_NEAR(static_cast<float>(y.row(i)[j]), expected, bound)
+          << kernel->name << " m " << c.m << " n " << c.n << " k " << c.k << " at " << i << ", " << j;
+    }
+  }
+}
+
+constexpr double kFloatTolerance = 1e-5;
+
+TEST_F(Products, EqualReferenceOverOddSizes) {
+  for (const Candidate& candidate : candidates()) {
+    SCOPED_TRACE(candidate.name);
+    const KernelTable table = table_of(candidate);
+    for (const int64_t k : {1, 2, 3, 15, 31, 32, 33, 63, 65, 100, 576}) {
+      for (const int64_t n : {1, 2, 15, 16, 17, 33, 64, 100, 129}) {
+        for (const int64_t m : {1, 2, 3, 5, 7, 13, 17, 33, 50}) {
+          if (k > 100 && m > 7 && n > 64) continue;
+          const Case c{m, n, k};
+          for (const WeightFormat format : {WeightFormat::kFloat32Panels, WeightFormat::kBf16Pairs}) {
+            compare<float, float>(exec_, table, reference_, format, c, kFloatTolerance);
+            if (n != 17 && k != 33) continue;
+            compare<BFloat16, BFloat16>(exec_, table, reference_, format, c, kFloatTolerance);
+            compare<BFloat16, float>(exec_, table, reference_, format, c, kFloatTolerance);
+            compare<float, BFloat16>(exec_, table, reference_, format, c, kFloatTolerance);
+          }
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Products, EqualReferenceOnLongRowsAndManyRows) {
+  for (const Candidate& candidate : candidates()) {
+    SCOPED_TRACE(candidate.name);
+    const KernelTable table = table_of(candidate);
+    for (const Case& c : {Case{512, 40, 64}, Case{100, 48, 1536}, Case{70, 20, 3001}, Case{1, 300, 5000}, Case{2, 36, 70001}}) {
+      for (const WeightFormat format : {WeightFormat::kFloat32Panels, WeightFormat::kBf16Pairs}) {
+        compare<float, float>(exec_, table, reference_, format, c, kFloatTolerance);
+        compare<BFloat16, BFloat16>(exec_, table, reference_, format, c, kFloatTolerance);
+      }
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_F(Products, NothingToDo) {
+  for (const Candidate& candidate : candidates()) {
+    SCOPED_TRACE(candidate.name);
+    const KernelTable table = table_of(candidate);
+    for (const WeightFormat format : {WeightFormat::kFloat32Panels, WeightFormat::kBf16Pairs}) {
+      compare<BFloat16, float>(exec_, table, reference_, format, {0, 17, 32}, kFloatTolerance);
+      compare<BFloat16, float>(exec_, table, reference_, format, {2, 17, 0, true}, kFloatTolerance);  // y = bias
+    }
+  }
+}
+
+TEST_F(Products, EpilogueHasEveryActivation) {
+  for (const Candidate& candidate : candidates()) {
+    SCOPED_TRACE(candidate.name);
+    const KernelTable table = table_of(candidate);
+    for (int kind = 0; kind <= static_cast<int>(Activation::kSoftplus); ++kind) {
+      for (const bool residual : {false, true}) {
+        Case c{7, 50, 60, true, residual, static_cast<Activation>(kind)};
+        compare<float, float>(exec_, table, reference_, WeightFormat::kFloat32Panels, c, kFloatTolerance);
+        compare<BFloat16, BFloat16>(exec_, table, reference_, WeightFormat::kBf16Pairs, c, kFloatTolerance);
+      }
+    }
+  }
+}
+
+// The epilogue alone: inputs as they are (an identity weight), so that only the activation can differ.
+TEST_F(Products, ActivationsAreWithinAMillionth) {
+  Matrix<float> identity(16, 16);
+  for (int64_t i = 0; i < 16; ++i) {
+    for (int64_t j = 0; j < 16; ++j) identity.row(i)[j] = i == j ? 1.0f : 0.0f;
+  }
+  Packed packed(WeightFormat::kFloat32Panels, 16, 16);
+  reference_.pack(exec_, identity.view(), packed.view, int64_t{0});
+  Matrix<float> x(4000, 16), y(4000, 16);
+  for (int64_t i = 0; i < 4000; ++i) {
+    for (int64_t j = 0; j < 16; ++j) x.row(i)[j] = static_cast<float>((i * 16 + j - 32000) * 0.00071);
+  }
+  for (const Candidate& candidate : candidates()) {
+    SCOPED_TRACE(candidate.name);
+    const KernelTable table = table_of(candidate);
+    for (int kind = 0; kind <= static_cast<int>(Activation::kSoftplus); ++kind) {
+      Epilogue epilogue;
+      epilogue.activation = static_cast<Activation>(kind);
+      table.find_product(WeightFormat::kFloat32Panels, DType::kFloat32, 4000)
+          ->run(exec_, x.view(), packed.view, epilogue, y.view());
+      for (int64_t i = 0; i < 4000; ++i) {
+        for (int64_t j = 0; j < 16; ++j) {
+          const double in = x.row(i)[j], expected = apply_activation(epilogue.activation, in);
+          // Where the formula itself cancels, relative to what it is the difference of: x in gelu, 1 in laplace.
+          const double scale = epilogue.activation == Activation::kLaplace ? 1 : 1e-3;
+          ASSERT_NEAR(y.row(i)[j], expected, 1e-6 * std::max({std::abs(in), std::abs(expected), scale}))
+              << "activation " << kind << " of " << in;
+        }
+      }
+    }
+  }
+}
+
+template <class X>
+void rows_do_not_depend_on_each_other(const Candidate& candidate, const KernelTable& table, const KernelTable& reference,
+                                      WeightFormat format, int64_t n, int64_t k) {
+  constexpr int64_t kRows = 70;
+  Matrix<float> w(n, k), bias(1, n);
+  w.fill(1);
+  bias.fill(5);
+  Matrix<X> x(kRows, k, 1);
+  x.fill(2);
+  Epilogue epilogue;
+  epilogue.bias = bias.view();
+  epilogue.activation = Activation::kSilu;
+  std::vector<std::vector<float>> alone;
+  for (const int threads : {1, 2, 3}) {
+    ThreadPool pool(threads);
+    Arena arena;
+    Exec exec;
+    exec.pool = &pool;
+    exec.scratch = &arena;
+    Packed packed(format, n, k);
+    reference.pack(exec, w.view(), packed.view, int64_t{0});
+    for (int64_t m = 1; m <= kRows; m += threads == 1 ? 1 : 7) {
+      Matrix<float> y(m, n);
+      // m rows together, taken from the end so that a row's place in the batch changes too.
+      table.find_product(format, x.view().dtype, m)->run(exec, x.rows(kRows - m, kRows), packed.view, epilogue, y.view());
+      for (int64_t i = 0; i < m; ++i) {
+        const int64_t from_end = m - 1 - i;
+        if (static_cast<size_t>(from_end) >= alone.size()) {
+          Matrix<float> one(1, n);
+          table.find_product(format, x.view().dtype, 1)
+              ->run(exec, x.rows(kRows - m + i, kRows - m + i + 1), packed.view, epilogue, one.view());
+          alone.insert(alone.begin() + from_end, std::vector<float>(one.row(0), one.row(0) + n));
+        }
+        ASSERT_EQ(0, std::memcmp(y.row(i), alone[static_cast<size_t>(from_end)].data(), static_cast<size_t>(n) * 4))
+            << candidate.name << " row " << i << " of " << m << ", k " << k << ", threads " << threads;
+      }
+    }
+  }
+}
+
+TEST_F(Products, RowAloneGivesTheBitsOfItsBatch) {
+  for (const Candidate& candidate : candidates()) {
+    const KernelTable table = table_of(candidate);
+    for (const WeightFormat format : {WeightFormat::kFloat32Panels, WeightFormat::kBf16Pairs}) {
+      for (const int64_t k : {33, 100, 1600}) {
+        rows_do_not_depend_on_each_other<float>(candidate, table, reference_, format, 83, k);
+        rows_do_not_depend_on_each_other<BFloat16>(candidate, table, reference_, format, 83, k);
+      }
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// y may be its own residual: each element is read once, before it is written.
+TEST_F(Products, ResidualMayBeTheOutput) {
+  for (const Candidate& candidate : candidates()) {
+    SCOPED_TRACE(candidate.name);
+    const KernelTable table = table_of(candidate);
+    for (const int64_t m : {1, 17, 33, 53}) {
+      Matrix<float> w(40, 64);
+      w.fill(1);
+      Packed packed(WeightFormat::kBf16Pairs, 40, 64);
+      reference_.pack(exec_, w.view(), packed.view, int64_t{0});
+      Matrix<BFloat16> x(m, 64), y(m, 40), apart(m, 40), residual(m, 40);
+      x.fill(2);
+      y.fill(3);
+      residual.fill(3);
+      Epilogue epilogue;
+      const ProductKernel* kernel = table.find_product(WeightFormat::kBf16Pairs, DType::kBFloat16, m);
+      epilogue.residual = residual.view();
+      kernel->run(exec_, x.view(), packed.view, epilogue, apart.view());
+      epilogue.residual = y.view();
+      kernel->run(exec_, x.view(), packed.view, epilogue, y.view());
+      EXPECT_EQ(0, std::memcmp(y.row(0), apart.row(0), static_cast<size_t>(m * 40) * 2));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pagoda
