@@ -105,8 +105,7 @@ void AddedVocabulary::add(const std::vector<AddedToken>& tokens, const Model& mo
     int32_t id = find(token.content);
     if (id < 0) id = model.vocab().find(token.content);
     if (id < 0) {
-      int32_t largest = -1;
-      for (const auto& entry : by_content_) largest = std::max(largest, entry.second);
+      const int32_t largest = largest_;
       const int64_t size = model.vocab_size();
       const int64_t next = largest >= size || (size == 0 && largest >= 0) ? int64_t{largest} + 1 : size;
       if (next > Vocab::kMaxId) invalid("added_tokens", "too many tokens: got id {}, need at most {}", next, Vocab::kMaxId);

@@ -1,5 +1,4 @@
 // Byte pair encoding: initial symbols, cuts where nothing can join, merges by rank.
-#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,7 +1,6 @@
 // A recursive descent parser with a depth limit, and a writer for PCRE2's syntax.
 #include "text/pattern_syntax.h"
 
-#include <fmt/core.h>
 
 #include <map>
 #include <optional>

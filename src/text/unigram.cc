@@ -1,5 +1,4 @@
 // Unigram as Hugging Face's library computes it: best path by double scores, the first of equal ones kept.
-#include <fmt/core.h>
 
 #include <algorithm>
 
