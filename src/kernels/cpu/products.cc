@@ -67,9 +67,7 @@ void run_piece(const Product& product, int64_t m_begin, int64_t rows, int64_t pa
       if (product.wide != nullptr) {
         float* wide = product.wide + thread * kScratch;
         if (group == panel_begin || cuts > 1) {
-          for (int64_t r = 0; r < rows; ++r) {
-            product.family.widen(row<BFloat16>(product.x, m_begin + r) + k_begin, k_count, wide + r * k_count);
-          }
+          product.family.take(product.x, m_begin, rows, k_begin, k_count, wide);
         }
         block.x = wide;
         block.x_stride = k_count;
@@ -95,12 +93,12 @@ void run_piece(const Product& product, int64_t m_begin, int64_t rows, int64_t pa
 
 void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
                 const View& y) {
-  if (x.dims[0] == 0 || w.n == 0) return;
+  if (y.dims[0] == 0 || w.n == 0) return;
   const ArenaScope scope(*exec.scratch);
   const int threads = exec.pool->num_threads();
-  const bool widens = family.widen != nullptr && x.dtype == DType::kBFloat16;
-  const Product product{family, x, w, epilogue, y, widens ? exec.scratch->allocate_array<float>(threads * kScratch) : nullptr};
-  const Pieces pieces(x.dims[0], kMaxPieceRows, family.max_rows, panel_count(w), 4, threads);
+  const Product product{
+      family, x, w, epilogue, y, family.take != nullptr ? exec.scratch->allocate_array<float>(threads * kScratch) : nullptr};
+  const Pieces pieces(y.dims[0], kMaxPieceRows, family.max_rows, panel_count(w), 4, threads);
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
       run_piece(product, pieces.row_begin(i), pieces.row_count(i), pieces.panel_begin(i), pieces.panel_end(i), thread);

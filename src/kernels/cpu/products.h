@@ -43,18 +43,30 @@ struct Block {
 };
 using BlockFn = void (*)(const Block&);
 
+// Copies rows [m_begin, m_begin + rows), inputs [k_begin, k_begin + k), of x as float32 to to[rows][k].
+using TakeFn = void (*)(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_t k, float* to);
+
 // A family of register blocks that add in the same order, and so give the same bits.
 struct BlockFamily {
-  int max_rows;                                                   // of a block
-  const BlockFn (*blocks)[2];                                     // [rows - 1][0: panels_for panels, 1: one panel]
-  int (*panels_for)(int rows);                                    // panels taken together
-  void (*widen)(const BFloat16* from, int64_t count, float* to);  // null: x is taken as it lies
+  int max_rows;                 // of a block
+  const BlockFn (*blocks)[2];   // [rows - 1][0: panels_for panels, 1: one panel]
+  int (*panels_for)(int rows);  // panels taken together
+  TakeFn take;                  // null: blocks read x as it lies
   EpilogueFn finish;
 };
+// The float32 families on kFloat32Panels, x as it lies.
+BlockFamily float_blocks_portable();
+BlockFamily float_blocks_avx2();
+BlockFamily float_blocks_avx512();
 
-// The product by a family's blocks: pieces, cuts of the inputs, epilogue.
+// The product of all y.dims[0] rows by a family's blocks: pieces, cuts of the inputs, epilogue.
 void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
                 const View& y);
+
+// Entries that are the same source for every instruction set: gemm and bias_backward over the family of `isa` (gemm.cc); pack,
+// unpack and packed_embedding (products_pack.cc).
+void fill_gemm(KernelTable& table, Isa isa);
+void fill_packing(KernelTable& table, Isa isa);
 
 // The grid of pieces that threads take one by one: blocks of rows, then groups of panels within them. Any cut gives the same
 // bits, since no sum is ever split.

@@ -179,18 +179,25 @@ constexpr auto& blocks_of(std::integer_sequence<int, kRows...>) {
   return BlockTable<kPairs, kRows...>::kBlocks;
 }
 
-void widen(const BFloat16* from, int64_t count, float* to) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) hn::StoreU(load_float(kTag, from + i), kTag, to + i);
-  for (; i < count; ++i) to[i] = static_cast<float>(from[i]);
+void widen(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_t k, float* to) {
+  for (int64_t r = 0; r < rows; ++r, to += k) {
+    const BFloat16* from = products::row<BFloat16>(x, m_begin + r) + k_begin;
+    int64_t i = 0;
+    for (; i + kLanes <= k; i += kLanes) hn::StoreU(load_float(kTag, from + i), kTag, to + i);
+    for (; i < k; ++i) to[i] = static_cast<float>(from[i]);
+  }
 }
 
 int panels_of(int rows) { return panels_for(rows); }
 
+products::BlockFamily family(bool pairs, bool widens) {
+  const auto& blocks = pairs ? blocks_of<true>(std::make_integer_sequence<int, kMaxRows>())
+                             : blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
+  return {kMaxRows, blocks, panels_of, widens ? widen : nullptr, finish};
+}
+
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  const auto& blocks = w.format == WeightFormat::kBf16Pairs ? blocks_of<true>(std::make_integer_sequence<int, kMaxRows>())
-                                                            : blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
-  products::run_blocks({kMaxRows, blocks, panels_of, widen, finish}, exec, x, w, epilogue, y);
+  products::run_blocks(family(w.format == WeightFormat::kBf16Pairs, x.dtype == DType::kBFloat16), exec, x, w, epilogue, y);
 }
 
 bool supports(WeightFormat format, DType x, int64_t) {
@@ -209,15 +216,34 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace pagoda {
 
+namespace {
+void fill_plain(KernelTable& table, Isa isa) {
+  products::fill_gemm(table, isa);
+  products::fill_packing(table, isa);
+}
+}  // namespace
+
 #if defined(__x86_64__)
 namespace portable = N_SSSE3;
-void fill_products_avx2(KernelTable& table) { N_AVX2::product::fill(table); }
-void fill_products_avx512(KernelTable& table) { N_AVX3::product::fill(table); }
+void fill_products_avx2(KernelTable& table) {
+  N_AVX2::product::fill(table);
+  fill_plain(table, Isa::kAvx2);
+}
+void fill_products_avx512(KernelTable& table) {
+  N_AVX3::product::fill(table);
+  fill_plain(table, Isa::kAvx512);
+}
+products::BlockFamily products::float_blocks_avx2() { return N_AVX2::product::family(false, false); }
+products::BlockFamily products::float_blocks_avx512() { return N_AVX3::product::family(false, false); }
 products::EpilogueFn products::epilogue_avx512() { return N_AVX3::product::finish; }
 #else
 namespace portable = HWY_NAMESPACE;
 #endif
-void fill_products_portable(KernelTable& table) { portable::product::fill(table); }
+void fill_products_portable(KernelTable& table) {
+  portable::product::fill(table);
+  fill_plain(table, Isa::kPortable);
+}
+products::BlockFamily products::float_blocks_portable() { return portable::product::family(false, false); }
 products::EpilogueFn products::epilogue_portable() { return portable::product::finish; }
 
 }  // namespace pagoda
