@@ -24,9 +24,9 @@ struct MergeResult {
   int32_t id = -1;
 };
 
-class Bpe final : public Model {
+class Bpe final : public TokenModel {
  public:
-  Bpe(Vocab vocab, BpeOptions options, std::string_view where) : Model(std::move(vocab)), options_(std::move(options)) {
+  Bpe(Vocab vocab, BpeOptions options, std::string_view where) : TokenModel(std::move(vocab)), options_(std::move(options)) {
     if (!options_.unk_token.empty()) unk_ = vocab_.find(options_.unk_token);
     for (int b = 0; b < 256; ++b) {
       byte_ids_[static_cast<size_t>(b)] = vocab_.find(fmt::format("<0x{:02X}>", b));
@@ -352,9 +352,9 @@ class Bpe final : public Model {
 };
 
 // Two neighbours join where their bytes are a token; the model below sees one symbol a byte.
-class RankBpe final : public Model {
+class RankBpe final : public TokenModel {
  public:
-  RankBpe(Vocab vocab, std::string_view where) : Model(std::move(vocab)) {
+  RankBpe(Vocab vocab, std::string_view where) : TokenModel(std::move(vocab)) {
     for (int b = 0; b < 256; ++b) {
       const char byte = static_cast<char>(b);
       byte_ids_[b] = vocab_.find(std::string_view(&byte, 1));
