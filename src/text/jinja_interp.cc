@@ -430,7 +430,10 @@ Value Interp::call(const Value& callee, CallArgs& args) {
 }
 
 Value Interp::get_attr(const Value& owner, const std::string& name) {
-  if (owner.is_undefined()) fail_undefined(owner);
+  if (owner.is_undefined()) {
+    if (unsafe_attribute(owner, name)) return unsafe(owner, name);
+    fail_undefined(owner);
+  }
   if (owner.is_dict()) {
     // Most attributes are keys: only names that dict itself has come first.
     Value method;

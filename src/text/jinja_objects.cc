@@ -381,6 +381,12 @@ std::unique_ptr<Iter> DictView::iter(Interp& interp) {
 
 std::string Function::repr(Interp& interp) {
   (void)interp;
+  if (type_ == "type") {
+    if (name_ == "namespace") {
+      return "<class 'transformers.utils.chat_template_utils._cached_compile_jinja_template.<locals>.TemplateNamespace'>";
+    }
+    return "<class 'jinja2.utils." + std::string(name_ == "cycler" ? "Cycler" : "Joiner") + "'>";
+  }
   return (type_ == "builtin_function_or_method" ? "<built-in method " : "<function ") + name_ + ">";
 }
 

@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "text/jinja_lexer.h"
+#include "text/jinja_text.h"
 
 namespace pagoda::jinja {
 
@@ -344,6 +345,12 @@ class Parser {
       fail("Block names in Jinja have to be valid Python identifiers and may not contain hyphens, use an underscore instead.");
     }
     stmt->body = statements({"endblock"}, true);
+    if (stmt->required) {
+      const bool blank = std::all_of(stmt->body.begin(), stmt->body.end(), [](const StmtPtr& part) {
+        return part->kind == StmtKind::kData && strip_text(part->text, nullptr, true, true).empty();
+      });
+      if (!blank) fail("Required blocks can only contain comments or whitespace");
+    }
     skip_if(stmt->text.c_str());
     return stmt;
   }
@@ -376,9 +383,6 @@ class Parser {
       } else if (!stmt.defaults.empty()) {
         fail("non-default argument follows default argument");
       }
-      for (const ExprPtr& other : stmt.parameters) {
-        if (other->name == parameter->name) fail("duplicate argument " + quoted(other->name) + " in function definition");
-      }
       stmt.parameters.push_back(std::move(parameter));
     }
     next();
@@ -398,9 +402,6 @@ class Parser {
     if (is(TokenKind::kLParen)) signature(*stmt);
     stmt->expr = expression();
     if (stmt->expr->kind != ExprKind::kCall) fail("expected call", stmt->line);
-    for (const auto& keyword : stmt->expr->keywords) {
-      if (keyword.first == "caller") fail("keyword argument repeated: caller", stmt->line);
-    }
     stmt->body = statements({"endcall"}, true);
     return stmt;
   }
@@ -795,9 +796,6 @@ class Parser {
         ensure(expr.dyn_keywords == nullptr);
         std::string key = next().text;
         next();
-        for (const auto& keyword : expr.keywords) {
-          if (keyword.first == key) fail("keyword argument repeated: " + key);
-        }
         ExprPtr value = expression();
         expr.keywords.emplace_back(std::move(key), std::move(value));
       } else {

@@ -31,6 +31,16 @@ std::vector<Value> plain(Interp& interp, CallArgs& args, const char* name, size_
   return out;
 }
 
+// The same for find, count, startswith and their kin, whose errors are worded differently.
+std::vector<Value> search_args(Interp& interp, CallArgs& args, const char* name) {
+  const size_t given = args.positional.size();
+  if (args.keywords.empty() && (given < 1 || given > 3)) {
+    interp.type_error(fmt::format("{}() takes at {} argument{} ({} given)", name, given < 1 ? "least 1" : "most 3",
+                                  given < 1 ? "" : "s", given));
+  }
+  return plain(interp, args, name, 1, 3);
+}
+
 const std::string& need_text(Interp& interp, const Value& value, const char* what) {
   if (value.is_string()) return value.text();
   interp.type_error(fmt::format("{}, not {}", what, type_name(value)));
@@ -67,7 +77,7 @@ Range2 bounds(Interp& interp, const Str& text, const Value& start, const Value& 
 }
 
 Value find(Interp& interp, const Value& self, CallArgs& args, const char* name, bool backward, bool must) {
-  const std::vector<Value> a = plain(interp, args, name, 1, 3);
+  const std::vector<Value> a = search_args(interp, args, name);
   if (!a[0].is_string()) interp.type_error("must be str, not " + type_name(a[0]));
   const Str& text = self.str();
   const Range2 range = bounds(interp, text, a[1], a[2]);
@@ -83,7 +93,7 @@ Value find(Interp& interp, const Value& self, CallArgs& args, const char* name, 
 }
 
 Value count(Interp& interp, const Value& self, CallArgs& args) {
-  const std::vector<Value> a = plain(interp, args, "count", 1, 3);
+  const std::vector<Value> a = search_args(interp, args, "count");
   if (!a[0].is_string()) interp.type_error("must be str, not " + type_name(a[0]));
   const Range2 range = bounds(interp, self.str(), a[1], a[2]);
   if (!range.valid) return Value::integer(0);
@@ -97,7 +107,7 @@ Value count(Interp& interp, const Value& self, CallArgs& args) {
 
 Value starts_or_ends(Interp& interp, const Value& self, CallArgs& args, bool ends) {
   const char* name = ends ? "endswith" : "startswith";
-  const std::vector<Value> a = plain(interp, args, name, 1, 3);
+  const std::vector<Value> a = search_args(interp, args, name);
   const Range2 range = bounds(interp, self.str(), a[1], a[2]);
   const std::string_view part =
       range.valid ? std::string_view(self.text()).substr(range.begin, range.end - range.begin) : std::string_view();
