@@ -265,6 +265,9 @@ bool Interp::objects_equal(const Value& a, const Value& b) {
     if (count != right->count()) return false;
     return count == 0 || (left->start == right->start && (count == 1 || left->step == right->step));
   }
+  if (const auto *left = a.object_as<Bytes>(), *right = b.object_as<Bytes>(); left != nullptr && right != nullptr) {
+    return left->data() == right->data();
+  }
   if (const auto *left = a.object_as<Function>(), *right = b.object_as<Function>(); left != nullptr && right != nullptr) {
     return left->same(*right);
   }

@@ -1,4 +1,5 @@
 // The methods of str.
+#include <algorithm>
 #include <cstring>
 
 #include "base/utf8.h"
@@ -431,8 +432,15 @@ Value translate(Interp& interp, const Value& self, CallArgs& args) {
 }
 
 Value encode(Interp& interp, const Value& self, CallArgs& args) {
-  (void)self, (void)args;
-  interp.error("TypeError", "bytes are not supported");
+  const std::vector<Value> a = bind(interp, {"encode", {"encoding", "errors"}, 0, 0}, args);
+  if (a[0].is_string()) {
+    std::string name = lower(a[0].text());
+    name.erase(std::remove_if(name.begin(), name.end(), [](char c) { return c == '-' || c == '_'; }), name.end());
+    if (name != "utf8" && !(name == "ascii" && self.str().ascii())) {
+      interp.error("LookupError", "only UTF-8 is supported as an encoding: got " + interp.repr(a[0]));
+    }
+  }
+  return interp.object<Bytes>(self.text());
 }
 
 Value strip_tags_method(Interp& interp, const Value& self, CallArgs& args) {
