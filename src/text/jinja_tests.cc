@@ -35,7 +35,7 @@ bool is_rest(Interp& interp, const Value& value, const Value& divisor, int64_t r
 bool is_sequence(Interp& interp, const Value& value) {
   if (value.is_undefined()) return true;
   if (!interp.length(value).has_value()) return false;
-  return !value.is_object() || value.object_as<Range>() != nullptr;
+  return !value.is_object() || value.object_as<Range>() != nullptr || value.object_as<Bytes>() != nullptr;
 }
 
 struct Named {
