@@ -53,6 +53,9 @@ struct BlockFamily {
   int (*panels_for)(int rows);  // panels taken together
   TakeFn take;                  // null: blocks read x as it lies
   EpilogueFn finish;
+  // For pieces of many rows: a panel's weights are widened once, to[k][16], and taken by the blocks for floats. Null: never.
+  void (*widen_panel)(const void* pairs, int64_t k, float* to) = nullptr;
+  const BlockFn (*wide_blocks)[2] = nullptr;
 };
 // The float32 families on kFloat32Panels, x as it lies.
 BlockFamily float_blocks_portable();

@@ -86,7 +86,7 @@ template <class I>
 void run_dot(products::EpilogueFn finish, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
              const View& y) {
   const auto& blocks = dot_table<I>(std::make_integer_sequence<int, kDotMaxRows>());
-  products::run_blocks({kDotMaxRows, blocks, dot_panels_of, nullptr, finish}, exec, x, w, epilogue, y);
+  products::run_blocks({kDotMaxRows, blocks, dot_panels_of, nullptr, finish, nullptr, nullptr}, exec, x, w, epilogue, y);
 }
 
 bool dot_supports(WeightFormat format, DType x, int64_t) { return format == WeightFormat::kBf16Pairs && x == DType::kBFloat16; }

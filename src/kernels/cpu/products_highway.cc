@@ -188,12 +188,25 @@ void widen(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_
   }
 }
 
+void widen_panel(const void* pairs, int64_t k, float* to) {
+  const hn::RebindToUnsigned<decltype(kTag)> bits;
+  const auto* from = static_cast<const uint32_t*>(pairs);
+  for (int64_t i = 0; i < k; i += 2, from += kPanel, to += 2 * kPanel) {  // panels are padded to whole pairs, and so is `to`
+    for (int v = 0; v < kVectors; ++v) {
+      const auto both = hn::Load(bits, from + v * kLanes);
+      hn::Store(hn::BitCast(kTag, hn::ShiftLeft<16>(both)), kTag, to + v * kLanes);
+      hn::Store(hn::BitCast(kTag, hn::And(both, hn::Set(bits, 0xFFFF0000u))), kTag, to + kPanel + v * kLanes);
+    }
+  }
+}
+
 int panels_of(int rows) { return panels_for(rows); }
 
 products::BlockFamily family(bool pairs, bool widens) {
-  const auto& blocks = pairs ? blocks_of<true>(std::make_integer_sequence<int, kMaxRows>())
-                             : blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
-  return {kMaxRows, blocks, panels_of, widens ? widen : nullptr, finish};
+  const auto& floats = blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
+  const products::TakeFn take = widens ? widen : nullptr;
+  if (!pairs) return {kMaxRows, floats, panels_of, take, finish, nullptr, nullptr};
+  return {kMaxRows, blocks_of<true>(std::make_integer_sequence<int, kMaxRows>()), panels_of, take, finish, widen_panel, floats};
 }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
