@@ -1,5 +1,5 @@
-// Checks that every file of src/ includes only what its folder's line in tools/layers.txt allows.
-#include <cctype>
+// Checks the house's order: what each folder of src/ may include and link (tools/layers.txt), captions, lengths of files.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -13,12 +13,18 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int kMostLines = 1000;
+
 struct Rule {
-  std::vector<std::string> folders;
+  std::vector<std::string> folders;  // or single headers of a folder: "kernels/table.h"
   std::vector<std::string> libraries;
 };
 
 bool starts_with(const std::string& text, const std::string& prefix) { return text.rfind(prefix, 0) == 0; }
+
+bool starts_with_any(const std::string& text, const std::vector<std::string>& prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& prefix) { return starts_with(text, prefix); });
+}
 
 std::map<std::string, Rule> read_rules(const fs::path& file) {
   std::map<std::string, Rule> rules;
@@ -42,20 +48,139 @@ std::map<std::string, Rule> read_rules(const fs::path& file) {
   return rules;
 }
 
-// Third-party headers are those with a folder or an extension that the C++ and system headers do not have.
+// In <...>: a folder that the system does not have, or a name of a library without folder.
 bool is_third_party(const std::string& header) {
-  static const std::vector<std::string> kKnown = {"fmt/",  "rapidjson/", "pcre2.h",  "curl/", "openssl/", "mpi.h",
-                                                  "hwy/",  "zlib.h",     "spdlog/",  "CLI/",  "boost/",   "prometheus/",
-                                                  "png.h", "jpeglib.h",  "unicode/", "cuda",  "cublas",   "nccl"};
-  for (const auto& prefix : kKnown) {
-    if (starts_with(header, prefix)) return true;
-  }
-  return false;
+  static const std::vector<std::string> kSystem = {"sys/", "linux/", "netinet/", "arpa/", "net/", "asm/", "bits/"};
+  static const std::vector<std::string> kPlain = {"pcre2", "mpi.h",  "zlib.h", "zconf.h", "png.h",
+                                                  "jpeg",  "cuda",   "cublas", "nccl",    "unicode.h",
+                                                  "dnnl",  "webp.h", "gtest",  "gmock",   "benchmark"};
+  if (header.find('/') != std::string::npos) return !starts_with_any(header, kSystem);
+  return starts_with_any(header, kPlain);
 }
 
-// Library headers that the browser's compiler does not have: banned below `server` (docs/decisions).
+// What the browser's compiler (Debian's emscripten 3.1.6) does not have: banned below `server`.
 const std::set<std::string> kBannedHeaders = {"ranges", "source_location", "memory_resource", "stop_token", "format"};
-const std::vector<std::string> kBannedNames = {"std::bit_cast", "std::atomic_ref", "std::jthread", "std::format("};
+const std::vector<std::string> kBannedNames = {"std::bit_cast", "std::atomic_ref", "std::jthread", "std::format(",
+                                               "std::ranges::", "std::views::",    "std::pmr::"};
+bool is_above_server(const std::string& folder) { return folder == "server" || folder == "capi" || folder == "cli"; }
+
+class Checker {
+ public:
+  explicit Checker(fs::path root) : root_(std::move(root)), rules_(read_rules(root_ / "tools/layers.txt")) {}
+
+  int run() {
+    for (const char* folder : {"src", "tests", "benchmarks", "tools"}) {
+      if (!fs::exists(root_ / folder)) continue;
+      for (const auto& entry : fs::recursive_directory_iterator(root_ / folder)) {
+        if (entry.is_regular_file()) check_file(entry.path());
+      }
+    }
+    return errors_;
+  }
+
+ private:
+  void report(const fs::path& file, int line, const std::string& text) {
+    std::cerr << fs::relative(file, root_).string() << ":" << line << ": " << text << "\n";
+    ++errors_;
+  }
+
+  void check_file(const fs::path& file) {
+    const std::string extension = file.extension().string();
+    const bool source = extension == ".h" || extension == ".cc" || extension == ".cu";
+    const std::string relative = fs::relative(file, root_).string();
+    const bool in_src = starts_with(relative, "src/");
+    const bool links = in_src && file.filename() == "CMakeLists.txt" && std::count(relative.begin(), relative.end(), '/') > 1;
+    if (!source && extension != ".py" && !links) return;
+
+    const std::string inside = in_src ? relative.substr(4) : relative;
+    const std::string folder = inside.substr(0, inside.find('/'));
+    const auto rule = rules_.find(folder);
+    if (in_src && rule == rules_.end()) {
+      report(file, 1, "folder '" + folder + "' has no line in tools/layers.txt");
+      return;
+    }
+    std::ifstream in(file);
+    if (links) {
+      std::ostringstream text;
+      text << in.rdbuf();
+      check_links(file, folder, rule->second, text.str());
+      return;
+    }
+    int number = 0;
+    for (std::string line; std::getline(in, line);) {
+      ++number;
+      if (number == 1) check_caption(file, extension, line);
+      if (in_src) check_line(file, number, folder, rule->second, line);
+    }
+    if (number > kMostLines) report(file, number, "file is over " + std::to_string(kMostLines) + " lines: split it");
+  }
+
+  void check_caption(const fs::path& file, const std::string& extension, const std::string& line) {
+    const bool good = extension == ".py" ? starts_with(line, "\"\"\"") || starts_with(line, "#") : starts_with(line, "// ");
+    if (!good) report(file, 1, "the first line must say what the file is");
+  }
+
+  void check_line(const fs::path& file, int number, const std::string& folder, const Rule& rule, const std::string& line) {
+    const std::string code = line.substr(0, line.find("//"));
+    if (!is_above_server(folder)) {
+      for (const auto& name : kBannedNames) {
+        if (code.find(name) != std::string::npos)
+          report(file, number, "'" + name + "' is missing in the browser's C++ library");
+      }
+    }
+    const auto hash = code.find_first_not_of(' ');
+    if (hash == std::string::npos || code[hash] != '#') return;
+    const auto include = code.find("include", hash);
+    const auto open = code.find_first_of("<\"", hash);
+    if (include == std::string::npos || open == std::string::npos || include > open) return;
+    const auto close = code.find(code[open] == '<' ? '>' : '"', open + 1);
+    if (close == std::string::npos) return;
+    check_include(file, number, folder, rule, code.substr(open + 1, close - open - 1), code[open] == '"');
+  }
+
+  void check_include(const fs::path& file, int number, const std::string& folder, const Rule& rule, const std::string& header,
+                     bool quoted) {
+    if (kBannedHeaders.count(header) != 0 && !is_above_server(folder)) {
+      report(file, number, "<" + header + "> is missing in the browser's C++ library");
+    }
+    const std::string target = header.substr(0, header.find('/'));
+    const bool ours = rules_.count(target) != 0;
+    if (quoted && header.find('/') == std::string::npos) {
+      report(file, number, "include \"" + header + "\" by its path from src/");
+    } else if (quoted && ours) {
+      const auto& folders = rule.folders;
+      const bool allowed = target == folder || std::count(folders.begin(), folders.end(), target) != 0 ||
+                           std::count(folders.begin(), folders.end(), header) != 0;
+      if (!allowed) report(file, number, "'" + folder + "' may not include \"" + header + "\"");
+    } else if ((quoted || is_third_party(header)) && !starts_with_any(header, rule.libraries)) {
+      report(file, number, "'" + folder + "' may not include '" + header + "'");
+    }
+  }
+
+  // The DEPS of a folder's target say the same as its line in tools/layers.txt.
+  void check_links(const fs::path& file, const std::string& folder, const Rule& rule, const std::string& text) {
+    static const std::set<std::string> kOther = {"LIBS", "SOURCES"};
+    for (auto at = text.find("pagoda_library("); at != std::string::npos; at = text.find("pagoda_library(", at + 1)) {
+      std::istringstream in(text.substr(at, text.find(')', at) - at));
+      bool deps = false;
+      for (std::string word; in >> word;) {
+        if (word == "DEPS" || kOther.count(word) != 0) {
+          deps = word == "DEPS";
+          continue;
+        }
+        const std::string target = word.substr(0, word.find('/'));
+        if (!deps || target == folder) continue;
+        const bool allowed = std::any_of(rule.folders.begin(), rule.folders.end(),
+                                         [&](const std::string& name) { return name.substr(0, name.find('/')) == target; });
+        if (!allowed) report(file, 1, "'" + folder + "' may not link '" + word + "'");
+      }
+    }
+  }
+
+  fs::path root_;
+  std::map<std::string, Rule> rules_;
+  int errors_ = 0;
+};
 
 }  // namespace
 
@@ -64,61 +189,5 @@ int main(int argc, char** argv) {
     std::cerr << "usage: check_layers SOURCE_DIR\n";
     return 2;
   }
-  const fs::path root = argv[1];
-  const auto rules = read_rules(root / "tools/layers.txt");
-  int errors = 0;
-  auto report = [&](const fs::path& file, int line, const std::string& text) {
-    std::cerr << fs::relative(file, root).string() << ":" << line << ": " << text << "\n";
-    ++errors;
-  };
-  for (const auto& entry : fs::recursive_directory_iterator(root / "src")) {
-    if (!entry.is_regular_file()) continue;
-    const fs::path file = entry.path();
-    const std::string extension = file.extension().string();
-    if (extension != ".h" && extension != ".cc" && extension != ".cu") continue;
-    const std::string relative = fs::relative(file, root / "src").string();
-    const std::string folder = relative.substr(0, relative.find('/'));
-    const auto rule = rules.find(folder);
-    if (rule == rules.end()) {
-      report(file, 1, "folder '" + folder + "' has no line in tools/layers.txt");
-      continue;
-    }
-    std::ifstream in(file);
-    int number = 0;
-    for (std::string line; std::getline(in, line);) {
-      ++number;
-      if (number == 1 && !starts_with(line, "// ")) report(file, 1, "the first line must say what the file is (// ...)");
-      for (const auto& name : kBannedNames) {
-        if (folder != "server" && folder != "cli" && line.find(name) != std::string::npos) {
-          report(file, number, "'" + name + "' is missing in the browser's C++ library: use base/compat.h");
-        }
-      }
-      if (!starts_with(line, "#include ") || line.size() < 12) continue;
-      const char open = line[9];
-      const auto close = line.find(open == '<' ? '>' : '"', 10);
-      if (close == std::string::npos) continue;
-      const std::string header = line.substr(10, close - 10);
-      if (kBannedHeaders.count(header) != 0) report(file, number, "<" + header + "> is missing in the browser's C++ library");
-      if (open == '"') {
-        const std::string target = header.substr(0, header.find('/'));
-        bool allowed = target == folder || rules.count(target) == 0;
-        for (const auto& word : rule->second.folders) {
-          if (word == target || word == header) allowed = true;
-        }
-        if (header.find('/') == std::string::npos) {
-          report(file, number, "include \"" + header + "\" by its path from src/");
-        } else if (!allowed) {
-          report(file, number, "'" + folder + "' may not include \"" + header + "\"");
-        }
-      } else if (is_third_party(header)) {
-        bool allowed = false;
-        for (const auto& prefix : rule->second.libraries) {
-          if (starts_with(header, prefix)) allowed = true;
-        }
-        if (!allowed) report(file, number, "'" + folder + "' may not include <" + header + ">");
-      }
-    }
-    if (number > 1000) report(file, number, "file is over 1,000 lines: split it");
-  }
-  return errors == 0 ? 0 : 1;
+  return Checker(argv[1]).run() == 0 ? 0 : 1;
 }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <utility>
 
 #include "base/error.h"
 
@@ -26,7 +27,6 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -113,24 +113,36 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
-void write_file_atomic(const std::string& path, std::string_view bytes) {
-  const std::string temporary = path + ".tmp" + std::to_string(::getpid());
-  Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (fd.get() < 0) fail_errno(temporary, "cannot create", errno);
-  auto give_up = [&](const char* what) {
-    const int error = errno;
-    ::unlink(temporary.c_str());
-    fail_errno(path, what, error);
-  };
+AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp" + std::to_string(::getpid())) {
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail_errno(path, "cannot create", errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::string_view bytes) {
   for (size_t done = 0; done < bytes.size();) {
-    const ssize_t put = ::write(fd.get(), bytes.data() + done, bytes.size() - done);
+    const ssize_t put = ::write(fd_, bytes.data() + done, bytes.size() - done);
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) give_up("cannot write");
+    if (put < 0) fail_errno(path_, "cannot write", errno);
     done += static_cast<size_t>(put);
   }
-  if (::fsync(fd.get()) != 0) give_up("cannot sync");
-  if (::close(fd.release()) != 0) give_up("cannot close");
-  if (::rename(temporary.c_str(), path.c_str()) != 0) give_up("cannot rename into place");
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) fail_errno(path_, "cannot sync", errno);
+  if (::close(std::exchange(fd_, -1)) != 0) fail_errno(path_, "cannot close", errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno(path_, "cannot rename into place", errno);
+  temporary_.clear();
+}
+
+void write_file_atomic(const std::string& path, std::string_view bytes) {
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
 }
 
 void make_directories(const std::string& path) {

@@ -37,6 +37,20 @@ int64_t file_size(const std::string& path);
 std::string read_file(const std::string& path, int64_t max_bytes);
 // Writes beside the target, syncs and renames: readers see the old file or the whole new one; on error the target is untouched.
 void write_file_atomic(const std::string& path, std::string_view bytes);
+// The same in pieces. Nothing is visible under `path` until commit(); a destroyed object that was not committed leaves no file.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(std::string_view bytes);
+  void commit();
+
+ private:
+  std::string path_, temporary_;
+  int fd_ = -1;
+};
 void make_directories(const std::string& path);
 std::vector<std::string> list_directory(const std::string& path);  // names, sorted
 std::string join_path(std::string_view folder, std::string_view name);

@@ -20,24 +20,24 @@ namespace pagoda {
 
 // HF's ACT2FN (transformers/activations.py), parameter-free ones.
 enum class Activation : uint8_t {
-  kNone,         // "linear"
-  kSilu,         // "silu", "swish": x * sigmoid(x)
-  kGelu,         // "gelu", "gelu_python": x/2 * (1 + erf(x / sqrt 2))
-  kGeluTanh,     // "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate": tanh(sqrt(2/pi) * (x + 0.044715 x^3))
-  kGeluFast,     // "gelu_fast": the same formula spelled x * 0.7978845608 * (1 + 0.044715 x^2)
-  kGelu10,       // "gelu_10": gelu clipped to [-10, 10]
-  kQuickGelu,    // "quick_gelu": x * sigmoid(1.702 x)
-  kRelu,         // "relu"
-  kRelu2,        // "relu2": relu(x)^2
-  kRelu6,        // "relu6"
-  kLeakyRelu,    // "leaky_relu": slope 0.01
-  kSigmoid,      // "sigmoid"
-  kTanh,         // "tanh"
-  kMish,         // "mish": x * tanh(softplus(x))
-  kHardSwish,    // "hardswish"
-  kHardSigmoid,  // "hardsigmoid"
-  kLaplace,      // "laplace": 0.5 * (1 + erf((x - 0.707107) / (0.282095 * sqrt 2)))
-  kSoftplus,     // "softplus"
+  kNone,          // "linear"
+  kSilu,          // "silu", "swish": x * sigmoid(x)
+  kGelu,          // "gelu", "gelu_python": x/2 * (1 + erf(x / sqrt 2))
+  kGeluTanh,      // "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate": tanh(sqrt(2/pi) * (x + 0.044715 x^3))
+  kGeluFast,      // "gelu_fast": the same formula spelled x * 0.7978845608 * (1 + 0.044715 x^2)
+  kGelu10,        // "gelu_10": gelu clipped to [-10, 10]
+  kQuickGelu,     // "quick_gelu": x * sigmoid(1.702 x)
+  kRelu,          // "relu"
+  kRelu2,         // "relu2": relu(x)^2
+  kRelu6,         // "relu6"
+  kLeakyRelu,     // "leaky_relu": slope 0.01
+  kSigmoid,       // "sigmoid"
+  kTanh,          // "tanh"
+  kMish,          // "mish": x * tanh(softplus(x))
+  kHardSwish,     // "hardswish"
+  kHardSigmoid,   // hardswish without the factor x
+  kLaplace,       // "laplace": 0.5 * (1 + erf((x - 0.707107) / (0.282095 * sqrt 2)))
+  kSqrtSoftplus,  // "sqrtsoftplus": sqrt(softplus(x))
 };
 
 // What attention computes besides softmax(q k^T) v; everything here is applied inside the kernel.
@@ -147,7 +147,7 @@ struct Kernel {
 
 // X(name, signature). Optional views are null where a comment says "opt".
 #define PAGODA_KERNELS(X)                                                                                                      \
-  /* y = x in y's dtype; same shape, rows may be strided */                                                                    \
+  /* y = x in y's dtype; rank 1 or 2, rows may be strided */                                                                   \
   X(cast, void(const Exec&, View x, View y))                                                                                   \
   /* y = a + b */                                                                                                              \
   X(add, void(const Exec&, View a, View b, View y))                                                                            \

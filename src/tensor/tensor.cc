@@ -166,6 +166,25 @@ Tensor Tensor::reshape(const std::vector<int64_t>& dims) const {
   return Tensor(impl);
 }
 
+Tensor Tensor::heads(int64_t begin, int64_t count, int64_t stride, int64_t head_dim) const {
+  const View& from = view();
+  if (from.rank != 2 || from.strides[1] != 1 || begin < 0 || count < 1 || head_dim < 1 || stride < head_dim ||
+      begin + (count - 1) * stride + head_dim > from.dims[1]) {
+    invalid("tensor", "heads outside the tensor: got {} of {} every {} from {}, need within {}", count, head_dim, stride, begin,
+            shape_string(from));
+  }
+  Impl* impl = Impl::create(device(), 0);
+  impl->view = from;
+  impl->view.rank = 3;
+  impl->view.data = static_cast<char*>(from.data) + begin * dtype_size(from.dtype);
+  impl->view.dims[1] = count;
+  impl->view.dims[2] = head_dim;
+  impl->view.strides[1] = stride;
+  impl->view.strides[2] = 1;
+  impl->base = *this;
+  return Tensor(impl);
+}
+
 Tensor Tensor::detach() const {
   Impl* impl = Impl::create(device(), 0);
   impl->view = view();

@@ -54,7 +54,9 @@ class Tensor {
   // Views of the same elements; gradients do not flow through them (ops:: has those that do).
   Tensor slice(int axis, int64_t begin, int64_t end) const;
   Tensor reshape(const std::vector<int64_t>& dims) const;  // contiguous only; one -1 is filled in
-  Tensor detach() const;                                   // same elements, no gradient
+  // [T, N] -> [T, count, head_dim]: head h is columns [begin + h * stride, begin + h * stride + head_dim). Rows may be strided.
+  Tensor heads(int64_t begin, int64_t count, int64_t stride, int64_t head_dim) const;
+  Tensor detach() const;  // same elements, no gradient
 
   // The tape (ops/tape.h). A leaf requires gradients if asked to; results of ops do if an input does.
   bool requires_grad() const;

@@ -15,9 +15,7 @@ TEST(Json, KeepsOrderAndSpellsNumbersAsPython) {
             R"({"b":1,"a":[1.0,1e-05,1e+16,-0.0,true,null],"c":{}})");
 }
 
-TEST(Json, TakesNanAndInfinity) {
-  EXPECT_EQ(round_trip("[NaN, Infinity, -Infinity]"), "[NaN,Infinity,-Infinity]");
-}
+TEST(Json, TakesNanAndInfinity) { EXPECT_EQ(round_trip("[NaN, Infinity, -Infinity]"), "[NaN,Infinity,-Infinity]"); }
 
 TEST(Json, RefusesBadInput) {
   for (const char* text : {"", "{", "[1,]", "{\"a\":1,}", "nul", "\"\xff\"", "1 2", "{\"a\" 1}", "\"\\ud800\""}) {

@@ -30,9 +30,11 @@ TEST(ThreadPool, EveryIndexOnceForAllSizes) {
 TEST(ThreadPool, FirstExceptionReachesTheCaller) {
   ThreadPool pool(3);
   for (int round = 0; round < 50; ++round) {
-    EXPECT_THROW(pool.parallel_for(100, 1, [](int64_t begin, int64_t, int) {
-      if (begin == 37) invalid("test", "at {}", begin);
-    }), Error);
+    EXPECT_THROW(pool.parallel_for(100, 1,
+                                   [](int64_t begin, int64_t, int) {
+                                     if (begin == 37) invalid("test", "at {}", begin);
+                                   }),
+                 Error);
     std::atomic<int> sum{0};
     pool.parallel_for(100, 1, [&](int64_t, int64_t, int) { ++sum; });
     EXPECT_EQ(sum, 100);

@@ -230,7 +230,7 @@ TEST_F(Products, EpilogueHasEveryActivation) {
   for (const Candidate& candidate : candidates()) {
     SCOPED_TRACE(candidate.name);
     const KernelTable table = table_of(candidate);
-    for (int kind = 0; kind <= static_cast<int>(Activation::kSoftplus); ++kind) {
+    for (int kind = 0; kind <= static_cast<int>(Activation::kSqrtSoftplus); ++kind) {
       for (const bool residual : {false, true}) {
         Case c{7, 50, 60, true, residual, static_cast<Activation>(kind)};
         compare<float, float>(exec_, table, reference_, WeightFormat::kFloat32Panels, c, kFloatTolerance);
@@ -255,7 +255,7 @@ TEST_F(Products, ActivationsAreWithinAMillionth) {
   for (const Candidate& candidate : candidates()) {
     SCOPED_TRACE(candidate.name);
     const KernelTable table = table_of(candidate);
-    for (int kind = 0; kind <= static_cast<int>(Activation::kSoftplus); ++kind) {
+    for (int kind = 0; kind <= static_cast<int>(Activation::kSqrtSoftplus); ++kind) {
       Epilogue epilogue;
       epilogue.activation = static_cast<Activation>(kind);
       table.find_product(WeightFormat::kFloat32Panels, DType::kFloat32, 4000)

@@ -15,4 +15,9 @@ void fill_products_amx(KernelTable& table);
 void fill_products_avx512_bf16_standin(KernelTable& table);
 void fill_products_amx_standin(KernelTable& table);
 
+// everything else: norms, rotary, activations, embeddings, losses, attention and its cache
+void fill_vector_portable(KernelTable& table);
+void fill_vector_avx2(KernelTable& table);
+void fill_vector_avx512(KernelTable& table);
+
 }  // namespace pagoda

@@ -48,7 +48,7 @@ HWY_INLINE void store_rounded(D /*d*/, hn::Vec<D> v, BFloat16* to) {
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d32, 1u));
   const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(d32, 0x7FFFu)));
   const auto quiet = hn::Or(bits, hn::Set(d32, 0x400000u));
-  const auto nan = hn::RebindMask(d32, hn::Ne(v, v));
+  const auto nan = hn::RebindMask(d32, hn::Not(hn::Eq(v, v)));  // Ne is ordered on AVX2
   const auto upper = hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded));
   // Values are below 2^16, so the saturation of the signed source changes nothing.
   hn::StoreU(hn::DemoteTo(d16, hn::BitCast(i32, upper)), d16, reinterpret_cast<uint16_t*>(to));
@@ -226,9 +226,9 @@ HWY_INLINE hn::Vec<D> activate(D d, Activation kind, hn::Vec<D> x) {
       const auto z = hn::Div(hn::Sub(x, hn::Set(d, 0.707107f)), hn::Set(d, 0.282095f * 1.41421356f));
       return hn::Mul(hn::Set(d, 0.5f), hn::Add(one, erf_of(d, z)));
     }
-    case Activation::kSoftplus: {
+    case Activation::kSqrtSoftplus: {
       const auto rest = log1p_of_unit(d, exp_of(d, hn::Neg(hn::Abs(x))));
-      return hn::Add(at_least(d, x, 0.0f), rest);
+      return hn::Sqrt(hn::Add(at_least(d, x, 0.0f), rest));
     }
   }
   return x;

@@ -32,7 +32,7 @@ F activate(Activation kind, F x) {
     case Activation::kHardSwish: return x * std::clamp(x + F(3), F(0), F(6)) / F(6);
     case Activation::kHardSigmoid: return std::clamp(x + F(3), F(0), F(6)) / F(6);
     case Activation::kLaplace: return kHalf * (kOne + std::erf((x - F(0.707107)) / (F(0.282095) * sqrt2)));
-    case Activation::kSoftplus: return x > 20 ? x : std::log1p(std::exp(x));
+    case Activation::kSqrtSoftplus: return std::sqrt(x > 20 ? x : std::log1p(std::exp(x)));
   }
   return x;
 }
@@ -87,7 +87,7 @@ double activation_derivative(Activation kind, double x) {
       const double sigma = 0.282095, z = (x - 0.707107) / sigma;
       return kInvSqrt2Pi / sigma * std::exp(-0.5 * z * z);
     }
-    case Activation::kSoftplus: return sigmoid(x);
+    case Activation::kSqrtSoftplus: return sigmoid(x) / (2 * std::sqrt(x > 20 ? x : std::log1p(std::exp(x))));
   }
   return 1;
 }

@@ -1,0 +1,144 @@
+// Shared parts of the verbs.
+#include "cli/cli.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/utf8.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+// A signal handler can reach nothing but globals: this one is written there and read by the verbs.
+std::atomic<bool> g_interrupted{false};
+
+void on_signal(int number) {
+  if (g_interrupted.exchange(true)) ::_exit(128 + number);
+}
+
+}  // namespace
+
+const std::atomic<bool>& interrupted() { return g_interrupted; }
+void clear_interrupt() { g_interrupted.store(false); }
+
+void install_signal_handlers() {
+  struct sigaction action{};
+  action.sa_handler = on_signal;
+  ::sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+CLI::App* add_verb(Program& program, const std::string& name, const std::string& description,
+                   const std::vector<std::string>& examples) {
+  CLI::App* verb = program.app->add_subcommand(name, description);
+  verb->add_flag("--json", program.json, "Print one JSON object on stdout");
+  verb->add_flag("--quiet", program.quiet, "Nothing on stderr but errors");
+  std::string footer = "Examples:\n";
+  for (const std::string& example : examples) footer += "  $ " + example + "\n";
+  verb->footer(footer);
+  return verb;
+}
+
+void add_machine_flags(CLI::App* verb, MachineFlags& flags) {
+  verb->add_option("--threads", flags.threads, "Threads (default: one a physical core)")->check(CLI::Range(1, 4096));
+  verb->add_option("--cores", flags.cores, "Cores to pin threads to, such as 0,2,4-6");
+  verb->add_option("--isa", flags.isa, "Instruction set: auto, reference, portable, avx2, avx512, avx512_bf16, amx")
+      ->capture_default_str();
+  verb->add_option("--dtype", flags.dtype, "Arithmetic: auto, float32, bfloat16")->capture_default_str();
+}
+
+LoadOptions MachineFlags::load_options() const {
+  LoadOptions options;
+  options.runtime.threads = threads;
+  if (!cores.empty()) options.runtime.cores = parse_core_list(cores);
+  if (isa != "auto") options.runtime.isa = parse_isa(isa);
+  options.dtype = dtype;
+  choose_dtype(dtype, DType::kFloat32);  // a wrong name is told before anything is loaded
+  return options;
+}
+
+void write_out(std::string_view text) {
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t put = ::write(STDOUT_FILENO, text.data() + done, text.size() - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0 && errno == EPIPE) ::_exit(0);  // the reader has seen enough
+    if (put < 0) fail_errno("stdout", "cannot write", errno);
+    done += static_cast<size_t>(put);
+  }
+}
+
+void write_json(const Json& value) { write_out(value.dump() + "\n"); }
+
+void note(const Program& program, std::string_view text) {
+  if (!program.quiet) fmt::print(stderr, "{}\n", text);
+}
+
+void for_each_line(const std::string& path, const std::function<void(int64_t, const std::string&)>& fn) {
+  std::ifstream file;
+  if (path != "-") {
+    if (!file_exists(path)) not_found(path, "no such file");
+    file.open(path, std::ios::binary);
+    if (!file) fail(ErrorKind::kDevice, path, "cannot open");
+  }
+  std::istream& in = path == "-" ? std::cin : file;
+  int64_t number = 0;
+  for (std::string line; std::getline(in, line);) fn(++number, line);
+  if (in.bad()) fail(ErrorKind::kDevice, path, "cannot read");
+}
+
+std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::string& where) {
+  std::vector<int32_t> ids;
+  for (const Json& item : list.as_array(where)) {
+    const int64_t id = item.as_int(where);
+    if (id < 0 || id >= vocab_size) invalid(where, "token id outside the vocabulary: got {}, need 0 to {}", id, vocab_size - 1);
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
+}
+
+std::vector<IdsLine> read_ids_file(const std::string& path, int64_t vocab_size, bool need_labels) {
+  std::vector<IdsLine> lines;
+  for_each_line(path, [&](int64_t number, const std::string& text) {
+    if (text.find_first_not_of(" \t\r") == std::string::npos) return;
+    const std::string where = fmt::format("{}:{}", path, number);
+    const Json json = Json::parse(text, where);
+    IdsLine line;
+    line.input_ids = parse_ids(json.is_array() ? json : json.at("input_ids", where), vocab_size, where);
+    if (line.input_ids.empty()) invalid(where, "empty line: need at least one token id");
+    if (json.is_object()) {
+      for (const JsonMember& member : json.as_object(where)) {
+        if (member.key != "input_ids" && member.key != "labels" && member.key != "attention_mask") {
+          invalid(where, "unknown argument: got '{}', need input_ids{}", member.key, need_labels ? " or labels" : "");
+        }
+      }
+      if (const Json* mask = json.find("attention_mask")) {
+        for (const Json& value : mask->as_array(where)) {
+          if (value.as_int(where) != 1)
+            unsupported(where, "attention_mask: got {}, need 1 everywhere: give a line without padding", value.as_int(where));
+        }
+      }
+      if (const Json* labels = json.find("labels")) {
+        for (const Json& label : labels->as_array(where)) line.labels.push_back(label.as_int(where));
+      }
+    }
+    if (need_labels && line.labels.size() != line.input_ids.size()) {
+      invalid(where, "labels: got {}, need {}, one a token", line.labels.size(), line.input_ids.size());
+    }
+    lines.push_back(std::move(line));
+  });
+  if (lines.empty()) invalid(path, "no lines: need at least one list of token ids");
+  return lines;
+}
+
+}  // namespace pagoda::cli

@@ -1,0 +1,66 @@
+// What the verbs share: flags of the machine, output, interruption. Each verb is a file that adds itself to the program.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "pipelines/loaded_model.h"
+
+namespace pagoda::cli {
+
+// Handed to every verb. `run` is set by the verb that was called; it returns the exit code.
+struct Program {
+  CLI::App* app = nullptr;
+  bool json = false;   // --json: one object on stdout
+  bool quiet = false;  // --quiet: nothing on stderr but errors
+  std::function<int()> run;
+};
+
+// Adds a verb with --json, --quiet, and examples at the end of its --help ("$ pagoda ..." a line each).
+CLI::App* add_verb(Program& program, const std::string& name, const std::string& description,
+                   const std::vector<std::string>& examples);
+
+// --threads, --cores, --isa, --dtype.
+struct MachineFlags {
+  int threads = 0;
+  std::string cores, isa = "auto", dtype = "auto";
+  LoadOptions load_options() const;  // throws kInvalidInput
+};
+void add_machine_flags(CLI::App* verb, MachineFlags& flags);
+
+// Writes all of `text` to stdout; a closed pipe ends the program quietly, a full disk throws kDevice.
+void write_out(std::string_view text);
+void write_json(const Json& value);  // one line
+// A line on stderr, unless --quiet.
+void note(const Program& program, std::string_view text);
+
+// Set by the first Ctrl-C (and SIGTERM): verbs look at it between steps and end cleanly with exit code 130.
+// A second Ctrl-C ends the process at once.
+const std::atomic<bool>& interrupted();
+void clear_interrupt();
+void install_signal_handlers();
+constexpr int kInterruptedExit = 130;
+
+// Lines of a file, or of stdin for "-". Called with the line's number from 1; a trailing newline is taken off.
+void for_each_line(const std::string& path, const std::function<void(int64_t number, const std::string& line)>& fn);
+
+// One line of --ids: a list of ids, or an object with input_ids and, for gradients, labels.
+struct IdsLine {
+  std::vector<int32_t> input_ids;
+  std::vector<int64_t> labels;  // empty: none
+};
+std::vector<IdsLine> read_ids_file(const std::string& path, int64_t vocab_size, bool need_labels);
+std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::string& where);
+
+void add_all(Program& program);  // every verb, in the order of --help
+void add_generate(Program& program);
+void add_logits(Program& program);
+void add_gradients(Program& program);
+void add_init(Program& program);
+
+}  // namespace pagoda::cli

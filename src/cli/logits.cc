@@ -1,0 +1,74 @@
+// pagoda logits: the model's numbers for given token ids, line by line.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "base/error.h"
+#include "cli/cli.h"
+#include "formats/safetensors.h"
+#include "ops/math.h"
+#include "ops/tape.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+struct Flags {
+  MachineFlags machine;
+  std::string model, ids, out;
+  bool hidden = false;
+};
+
+int run(const Program& program, const Flags& flags) {
+  const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(flags.model, flags.machine.load_options());
+  Model& model = loaded->model();
+  Device& device = loaded->runtime().device();
+  const std::vector<IdsLine> lines = read_ids_file(flags.ids, model.vocab_size(), false);
+  std::vector<TensorSpec> specs;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const int64_t positions = static_cast<int64_t>(lines[i].input_ids.size());
+    specs.push_back({fmt::format("logits.{}", i), DType::kFloat32, {positions, model.vocab_size()}});
+    if (flags.hidden) specs.push_back({fmt::format("hidden.{}", i), DType::kFloat32, {positions, model.hidden_size()}});
+  }
+  SafetensorsWriter writer(flags.out, specs);
+  const NoGrad no_grad;
+  const ThreadPool::Step step(loaded->runtime().pool());
+  for (const IdsLine& line : lines) {
+    if (interrupted()) return kInterruptedExit;
+    Tensor ids = Tensor::empty(device, DType::kInt32, {static_cast<int64_t>(line.input_ids.size())});
+    std::copy(line.input_ids.begin(), line.input_ids.end(), ids.data<int32_t>());
+    ForwardContext context;
+    context.layout = Layout::whole({static_cast<int32_t>(line.input_ids.size())}, true);
+    const Outputs outputs = model.forward({ids}, context);
+    writer.append(outputs.logits);
+    if (flags.hidden) writer.append(ops::cast(outputs.hidden, DType::kFloat32));
+  }
+  writer.finish();
+  if (program.json) {
+    Json result = Json::object();
+    result.set("lines", static_cast<int64_t>(lines.size()))
+        .set("out", flags.out)
+        .set("dtype", dtype_name(model.compute_dtype()));
+    result.set("isa", isa_name(loaded->runtime().isa()));
+    write_json(result);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_logits(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb = add_verb(program, "logits", "Write the logits of token ids to a safetensors file",
+                            {"echo '[1, 403, 407]' | pagoda logits MODEL --ids - --out logits.safetensors",
+                             "pagoda logits MODEL --ids ids.jsonl --out logits.safetensors --hidden --dtype float32"});
+  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  verb->add_option("--ids", flags->ids, "JSON lines: [id, ...] or {\"input_ids\": [...]}; - reads stdin")->required();
+  verb->add_option("--out", flags->out, "File to write: logits.i, float32 [positions, vocab_size]")->required();
+  verb->add_flag("--hidden", flags->hidden, "Also hidden.i, the last hidden state [positions, hidden_size]");
+  add_machine_flags(verb, flags->machine);
+  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+}
+
+}  // namespace pagoda::cli

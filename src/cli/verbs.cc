@@ -1,0 +1,12 @@
+// The explicit list of verbs.
+#include "cli/cli.h"
+
+namespace pagoda::cli {
+
+void add_all(Program& program) {
+  add_logits(program);
+  add_gradients(program);
+  add_init(program);
+}
+
+}  // namespace pagoda::cli

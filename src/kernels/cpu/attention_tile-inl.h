@@ -1,0 +1,389 @@
+// Attention of a few query rows of one key-value head over one key block that lies in pages. Included once a target.
+//
+// Scores: lanes are tokens, one chain of fused multiply-adds over head_dim. Values: lanes are dimensions, one chain over
+// tokens. Neither chain knows how many rows are computed together, so one row alone gives the same bits as many.
+
+#if defined(PAGODA_KERNELS_CPU_ATTENTION_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PAGODA_KERNELS_CPU_ATTENTION_TILE_INL_H_
+#undef PAGODA_KERNELS_CPU_ATTENTION_TILE_INL_H_
+#else
+#define PAGODA_KERNELS_CPU_ATTENTION_TILE_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "hwy/highway.h"
+#include "kernels/cpu/page_layout.h"
+#include "kernels/cpu/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace pagoda {
+namespace HWY_NAMESPACE {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr int kBlockPages = static_cast<int>(kKeyBlock / kPageTokens);
+constexpr int kPageVectors = static_cast<int>(kPageTokens / kLanes);
+// Accumulators that fit beside operands: of 32 registers with AVX-512, of 16 elsewhere.
+constexpr int kAccumulators = kLanes == 16 ? 24 : 12;
+constexpr int kTileRows = kLanes == 4 ? 3 : 6;
+
+// One head's keys and values of the pages of a key block; only pages in use are set.
+template <class E>
+struct BlockPages {
+  const E* keys[kBlockPages];
+  const E* values[kBlockPages];
+};
+
+// The values of v_head_dim in vectors ("slots"). float32 rows have no padding: their last slot ends with the row and
+// overlaps the one before. bfloat16 values are padded to whole slots.
+struct Slots {
+  int64_t dim, count;
+  bool padded;
+  Slots(int64_t value_dim, bool is_padded) : dim(value_dim), count((value_dim + kLanes - 1) / kLanes), padded(is_padded) {}
+  int64_t column(int64_t slot) const {
+    return padded ? slot * kLanes : std::max<int64_t>(0, std::min(slot * kLanes, dim - kLanes));
+  }
+  int64_t floats() const { return count * kLanes; }
+};
+
+// scores[r][16 first .. 16 (first + kPages)) = q_r . k; q is [head_dim][kRows].
+template <int kRows, int kPages>
+HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const float* const* keys, int64_t head_dim, int first,
+                            float* HWY_RESTRICT scores) {
+  constexpr int kVectors = kPages * kPageVectors;
+  const FloatTag d;
+  FloatVec sum[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r) {
+    for (int i = 0; i < kVectors; ++i) sum[r][i] = hn::Zero(d);
+  }
+  const float* page[kPages];
+  for (int p = 0; p < kPages; ++p) page[p] = keys[first + p];
+  for (int64_t at = 0; at < head_dim; ++at) {
+    FloatVec key[kVectors];
+    for (int i = 0; i < kVectors; ++i)
+      key[i] = hn::LoadU(d, page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const FloatVec query = hn::Set(d, q[at * kRows + r]);
+      for (int i = 0; i < kVectors; ++i) sum[r][i] = hn::MulAdd(query, key[i], sum[r][i]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int i = 0; i < kVectors; ++i) hn::StoreU(sum[r][i], d, scores + r * kKeyBlock + first * kPageTokens + i * kLanes);
+  }
+}
+
+using PairTag = hn::RebindToUnsigned<FloatTag>;  // a lane: two bfloat16, the even one low
+HWY_INLINE FloatVec even_of(hn::Vec<PairTag> pair) { return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(pair)); }
+HWY_INLINE FloatVec odd_of(hn::Vec<PairTag> pair) {
+  return hn::BitCast(FloatTag(), hn::And(pair, hn::Set(PairTag(), 0xFFFF0000u)));
+}
+HWY_INLINE hn::Vec<PairTag> load_pairs(const BFloat16* from) {
+  return hn::LoadU(PairTag(), reinterpret_cast<const uint32_t*>(from));
+}
+
+template <int kRows, int kPages>
+HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const BFloat16* const* keys, int64_t head_dim, int first,
+                            float* HWY_RESTRICT scores) {
+  constexpr int kVectors = kPages * kPageVectors;
+  const FloatTag d;
+  FloatVec sum[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r) {
+    for (int i = 0; i < kVectors; ++i) sum[r][i] = hn::Zero(d);
+  }
+  const BFloat16* page[kPages];
+  for (int p = 0; p < kPages; ++p) page[p] = keys[first + p];
+  int64_t at = 0;
+  for (; at + 2 <= head_dim; at += 2) {
+    for (int i = 0; i < kVectors; ++i) {
+      const auto pair = load_pairs(page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes * 2);
+      const FloatVec even = even_of(pair), odd = odd_of(pair);
+      for (int r = 0; r < kRows; ++r) {
+        sum[r][i] = hn::MulAdd(hn::Set(d, q[at * kRows + r]), even, sum[r][i]);
+        sum[r][i] = hn::MulAdd(hn::Set(d, q[(at + 1) * kRows + r]), odd, sum[r][i]);
+      }
+    }
+  }
+  if (at < head_dim) {
+    for (int i = 0; i < kVectors; ++i) {
+      const FloatVec even = even_of(load_pairs(page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes * 2));
+      for (int r = 0; r < kRows; ++r) sum[r][i] = hn::MulAdd(hn::Set(d, q[at * kRows + r]), even, sum[r][i]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int i = 0; i < kVectors; ++i) hn::StoreU(sum[r][i], d, scores + r * kKeyBlock + first * kPageTokens + i * kLanes);
+  }
+}
+
+template <class E, int kRows>
+HWY_NOINLINE void score_block(const float* q, const E* const* keys, int64_t head_dim, int first, int last, float* scores) {
+  constexpr int kPages = std::clamp(kAccumulators / (kRows * kPageVectors), 1, 4);
+  for (; first + kPages <= last; first += kPages) score_pages<kRows, kPages>(q, keys, head_dim, first, scores);
+  for (; first < last; ++first) score_pages<kRows, 1>(q, keys, head_dim, first, scores);
+}
+
+// sums[r][slot ..] (+)= sum of weights[r][t] * value[t] over tokens [begin, end) of the block, in this order.
+template <int kRows, int kColumns>
+HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const float* const* values, const Slots& slots, int64_t slot,
+                           int64_t begin, int64_t end, bool fresh, float* HWY_RESTRICT sums) {
+  const FloatTag d;
+  const int64_t row = slots.floats();
+  int64_t column[kColumns];
+  for (int c = 0; c < kColumns; ++c) column[c] = slots.column(slot + c);
+  FloatVec sum[kRows][kColumns];
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c) sum[r][c] = fresh ? hn::Zero(d) : hn::LoadU(d, sums + r * row + (slot + c) * kLanes);
+  }
+  while (begin < end) {
+    const int64_t page_end = std::min(end, (begin / kPageTokens + 1) * kPageTokens);
+    const float* from = values[begin / kPageTokens] + begin % kPageTokens * slots.dim;
+    for (; begin < page_end; ++begin, from += slots.dim) {
+      FloatVec value[kColumns];
+      for (int c = 0; c < kColumns; ++c) value[c] = hn::LoadU(d, from + column[c]);
+      for (int r = 0; r < kRows; ++r) {
+        const FloatVec weight = hn::Set(d, weights[r * kKeyBlock + begin]);
+        for (int c = 0; c < kColumns; ++c) sum[r][c] = hn::MulAdd(weight, value[c], sum[r][c]);
+      }
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c) hn::StoreU(sum[r][c], d, sums + r * row + (slot + c) * kLanes);
+  }
+}
+
+template <int kRows, int kColumns>
+HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const BFloat16* const* values, const Slots& slots, int64_t slot,
+                           int64_t begin, int64_t end, bool fresh, float* HWY_RESTRICT sums) {
+  const FloatTag d;
+  const int64_t row = slots.floats();
+  int64_t column[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    const int64_t at = slots.column(slot + c);
+    column[c] = at / 16 * (kPageTokens * 16) + at % 16 * 2;
+  }
+  FloatVec sum[kRows][kColumns];
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c) sum[r][c] = fresh ? hn::Zero(d) : hn::LoadU(d, sums + r * row + (slot + c) * kLanes);
+  }
+  while (begin < end) {
+    const int64_t page_end = std::min(end, (begin / kPageTokens + 1) * kPageTokens);
+    const BFloat16* page = values[begin / kPageTokens];
+    while (begin < page_end) {
+      const BFloat16* from = page + begin % kPageTokens / 2 * 32;
+      const bool has_even = begin % 2 == 0, has_odd = (begin | 1) < page_end;
+      const int64_t even_token = begin & ~int64_t{1};
+      if (has_even && has_odd) {
+        for (int c = 0; c < kColumns; ++c) {
+          const auto pair = load_pairs(from + column[c]);
+          const FloatVec even = even_of(pair), odd = odd_of(pair);
+          for (int r = 0; r < kRows; ++r) {
+            sum[r][c] = hn::MulAdd(hn::Set(d, weights[r * kKeyBlock + even_token]), even, sum[r][c]);
+            sum[r][c] = hn::MulAdd(hn::Set(d, weights[r * kKeyBlock + even_token + 1]), odd, sum[r][c]);
+          }
+        }
+      } else {
+        for (int c = 0; c < kColumns; ++c) {
+          const auto pair = load_pairs(from + column[c]);
+          const FloatVec value = has_even ? even_of(pair) : odd_of(pair);
+          for (int r = 0; r < kRows; ++r) {
+            sum[r][c] = hn::MulAdd(hn::Set(d, weights[r * kKeyBlock + begin]), value, sum[r][c]);
+          }
+        }
+      }
+      begin = even_token + 2;
+    }
+    begin = page_end;
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c) hn::StoreU(sum[r][c], d, sums + r * row + (slot + c) * kLanes);
+  }
+}
+
+// A value row shorter than a vector: the same chain, its loads cut.
+template <int kRows>
+HWY_INLINE void add_short_values(const float* weights, const float* const* values, const Slots& slots, int64_t begin,
+                                 int64_t end, bool fresh, float* sums) {
+  const FloatTag d;
+  FloatVec sum[kRows];
+  for (int r = 0; r < kRows; ++r) sum[r] = fresh ? hn::Zero(d) : hn::LoadU(d, sums + r * kLanes);
+  for (; begin < end; ++begin) {
+    const FloatVec value = load_n(values[begin / kPageTokens] + begin % kPageTokens * slots.dim, slots.dim);
+    for (int r = 0; r < kRows; ++r) sum[r] = hn::MulAdd(hn::Set(d, weights[r * kKeyBlock + begin]), value, sum[r]);
+  }
+  for (int r = 0; r < kRows; ++r) hn::StoreU(sum[r], d, sums + r * kLanes);
+}
+
+template <class E, int kRows>
+HWY_NOINLINE void add_block_values(const float* weights, const E* const* values, const Slots& slots, int64_t begin, int64_t end,
+                                   bool fresh, float* sums) {
+  if constexpr (sizeof(E) == 4) {
+    if (slots.dim < kLanes) return add_short_values<kRows>(weights, values, slots, begin, end, fresh, sums);
+  }
+  constexpr int kFit = kAccumulators / kRows;
+  constexpr int kColumns = kFit >= 8 ? 8 : kFit >= 4 ? 4 : 2;
+  int64_t slot = 0;
+  for (; slot + kColumns <= slots.count; slot += kColumns) {
+    add_values<kRows, kColumns>(weights, values, slots, slot, begin, end, fresh, sums);
+  }
+  if constexpr (kColumns >= 8) {
+    if (slot + 4 <= slots.count) {
+      add_values<kRows, 4>(weights, values, slots, slot, begin, end, fresh, sums);
+      slot += 4;
+    }
+  }
+  if constexpr (kColumns >= 4) {
+    if (slot + 2 <= slots.count) {
+      add_values<kRows, 2>(weights, values, slots, slot, begin, end, fresh, sums);
+      slot += 2;
+    }
+  }
+  if (slot < slots.count) add_values<kRows, 1>(weights, values, slots, slot, begin, end, fresh, sums);
+}
+
+// Calls fn(std::integral_constant<int, rows>) for 1 <= rows <= kTileRows.
+template <class Fn>
+HWY_INLINE void with_rows(int rows, Fn&& fn) {
+  switch (rows) {
+    case 1: return fn(std::integral_constant<int, 1>());
+    case 2: return fn(std::integral_constant<int, 2>());
+    case 3: return fn(std::integral_constant<int, 3>());
+    default: break;
+  }
+  if constexpr (kTileRows > 3) {
+    switch (rows) {
+      case 4: return fn(std::integral_constant<int, 4>());
+      case 5: return fn(std::integral_constant<int, 5>());
+      case 6: return fn(std::integral_constant<int, 6>());
+      default: break;
+    }
+  }
+}
+
+// A tile's row: what it sees of the block, and where it stands.
+struct TileRow {
+  int64_t begin, end;  // visible tokens of the block; none if begin >= end
+  int64_t position;    // of the query in its sequence
+  float slope;         // ALiBi
+};
+
+// Scores become weights exp(score - maximum), those of masked tokens 0; returns maximum and sum of the row.
+HWY_INLINE void soften(const AttentionSpec& spec, const TileRow& row, int64_t block_start, float* HWY_RESTRICT scores,
+                       float& maximum, float& sum) {
+  const FloatTag d;
+  const FloatVec scale = hn::Set(d, spec.scale), low = hn::Set(d, kMinusInfinity), iota = hn::Iota(d, 0);
+  const int64_t first = row.begin / kLanes * kLanes, last = (row.end + kLanes - 1) / kLanes * kLanes;
+  const bool alibi = spec.bias == AttentionSpec::Bias::kAlibi;
+  FloatVec largest = low;
+  for (int64_t t = first; t < last; t += kLanes) {
+    FloatVec score = hn::Mul(hn::Load(d, scores + t), scale);
+    if (spec.soft_cap > 0) {
+      const FloatVec cap = hn::Set(d, spec.soft_cap);
+      score = hn::Mul(cap, tanh_of(d, hn::Div(score, cap)));
+    }
+    if (alibi) {
+      const FloatVec distance = hn::Add(iota, hn::Set(d, static_cast<float>(block_start + t - row.position)));
+      score = hn::Add(score, hn::Mul(hn::Set(d, row.slope), distance));
+    }
+    if (t < row.begin || t + kLanes > row.end) {
+      const auto token = hn::Add(iota, hn::Set(d, static_cast<float>(t)));
+      const auto inside = hn::And(hn::Ge(token, hn::Set(d, static_cast<float>(row.begin))),
+                                  hn::Lt(token, hn::Set(d, static_cast<float>(row.end))));
+      score = hn::IfThenElse(inside, score, low);
+    }
+    hn::Store(score, d, scores + t);
+    largest = hn::Max(largest, score);
+  }
+  maximum = hn::GetLane(hn::MaxOfLanes(d, largest));
+  // A block of minus infinities gives weights of 0, not NaN.
+  const FloatVec subtract = hn::Set(d, maximum == kMinusInfinity ? 0.0f : maximum);
+  FloatVec total = hn::Zero(d);
+  for (int64_t t = first; t < last; t += kLanes) {
+    const FloatVec weight = exp_of_negative(d, hn::Sub(hn::Load(d, scores + t), subtract));
+    hn::Store(weight, d, scores + t);
+    total = hn::Add(total, weight);
+  }
+  sum = hn::GetLane(hn::SumOfLanes(d, total));
+}
+
+// One tile over one block: sums [rows][slots.floats()], maxima and totals [rows]; a row that sees nothing here gets
+// maximum minus infinity, total 0 and no sums.
+template <class E>
+HWY_INLINE void attend_tile(const AttentionSpec& spec, const TileRow* rows, int count, int64_t block_start, const float* q,
+                            int64_t head_dim, const BlockPages<E>& pages, const Slots& slots, float* scores, float* sums,
+                            float* maxima, float* totals) {
+  int64_t begin = kKeyBlock, end = 0, common_begin = 0, common_end = kKeyBlock;
+  for (int r = 0; r < count; ++r) {
+    common_begin = std::max(common_begin, rows[r].begin);
+    common_end = std::min(common_end, rows[r].end);
+    if (rows[r].begin >= rows[r].end) continue;
+    begin = std::min(begin, rows[r].begin);
+    end = std::max(end, rows[r].end);
+  }
+  for (int r = 0; r < count; ++r) {
+    maxima[r] = kMinusInfinity;
+    totals[r] = 0;
+  }
+  if (begin >= end) return;
+  const int first_page = static_cast<int>(begin / kPageTokens),
+            last_page = static_cast<int>((end + kPageTokens - 1) / kPageTokens);
+  with_rows(count, [&](auto n) HWY_ATTR {
+    score_block<E, decltype(n)::value>(q, pages.keys, head_dim, first_page, last_page, scores);
+  });
+  for (int r = 0; r < count; ++r) {
+    if (rows[r].begin < rows[r].end) soften(spec, rows[r], block_start, scores + r * kKeyBlock, maxima[r], totals[r]);
+  }
+  // Tokens that all rows see go through the tile; what some rows see before and after, row by row. A masked token's value
+  // takes no part, not even times 0: it may be NaN.
+  const bool shared = common_begin < common_end;
+  for (int r = 0; r < count; ++r) {
+    if (rows[r].begin >= rows[r].end) continue;
+    const int64_t until = shared ? common_begin : rows[r].end;
+    if (rows[r].begin < until || (shared && common_begin > begin)) {
+      add_block_values<E, 1>(scores + r * kKeyBlock, pages.values, slots, rows[r].begin, until, true,
+                             sums + r * slots.floats());
+    }
+  }
+  if (!shared) return;
+  with_rows(count, [&](auto n) HWY_ATTR {
+    add_block_values<E, decltype(n)::value>(scores, pages.values, slots, common_begin, common_end, common_begin <= begin, sums);
+  });
+  for (int r = 0; r < count; ++r) {
+    if (common_end < rows[r].end) {
+      add_block_values<E, 1>(scores + r * kKeyBlock, pages.values, slots, common_end, rows[r].end, false,
+                             sums + r * slots.floats());
+    }
+  }
+}
+
+// The running softmax of one row.
+struct RowState {
+  float maximum, total;
+};
+
+HWY_INLINE float exp_one(float x) {
+  const FloatTag d;
+  return hn::GetLane(exp_of_negative(d, hn::Set(d, x)));
+}
+
+// Merges a block's row into the running one.
+HWY_INLINE void merge(RowState& state, float* HWY_RESTRICT sums, float maximum, float total,
+                      const float* HWY_RESTRICT block_sums, int64_t floats) {
+  const FloatTag d;
+  if (maximum == kMinusInfinity && total == 0) return;
+  const float merged = state.maximum > maximum ? state.maximum : maximum;
+  const float keep = state.maximum == kMinusInfinity ? 0.0f : exp_one(state.maximum - merged);
+  const float take = exp_one(maximum - merged);
+  state.maximum = merged;
+  state.total = hn::GetLane(hn::MulAdd(hn::Set(d, state.total), hn::Set(d, keep), hn::Set(d, total * take)));
+  const FloatVec old_scale = hn::Set(d, keep), new_scale = hn::Set(d, take);
+  for (int64_t i = 0; i < floats; i += kLanes) {
+    hn::StoreU(hn::MulAdd(hn::LoadU(d, sums + i), old_scale, hn::Mul(hn::LoadU(d, block_sums + i), new_scale)), d, sums + i);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace pagoda
+HWY_AFTER_NAMESPACE();
+
+#endif  // PAGODA_KERNELS_CPU_ATTENTION_TILE_INL_H_

@@ -1,0 +1,154 @@
+// The decoder skeleton's forward pass: the file to read for what a decoder does.
+#include "models/decoder.h"
+
+#include "base/error.h"
+#include "ops/linear.h"
+#include "ops/math.h"
+
+namespace pagoda {
+
+namespace {
+
+// Rows of hidden whose logits are wanted; differentiable where all are wanted.
+Tensor pick_rows(const Tensor& hidden, const std::vector<int32_t>& rows) {
+  if (static_cast<int64_t>(rows.size()) == hidden.dim(0)) return hidden;
+  Tensor ids = Tensor::empty(hidden.device(), DType::kInt32, {static_cast<int64_t>(rows.size())});
+  for (size_t i = 0; i < rows.size(); ++i) ids.data<int32_t>()[i] = rows[i];
+  return ops::embedding(hidden, ids, hidden.dtype());
+}
+
+}  // namespace
+
+Decoder::Block Decoder::make_block(int layer) const {
+  const DecoderConfig& c = config_;
+  const std::string path = c.names.base + c.names.layers + "." + std::to_string(layer);
+  const auto at = [&](const std::string& name) { return path + "." + name; };
+  const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
+  LinearSpec qkv{c.hidden_size, {}, c.qkv_bias == Bias::kAll, c.transposed_linear, Init::kNormal};
+  if (c.qkv_layout == QkvLayout::kSeparate) {
+    qkv.parts = {{at(c.names.qkv[0]), q}, {at(c.names.qkv[1]), kv}, {at(c.names.qkv[2]), kv}};
+  } else {
+    qkv.parts = {{at(c.names.qkv[0]), q + 2 * kv}};
+  }
+  // GPT-2 scales the initial weights of what is added to the residual stream (HF GPT2PreTrainedModel._init_weights).
+  const Init residual_init = c.norm == NormKind::kLayer ? Init::kNormalResidual : Init::kNormal;
+  LinearSpec out{
+      q, {{at(c.names.attention_out), c.hidden_size}}, c.attention_out_bias == Bias::kAll, c.transposed_linear, residual_init};
+  LinearSpec mlp_in{c.hidden_size, {}, c.mlp_bias == Bias::kAll, c.transposed_linear, Init::kNormal};
+  for (const std::string& name : c.names.mlp_in) mlp_in.parts.push_back({at(name), c.intermediate_size});
+  LinearSpec mlp_out{c.intermediate_size,
+                     {{at(c.names.mlp_out), c.hidden_size}},
+                     c.mlp_bias == Bias::kAll,
+                     c.transposed_linear,
+                     residual_init};
+  AttentionConfig attention{c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.qkv_layout, {}, RotaryStyle::kHalf};
+  attention.spec.scale = c.attention_scales[static_cast<size_t>(layer)];
+  attention.spec.window = c.windows[static_cast<size_t>(layer)];
+  return Block{path, Norm(c.norm, at(c.names.attention_norm), c.hidden_size, c.norm_eps),
+               Norm(c.norm, at(c.names.mlp_norm), c.hidden_size, c.norm_eps),
+               Attention(layer, at(c.names.attention), attention, std::move(qkv), std::move(out)),
+               Mlp(std::move(mlp_in), std::move(mlp_out), c.activation)};
+}
+
+Decoder::Decoder(DecoderConfig config)
+    : config_(std::move(config)),
+      embed_(config_.names.base + config_.names.embed, config_.vocab_size, config_.hidden_size),
+      final_norm_(config_.norm, config_.names.base + config_.names.final_norm, config_.hidden_size, config_.norm_eps) {
+  if (config_.rotary) {
+    rotary_.emplace(*config_.rotary);
+  } else {
+    positions_.emplace(config_.names.base + config_.names.positions, config_.max_position_embeddings, config_.hidden_size);
+  }
+  blocks_.reserve(static_cast<size_t>(config_.num_hidden_layers));
+  for (int layer = 0; layer < static_cast<int>(config_.num_hidden_layers); ++layer) blocks_.push_back(make_block(layer));
+  if (!config_.tie_word_embeddings) {
+    head_.emplace(LinearSpec{config_.hidden_size, {{"lm_head", config_.vocab_size}}, false, false, Init::kNormal});
+  }
+}
+
+void Decoder::collect(std::vector<Parameter*>& parameters) {
+  embed_.collect(parameters);
+  if (positions_) positions_->collect(parameters);
+  for (Block& block : blocks_) {
+    block.attention_norm.collect(parameters);
+    block.attention.collect(parameters);
+    block.mlp_norm.collect(parameters);
+    block.mlp.collect(parameters);
+  }
+  final_norm_.collect(parameters);
+  if (head_) head_->collect(parameters);
+}
+
+void Decoder::prepare(Device& device, DType compute) {
+  if (positions_) positions_->prepare(device, compute);
+  for (Block& block : blocks_) {
+    block.attention_norm.prepare(device, compute);
+    block.attention.prepare(device, compute);
+    block.mlp_norm.prepare(device, compute);
+    block.mlp.prepare(device, compute);
+  }
+  final_norm_.prepare(device, compute);
+  if (config_.tie_word_embeddings) {
+    head_.emplace(LinearSpec{config_.hidden_size, {{"lm_head", config_.vocab_size}}, false, false, Init::kNormal});
+    head_->share(embed_.prepare_tied(device, compute));
+  } else {
+    embed_.prepare(device, compute);
+    head_->prepare(device, compute);
+  }
+}
+
+std::vector<LayerStateSpec> Decoder::layer_states() const {
+  std::vector<LayerStateSpec> specs;
+  for (const int64_t window : config_.windows) {
+    specs.push_back({config_.num_key_value_heads, config_.head_dim, config_.head_dim, window});
+  }
+  return specs;
+}
+
+Tensor Decoder::head(const Tensor& hidden) const {
+  return head_ ? head_->forward_float32(hidden) : ops::linear(hidden, embed_.table(), Tensor());
+}
+
+Outputs Decoder::forward(const Inputs& inputs, const ForwardContext& context) const {
+  const Layout& layout = *context.layout;
+  if (inputs.ids.dim(0) != layout.num_tokens()) {
+    invalid("decoder", "ids and positions differ: got {} and {}", inputs.ids.dim(0), layout.num_tokens());
+  }
+  Device& device = inputs.ids.device();
+  Tensor x = embed_.forward(inputs.ids, compute_dtype_);
+  Rotary::Turns turns;
+  if (rotary_) {
+    turns = rotary_->turns(device, layout, compute_dtype_ == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32);
+  } else {
+    Tensor positions = Tensor::empty(device, DType::kInt32, {layout.num_tokens()});
+    for (int64_t t = 0; t < layout.num_tokens(); ++t) {
+      const int32_t position = layout.positions[static_cast<size_t>(t)];
+      if (position >= config_.max_position_embeddings) {
+        invalid("decoder", "sequence too long: got position {}, need at most {} (learned positions)", position,
+                config_.max_position_embeddings - 1);
+      }
+      positions.data<int32_t>()[t] = position;
+    }
+    x = ops::add(x, positions_->forward(positions, compute_dtype_));
+  }
+  if (context.observer != nullptr) context.observer->observe("embeddings", x);
+  for (const Block& block : blocks_) {
+    const Tensor normed = block.attention_norm.forward(x);
+    const Tensor mixed = block.attention.forward(normed, x, rotary_ ? &turns : nullptr, context);
+    const Tensor normed_again = block.mlp_norm.forward(mixed);
+    x = block.mlp.forward(normed_again, mixed);
+    if (context.observer != nullptr) {
+      context.observer->observe(block.path + ".attention_norm", normed);
+      context.observer->observe(block.path + ".after_attention", mixed);
+      context.observer->observe(block.path + ".mlp_norm", normed_again);
+      context.observer->observe(block.path, x);
+    }
+  }
+  Outputs outputs;
+  outputs.hidden = final_norm_.forward(x);
+  if (context.observer != nullptr) context.observer->observe("final_norm", outputs.hidden);
+  if (!layout.wanted_rows.empty()) outputs.logits = head(pick_rows(outputs.hidden, layout.wanted_rows));
+  return outputs;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,85 @@
+// The one decoder skeleton: embeddings, pre-norm blocks of attention and MLP, final norm, head. Families fill its config.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/model.h"
+#include "nn/attention.h"
+#include "nn/embedding.h"
+#include "nn/mlp.h"
+#include "nn/norm.h"
+
+namespace pagoda {
+
+// State-dict paths of the parts; in `layers` the layer's number follows.
+struct DecoderNames {
+  std::string base;       // prefix that HF may leave out: "model."
+  std::string embed;      // under base: "embed_tokens"
+  std::string positions;  // learned: "wpe"
+  std::string layers;     // "layers"
+  std::string attention_norm, mlp_norm, final_norm;
+  std::vector<std::string> qkv;  // one or three, under the layer
+  std::string attention_out;
+  std::vector<std::string> mlp_in;  // one (plain) or two (gate, up)
+  std::string mlp_out;
+  std::string attention;  // path of the module, for observers
+};
+
+enum class Bias : uint8_t { kNone, kAll };
+
+struct DecoderConfig {
+  DecoderNames names;
+  int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;
+  int64_t num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
+  NormKind norm = NormKind::kRms;
+  float norm_eps = 1e-5f;
+  Activation activation = Activation::kSilu;
+  QkvLayout qkv_layout = QkvLayout::kSeparate;
+  std::optional<RotaryConfig> rotary;   // empty: learned positions
+  int64_t max_position_embeddings = 0;  // rows of the learned table, or what rotary was made for
+  int64_t max_positions = 0;            // the context that the model may be used with
+  Bias qkv_bias = Bias::kNone, attention_out_bias = Bias::kNone, mlp_bias = Bias::kNone;
+  bool transposed_linear = false;  // Conv1D
+  bool tie_word_embeddings = false;
+  std::vector<int64_t> windows;         // a layer each; 0: none
+  std::vector<float> attention_scales;  // a layer each
+  double initializer_range = 0.02;
+};
+
+class Decoder : public Model {
+ public:
+  explicit Decoder(DecoderConfig config);
+  Outputs forward(const Inputs& inputs, const ForwardContext& context) const override;
+  std::vector<LayerStateSpec> layer_states() const override;
+  int64_t vocab_size() const override { return config_.vocab_size; }
+  int64_t hidden_size() const override { return config_.hidden_size; }
+  int64_t max_positions() const override { return config_.max_positions; }
+  bool positions_are_learned() const override { return !config_.rotary.has_value(); }
+  double initializer_range() const override { return config_.initializer_range; }
+  int64_t num_layers() const override { return config_.num_hidden_layers; }
+  void collect(std::vector<Parameter*>& parameters) override;
+  void prepare(Device& device, DType compute) override;
+  const DecoderConfig& config() const { return config_; }
+
+ private:
+  struct Block {
+    std::string path;
+    Norm attention_norm, mlp_norm;
+    Attention attention;
+    Mlp mlp;
+  };
+  std::string base_prefix() const override { return config_.names.base; }
+  Block make_block(int layer) const;
+  Tensor head(const Tensor& hidden) const;
+  DecoderConfig config_;
+  Embedding embed_;
+  std::optional<Embedding> positions_;
+  std::optional<Rotary> rotary_;
+  std::vector<Block> blocks_;
+  Norm final_norm_;
+  std::optional<Linear> head_;  // untied, or sharing the packed table
+};
+
+}  // namespace pagoda

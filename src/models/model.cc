@@ -1,0 +1,95 @@
+// Loading, preparing and initialising parameters, the same for every family.
+#include "models/model.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "ops/math.h"
+
+namespace pagoda {
+
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+Tensor to_tensor(Device& device, const TensorEntry& entry) {
+  const bool aligned = reinterpret_cast<uintptr_t>(entry.data) % static_cast<uintptr_t>(dtype_size(entry.dtype)) == 0;
+  if (aligned) return Tensor::borrow(device, entry.dtype, entry.shape, entry.data, entry.owner);
+  Tensor copy = Tensor::empty(device, entry.dtype, entry.shape);
+  std::memcpy(copy.view().data, entry.data, static_cast<size_t>(entry.bytes));
+  return copy;
+}
+
+}  // namespace
+
+std::vector<Parameter*> Model::parameters() {
+  std::vector<Parameter*> all;
+  collect(all);
+  return all;
+}
+
+void Model::load(Device& device, const ModelFolder& folder) {
+  const WeightSource& weights = folder.weights();
+  const std::string prefix = base_prefix();
+  for (Parameter* parameter : parameters()) {
+    const TensorEntry* entry = weights.find(parameter->name);
+    if (entry == nullptr && parameter->name.rfind(prefix, 0) == 0) entry = weights.find(parameter->name.substr(prefix.size()));
+    if (entry == nullptr) invalid(folder.path(), "tensor missing: need '{}' {}", parameter->name, shape_text(parameter->shape));
+    if (entry->shape != parameter->shape) {
+      invalid(folder.path(), "{}: got shape {}, need {} by config.json", parameter->name, shape_text(entry->shape),
+              shape_text(parameter->shape));
+    }
+    if (entry->dtype != DType::kFloat32 && entry->dtype != DType::kBFloat16 && entry->dtype != DType::kFloat16) {
+      unsupported(folder.path(), "{}: got dtype {}, need float32, bfloat16 or float16", parameter->name,
+                  dtype_name(entry->dtype));
+    }
+    parameter->value = to_tensor(device, *entry);
+  }
+}
+
+void Model::prepare_for_inference(Device& device, DType compute) {
+  if (compute != DType::kFloat32 && compute != DType::kBFloat16) {
+    unsupported("dtype", "cannot compute in {}: need float32 or bfloat16", dtype_name(compute));
+  }
+  compute_dtype_ = compute;
+  prepare(device, compute);
+}
+
+void Model::prepare_for_training(Device& device, DType dtype) {
+  compute_dtype_ = dtype;
+  for (Parameter* parameter : parameters()) {
+    Tensor copy = Tensor::empty(device, dtype, parameter->value.dims());
+    device.kernels->cast(device.exec, parameter->value.view(), copy.view());
+    copy.set_requires_grad(true);
+    parameter->value = copy;
+  }
+}
+
+void Model::initialize_parameter(Device& device, Parameter& parameter, DType dtype, uint64_t seed, uint64_t stream) const {
+  Tensor value = Tensor::empty(device, dtype, parameter.shape);
+  const RandomStream random(seed, stream);
+  double deviation = initializer_range();
+  if (parameter.init == Init::kNormalResidual) deviation /= std::sqrt(2.0 * static_cast<double>(num_layers()));
+  const bool drawn = parameter.init == Init::kNormal || parameter.init == Init::kNormalResidual;
+  device.exec.pool->parallel_for(value.numel(), 1 << 14, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double x = drawn ? random.normal(static_cast<uint64_t>(i)) * deviation : parameter.init == Init::kOnes ? 1 : 0;
+      if (dtype == DType::kBFloat16) {
+        value.data<BFloat16>()[i] = BFloat16(static_cast<float>(x));
+      } else if (dtype == DType::kFloat16) {
+        value.data<Float16>()[i] = Float16(static_cast<float>(x));
+      } else {
+        value.data<float>()[i] = static_cast<float>(x);
+      }
+    }
+  });
+  parameter.value = value;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,70 @@
+// What every model is to the rest of the engine: inputs, outputs, parameters, the state its layers keep.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "formats/model_folder.h"
+#include "nn/context.h"
+#include "nn/module.h"
+
+namespace pagoda {
+
+struct Inputs {
+  Tensor ids;  // int32 [T]. Room: embeddings, pixels
+};
+
+struct Outputs {
+  Tensor hidden;  // [T, hidden_size], after the last norm
+  Tensor logits;  // [wanted rows, vocab_size] float32 (float64 in the double reference)
+};
+
+// State that one layer keeps between steps: the engine sizes pages by it.
+struct LayerStateSpec {
+  int64_t num_key_value_heads = 0, head_dim = 0, v_head_dim = 0;
+  int64_t window = 0;  // > 0: keys further back are never read again
+};
+
+class Model : public Module {
+ public:
+  // Shapes: see Inputs, Outputs. Throws kInvalidInput for ids or positions outside the model.
+  virtual Outputs forward(const Inputs& inputs, const ForwardContext& context) const = 0;
+  virtual std::vector<LayerStateSpec> layer_states() const = 0;
+  virtual int64_t vocab_size() const = 0;
+  virtual int64_t hidden_size() const = 0;
+  // Positions that exist (learned tables) or that the model was made for (rotary; scaling counted as vLLM counts it).
+  virtual int64_t max_positions() const = 0;
+  virtual bool positions_are_learned() const = 0;
+  virtual double initializer_range() const = 0;
+  virtual int64_t num_layers() const = 0;
+
+  const std::string& architecture() const { return architecture_; }
+  void set_architecture(std::string name) { architecture_ = std::move(name); }
+  DType compute_dtype() const { return compute_dtype_; }
+
+  std::vector<Parameter*> parameters();
+  // Fills every parameter from a folder's weights; names may lack the base prefix ("model.", "transformer.") as HF allows.
+  // A missing tensor or a wrong shape throws kInvalidInput. The tensors look into the mapped file.
+  void load(Device& device, const ModelFolder& folder);
+  // load() and prepare(): ready to serve in `compute`.
+  void prepare_for_inference(Device& device, DType compute);
+  // Parameters widened to float32 (float64) copies that require gradients.
+  void prepare_for_training(Device& device, DType dtype);
+  // Random values after HF's _init_weights of the family; `stream` is the parameter's number, so that each draws its own.
+  void initialize_parameter(Device& device, Parameter& parameter, DType dtype, uint64_t seed, uint64_t stream) const;
+
+ protected:
+  virtual std::string base_prefix() const = 0;  // "model." or "transformer."
+  DType compute_dtype_ = DType::kFloat32;
+
+ private:
+  std::string architecture_;
+};
+
+// Builds the model that config.json names. kUnsupported says which architectures there are and which is nearest.
+std::unique_ptr<Model> make_model(const Json& config, const std::string& where);
+std::vector<std::string> supported_architectures();
+
+}  // namespace pagoda

@@ -1,0 +1,26 @@
+// Embedding tables over ops.
+#include "nn/embedding.h"
+
+#include "ops/math.h"
+
+namespace pagoda {
+
+Embedding::Embedding(const std::string& path, int64_t rows, int64_t hidden_size)
+    : table_{path + ".weight", {rows, hidden_size}, Init::kNormal, {}} {}
+
+void Embedding::collect(std::vector<Parameter*>& parameters) { parameters.push_back(&table_); }
+
+void Embedding::prepare(Device&, DType) {}
+
+std::shared_ptr<PackedWeight> Embedding::prepare_tied(Device& device, DType compute) {
+  packed_ = PackedWeight::pack(device, compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels,
+                               {{table_.name, table_.value}});
+  table_.value = Tensor();
+  return packed_;
+}
+
+Tensor Embedding::forward(const Tensor& ids, DType out) const {
+  return packed_ ? ops::embedding(*packed_, ids, out) : ops::embedding(table_.value, ids, out);
+}
+
+}  // namespace pagoda

@@ -1,0 +1,27 @@
+// Embedding tables; a tied head shares the packed table.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "nn/linear.h"
+
+namespace pagoda {
+
+class Embedding : public Module {
+ public:
+  Embedding(const std::string& path, int64_t rows, int64_t hidden_size);
+  void collect(std::vector<Parameter*>& parameters) override;
+  // Keeps the table as it lies in the file: rows are gathered, never multiplied.
+  void prepare(Device& device, DType compute) override;
+  // For a tied head: packs the table, gathers rows from the packed form and drops the source.
+  std::shared_ptr<PackedWeight> prepare_tied(Device& device, DType compute);
+  Tensor forward(const Tensor& ids, DType out) const;  // int32 [T] -> [T, hidden_size]
+  const Tensor& table() const { return table_.value; }
+
+ private:
+  Parameter table_;
+  std::shared_ptr<PackedWeight> packed_;
+};
+
+}  // namespace pagoda

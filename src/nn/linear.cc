@@ -1,0 +1,117 @@
+// Linear: parts, packing, and the two lives of a weight.
+#include "nn/linear.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "ops/math.h"
+
+namespace pagoda {
+
+namespace {
+
+// [in, out] -> [out, in] by blocks that fit the cache; elements of any plain size.
+template <class T>
+void transpose_into(const Tensor& from, const Tensor& to) {
+  constexpr int64_t kBlock = 32;
+  const int64_t rows = from.dim(0), columns = from.dim(1);
+  const T* in = from.data<T>();
+  T* out = to.data<T>();
+  from.device().exec.pool->parallel_for(columns, kBlock, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = 0; r < rows; r += kBlock) {
+      for (int64_t c = begin; c < end; ++c) {
+        for (int64_t i = r; i < std::min(r + kBlock, rows); ++i) out[c * rows + i] = in[i * columns + c];
+      }
+    }
+  });
+}
+
+Tensor transpose(const Tensor& from) {
+  Tensor to = Tensor::empty(from.device(), from.dtype(), {from.dim(1), from.dim(0)});
+  if (dtype_size(from.dtype()) == 2) {
+    transpose_into<uint16_t>(from, to);
+  } else {
+    transpose_into<uint32_t>(from, to);
+  }
+  return to;
+}
+
+}  // namespace
+
+Linear::Linear(LinearSpec spec) : spec_(std::move(spec)) {
+  for (const LinearSpec::Part& part : spec_.parts) {
+    out_features_ += part.out_features;
+    weights_.push_back({part.path + ".weight",
+                        spec_.transposed ? std::vector<int64_t>{spec_.in_features, part.out_features}
+                                         : std::vector<int64_t>{part.out_features, spec_.in_features},
+                        spec_.init,
+                        {}});
+    if (spec_.bias) biases_.push_back({part.path + ".bias", {part.out_features}, Init::kZeros, {}});
+  }
+}
+
+void Linear::collect(std::vector<Parameter*>& parameters) {
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    parameters.push_back(&weights_[i]);
+    if (spec_.bias) parameters.push_back(&biases_[i]);
+  }
+}
+
+void Linear::prepare(Device& device, DType compute) {
+  if (!packed_) {
+    std::vector<std::pair<std::string, Tensor>> parts;
+    for (Parameter& weight : weights_) {
+      parts.emplace_back(weight.name, spec_.transposed ? transpose(weight.value) : weight.value);
+      weight.value = Tensor();
+    }
+    packed_ = PackedWeight::pack(device, compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels,
+                                 parts);
+  }
+  if (!spec_.bias) return;
+  packed_bias_ = Tensor::empty(device, DType::kFloat32, {out_features_});
+  int64_t begin = 0;
+  for (Parameter& bias : biases_) {
+    Tensor into = packed_bias_.slice(0, begin, begin + bias.shape[0]);
+    device.kernels->cast(device.exec, bias.value.view(), into.view());
+    begin += bias.shape[0];
+    bias.value = Tensor();
+  }
+}
+
+Tensor Linear::packed_forward(const Tensor& x, Activation activation, const Tensor& residual, DType out) const {
+  return ops::linear(x, *packed_, {packed_bias_, activation, residual, out});
+}
+
+Tensor Linear::forward(const Tensor& x, Activation activation, const Tensor& residual) const {
+  if (packed_) return packed_forward(x, activation, residual, x.dtype());
+  if (weights_.size() != 1)
+    fail(ErrorKind::kInternal, "linear", "{}: joined parts have no plain weight: use forward_parts", weights_[0].name);
+  Tensor y = ops::linear(x, weights_[0].value, spec_.bias ? biases_[0].value : Tensor(), spec_.transposed);
+  if (activation != Activation::kNone) y = ops::activation(y, activation);
+  return residual ? ops::add(y, residual) : y;
+}
+
+std::vector<Tensor> Linear::forward_parts(const Tensor& x) const {
+  std::vector<Tensor> results;
+  if (packed_) {
+    const Tensor joined = packed_forward(x, Activation::kNone, {}, x.dtype());
+    int64_t begin = 0;
+    for (const LinearSpec::Part& part : spec_.parts) {
+      results.push_back(joined.slice(1, begin, begin + part.out_features));
+      begin += part.out_features;
+    }
+    return results;
+  }
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    results.push_back(ops::linear(x, weights_[i].value, spec_.bias ? biases_[i].value : Tensor(), spec_.transposed));
+  }
+  return results;
+}
+
+Tensor Linear::forward_float32(const Tensor& x) const {
+  if (packed_) return packed_forward(x, Activation::kNone, {}, DType::kFloat32);
+  return forward(x);
+}
+
+}  // namespace pagoda

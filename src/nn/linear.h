@@ -1,0 +1,53 @@
+// Linear: one or more named parameters joined along their outputs; plain in training, packed in inference.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/module.h"
+#include "ops/linear.h"
+
+namespace pagoda {
+
+struct LinearSpec {
+  struct Part {
+    std::string path;  // module path; ".weight" and ".bias" are added
+    int64_t out_features;
+  };
+  int64_t in_features = 0;
+  std::vector<Part> parts;
+  bool bias = false;
+  bool transposed = false;  // the state dict holds [in, out] (HF's Conv1D of GPT-2)
+  Init init = Init::kNormal;
+};
+
+class Linear : public Module {
+ public:
+  explicit Linear(LinearSpec spec);
+  void collect(std::vector<Parameter*>& parameters) override;
+  void prepare(Device& device, DType compute) override;
+
+  int64_t out_features() const { return out_features_; }
+  size_t num_parts() const { return spec_.parts.size(); }
+
+  // x [T, in] -> [T, out] of all parts joined: activation(x w^T + b) + residual (undefined: none).
+  Tensor forward(const Tensor& x, Activation activation = Activation::kNone, const Tensor& residual = {}) const;
+  // The same, one result a part: views of one product when packed, products of their own when not.
+  std::vector<Tensor> forward_parts(const Tensor& x) const;
+  // float32 results whatever x is (logits).
+  Tensor forward_float32(const Tensor& x) const;
+  const std::shared_ptr<PackedWeight>& packed() const { return packed_; }
+  // Shares the packed weight of another (tied embeddings).
+  void share(std::shared_ptr<PackedWeight> packed) { packed_ = std::move(packed); }
+
+ private:
+  Tensor packed_forward(const Tensor& x, Activation activation, const Tensor& residual, DType out) const;
+  LinearSpec spec_;
+  int64_t out_features_ = 0;
+  std::vector<Parameter> weights_, biases_;
+  std::shared_ptr<PackedWeight> packed_;
+  Tensor packed_bias_;  // [out] float32
+};
+
+}  // namespace pagoda

@@ -1,0 +1,110 @@
+// The walk back: depth-first order over the nodes, gradients summed where a tensor was used more than once.
+#include "ops/tape.h"
+
+#include <unordered_set>
+#include <utility>
+
+#include "base/error.h"
+#include "kernels/table.h"
+
+namespace pagoda {
+
+namespace {
+
+thread_local bool t_grad_enabled = true;  // the one thread-local that the design allows
+
+void accumulate(Tensor& sum, const Tensor& grad) {
+  if (!sum) {
+    sum = grad;
+    return;
+  }
+  // Into a new tensor: `sum` may be shared with another consumer of the same gradient.
+  Tensor total = Tensor::like(grad);
+  const View flat_a = sum.reshape({1, -1}).view(), flat_b = grad.reshape({1, -1}).view(), flat = total.reshape({1, -1}).view();
+  grad.device().kernels->add(grad.device().exec, flat_a, flat_b, flat);
+  sum = total;
+}
+
+class FunctionNode : public GradNode {
+ public:
+  FunctionNode(std::vector<Tensor> inputs, ops::BackwardFn fn) : GradNode(std::move(inputs)), fn_(std::move(fn)) {}
+  std::vector<Tensor> backward(const Tensor& grad) override { return fn_(grad); }
+  void release() override {
+    GradNode::release();
+    fn_ = nullptr;
+  }
+
+ private:
+  ops::BackwardFn fn_;
+};
+
+}  // namespace
+
+GradNode::GradNode(std::vector<Tensor> inputs) : inputs_(std::move(inputs)) {}
+
+NoGrad::NoGrad() : before_(std::exchange(t_grad_enabled, false)) {}
+NoGrad::~NoGrad() { t_grad_enabled = before_; }
+bool grad_enabled() { return t_grad_enabled; }
+
+bool needs_grad(std::initializer_list<const Tensor*> inputs) {
+  if (!t_grad_enabled) return false;
+  for (const Tensor* input : inputs) {
+    if (input->requires_grad()) return true;
+  }
+  return false;
+}
+
+void backward(const Tensor& loss) {
+  if (loss.numel() != 1) invalid("backward", "needs a scalar: got {}", shape_string(loss.view()));
+  if (!loss.grad_node()) invalid("backward", "nothing to do: no input of this result requires gradients");
+  // Post-order without recursion: a node is listed after all that its result depends on.
+  std::vector<std::shared_ptr<GradNode>> order;
+  std::unordered_set<GradNode*> seen;
+  std::vector<std::pair<std::shared_ptr<GradNode>, size_t>> stack{{loss.grad_node(), 0}};
+  seen.insert(loss.grad_node().get());
+  while (!stack.empty()) {
+    auto& [node, next] = stack.back();
+    if (next < node->inputs().size()) {
+      const std::shared_ptr<GradNode>& child = node->inputs()[next++].grad_node();
+      if (child && seen.insert(child.get()).second) stack.emplace_back(child, 0);
+      continue;
+    }
+    order.push_back(node);
+    stack.pop_back();
+  }
+  Tensor one = Tensor::like(loss);
+  if (loss.dtype() == DType::kFloat64) {
+    one.data<double>()[0] = 1;
+  } else {
+    one.data<float>()[0] = 1;
+  }
+  loss.grad_node()->pending_ = one;
+  const NoGrad guard;
+  for (auto it = order.rbegin(); it != order.rend(); ++it) {
+    GradNode& node = **it;
+    if (node.pending_) {
+      const std::vector<Tensor> grads = node.backward(node.pending_);
+      for (size_t i = 0; i < grads.size(); ++i) {
+        Tensor input = node.inputs()[i];
+        if (!grads[i] || !input.requires_grad()) continue;
+        if (const std::shared_ptr<GradNode>& child = input.grad_node()) {
+          accumulate(child->pending_, grads[i]);
+        } else {
+          Tensor sum = input.grad();
+          accumulate(sum, grads[i]);
+          input.set_grad(sum);
+        }
+      }
+    }
+    node.pending_ = Tensor();
+    node.release();
+  }
+}
+
+Tensor ops::attach(const Tensor& raw, std::vector<Tensor> inputs, BackwardFn fn) {
+  Tensor result = raw.detach();
+  result.set_grad_node(std::make_shared<FunctionNode>(std::move(inputs), std::move(fn)));
+  return result;
+}
+
+}  // namespace pagoda

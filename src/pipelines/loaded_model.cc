@@ -1,0 +1,37 @@
+// Opens a folder and readies its model.
+#include "pipelines/loaded_model.h"
+
+#include "base/error.h"
+#include "hub/pull.h"
+
+namespace pagoda {
+
+DType choose_dtype(const std::string& name, DType checkpoint) {
+  if (name == "auto") return checkpoint == DType::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+  if (name == "float32") return DType::kFloat32;
+  if (name == "bfloat16") return DType::kBFloat16;
+  invalid("dtype", "unknown dtype: got '{}', need auto, float32 or bfloat16", name);
+}
+
+std::unique_ptr<LoadedModel> LoadedModel::open_plain(const std::string& name, const LoadOptions& options) {
+  std::unique_ptr<LoadedModel> loaded(new LoadedModel);
+  loaded->folder_ = ModelFolder::open(hub::resolve_model(name));
+  loaded->model_ = make_model(loaded->folder_->config(), join_path(loaded->folder_->path(), "config.json"));
+  loaded->runtime_ = std::make_unique<Runtime>(options.runtime);
+  loaded->model_->load(loaded->runtime_->device(), *loaded->folder_);
+  return loaded;
+}
+
+std::unique_ptr<LoadedModel> LoadedModel::open(const std::string& name, const LoadOptions& options) {
+  std::unique_ptr<LoadedModel> loaded = open_plain(name, options);
+  loaded->model_->prepare_for_inference(loaded->runtime_->device(), choose_dtype(options.dtype, loaded->folder_->dtype()));
+  return loaded;
+}
+
+std::unique_ptr<LoadedModel> LoadedModel::open_for_training(const std::string& name, const LoadOptions& options) {
+  std::unique_ptr<LoadedModel> loaded = open_plain(name, options);
+  loaded->model_->prepare_for_training(loaded->runtime_->device(), DType::kFloat32);
+  return loaded;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,40 @@
+// A model ready to run: its folder, its Runtime, its weights.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "formats/model_folder.h"
+#include "models/model.h"
+#include "ops/runtime.h"
+
+namespace pagoda {
+
+struct LoadOptions {
+  RuntimeOptions runtime;
+  std::string dtype = "auto";  // "auto", "float32", "bfloat16"
+};
+
+class LoadedModel {
+ public:
+  // name: a folder, or ORG/NAME of the hub. Weights are packed for inference.
+  static std::unique_ptr<LoadedModel> open(const std::string& name, const LoadOptions& options);
+  // Weights as float32 parameters that require gradients.
+  static std::unique_ptr<LoadedModel> open_for_training(const std::string& name, const LoadOptions& options);
+
+  const ModelFolder& folder() const { return *folder_; }
+  Runtime& runtime() { return *runtime_; }
+  Model& model() { return *model_; }
+
+ private:
+  LoadedModel() = default;
+  static std::unique_ptr<LoadedModel> open_plain(const std::string& name, const LoadOptions& options);
+  std::shared_ptr<ModelFolder> folder_;
+  std::unique_ptr<Runtime> runtime_;  // outlives the model's tensors: declared before them
+  std::unique_ptr<Model> model_;
+};
+
+// What `auto` means for a checkpoint: bfloat16 stays, float16 and float32 are computed in float32.
+DType choose_dtype(const std::string& name, DType checkpoint);
+
+}  // namespace pagoda

@@ -1,0 +1,207 @@
+// Set operations on sorted ranges, and properties by name.
+#include "text/code_set.h"
+
+#include <algorithm>
+#include <string>
+
+#include "text/unicode.h"
+#include "text/unicode_tables.h"
+
+namespace pagoda {
+
+namespace {
+
+using unicode::Category;
+
+CodeSet collect(int at, const std::function<bool(const unicode::Record&)>& wanted) {
+  CodeSet set;
+  for (int i = 0; i < unicode::kRunCount; ++i) {
+    unicode::Record record = unicode::kRecords[unicode::kRunRecords[i]];
+    if (record.age == 0 || record.age > at) record = unicode::Record{};  // not assigned yet
+    if (!wanted(record)) continue;
+    set.add(unicode::kRunStarts[i], i + 1 < unicode::kRunCount ? unicode::kRunStarts[i + 1] - 1 : 0x10FFFF);
+  }
+  return set;
+}
+
+std::string plain(std::string_view name) {
+  std::string out;
+  for (char c : name) {
+    if (c == '_' || c == '-' || c == ' ') continue;
+    out += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  }
+  return out;
+}
+
+// Long names of categories, as patterns may spell them.
+struct LongName {
+  const char* name;
+  const char* category;
+};
+constexpr LongName kLongNames[] = {
+    {"letter", "L"},          {"casedletter", "LC"},      {"uppercaseletter", "Lu"},  {"lowercaseletter", "Ll"},
+    {"titlecaseletter", "Lt"}, {"modifierletter", "Lm"},   {"otherletter", "Lo"},      {"mark", "M"},
+    {"combiningmark", "M"},   {"nonspacingmark", "Mn"},   {"spacingmark", "Mc"},      {"enclosingmark", "Me"},
+    {"number", "N"},          {"decimalnumber", "Nd"},    {"letternumber", "Nl"},     {"othernumber", "No"},
+    {"punctuation", "P"},     {"connectorpunctuation", "Pc"}, {"dashpunctuation", "Pd"}, {"openpunctuation", "Ps"},
+    {"closepunctuation", "Pe"}, {"initialpunctuation", "Pi"}, {"finalpunctuation", "Pf"}, {"otherpunctuation", "Po"},
+    {"symbol", "S"},          {"mathsymbol", "Sm"},       {"currencysymbol", "Sc"},   {"modifiersymbol", "Sk"},
+    {"othersymbol", "So"},    {"separator", "Z"},         {"spaceseparator", "Zs"},   {"lineseparator", "Zl"},
+    {"paragraphseparator", "Zp"}, {"other", "C"},         {"control", "Cc"},          {"format", "Cf"},
+    {"surrogate", "Cs"},      {"privateuse", "Co"},       {"unassigned", "Cn"},
+};
+
+std::string category_of(Category category) { return plain(unicode::category_name(category)); }
+
+bool is_mark(Category c) { return c >= Category::kMn && c <= Category::kMe; }
+constexpr int kAlphabeticFlag = 16;
+
+CodeSet from_ranges(std::initializer_list<CodeSet::Range> list) {
+  CodeSet set;
+  for (const CodeSet::Range& r : list) set.add(r.first, r.last);
+  return set;
+}
+
+}  // namespace
+
+CodeSet CodeSet::range(uint32_t first, uint32_t last) {
+  CodeSet set;
+  set.add(first, last);
+  return set;
+}
+
+std::optional<CodeSet> CodeSet::property(std::string_view name, int at) {
+  const std::string key = plain(name);
+  std::string category = key;
+  for (const LongName& known : kLongNames) {
+    if (key == known.name) category = plain(known.category);
+  }
+  if (category == "lc" || category == "l&") {
+    return collect(at, [](const unicode::Record& r) {
+      const Category c = static_cast<Category>(r.category);
+      return c == Category::kLu || c == Category::kLl || c == Category::kLt;
+    });
+  }
+  if (category.size() == 1 && std::string_view("lmnpszc").find(category[0]) != std::string_view::npos) {
+    return collect(at, [&](const unicode::Record& r) { return category_of(static_cast<Category>(r.category))[0] == category[0]; });
+  }
+  for (int c = 0; c <= static_cast<int>(Category::kCo); ++c) {
+    if (category != category_of(static_cast<Category>(c))) continue;
+    return collect(at, [c](const unicode::Record& r) { return r.category == c; });
+  }
+  const auto of_category = [at](auto wanted) {
+    return collect(at, [wanted](const unicode::Record& r) { return wanted(static_cast<Category>(r.category), r); });
+  };
+  if (key == "any") return all();
+  if (key == "ascii") return range(0, 0x7F);
+  if (key == "assigned") return of_category([](Category c, const auto&) { return c != Category::kCn; });
+  if (key == "space" || key == "whitespace" || key == "xposixspace") {
+    return from_ranges({{9, 13}, {32, 32}, {0x85, 0x85}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}});
+  }
+  if (key == "blank") return property("Zs", at)->united(range(9, 9));
+  if (key == "digit") return property("Nd", at);
+  if (key == "xdigit" || key == "asciihexdigit") return from_ranges({{'0', '9'}, {'A', 'F'}, {'a', 'f'}});
+  if (key == "cntrl") return property("Cc", at);
+  if (key == "upper" || key == "uppercase") {
+    return property("Lu", at)->united(from_ranges({{0x2160, 0x216F}, {0x24B6, 0x24CF}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}}));
+  }
+  if (key == "lower" || key == "lowercase") {
+    return property("Ll", at)->united(from_ranges({{0xAA, 0xAA}, {0xBA, 0xBA}, {0x2B0, 0x2B8}, {0x2C0, 0x2C1}, {0x2E0, 0x2E4}, {0x345, 0x345}, {0x37A, 0x37A}, {0x1D2C, 0x1D6A}, {0x1D78, 0x1D78}, {0x1D9B, 0x1DBF}, {0x2071, 0x2071}, {0x207F, 0x207F}, {0x2090, 0x209C}, {0x2170, 0x217F}, {0x24D0, 0x24E9}, {0x2C7C, 0x2C7D}, {0xA69C, 0xA69D}, {0xA770, 0xA770}, {0xA7F8, 0xA7F9}, {0xAB5C, 0xAB5F}}));
+  }
+  if (key == "alphabetic" || key == "alpha") {
+    return of_category([](Category, const unicode::Record& r) { return (r.flags & kAlphabeticFlag) != 0; });
+  }
+  if (key == "alnum") return property("alphabetic", at)->united(*property("Nd", at));
+  if (key == "word" || key == "w") {
+    return of_category([](Category c, const unicode::Record& r) {
+      return (r.flags & kAlphabeticFlag) != 0 || is_mark(c) || c == Category::kNd || c == Category::kPc;
+    });
+  }
+  if (key == "punct") return property("P", at)->united(*property("S", at));
+  if (key == "graph" || key == "print") {
+    const CodeSet graph = of_category([](Category c, const auto&) { return c != Category::kCn && c != Category::kCc && c != Category::kCs && c != Category::kZs && c != Category::kZl && c != Category::kZp; });
+    return key == "graph" ? graph : graph.united(*property("Zs", at));
+  }
+  if (const std::optional<int> script = unicode::script_by_name(name)) {
+    if (*script == 0) return std::nullopt;
+    return of_category([script](Category, const unicode::Record& r) { return r.script == *script; });
+  }
+  return std::nullopt;
+}
+
+CodeSet CodeSet::assigned_after(int version) {
+  CodeSet set;
+  for (int i = 0; i < unicode::kRunCount; ++i) {
+    if (unicode::kRecords[unicode::kRunRecords[i]].age <= version) continue;
+    set.add(unicode::kRunStarts[i], i + 1 < unicode::kRunCount ? unicode::kRunStarts[i + 1] - 1 : 0x10FFFF);
+  }
+  return set;
+}
+
+void CodeSet::add(uint32_t first, uint32_t last) {
+  if (first > last) return;
+  ranges_.push_back({first, last});
+  sorted_ = ranges_.size() == 1;
+}
+
+void CodeSet::normalize() const {
+  if (sorted_) return;
+  std::sort(ranges_.begin(), ranges_.end(), [](const Range& a, const Range& b) { return a.first < b.first; });
+  std::vector<Range> merged;
+  for (const Range& r : ranges_) {
+    if (!merged.empty() && r.first <= merged.back().last + 1) {
+      merged.back().last = std::max(merged.back().last, r.last);
+    } else {
+      merged.push_back(r);
+    }
+  }
+  ranges_ = std::move(merged);
+  sorted_ = true;
+}
+
+const std::vector<CodeSet::Range>& CodeSet::ranges() const {
+  normalize();
+  return ranges_;
+}
+
+bool CodeSet::empty() const { return ranges_.empty(); }
+
+CodeSet CodeSet::united(const CodeSet& other) const {
+  CodeSet set = *this;
+  for (const Range& r : other.ranges_) set.add(r.first, r.last);
+  return set;
+}
+
+CodeSet CodeSet::intersected(const CodeSet& other) const {
+  CodeSet set;
+  const std::vector<Range>&a = ranges(), &b = other.ranges();
+  for (size_t i = 0, k = 0; i < a.size() && k < b.size();) {
+    const uint32_t first = std::max(a[i].first, b[k].first), last = std::min(a[i].last, b[k].last);
+    set.add(first, last);
+    if (a[i].last < b[k].last) {
+      ++i;
+    } else {
+      ++k;
+    }
+  }
+  return set;
+}
+
+CodeSet CodeSet::complement() const {
+  CodeSet set;
+  uint32_t next = 0;
+  for (const Range& r : ranges()) {
+    if (r.first > next) set.add(next, r.first - 1);
+    next = r.last + 1;
+  }
+  if (next <= 0x10FFFF) set.add(next, 0x10FFFF);
+  return set;
+}
+
+bool CodeSet::contains(uint32_t code) const {
+  const std::vector<Range>& r = ranges();
+  const auto it = std::upper_bound(r.begin(), r.end(), code, [](uint32_t c, const Range& range) { return c < range.first; });
+  return it != r.begin() && code <= std::prev(it)->last;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,451 @@
+// The decoders as stages. Each holds back only what later tokens may still change.
+#include "text/decoders.h"
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+#include "base/utf8.h"
+#include "text/byte_chars.h"
+
+namespace pagoda {
+namespace decoders {
+
+namespace {
+
+// A decoder whose stages are made by a function.
+class Maker final : public Decoder {
+ public:
+  using Make = std::function<std::unique_ptr<DecodeStage>(DecodeStage*)>;
+  explicit Maker(Make make) : make_(std::move(make)) {}
+  std::unique_ptr<DecodeStage> stage(DecodeStage* next) const override { return make_(next); }
+
+ private:
+  Make make_;
+};
+
+DecoderPtr make(Maker::Make function) { return std::make_shared<Maker>(std::move(function)); }
+
+std::string replace_all(std::string text, std::string_view from, std::string_view to) {
+  if (from.empty()) {
+    // Rust's replace matches the empty string around every character.
+    std::string out(to);
+    for (size_t pos = 0; pos < text.size();) {
+      const size_t start = pos;
+      utf8_next(text, pos);
+      out.append(text, start, pos - start);
+      out += to;
+    }
+    return out;
+  }
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  return text;
+}
+
+// Calls a function with each whole token.
+class WholeToken : public DecodeStage {
+ public:
+  using DecodeStage::DecodeStage;
+  void put(std::string_view text, bool end) final {
+    if (end && buffer_.empty()) return token(std::string(text));
+    buffer_ += text;
+    if (!end) return;
+    std::string whole;
+    whole.swap(buffer_);
+    token(std::move(whole));
+  }
+
+ protected:
+  virtual void token(std::string text) = 0;
+
+ private:
+  std::string buffer_;
+};
+
+class Sequence final : public DecodeStage {
+ public:
+  Sequence(const std::vector<DecoderPtr>& steps, DecodeStage* next) : DecodeStage(next) {
+    for (size_t i = steps.size(); i-- > 0;) {
+      stages_.push_back(steps[i]->stage(next));
+      next = stages_.back().get();
+    }
+    first_ = next;
+  }
+  void put(std::string_view text, bool end) override { first_->put(text, end); }
+  void finish() override { first_->finish(); }
+
+ private:
+  std::vector<std::unique_ptr<DecodeStage>> stages_;
+  DecodeStage* first_;
+};
+
+// Bytes to text; ill-formed bytes become U+FFFD, an unfinished character waits for the next token.
+class Lossy {
+ public:
+  void add(std::string_view bytes) { pending_ += bytes; }
+  std::string take(bool all) {
+    const size_t ready = all ? pending_.size() : utf8_complete_prefix(pending_);
+    std::string out = utf8_replace_invalid(std::string_view(pending_).substr(0, ready));
+    pending_.erase(0, ready);
+    return out;
+  }
+
+ private:
+  std::string pending_;
+};
+
+class ByteLevel final : public WholeToken {
+ public:
+  using WholeToken::WholeToken;
+  void finish() override {
+    next_->put(lossy_.take(true), true);
+    next_->finish();
+  }
+
+ protected:
+  void token(std::string text) override {
+    std::string bytes;
+    for (size_t pos = 0; pos < text.size();) {
+      const int byte = byte_of_char(utf8_next(text, pos));
+      if (byte < 0) {
+        bytes = text;  // not of the alphabet: an added token, taken as it is
+        break;
+      }
+      bytes += static_cast<char>(byte);
+    }
+    lossy_.add(bytes);
+    const std::string ready = lossy_.take(false);
+    if (!ready.empty()) next_->put(ready, false);
+  }
+
+ private:
+  Lossy lossy_;
+};
+
+class Metaspace final : public WholeToken {
+ public:
+  Metaspace(std::string replacement, bool drops_first, DecodeStage* next)
+      : WholeToken(next), replacement_(std::move(replacement)), first_(drops_first) {}
+
+ protected:
+  void token(std::string text) override {
+    next_->put(replace_all(std::move(text), replacement_, first_ ? "" : " "), true);
+    first_ = false;
+  }
+
+ private:
+  std::string replacement_;
+  bool first_;
+};
+
+std::string clean(std::string text) {
+  static constexpr std::pair<const char*, const char*> kRules[] = {
+      {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+  };
+  for (const auto& [from, to] : kRules) text = replace_all(std::move(text), from, to);
+  return text;
+}
+
+class WordPiece final : public WholeToken {
+ public:
+  WordPiece(std::string prefix, bool cleanup, DecodeStage* next) : WholeToken(next), prefix_(std::move(prefix)), cleanup_(cleanup) {}
+
+ protected:
+  void token(std::string text) override {
+    if (!first_) {
+      if (text.compare(0, prefix_.size(), prefix_) == 0) {
+        text.erase(0, prefix_.size());
+      } else {
+        text.insert(0, " ");
+      }
+    }
+    first_ = false;
+    next_->put(cleanup_ ? clean(std::move(text)) : text, true);
+  }
+
+ private:
+  std::string prefix_;
+  bool cleanup_;
+  bool first_ = true;
+};
+
+// The suffix ends a word: a space, but for the last token. So one token is held back.
+class Bpe final : public WholeToken {
+ public:
+  Bpe(std::string suffix, DecodeStage* next) : WholeToken(next), suffix_(std::move(suffix)) {}
+  void finish() override {
+    if (held_) next_->put(replace_all(std::move(last_), suffix_, ""), true);
+    next_->finish();
+  }
+
+ protected:
+  void token(std::string text) override {
+    if (held_) next_->put(replace_all(std::move(last_), suffix_, " "), true);
+    last_ = std::move(text);
+    held_ = true;
+  }
+
+ private:
+  std::string suffix_, last_;
+  bool held_ = false;
+};
+
+class Ctc final : public WholeToken {
+ public:
+  Ctc(std::string pad, std::string delimiter, bool cleanup, DecodeStage* next)
+      : WholeToken(next), pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
+
+ protected:
+  void token(std::string text) override {
+    if (any_ && text == previous_) return;
+    previous_ = text;
+    any_ = true;
+    std::string out = replace_all(std::move(text), pad_, "");
+    if (cleanup_) out = replace_all(clean(std::move(out)), delimiter_, " ");
+    if (!out.empty()) next_->put(out, true);
+  }
+
+ private:
+  std::string pad_, delimiter_, previous_;
+  bool cleanup_;
+  bool any_ = false;
+};
+
+// Patterns see whole tokens; a literal in an open token only holds back what may be its begin.
+class ReplaceLiteral final : public DecodeStage {
+ public:
+  ReplaceLiteral(std::string literal, std::string content, DecodeStage* next)
+      : DecodeStage(next), literal_(std::move(literal)), content_(std::move(content)) {}
+  void put(std::string_view text, bool end) override {
+    pending_ += text;
+    std::string out;
+    size_t done = 0;
+    for (size_t at = pending_.find(literal_); at != std::string::npos; at = pending_.find(literal_, done)) {
+      out.append(pending_, done, at - done);
+      out += content_;
+      done = at + literal_.size();
+    }
+    size_t keep = end ? 0 : std::min(pending_.size() - done, literal_.size() - 1);
+    while (keep > 0 && literal_.compare(0, keep, pending_, pending_.size() - keep, keep) != 0) --keep;
+    out.append(pending_, done, pending_.size() - keep - done);
+    pending_.erase(0, pending_.size() - keep);
+    if (end || !out.empty()) next_->put(out, end);
+  }
+
+ private:
+  std::string literal_, content_, pending_;
+};
+
+class ReplacePattern final : public WholeToken {
+ public:
+  ReplacePattern(std::shared_ptr<const Regex> pattern, std::string content, DecodeStage* next)
+      : WholeToken(next), pattern_(std::move(pattern)), content_(std::move(content)) {}
+
+ protected:
+  void token(std::string text) override {
+    if (text.empty()) return next_->put("", true);
+    std::string out;
+    size_t done = 0;
+    pattern_->for_each_match(text, scratch_, [&](size_t begin, size_t end) {
+      out.append(text, done, begin - done);
+      out += content_;
+      done = end;
+    });
+    out.append(text, done, std::string::npos);
+    next_->put(out, true);
+  }
+
+ private:
+  std::shared_ptr<const Regex> pattern_;
+  std::string content_;
+  RegexScratch scratch_;
+};
+
+class Fuse final : public DecodeStage {
+ public:
+  using DecodeStage::DecodeStage;
+  void put(std::string_view text, bool) override {
+    if (!text.empty()) next_->put(text, false);
+  }
+  void finish() override {
+    next_->put("", true);
+    next_->finish();
+  }
+};
+
+// Drops up to `start` leading and `stop` trailing characters equal to `content` of every token.
+class Strip final : public DecodeStage {
+ public:
+  Strip(std::string content, int64_t start, int64_t stop, DecodeStage* next)
+      : DecodeStage(next), content_(std::move(content)), start_(start), stop_(stop) {}
+  void put(std::string_view text, bool end) override {
+    pending_ += text;
+    while (at_start_ && dropped_ < start_ && pending_.size() >= content_.size()) {
+      if (pending_.compare(0, content_.size(), content_) != 0) {
+        at_start_ = false;
+        break;
+      }
+      pending_.erase(0, content_.size());
+      ++dropped_;
+    }
+    if (dropped_ >= start_) at_start_ = false;
+    if (at_start_ && !end) return;  // less than one character of content so far
+    // Trailing content may have to go: up to `stop` of it waits for the end of the token.
+    size_t keep = 0;
+    int64_t count = 0;
+    while (count < stop_ && pending_.size() - keep >= content_.size() &&
+           pending_.compare(pending_.size() - keep - content_.size(), content_.size(), content_) == 0) {
+      keep += content_.size();
+      ++count;
+    }
+    const std::string out = pending_.substr(0, pending_.size() - keep);
+    pending_.erase(0, pending_.size() - keep);
+    if (end || !out.empty()) next_->put(out, end);
+    if (!end) return;
+    pending_.clear();
+    at_start_ = true;
+    dropped_ = 0;
+  }
+
+ private:
+  std::string content_, pending_;
+  int64_t start_, stop_, dropped_ = 0;
+  bool at_start_ = true;
+};
+
+class ByteFallback final : public WholeToken {
+ public:
+  using WholeToken::WholeToken;
+  void finish() override {
+    flush();
+    next_->finish();
+  }
+
+ protected:
+  void token(std::string text) override {
+    int byte = -1;
+    if (text.size() == 6 && text.compare(0, 3, "<0x") == 0 && text[5] == '>') {
+      const int high = digit(text[3]), low = digit(text[4]);
+      if (high >= 0 && low >= 0) byte = high * 16 + low;
+      if (text[3] == '+' && low >= 0) byte = low;  // Rust's number parser takes a sign
+    }
+    if (byte >= 0) {
+      bytes_ += static_cast<char>(byte);
+      return;
+    }
+    flush();
+    next_->put(text, true);
+  }
+
+ private:
+  static int digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  }
+  // A run of bytes is text as a whole, or else one U+FFFD a byte: so nothing of it is known before it ends.
+  void flush() {
+    if (bytes_.empty()) return;
+    if (utf8_valid(bytes_)) {
+      next_->put(bytes_, true);
+    } else {
+      for (size_t i = 0; i < bytes_.size(); ++i) next_->put("\xEF\xBF\xBD", true);
+    }
+    bytes_.clear();
+  }
+  std::string bytes_;
+};
+
+class Join final : public DecodeStage {
+ public:
+  Join(std::string separator, DecodeStage* next) : DecodeStage(next), separator_(std::move(separator)) {}
+  void put(std::string_view text, bool end) override {
+    if (open_) {
+      next_->put(separator_, false);
+      open_ = false;
+    }
+    next_->put(text, false);
+    open_ = end;
+  }
+
+ private:
+  std::string separator_;
+  bool open_ = false;
+};
+
+// Several replacements over the whole text. Each rule is one literal stage, so little is held back.
+class CleanUp final : public DecodeStage {
+ public:
+  explicit CleanUp(DecodeStage* next) : DecodeStage(next) {
+    static constexpr std::pair<const char*, const char*> kRules[] = {
+        {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+    };
+    for (size_t i = std::size(kRules); i-- > 0;) {
+      stages_.push_back(std::make_unique<ReplaceLiteral>(kRules[i].first, kRules[i].second, next));
+      next = stages_.back().get();
+    }
+    first_ = next;
+  }
+  void put(std::string_view text, bool) override { first_->put(text, false); }
+  void finish() override {
+    first_->put("", true);
+    first_->finish();
+  }
+
+ private:
+  std::vector<std::unique_ptr<DecodeStage>> stages_;
+  DecodeStage* first_;
+};
+
+}  // namespace
+
+DecoderPtr sequence(std::vector<DecoderPtr> steps) {
+  return make([steps = std::move(steps)](DecodeStage* next) { return std::make_unique<Sequence>(steps, next); });
+}
+DecoderPtr byte_level() {
+  return make([](DecodeStage* next) { return std::make_unique<ByteLevel>(next); });
+}
+DecoderPtr metaspace(uint32_t replacement, bool drops_first) {
+  std::string text;
+  utf8_append(text, replacement);
+  return make([text, drops_first](DecodeStage* next) { return std::make_unique<Metaspace>(text, drops_first, next); });
+}
+DecoderPtr wordpiece(std::string prefix, bool cleanup) {
+  return make([prefix, cleanup](DecodeStage* next) { return std::make_unique<WordPiece>(prefix, cleanup, next); });
+}
+DecoderPtr bpe(std::string suffix) {
+  return make([suffix](DecodeStage* next) { return std::make_unique<Bpe>(suffix, next); });
+}
+DecoderPtr ctc(std::string pad_token, std::string word_delimiter, bool cleanup) {
+  return make([=](DecodeStage* next) { return std::make_unique<Ctc>(pad_token, word_delimiter, cleanup, next); });
+}
+DecoderPtr replace(std::shared_ptr<const Regex> pattern, std::string content) {
+  return make([=](DecodeStage* next) { return std::make_unique<ReplacePattern>(pattern, content, next); });
+}
+DecoderPtr replace(std::string literal, std::string content) {
+  if (literal.empty()) return replace(Regex::literal("", "decoder"), std::move(content));
+  return make([=](DecodeStage* next) { return std::make_unique<ReplaceLiteral>(literal, content, next); });
+}
+DecoderPtr fuse() {
+  return make([](DecodeStage* next) { return std::make_unique<Fuse>(next); });
+}
+DecoderPtr strip(uint32_t content, int64_t start, int64_t stop) {
+  std::string text;
+  utf8_append(text, content);
+  return make([=](DecodeStage* next) { return std::make_unique<Strip>(text, start, stop, next); });
+}
+DecoderPtr byte_fallback() {
+  return make([](DecodeStage* next) { return std::make_unique<ByteFallback>(next); });
+}
+DecoderPtr join(std::string separator) {
+  return make([=](DecodeStage* next) { return std::make_unique<Join>(separator, next); });
+}
+
+}  // namespace decoders
+
+DecoderPtr clean_up_decoder() {
+  return decoders::make([](DecodeStage* next) { return std::make_unique<decoders::CleanUp>(next); });
+}
+
+}  // namespace pagoda
