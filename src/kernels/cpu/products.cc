@@ -47,10 +47,10 @@ Pieces::Piece Pieces::operator[](int64_t i) const {
 
 namespace {
 
-constexpr int64_t kMaxPieceRows = 48;
+constexpr int64_t kMaxPieceRows = 96;
 constexpr int64_t kGroup = 8;  // panels whose sums are kept while inputs are taken cut by cut
 constexpr int64_t kAccStride = kGroup * kPanel;
-constexpr int64_t kScratch = 32 << 10;        // elements of x that stay close: a quarter of a second-level cache as float32
+constexpr int64_t kScratch = 64 << 10;        // elements of x that stay close: half a second-level cache as float32
 constexpr int64_t kWeightScratch = 64 << 10;  // floats of widened panels
 
 struct Product {
