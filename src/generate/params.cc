@@ -45,7 +45,9 @@ void check_bias(const char* name, double bias) {
 }
 
 void check_not_suppressed(const char* name, const std::vector<int32_t>& forced, const std::vector<int32_t>& suppressed) {
-  const auto is_suppressed = [&](int32_t id) { return std::find(suppressed.begin(), suppressed.end(), id) != suppressed.end(); };
+  const auto is_suppressed = [&](int32_t id) {
+    return std::find(suppressed.begin(), suppressed.end(), id) != suppressed.end();
+  };
   if (!forced.empty() && std::all_of(forced.begin(), forced.end(), is_suppressed)) {
     invalid(kWhere, "{} is forced and suppressed: got id {} in suppress_tokens too, need a token that may be chosen", name,
             forced.front());
