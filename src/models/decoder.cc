@@ -47,7 +47,7 @@ Decoder::Block Decoder::make_block(int layer) const {
   return Block{path, Norm(c.norm, at(c.names.attention_norm), c.hidden_size, c.norm_eps),
                Norm(c.norm, at(c.names.mlp_norm), c.hidden_size, c.norm_eps),
                Attention(layer, at(c.names.attention), attention, std::move(qkv), std::move(out)),
-               Mlp(std::move(mlp_in), std::move(mlp_out), c.activation)};
+               Mlp(path + ".mlp", std::move(mlp_in), std::move(mlp_out), c.activation)};
 }
 
 Decoder::Decoder(DecoderConfig config)
@@ -136,7 +136,7 @@ Outputs Decoder::forward(const Inputs& inputs, const ForwardContext& context) co
     const Tensor normed = block.attention_norm.forward(x);
     const Tensor mixed = block.attention.forward(normed, x, rotary_ ? &turns : nullptr, context);
     const Tensor normed_again = block.mlp_norm.forward(mixed);
-    x = block.mlp.forward(normed_again, mixed);
+    x = block.mlp.forward(normed_again, mixed, context.observer);
     if (context.observer != nullptr) {
       context.observer->observe(block.path + ".attention_norm", normed);
       context.observer->observe(block.path + ".after_attention", mixed);
