@@ -38,7 +38,8 @@ std::string replace_all(std::string text, std::string_view from, std::string_vie
     }
     return out;
   }
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
   return text;
 }
 
@@ -140,7 +141,8 @@ class Metaspace final : public WholeToken {
 
 std::string clean(std::string text) {
   static constexpr std::pair<const char*, const char*> kRules[] = {
-      {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
   };
   for (const auto& [from, to] : kRules) text = replace_all(std::move(text), from, to);
   return text;
@@ -148,7 +150,8 @@ std::string clean(std::string text) {
 
 class WordPiece final : public WholeToken {
  public:
-  WordPiece(std::string prefix, bool cleanup, DecodeStage* next) : WholeToken(next), prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  WordPiece(std::string prefix, bool cleanup, DecodeStage* next)
+      : WholeToken(next), prefix_(std::move(prefix)), cleanup_(cleanup) {}
 
  protected:
   void token(std::string text) override {
@@ -379,7 +382,8 @@ class CleanUp final : public DecodeStage {
  public:
   explicit CleanUp(DecodeStage* next) : DecodeStage(next) {
     static constexpr std::pair<const char*, const char*> kRules[] = {
-        {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+        {" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
+        {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
     };
     for (size_t i = std::size(kRules); i-- > 0;) {
       stages_.push_back(std::make_unique<ReplaceLiteral>(kRules[i].first, kRules[i].second, next));

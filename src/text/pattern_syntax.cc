@@ -1,7 +1,6 @@
 // A recursive descent parser with a depth limit, and a writer for PCRE2's syntax.
 #include "text/pattern_syntax.h"
 
-
 #include <map>
 #include <optional>
 
@@ -361,8 +360,14 @@ class Parser {
       case 'D': return set("Nd", true);
       case 'w': return set("word", false);
       case 'W': return set("word", true);
-      case 'p': ++pos_; item = letters_p(false); return true;
-      case 'P': ++pos_; item = letters_p(true); return true;
+      case 'p':
+        ++pos_;
+        item = letters_p(false);
+        return true;
+      case 'P':
+        ++pos_;
+        item = letters_p(true);
+        return true;
       case 'h':
         if (dialect_ == PatternDialect::kOniguruma) return set("xdigit", false);
         break;
@@ -399,7 +404,8 @@ class Parser {
         return true;
       case '0': {
         code = 0;
-        for (int i = 0; i < 2 && peek() >= '0' && peek() <= '7'; ++i) code = code * 8 + static_cast<uint32_t>(text_[pos_++] - '0');
+        for (int i = 0; i < 2 && peek() >= '0' && peek() <= '7'; ++i)
+          code = code * 8 + static_cast<uint32_t>(text_[pos_++] - '0');
         return true;
       }
       default: break;
@@ -416,7 +422,12 @@ class Parser {
     if (end()) error("lone backslash at the end");
     const char c = peek();
     switch (c) {
-      case 'A': case 'z': case 'Z': case 'b': case 'B': case 'G': ++pos_; return assertion(c);
+      case 'A':
+      case 'z':
+      case 'Z':
+      case 'b':
+      case 'B':
+      case 'G': ++pos_; return assertion(c);
       case 'R': {
         ++pos_;
         // (?>\r\n|[\n-\r\x85\u2028\u2029])
@@ -461,7 +472,8 @@ class Parser {
     uint32_t code = 0;
     bool is_class = false;
     if (!shared_escape(item, code, is_class)) {
-      if (std::string_view("KXgyYQE").find(c) != std::string_view::npos) unsupported(where_, "pattern construct \\{}: no tokenizer known uses it", c);
+      if (std::string_view("KXgyYQE").find(c) != std::string_view::npos)
+        unsupported(where_, "pattern construct \\{}: no tokenizer known uses it", c);
       code = next_code();
     }
     if (!is_class) return literal(code);
@@ -623,7 +635,8 @@ class Writer {
         return;
       case Kind::kRepeat: {
         const Kind kind = node.children[0]->kind;
-        wrapped(*node.children[0], kind != Kind::kSet && kind != Kind::kGroup && kind != Kind::kAtomic && kind != Kind::kBackReference);
+        wrapped(*node.children[0],
+                kind != Kind::kSet && kind != Kind::kGroup && kind != Kind::kAtomic && kind != Kind::kBackReference);
         if (node.max < 0) {
           out += node.min == 0 ? "*" : node.min == 1 ? "+" : fmt::format("{{{},}}", node.min);
         } else {
@@ -639,7 +652,8 @@ class Writer {
         out += ')';
         return;
       case Kind::kAtomic: return enclosed("(?>", *node.children[0]);
-      case Kind::kLook: return enclosed(node.behind ? (node.negative ? "(?<!" : "(?<=") : (node.negative ? "(?!" : "(?="), *node.children[0]);
+      case Kind::kLook:
+        return enclosed(node.behind ? (node.negative ? "(?<!" : "(?<=") : (node.negative ? "(?!" : "(?="), *node.children[0]);
       case Kind::kAssert:
         if (node.assertion == '^' || node.assertion == '$') {
           out += std::string("(?m:") + node.assertion + ")";

@@ -124,7 +124,8 @@ void cut(PreTokenized& text, SplitBehavior behavior, bool invert, Find&& find) {
       continue;
     }
     cutter.begin(piece);
-    find(std::string_view(text.text).substr(piece.begin, piece.end - piece.begin), [&](size_t begin, size_t end) { cutter.match(begin, end); });
+    find(std::string_view(text.text).substr(piece.begin, piece.end - piece.begin),
+         [&](size_t begin, size_t end) { cutter.match(begin, end); });
     cutter.finish();
   }
   cutter.install();
@@ -250,7 +251,10 @@ class CharDelimiter final : public PreTokenizer {
 // Cuts where the script changes; space belongs to every script, kana and the prolonged sound mark count as Han.
 class UnicodeScripts final : public PreTokenizer {
  public:
-  UnicodeScripts() : han_(*unicode::script_by_name("Han")), hiragana_(*unicode::script_by_name("Hiragana")), katakana_(*unicode::script_by_name("Katakana")) {}
+  UnicodeScripts()
+      : han_(*unicode::script_by_name("Han")),
+        hiragana_(*unicode::script_by_name("Hiragana")),
+        katakana_(*unicode::script_by_name("Katakana")) {}
   void apply(PreTokenized& text, RegexScratch&) const override {
     cut(text, SplitBehavior::kRemoved, true, [this](std::string_view piece, auto&& match) {
       int last = -2;  // none yet
@@ -343,7 +347,9 @@ class Rebuilder {
 
 class Metaspace final : public PreTokenizer {
  public:
-  Metaspace(uint32_t replacement, PrependScheme scheme, bool split) : scheme_(scheme), split_(split) { utf8_append(replacement_, replacement); }
+  Metaspace(uint32_t replacement, PrependScheme scheme, bool split) : scheme_(scheme), split_(split) {
+    utf8_append(replacement_, replacement);
+  }
   void apply(PreTokenized& text, RegexScratch&) const override {
     Rebuilder rebuilder(text);
     for (const Piece& piece : text.pieces) {
@@ -370,7 +376,8 @@ class Metaspace final : public PreTokenizer {
     rebuilder.install();
     if (!split_) return;
     cut(text, SplitBehavior::kMergedWithNext, false, [this](std::string_view piece, auto&& match) {
-      for (size_t at = piece.find(replacement_); at != std::string_view::npos; at = piece.find(replacement_, at + replacement_.size())) {
+      for (size_t at = piece.find(replacement_); at != std::string_view::npos;
+           at = piece.find(replacement_, at + replacement_.size())) {
         match(at, at + replacement_.size());
       }
     });
@@ -392,7 +399,8 @@ class ByteLevel final : public PreTokenizer {
   void apply(PreTokenized& text, RegexScratch& scratch) const override {
     if (add_prefix_space_) prepend_spaces(text);
     if (pattern_ != nullptr) {
-      cut(text, SplitBehavior::kIsolated, false, [&](std::string_view piece, auto&& match) { pattern_->for_each_match(piece, scratch, match); });
+      cut(text, SplitBehavior::kIsolated, false,
+          [&](std::string_view piece, auto&& match) { pattern_->for_each_match(piece, scratch, match); });
     }
     if (!map_bytes_) return;
     Rebuilder rebuilder(text);
