@@ -385,7 +385,11 @@ class Reader {
     }
     Vocab vocab;
     vocab.reserve(object.size());
-    for (const JsonMember& member : object) vocab.add(member.key, member.value.as_int("model: vocab"), where);
+    for (const JsonMember& member : object) {
+      const int64_t id = member.value.as_int("model: vocab");
+      if (id > limits_.max_items) invalid(where, "vocab: got id {}, need at most {}", id, limits_.max_items);
+      vocab.add(member.key, id, where);
+    }
     return vocab;
   }
 

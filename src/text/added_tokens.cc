@@ -228,6 +228,7 @@ void AddedVocabulary::find_all(const Set& set, std::string_view text, bool speci
 void AddedVocabulary::extract(std::string_view original, const Normalizer* normalizer, bool track, PreTokenized& out,
                               RegexScratch& scratch, bool special_as_text) const {
   out.track = track;
+  out.limit = std::min(std::max(AlignedText::kMinGrowthLimit, 64 * original.size()), size_t{1} << 31);
   std::vector<Found> parts, inner;
   find_all(plain_, original, special_as_text, parts);
   for (const Found& part : parts) {

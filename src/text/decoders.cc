@@ -6,12 +6,15 @@
 #include <utility>
 
 #include "base/utf8.h"
+#include "text/aligned.h"
 #include "text/byte_chars.h"
 
 namespace pagoda {
 namespace decoders {
 
 namespace {
+
+constexpr size_t kMaxTokenBytes = size_t{1} << 26;  // that replacements may make of one token
 
 // A decoder whose stages are made by a function.
 class Maker final : public Decoder {
@@ -227,6 +230,7 @@ class ReplaceLiteral final : public DecodeStage {
       out.append(pending_, done, at - done);
       out += content_;
       done = at + literal_.size();
+      check_growth(out.size(), kMaxTokenBytes);
     }
     size_t keep = end ? 0 : std::min(pending_.size() - done, literal_.size() - 1);
     while (keep > 0 && literal_.compare(0, keep, pending_, pending_.size() - keep, keep) != 0) --keep;
@@ -253,6 +257,7 @@ class ReplacePattern final : public WholeToken {
       out.append(text, done, begin - done);
       out += content_;
       done = end;
+      check_growth(out.size(), kMaxTokenBytes);
     });
     out.append(text, done, std::string::npos);
     next_->put(out, true);

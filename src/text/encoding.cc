@@ -222,7 +222,7 @@ class Template final : public PostProcessor {
     return count;
   }
   void process(std::vector<Encoding>& encodings, bool add_special_tokens) const override {
-    const bool with_offsets = encodings[0].with_offsets;
+    const bool with_offsets = !encodings.empty() && encodings[0].with_offsets;
     std::vector<Encoding> out;
     for (const TemplatePiece& piece : encodings.size() > 1 ? pair_ : single_) {
       if (piece.sequence >= 0) {

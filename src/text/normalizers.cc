@@ -203,6 +203,7 @@ class Replace final : public Normalizer {
       out.append(text.text, done, at - done);
       out += content_;
       done = at + literal_.size();
+      if (out.size() > text.limit) check_growth(out.size(), text.limit);
     }
     out.append(text.text, done, std::string::npos);
     text.text.swap(out);
@@ -217,6 +218,7 @@ class Prepend final : public Normalizer {
   explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
   void apply(AlignedText& text, RegexScratch&) const override {
     if (text.text.empty()) return;
+    check_growth(text.text.size() + prefix_.size(), text.limit);
     if (text.track) {
       // New characters share the origin of the first one.
       text.align.insert(text.align.begin(), prefix_.size(), Span(text.align[0]));

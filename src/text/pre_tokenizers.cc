@@ -10,6 +10,7 @@ namespace pagoda {
 void PreTokenized::append(const AlignedText& part, int32_t token) {
   if (part.text.empty() && token < 0) return;
   const uint32_t begin = static_cast<uint32_t>(text.size());
+  check_growth(text.size() + part.text.size(), limit);
   text += part.text;
   if (track) align.insert(align.end(), part.align.begin(), part.align.end());
   pieces.push_back({begin, static_cast<uint32_t>(text.size()), part.shift, token});
@@ -146,7 +147,10 @@ class Sequence final : public PreTokenizer {
  public:
   explicit Sequence(std::vector<PreTokenizerPtr> steps) : steps_(std::move(steps)) {}
   void apply(PreTokenized& text, RegexScratch& scratch) const override {
-    for (const PreTokenizerPtr& step : steps_) step->apply(text, scratch);
+    for (const PreTokenizerPtr& step : steps_) {
+      step->apply(text, scratch);
+      check_growth(text.text.size(), text.limit);
+    }
   }
 
  private:
