@@ -40,8 +40,8 @@ void StringFinder::build(const std::vector<std::string>& keys) {
   // Failure links, by depth.
   std::vector<int32_t> order(nodes_.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return nodes_[static_cast<size_t>(a)].depth < nodes_[static_cast<size_t>(b)].depth;
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return std::pair(nodes_[static_cast<size_t>(a)].depth, a) < std::pair(nodes_[static_cast<size_t>(b)].depth, b);
   });
   for (const int32_t node : order) {
     if (nodes_[static_cast<size_t>(node)].depth <= 1) continue;
