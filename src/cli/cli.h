@@ -59,6 +59,9 @@ std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::
 
 void add_all(Program& program);  // every verb, in the order of --help
 void add_generate(Program& program);
+void add_tokenize(Program& program);
+void add_detokenize(Program& program);
+void add_template(Program& program);
 void add_logits(Program& program);
 void add_gradients(Program& program);
 void add_init(Program& program);

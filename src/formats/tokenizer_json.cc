@@ -6,34 +6,11 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "formats/base64.h"
 
 namespace pagoda {
 
 namespace {
-
-std::string decode_base64(std::string_view text, std::string_view where) {
-  std::string out;
-  out.reserve(text.size() / 4 * 3);
-  uint32_t bits = 0;
-  int count = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '=') break;
-    const int value = c >= 'A' && c <= 'Z'   ? c - 'A'
-                      : c >= 'a' && c <= 'z' ? c - 'a' + 26
-                      : c >= '0' && c <= '9' ? c - '0' + 52
-                      : c == '+'             ? 62
-                      : c == '/'             ? 63
-                                             : -1;
-    if (value < 0) invalid(where, "bad base64: got byte {} at {}", static_cast<int>(static_cast<unsigned char>(c)), i);
-    bits = (bits << 6) | static_cast<uint32_t>(value);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    out += static_cast<char>((bits >> count) & 0xFF);
-  }
-  return out;
-}
 
 uint32_t one_character(const Json& json, std::string_view key, std::string_view where) {
   const std::string text = json.at(key, where).as_string(where);

@@ -91,7 +91,7 @@ bool StringFinder::find(std::string_view text, size_t from, size_t& begin, size_
   return have;
 }
 
-void AddedVocabulary::add(const std::vector<AddedToken>& tokens, const Model& model) {
+void AddedVocabulary::add(const std::vector<AddedToken>& tokens, const TokenModel& model) {
   for (const AddedToken& token : tokens) {
     if (token.special && !token.content.empty() && special_.insert(token.content).second) order_special_.push_back(token);
   }

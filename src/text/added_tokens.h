@@ -49,7 +49,7 @@ class StringFinder {
 class AddedVocabulary {
  public:
   // As HF adds them one list at a time: a token that the model knows keeps that id, others get the next free id.
-  void add(const std::vector<AddedToken>& tokens, const Model& model);
+  void add(const std::vector<AddedToken>& tokens, const TokenModel& model);
   // With a fixed id (files that name it).
   void add_with_id(const AddedToken& token, int32_t id);
   void prepare(const Normalizer* normalizer);  // call once after the last add

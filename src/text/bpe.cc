@@ -24,9 +24,9 @@ struct MergeResult {
   int32_t id = -1;
 };
 
-class Bpe final : public Model {
+class Bpe final : public TokenModel {
  public:
-  Bpe(Vocab vocab, BpeOptions options, std::string_view where) : Model(std::move(vocab)), options_(std::move(options)) {
+  Bpe(Vocab vocab, BpeOptions options, std::string_view where) : TokenModel(std::move(vocab)), options_(std::move(options)) {
     if (!options_.unk_token.empty()) unk_ = vocab_.find(options_.unk_token);
     for (int b = 0; b < 256; ++b) {
       byte_ids_[static_cast<size_t>(b)] = vocab_.find(fmt::format("<0x{:02X}>", b));
@@ -111,8 +111,9 @@ class Bpe final : public Model {
         return;
       }
     }
+    uint32_t at = 0;
     if (options_.raw_bytes || !can_cut_ || word.size() <= 8) {
-      cached(word, 0, out, scratch);
+      cached(word, at, out, scratch);
       return;
     }
     // Cut where two characters meet that no token holds side by side.
@@ -139,12 +140,12 @@ class Bpe final : public Model {
         }
       }
       if (previous >= 0 && first >= 0 && joins_.find(pair_key(previous, first)) == nullptr) {
-        cached(word.substr(begin, start - begin), begin, out, scratch);
+        cached(word.substr(begin, start - begin), at, out, scratch);
         begin = start;
       }
       previous = last;
     }
-    cached(word.substr(begin), begin, out, scratch);
+    cached(word.substr(begin), at, out, scratch);
   }
 
  private:
@@ -152,28 +153,28 @@ class Bpe final : public Model {
   int32_t whole(std::string_view word) const { return options_.raw_bytes ? raw_vocab_.find(word) : vocab_.find(word); }
   size_t longest_whole() const { return options_.raw_bytes ? raw_vocab_.longest() : vocab_.longest(); }
 
-  static void emit(const WordCache::Entry* entries, size_t count, size_t offset, std::vector<ModelToken>& out) {
-    uint32_t at = static_cast<uint32_t>(offset);
+  // Positions add up the tokens' own lengths: characters that no token covers take no room, as in HF.
+  static void emit(const WordCache::Entry* entries, size_t count, uint32_t& at, std::vector<ModelToken>& out) {
     for (size_t i = 0; i < count; ++i) {
       out.push_back({entries[i].id, at, at + entries[i].length});
       at += entries[i].length;
     }
   }
 
-  void cached(std::string_view word, size_t offset, std::vector<ModelToken>& out, EncodeScratch& scratch) const {
+  void cached(std::string_view word, uint32_t& at, std::vector<ModelToken>& out, EncodeScratch& scratch) const {
     if (word.size() > WordCache::kMaxWordBytes) {
       merge_word(word, scratch);
-      emit(scratch.entries.data(), scratch.entries.size(), offset, out);
+      emit(scratch.entries.data(), scratch.entries.size(), at, out);
       return;
     }
     const uint64_t hash = hash_bytes(word);
     WordCache::Hit hit;
     if (scratch.cache.find(word, hash, hit)) {
-      emit(hit.entries, hit.count, offset, out);
+      emit(hit.entries, hit.count, at, out);
       return;
     }
     merge_word(word, scratch);
-    emit(scratch.entries.data(), scratch.entries.size(), offset, out);
+    emit(scratch.entries.data(), scratch.entries.size(), at, out);
     scratch.cache.insert(word, hash, scratch.entries.data(), scratch.entries.size());
   }
 
@@ -351,9 +352,9 @@ class Bpe final : public Model {
 };
 
 // Two neighbours join where their bytes are a token; the model below sees one symbol a byte.
-class RankBpe final : public Model {
+class RankBpe final : public TokenModel {
  public:
-  RankBpe(Vocab vocab, std::string_view where) : Model(std::move(vocab)) {
+  RankBpe(Vocab vocab, std::string_view where) : TokenModel(std::move(vocab)) {
     for (int b = 0; b < 256; ++b) {
       const char byte = static_cast<char>(b);
       byte_ids_[b] = vocab_.find(std::string_view(&byte, 1));

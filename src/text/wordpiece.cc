@@ -9,9 +9,9 @@ namespace pagoda {
 
 namespace {
 
-class WordPiece final : public Model {
+class WordPiece final : public TokenModel {
  public:
-  WordPiece(Vocab vocab, WordPieceOptions options) : Model(std::move(vocab)), options_(std::move(options)), unk_(vocab_.find(options_.unk_token)) {}
+  WordPiece(Vocab vocab, WordPieceOptions options) : TokenModel(std::move(vocab)), options_(std::move(options)), unk_(vocab_.find(options_.unk_token)) {}
 
   void tokenize(std::string_view word, std::vector<ModelToken>& out, EncodeScratch& scratch) const override {
     const bool small = word.size() <= WordCache::kMaxWordBytes;
@@ -64,9 +64,9 @@ class WordPiece final : public Model {
   int32_t unk_;
 };
 
-class WordLevel final : public Model {
+class WordLevel final : public TokenModel {
  public:
-  WordLevel(Vocab vocab, std::string unk_token) : Model(std::move(vocab)), unk_token_(std::move(unk_token)), unk_(vocab_.find(unk_token_)) {}
+  WordLevel(Vocab vocab, std::string unk_token) : TokenModel(std::move(vocab)), unk_token_(std::move(unk_token)), unk_(vocab_.find(unk_token_)) {}
 
   void tokenize(std::string_view word, std::vector<ModelToken>& out, EncodeScratch&) const override {
     int32_t id = vocab_.find(word);

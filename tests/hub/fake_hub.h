@@ -105,7 +105,12 @@ class FakeHub {
     return connection.answer(status, {{"X-Error-Code", code}, {"X-Error-Message", message}}, R"({"error":")" + message + "\"}");
   }
 
-  bool serve_hub(const Request& request, Connection& connection) {
+  bool serve_hub(const Request& asked, Connection& connection) {
+    Request request = asked;
+    if (request.path.rfind("http://", 0) == 0) {  // asked as a proxy
+      note("proxy", request);
+      request.path.erase(0, request.path.find('/', 7));
+    }
     note("hub", request);
     if (override_hub && override_hub(request, connection)) return true;
     if (Faults::take(faults.unavailable)) return connection.answer(503, {}, "busy");

@@ -530,6 +530,15 @@ TEST_F(Pulling, Tls) {
   ::unsetenv("CURL_CA_BUNDLE");
 }
 
+TEST_F(Pulling, ProxiesOfTheEnvironment) {
+  ::setenv("http_proxy", hub_.url().c_str(), 1);
+  options_.endpoint = "http://hub.invalid";
+  options_.include = {"config.json"};
+  EXPECT_EQ(pull("org/model", options_).files.size(), 1U);
+  EXPECT_EQ(hub_.count("proxy GET http://hub.invalid/"), 2);
+  ::unsetenv("http_proxy");
+}
+
 TEST_F(Pulling, RedirectsOfTheHubItself) {
   // A renamed model: the hub leads to the new name on its own host, the token goes along.
   hub_.repos["org/model"].token = "hf_secret";

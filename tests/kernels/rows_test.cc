@@ -197,7 +197,7 @@ TEST(Rotary, BothStylesAndBack) {
   }
 }
 
-constexpr int kActivations = static_cast<int>(Activation::kSoftplus) + 1;
+constexpr int kActivations = static_cast<int>(Activation::kSqrtSoftplus) + 1;
 
 TEST(Activation, AllKindsPlainAndGated) {
   for (DType dtype : kDtypes) {

@@ -226,9 +226,9 @@ HWY_INLINE hn::Vec<D> activate(D d, Activation kind, hn::Vec<D> x) {
       const auto z = hn::Div(hn::Sub(x, hn::Set(d, 0.707107f)), hn::Set(d, 0.282095f * 1.41421356f));
       return hn::Mul(hn::Set(d, 0.5f), hn::Add(one, erf_of(d, z)));
     }
-    case Activation::kSoftplus: {
+    case Activation::kSqrtSoftplus: {
       const auto rest = log1p_of_unit(d, exp_of(d, hn::Neg(hn::Abs(x))));
-      return hn::Add(at_least(d, x, 0.0f), rest);
+      return hn::Sqrt(hn::Add(at_least(d, x, 0.0f), rest));
     }
   }
   return x;

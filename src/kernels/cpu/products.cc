@@ -2,12 +2,56 @@
 #include "kernels/cpu/products.h"
 
 namespace pagoda::products {
+
+Pieces::Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t panels, int64_t panel_step, int threads)
+    : rows_(m), panels_(panels), runs_(0) {
+  const int64_t blocks = div_up(m, max_rows);
+  block_rows_ = std::min(m, round_up(div_up(m, blocks), row_step));
+  row_blocks_ = div_up(m, block_rows_);
+  int64_t begin = 0;
+  const auto add_level = [&](int64_t run_panels, int64_t end) {
+    levels_[num_levels_++] = {runs_, begin, run_panels};
+    runs_ += div_up(end - begin, run_panels);
+    begin = end;
+  };
+  if (row_blocks_ == 1 && threads > 1) {
+    // Two thirds of what is left, evenly; then again.
+    while (begin < panels && num_levels_ + 1 < kMaxLevels) {
+      const int64_t run = (panels - begin) * 2 / (3 * threads) / panel_step * panel_step;
+      if (run <= panel_step) break;
+      add_level(run, begin + run * threads);
+    }
+    // The rest in runs of one to four panels, the longest with which no thread waits.
+    const int64_t rest = panels - begin;
+    int64_t best = panel_step;
+    const auto longest = [&](int64_t run) { return div_up(div_up(rest, run), threads) * run; };
+    for (int64_t run = panel_step / 2; run > 0; run /= 2) {
+      if (longest(run) < longest(best)) best = run;
+    }
+    if (rest > 0) add_level(best, panels);
+  } else {
+    const int64_t wanted = threads == 1 ? 1 : div_up(int64_t{16} * threads, row_blocks_);
+    add_level(round_up(std::max<int64_t>(1, panels / wanted), panel_step), panels);
+  }
+}
+
+Pieces::Piece Pieces::operator[](int64_t i) const {
+  const int64_t run = i % runs_, m_begin = i / runs_ * block_rows_;
+  int l = num_levels_ - 1;
+  while (levels_[l].first_run > run) --l;
+  const Level& level = levels_[l];
+  const int64_t level_end = l + 1 < num_levels_ ? levels_[l + 1].panel_begin : panels_;
+  const int64_t begin = level.panel_begin + (run - level.first_run) * level.run_panels;
+  return {m_begin, std::min(block_rows_, rows_ - m_begin), begin, std::min(level_end, begin + level.run_panels)};
+}
+
 namespace {
 
-constexpr int64_t kMaxPieceRows = 48;
+constexpr int64_t kMaxPieceRows = 96;
 constexpr int64_t kGroup = 8;  // panels whose sums are kept while inputs are taken cut by cut
 constexpr int64_t kAccStride = kGroup * kPanel;
-constexpr int64_t kScratch = 64 << 10;  // elements of x that stay close: half a second-level cache as float32
+constexpr int64_t kScratch = 64 << 10;        // elements of x that stay close: half a second-level cache as float32
+constexpr int64_t kWeightScratch = 64 << 10;  // floats of widened panels
 
 struct Product {
   const BlockFamily& family;
@@ -15,43 +59,58 @@ struct Product {
   const PackedView& w;
   const Epilogue& epilogue;
   const View& y;
-  float* wide;  // [threads][kScratch]: rows of a piece as float32; null if x is taken as it lies
+  float* wide;    // [threads][kScratch]: rows of a piece as float32; null if x is taken as it lies
+  float* panels;  // [threads][kWeightScratch]: panels as float32; null if they are taken as they lie
 };
 
-// The rows of a piece times one panel, or a few taken together: blocks that differ by one row at most.
-void run_panels(const BlockFamily& family, Block block, int64_t x_bytes, int64_t w_bytes, int64_t rows, int64_t panels) {
-  const int64_t row_blocks = div_up(rows, int64_t{family.max_rows});
+// log2 of the most panels, at most `panels`, that a block of `rows` takes together.
+int width_of(const BlockFn (*table)[3], int64_t rows, int64_t panels) {
+  const BlockFn* blocks = table[rows - 1];
+  return panels >= 4 && blocks[2] != nullptr ? 2 : panels >= 2 && blocks[1] != nullptr ? 1 : 0;
+}
+
+// The rows of a piece times a few panels taken together: blocks that differ by one row at most.
+void run_panels(int max_rows, const BlockFn (*table)[3], Block block, int64_t x_bytes, int64_t w_bytes, int64_t rows,
+                int64_t panels) {
+  const int64_t row_blocks = div_up(rows, int64_t{max_rows});
   const Block whole = block;
   for (int64_t i = 0; i < row_blocks; ++i) {
     const int64_t begin = rows * i / row_blocks, count = rows * (i + 1) / row_blocks - begin;
     block.x = static_cast<const char*>(whole.x) + begin * block.x_stride * x_bytes;
     block.w = whole.w;
     block.acc = whole.acc + begin * block.acc_stride;
-    block.prefetch = i == 0;
-    const BlockFn* blocks = family.blocks[count - 1];
-    if (panels > 1 && family.panels_for(static_cast<int>(count)) == panels) {
-      blocks[0](block);
-      continue;
-    }
-    for (int64_t p = 0; p < panels; ++p) {
-      blocks[1](block);
-      block.w = static_cast<const char*>(block.w) + block.panel_stride * w_bytes;
-      block.acc += kPanel;
+    block.prefetch = whole.prefetch && i == 0;
+    for (int64_t panel = 0; panel < panels;) {
+      const int width = width_of(table, count, panels - panel);
+      table[count - 1][width](block);
+      panel += int64_t{1} << width;
+      block.w = static_cast<const char*>(block.w) + (block.panel_stride * w_bytes << width);
+      block.acc += kPanel << width;
     }
   }
 }
 
-void run_piece(const Product& product, int64_t m_begin, int64_t rows, int64_t panel_begin, int64_t panel_end, int thread) {
+// Widening a panel costs about as much as a third of a block.
+bool widens_panels(const BlockFamily& family, int64_t rows) { return rows > 2 * family.max_rows; }
+
+void run_piece(const Product& product, const Pieces::Piece& piece, int thread) {
+  const auto [m_begin, rows, panel_begin, panel_end] = piece;
   const PackedView& w = product.w;
   const int64_t k = w.k, stride = panel_stride(w), w_bytes = w.format == WeightFormat::kBf16Pairs ? 2 : 4;
   const int64_t x_bytes = product.wide != nullptr ? 4 : dtype_size(product.x.dtype);
-  // Even cuts of whole tiles, so that the rows fit the scratch. Sums pass from one cut to the next through memory as float32:
-  // cutting changes no bits.
-  const int64_t most = std::max(kTileK, kScratch / rows / kTileK * kTileK);
+  const BlockFamily& family = product.family;
+  const bool widen = product.panels != nullptr && widens_panels(family, rows);
+  const BlockFn(*table)[3] = widen ? family.wide_blocks : family.blocks;
+  const int64_t largest_block = div_up(rows, div_up(rows, int64_t{family.max_rows}));
+  const int64_t together = int64_t{1} << width_of(table, largest_block, 4);
+  float* panels_wide = widen ? product.panels + thread * kWeightScratch : nullptr;
+  // Even cuts of whole tiles, so that rows and panels fit the scratch. Sums pass from one cut to the next through memory as
+  // float32: cutting changes no bits.
+  int64_t most = kScratch / rows;
+  if (widen) most = std::min(most, kWeightScratch / (together * kPanel));
+  most = std::max(kTileK, most / kTileK * kTileK);
   const int64_t cuts = std::max<int64_t>(1, div_up(k, most));
   const int64_t cut = round_up(div_up(k, cuts), kTileK);
-  const int64_t together =
-      product.family.panels_for(static_cast<int>(div_up(rows, div_up(rows, int64_t{product.family.max_rows}))));
   alignas(64) float acc[kMaxPieceRows * kAccStride];
 
   for (int64_t group = panel_begin; group < panel_end; group += kGroup) {
@@ -62,14 +121,11 @@ void run_piece(const Product& product, int64_t m_begin, int64_t rows, int64_t pa
       Block block;
       block.k = k_count;
       block.first = k_begin == 0;
-      block.panel_stride = stride;
       block.acc_stride = kAccStride;
       if (product.wide != nullptr) {
         float* wide = product.wide + thread * kScratch;
         if (group == panel_begin || cuts > 1) {
-          for (int64_t r = 0; r < rows; ++r) {
-            product.family.widen(row<BFloat16>(product.x, m_begin + r) + k_begin, k_count, wide + r * k_count);
-          }
+          family.take(product.x, m_begin, rows, k_begin, k_count, wide);
         }
         block.x = wide;
         block.x_stride = k_count;
@@ -78,16 +134,25 @@ void run_piece(const Product& product, int64_t m_begin, int64_t rows, int64_t pa
         block.x_stride = product.x.strides[0];
       }
       for (int64_t panel = group; panel < group_end;) {
-        const int64_t panels = panel + together <= group_end ? together : 1;
-        block.w = static_cast<const char*>(w.data) + (panel * stride + k_begin * kPanel) * w_bytes;
+        const int64_t panels = std::min(together, group_end - panel);
+        const char* weights = static_cast<const char*>(w.data) + (panel * stride + k_begin * kPanel) * w_bytes;
         block.acc = acc + (panel - group) * kPanel;
-        run_panels(product.family, block, x_bytes, w_bytes, rows, panels);
+        block.w = weights;
+        block.panel_stride = stride;
+        block.prefetch = !widen;
+        if (widen) {
+          for (int64_t p = 0; p < panels; ++p) {
+            family.widen_panel(weights + p * stride * w_bytes, k_count, panels_wide + p * cut * kPanel);
+          }
+          block.w = panels_wide;
+          block.panel_stride = cut * kPanel;
+        }
+        run_panels(family.max_rows, table, block, x_bytes, widen ? 4 : w_bytes, rows, panels);
         panel += panels;
       }
       k_begin += k_count;
     } while (k_begin < k);
-    product.family.finish(acc, kAccStride, m_begin, rows, group * kPanel, (group_end - group) * kPanel, product.epilogue,
-                          product.y);
+    family.finish(acc, kAccStride, m_begin, rows, group * kPanel, (group_end - group) * kPanel, product.epilogue, product.y);
   }
 }
 
@@ -95,15 +160,17 @@ void run_piece(const Product& product, int64_t m_begin, int64_t rows, int64_t pa
 
 void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
                 const View& y) {
-  if (x.dims[0] == 0 || w.n == 0) return;
+  if (y.dims[0] == 0 || w.n == 0) return;
   const ArenaScope scope(*exec.scratch);
   const int threads = exec.pool->num_threads();
-  const bool widens = family.widen != nullptr && x.dtype == DType::kBFloat16;
-  const Product product{family, x, w, epilogue, y, widens ? exec.scratch->allocate_array<float>(threads * kScratch) : nullptr};
-  const Pieces pieces(x.dims[0], kMaxPieceRows, family.max_rows, panel_count(w), 4, threads);
+  float* wide = family.take == nullptr ? nullptr : exec.scratch->allocate_array<float>(threads * kScratch);
+  const bool widen = family.widen_panel != nullptr && widens_panels(family, y.dims[0]);
+  float* panels = widen ? exec.scratch->allocate_array<float>(threads * kWeightScratch) : nullptr;
+  const Product product{family, x, w, epilogue, y, wide, panels};
+  const Pieces pieces(y.dims[0], kMaxPieceRows, family.max_rows, panel_count(w), 4, threads);
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
-      run_piece(product, pieces.row_begin(i), pieces.row_count(i), pieces.panel_begin(i), pieces.panel_end(i), thread);
+      run_piece(product, pieces[i], thread);
     }
   });
 }

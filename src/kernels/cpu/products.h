@@ -43,41 +43,55 @@ struct Block {
 };
 using BlockFn = void (*)(const Block&);
 
+// Copies rows [m_begin, m_begin + rows), inputs [k_begin, k_begin + k), of x as float32 to to[rows][k].
+using TakeFn = void (*)(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_t k, float* to);
+
 // A family of register blocks that add in the same order, and so give the same bits.
 struct BlockFamily {
-  int max_rows;                                                   // of a block
-  const BlockFn (*blocks)[2];                                     // [rows - 1][0: panels_for panels, 1: one panel]
-  int (*panels_for)(int rows);                                    // panels taken together
-  void (*widen)(const BFloat16* from, int64_t count, float* to);  // null: x is taken as it lies
+  int max_rows;                // of a block
+  const BlockFn (*blocks)[3];  // [rows - 1][for 1, 2 and 4 panels]; null where registers do not suffice
+  TakeFn take;                 // null: blocks read x as it lies
   EpilogueFn finish;
+  // For pieces of many rows: a panel's weights are widened once, to[k][16], and taken by the blocks for floats. Null: never.
+  void (*widen_panel)(const void* pairs, int64_t k, float* to) = nullptr;
+  const BlockFn (*wide_blocks)[3] = nullptr;
 };
+// The float32 families on kFloat32Panels, x as it lies.
+BlockFamily float_blocks_portable();
+BlockFamily float_blocks_avx2();
+BlockFamily float_blocks_avx512();
 
-// The product by a family's blocks: pieces, cuts of the inputs, epilogue.
+// The product of all y.dims[0] rows by a family's blocks: pieces, cuts of the inputs, epilogue.
 void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
                 const View& y);
 
-// The grid of pieces that threads take one by one: blocks of rows, then groups of panels within them. Any cut gives the same
-// bits, since no sum is ever split.
-struct Pieces {
-  int64_t rows, block_rows, row_blocks;
-  int64_t panels, group_panels, groups;
+// Entries that are the same source for every instruction set: gemm and bias_backward over the family of `isa` (gemm.cc); pack,
+// unpack and packed_embedding (products_pack.cc).
+void fill_gemm(KernelTable& table, Isa isa);
+void fill_packing(KernelTable& table, Isa isa);
 
-  // Row blocks of at most max_rows, evenly sized in whole `row_step`s; groups are whole `panel_step`s, few enough to keep
-  // fork and join cheap and many enough that the last piece ends with the others.
-  Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t panel_total, int64_t panel_step, int threads)
-      : rows(m), panels(panel_total) {
-    const int64_t blocks = div_up(m, max_rows);
-    block_rows = std::min(m, round_up(div_up(m, blocks), row_step));
-    row_blocks = div_up(m, block_rows);
-    const int64_t wanted = threads == 1 ? 1 : div_up(int64_t{16} * threads, row_blocks);
-    group_panels = round_up(std::max<int64_t>(1, panels / wanted), panel_step);
-    groups = div_up(panels, group_panels);
-  }
-  int64_t count() const { return row_blocks * groups; }
-  int64_t row_begin(int64_t piece) const { return piece / groups * block_rows; }
-  int64_t row_count(int64_t piece) const { return std::min(block_rows, rows - row_begin(piece)); }
-  int64_t panel_begin(int64_t piece) const { return piece % groups * group_panels; }
-  int64_t panel_end(int64_t piece) const { return std::min(panels, panel_begin(piece) + group_panels); }
+// What threads take one by one. Any cut gives the same bits, since no sum is ever split.
+// Of one block of rows: runs of panels that shrink as the work runs out, so that a thread reads long stretches of weights and
+// the last run still ends with the others. Of several: a grid, row blocks first.
+class Pieces {
+ public:
+  // Row blocks of at most max_rows, evenly sized in whole row_steps; runs of whole panel_steps.
+  Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t panels, int64_t panel_step, int threads);
+
+  struct Piece {
+    int64_t m_begin, rows, panel_begin, panel_end;
+  };
+  int64_t count() const { return row_blocks_ * runs_; }
+  Piece operator[](int64_t i) const;
+
+ private:
+  struct Level {  // runs of one length
+    int64_t first_run, panel_begin, run_panels;
+  };
+  static constexpr int kMaxLevels = 12;
+  int64_t rows_, block_rows_, row_blocks_, panels_, runs_;
+  Level levels_[kMaxLevels];
+  int num_levels_ = 0;
 };
 
 }  // namespace pagoda::products

@@ -174,7 +174,8 @@ void tile_rows(Tiles& tiles, const TileProduct& product, TileBlock block, int64_
 }
 
 template <class Tiles>
-void tile_piece(const TileProduct& product, int64_t m_begin, int64_t rows, int64_t panel_begin, int64_t panel_end, int thread) {
+void tile_piece(const TileProduct& product, const products::Pieces::Piece& piece, int thread) {
+  const auto [m_begin, rows, panel_begin, panel_end] = piece;
   Tiles tiles;
   const PackedView& w = product.w;
   const int64_t tiles_k = w.k / products::kTileK, all = div_up(w.k, products::kTileK);
@@ -241,7 +242,7 @@ void run_tiles(products::EpilogueFn finish, const Exec& exec, const View& x, con
   const products::Pieces pieces(m, kTilePieceRows, 2 * kTileRows, products::panel_count(w), 4, threads);
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
-      tile_piece<Tiles>(product, pieces.row_begin(i), pieces.row_count(i), pieces.panel_begin(i), pieces.panel_end(i), thread);
+      tile_piece<Tiles>(product, pieces[i], thread);
     }
   });
 }

@@ -7,8 +7,6 @@
 namespace pagoda {
 namespace {
 
-// Panels taken together: 24 accumulators of 32 registers, one to three broadcasts and weights beside them.
-constexpr int dot_panels_for(int rows) { return rows <= 6 ? 4 : 2; }
 constexpr int kDotMaxRows = 12;
 constexpr int64_t kDotPrefetch = 1024;  // bytes read ahead in each panel's stream
 
@@ -70,23 +68,32 @@ void dot_block(const products::Block& b) {
   }
 }
 
+// 24 accumulators of 32 registers; weights and broadcasts beside them.
+template <class I, int Rows, int Panels>
+constexpr products::BlockFn dot_block_if_it_fits() {
+  if constexpr (Rows * Panels <= 24) {
+    return dot_block<I, Rows, Panels>;
+  } else {
+    return nullptr;
+  }
+}
+
 template <class I, int... kRows>
 struct DotTable {
-  static constexpr products::BlockFn kBlocks[sizeof...(kRows)][2] = {
-      {dot_block<I, kRows + 1, dot_panels_for(kRows + 1)>, dot_block<I, kRows + 1, 1>}...};
+  static constexpr products::BlockFn kBlocks[sizeof...(kRows)][3] = {{dot_block_if_it_fits<I, kRows + 1, 1>(),
+                                                                      dot_block_if_it_fits<I, kRows + 1, 2>(),
+                                                                      dot_block_if_it_fits<I, kRows + 1, 4>()}...};
 };
 template <class I, int... kRows>
 constexpr auto& dot_table(std::integer_sequence<int, kRows...>) {
   return DotTable<I, kRows...>::kBlocks;
 }
 
-int dot_panels_of(int rows) { return dot_panels_for(rows); }
-
 template <class I>
 void run_dot(products::EpilogueFn finish, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
              const View& y) {
   const auto& blocks = dot_table<I>(std::make_integer_sequence<int, kDotMaxRows>());
-  products::run_blocks({kDotMaxRows, blocks, dot_panels_of, nullptr, finish}, exec, x, w, epilogue, y);
+  products::run_blocks({kDotMaxRows, blocks, nullptr, finish, nullptr, nullptr}, exec, x, w, epilogue, y);
 }
 
 bool dot_supports(WeightFormat format, DType x, int64_t) { return format == WeightFormat::kBf16Pairs && x == DType::kBFloat16; }

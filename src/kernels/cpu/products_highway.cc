@@ -49,12 +49,6 @@ constexpr int kRegisters = 16;
 // Accumulators may take this many registers; the rest hold weights, a broadcast and a mask.
 constexpr int kAccumulators = kRegisters * 3 / 4;
 constexpr int kMaxRows = kVectors == 1 ? 12 : kAccumulators / kVectors;  // 12, 6 or 3
-// Panels taken together by a block of `rows`: enough chains to hide the latency of the multiply-add.
-constexpr int panels_for(int rows) {
-  const int fit = kAccumulators / (rows * kVectors);
-  return fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
-}
-
 // Bytes read ahead of the multiply-adds in each panel's stream.
 constexpr int64_t kPrefetch = 1024;
 
@@ -168,29 +162,57 @@ void run_block(const Block& b) {
   }
 }
 
-// [rows - 1][0: panels_for(rows) panels, 1: one panel]
+// A block of Rows rows and Panels panels if its accumulators leave registers for weights, a broadcast and a mask.
+template <int Rows, int Panels, bool kPairs>
+constexpr BlockFn block_if_it_fits() {
+  if constexpr (Rows * Panels * kVectors <= kAccumulators || Panels == 1) {
+    return run_block<Rows, Panels, kPairs>;
+  } else {
+    return nullptr;
+  }
+}
+
 template <bool kPairs, int... kRows>
 struct BlockTable {
-  static constexpr BlockFn kBlocks[sizeof...(kRows)][2] = {
-      {run_block<kRows + 1, panels_for(kRows + 1), kPairs>, run_block<kRows + 1, 1, kPairs>}...};
+  static constexpr BlockFn kBlocks[sizeof...(kRows)][3] = {{block_if_it_fits<kRows + 1, 1, kPairs>(),
+                                                            block_if_it_fits<kRows + 1, 2, kPairs>(),
+                                                            block_if_it_fits<kRows + 1, 4, kPairs>()}...};
 };
 template <bool kPairs, int... kRows>
 constexpr auto& blocks_of(std::integer_sequence<int, kRows...>) {
   return BlockTable<kPairs, kRows...>::kBlocks;
 }
 
-void widen(const BFloat16* from, int64_t count, float* to) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) hn::StoreU(load_float(kTag, from + i), kTag, to + i);
-  for (; i < count; ++i) to[i] = static_cast<float>(from[i]);
+void widen(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_t k, float* to) {
+  for (int64_t r = 0; r < rows; ++r, to += k) {
+    const BFloat16* from = products::row<BFloat16>(x, m_begin + r) + k_begin;
+    int64_t i = 0;
+    for (; i + kLanes <= k; i += kLanes) hn::StoreU(load_float(kTag, from + i), kTag, to + i);
+    for (; i < k; ++i) to[i] = static_cast<float>(from[i]);
+  }
 }
 
-int panels_of(int rows) { return panels_for(rows); }
+void widen_panel(const void* pairs, int64_t k, float* to) {
+  const hn::RebindToUnsigned<decltype(kTag)> bits;
+  const auto* from = static_cast<const uint32_t*>(pairs);
+  for (int64_t i = 0; i < k; i += 2, from += kPanel, to += 2 * kPanel) {  // panels are padded to whole pairs, and so is `to`
+    for (int v = 0; v < kVectors; ++v) {
+      const auto both = hn::Load(bits, from + v * kLanes);
+      hn::Store(hn::BitCast(kTag, hn::ShiftLeft<16>(both)), kTag, to + v * kLanes);
+      hn::Store(hn::BitCast(kTag, hn::And(both, hn::Set(bits, 0xFFFF0000u))), kTag, to + kPanel + v * kLanes);
+    }
+  }
+}
+
+products::BlockFamily family(bool pairs, bool widens) {
+  const auto& floats = blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
+  const products::TakeFn take = widens ? widen : nullptr;
+  if (!pairs) return {kMaxRows, floats, take, finish, nullptr, nullptr};
+  return {kMaxRows, blocks_of<true>(std::make_integer_sequence<int, kMaxRows>()), take, finish, widen_panel, floats};
+}
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  const auto& blocks = w.format == WeightFormat::kBf16Pairs ? blocks_of<true>(std::make_integer_sequence<int, kMaxRows>())
-                                                            : blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
-  products::run_blocks({kMaxRows, blocks, panels_of, widen, finish}, exec, x, w, epilogue, y);
+  products::run_blocks(family(w.format == WeightFormat::kBf16Pairs, x.dtype == DType::kBFloat16), exec, x, w, epilogue, y);
 }
 
 bool supports(WeightFormat format, DType x, int64_t) {
@@ -209,15 +231,34 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace pagoda {
 
+namespace {
+void fill_plain(KernelTable& table, Isa isa) {
+  products::fill_gemm(table, isa);
+  products::fill_packing(table, isa);
+}
+}  // namespace
+
 #if defined(__x86_64__)
 namespace portable = N_SSSE3;
-void fill_products_avx2(KernelTable& table) { N_AVX2::product::fill(table); }
-void fill_products_avx512(KernelTable& table) { N_AVX3::product::fill(table); }
+void fill_products_avx2(KernelTable& table) {
+  N_AVX2::product::fill(table);
+  fill_plain(table, Isa::kAvx2);
+}
+void fill_products_avx512(KernelTable& table) {
+  N_AVX3::product::fill(table);
+  fill_plain(table, Isa::kAvx512);
+}
+products::BlockFamily products::float_blocks_avx2() { return N_AVX2::product::family(false, false); }
+products::BlockFamily products::float_blocks_avx512() { return N_AVX3::product::family(false, false); }
 products::EpilogueFn products::epilogue_avx512() { return N_AVX3::product::finish; }
 #else
 namespace portable = HWY_NAMESPACE;
 #endif
-void fill_products_portable(KernelTable& table) { portable::product::fill(table); }
+void fill_products_portable(KernelTable& table) {
+  portable::product::fill(table);
+  fill_plain(table, Isa::kPortable);
+}
+products::BlockFamily products::float_blocks_portable() { return portable::product::family(false, false); }
 products::EpilogueFn products::epilogue_portable() { return portable::product::finish; }
 
 }  // namespace pagoda

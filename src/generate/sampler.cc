@@ -1,0 +1,113 @@
+// Argmax, draws and log-probabilities of one row.
+#include "generate/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/random.h"
+
+namespace pagoda {
+namespace {
+
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+// The largest logit, which must be finite.
+float finite_largest(const float* logits, int64_t n) {
+  const float largest = n > 0 ? logits[argmax(logits, n)] : kLowest;
+  if (!std::isfinite(largest)) fail_not_finite(largest);
+  return largest;
+}
+
+// log(sum(exp(logits - largest))).
+double log_sum_above(const float* logits, int64_t n, double largest) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; ++i) {
+    if (logits[i] != kLowest) sum += std::exp(logits[i] - largest);
+  }
+  return std::log(sum);
+}
+
+}  // namespace
+
+int32_t argmax(const float* logits, int64_t n) {
+  int64_t best = -1;
+  float largest = kLowest;
+  float not_a_number = 0.0F;
+  for (int64_t i = 0; i < n; ++i) {
+    const float logit = logits[i];
+    not_a_number += logit - logit;  // NaN once a NaN or an infinity was met
+    if (logit > largest) {
+      largest = logit;
+      best = i;
+    }
+  }
+  if (std::isnan(not_a_number)) {
+    for (int64_t i = 0; i < n; ++i) {
+      if (std::isnan(logits[i])) fail_not_finite(logits[i]);
+    }
+  }
+  if (best < 0) fail_not_finite(kLowest);
+  return static_cast<int32_t>(best);
+}
+
+int32_t sample_at(const float* logits, int64_t n, double uniform, LogitsScratch& scratch) {
+  const double largest = finite_largest(logits, n);
+  std::vector<double>& weights = scratch.weights;
+  weights.resize(static_cast<size_t>(n));
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double weight = logits[i] == kLowest ? 0.0 : std::exp(logits[i] - largest);
+    weights[static_cast<size_t>(i)] = weight;
+    sum += weight;
+  }
+  const double target = uniform * sum;
+  double passed = 0.0;
+  int64_t last = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double weight = weights[static_cast<size_t>(i)];
+    if (weight == 0.0) continue;
+    passed += weight;
+    if (passed > target) return static_cast<int32_t>(i);
+    last = i;
+  }
+  return static_cast<int32_t>(last);  // target rounded up to the whole sum
+}
+
+int32_t sample(const float* logits, int64_t n, const DrawKey& key, LogitsScratch& scratch) {
+  return sample_at(logits, n, RandomStream(key.seed, key.sequence).uniform(key.step), scratch);
+}
+
+double log_sum_exp(const float* logits, int64_t n) {
+  const double largest = finite_largest(logits, n);
+  return largest + log_sum_above(logits, n, largest);
+}
+
+// torch subtracts the largest first, then the logarithm, in float32: followed, so that sums of equal terms tie as there.
+void log_softmax(const float* logits, int64_t n, float* out) {
+  const float largest = finite_largest(logits, n);
+  const auto log_sum = static_cast<float>(log_sum_above(logits, n, largest));
+  for (int64_t i = 0; i < n; ++i) out[i] = (logits[i] - largest) - log_sum;
+}
+
+std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k) {
+  k = std::min(k, n);
+  std::vector<TokenLogprob> best;
+  if (k <= 0) return best;
+  const double total = log_sum_exp(logits, n);
+  std::vector<float> room;
+  const float bar = kth_largest(logits, n, k, room);
+  for (int64_t i = 0; i < n; ++i) {
+    if (logits[i] >= bar) best.push_back({static_cast<int32_t>(i), logits[i] - total});
+  }
+  std::stable_sort(best.begin(), best.end(),
+                   [](const TokenLogprob& a, const TokenLogprob& b) { return a.logprob > b.logprob; });
+  best.resize(static_cast<size_t>(k));
+  return best;
+}
+
+int64_t token_rank(const float* logits, int64_t n, int32_t id) {
+  return 1 + std::count_if(logits, logits + n, [&](float logit) { return logit > logits[id]; });
+}
+
+}  // namespace pagoda

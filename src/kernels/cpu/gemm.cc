@@ -1,0 +1,126 @@
+// The products of training on unpacked matrices: b is packed into panels for the call, block by block of its columns, and the
+// rest is a product on packed weights. Sums run over the inner dimension in ascending order, whatever the threads.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/products.h"
+#include "kernels/cpu/reference.h"
+
+namespace pagoda::products {
+namespace {
+
+constexpr int64_t kPackedFloats = int64_t{8} << 20;  // of b at a time
+
+const KernelTable& reference_table() {
+  static const KernelTable table = [] {
+    KernelTable t;
+    reference::fill_products(t);
+    return t;
+  }();
+  return table;
+}
+
+// Panel [k][16] of op(b), columns [n, n + count) of it; zeros beyond.
+void pack_panel(const View& b, bool transpose, int64_t n, int64_t count, int64_t inner, float* to) {
+  if (!transpose) {
+    for (int64_t k = 0; k < inner; ++k, to += kPanel) {
+      const float* from = row<float>(b, k) + n;
+      if (count == kPanel) {
+        std::memcpy(to, from, kPanel * sizeof(float));
+      } else {
+        for (int64_t j = 0; j < kPanel; ++j) to[j] = j < count ? from[j] : 0.0f;
+      }
+    }
+    return;
+  }
+  const float* rows[kPanel];
+  for (int64_t j = 0; j < kPanel; ++j) rows[j] = row<float>(b, n + std::min(j, count - 1));
+  for (int64_t k = 0; k < inner; ++k, to += kPanel) {
+    for (int64_t j = 0; j < kPanel; ++j) to[j] = rows[j][k];
+  }
+  if (count == kPanel) return;
+  to -= inner * kPanel;
+  for (int64_t k = 0; k < inner; ++k, to += kPanel) std::fill(to + count, to + kPanel, 0.0f);
+}
+
+// Rows of op(a) where a [inner, m] lies transposed.
+void take_transposed(const View& a, int64_t m_begin, int64_t rows, int64_t k_begin, int64_t k, float* to) {
+  constexpr int64_t kTurn = 16;  // a cache line of each row is written while it is there
+  for (int64_t i = 0; i < k; i += kTurn) {
+    const int64_t end = std::min(k, i + kTurn);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* from = row<float>(a, k_begin) + m_begin + r;
+      for (int64_t j = i; j < end; ++j) to[r * k + j] = from[j * a.strides[0]];
+    }
+  }
+}
+
+template <BlockFamily (*kFamily)()>
+void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, bool accumulate, View c) {
+  if (c.dtype != DType::kFloat32 || a.dtype != DType::kFloat32 || b.dtype != DType::kFloat32) {
+    reference_table().gemm(exec, a, transpose_a, b, transpose_b, accumulate, c);
+    return;
+  }
+  const int64_t n = c.dims[1], inner = a.dims[transpose_a ? 0 : 1];
+  if (c.dims[0] == 0 || n == 0) return;
+  const ArenaScope scope(*exec.scratch);
+  const int64_t panels = div_up(n, kPanel), floats = std::max<int64_t>(1, inner) * kPanel;
+  const int64_t at_once = std::min(panels, std::max<int64_t>(4, kPackedFloats / floats / 4 * 4));
+  auto* packed = exec.scratch->allocate_array<float>(at_once * floats);
+  BlockFamily family = kFamily();
+  if (transpose_a) family.take = take_transposed;
+  for (int64_t panel = 0; panel < panels; panel += at_once) {
+    const int64_t count = std::min(at_once, panels - panel);
+    exec.pool->parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t p = begin; p < end; ++p) {
+        const int64_t column = (panel + p) * kPanel;
+        pack_panel(b, transpose_b, column, std::min(kPanel, n - column), inner, packed + p * floats);
+      }
+    });
+    View part = c;
+    part.data = c.as<float>() + panel * kPanel;
+    part.dims[1] = std::min(count * kPanel, n - panel * kPanel);
+    Epilogue epilogue;
+    if (accumulate) epilogue.residual = part;
+    run_blocks(family, exec, a, {packed, WeightFormat::kFloat32Panels, part.dims[1], inner}, epilogue, part);
+  }
+}
+
+template <class T>
+void add_columns(const View& dy, int64_t begin, int64_t end, reference::Compute<T>* sums) {
+  for (int64_t i = 0; i < dy.dims[0]; ++i) {
+    const T* from = row<T>(dy, i) + begin;
+    for (int64_t j = 0; j < end - begin; ++j) sums[j] += reference::load(from[j]);
+  }
+}
+
+void bias_backward(const Exec& exec, View dy, View dbias) {
+  constexpr int64_t kColumns = 64;
+  exec.pool->parallel_for(div_up(dy.dims[1], kColumns), 1, [&](int64_t begin, int64_t end, int) {
+    const int64_t first = begin * kColumns, last = std::min(dy.dims[1], end * kColumns);
+    reference::dispatch(dy.dtype, [&](auto zero) {
+      using T = decltype(zero);
+      for (int64_t j = first; j < last; j += kColumns) {
+        const int64_t count = std::min(kColumns, last - j);
+        reference::Compute<T> sums[kColumns] = {};
+        auto* to = dbias.as<reference::Compute<T>>() + j;
+        std::copy(to, to + count, sums);
+        add_columns<T>(dy, j, j + count, sums);
+        std::copy(sums, sums + count, to);
+      }
+    });
+  });
+}
+
+}  // namespace
+
+void fill_gemm(KernelTable& table, Isa isa) {
+  table.gemm = {gemm<float_blocks_portable>, isa};
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx2) table.gemm = {gemm<float_blocks_avx2>, isa};
+  if (isa == Isa::kAvx512) table.gemm = {gemm<float_blocks_avx512>, isa};
+#endif
+  table.bias_backward = {bias_backward, isa};
+}
+
+}  // namespace pagoda::products

@@ -1,0 +1,123 @@
+// Packing of weights and its inverses, panel by panel: both formats are a transposition of 32-bit units (a float, or a pair).
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/cpu/products.h"
+#include "kernels/cpu/reference.h"
+
+namespace pagoda::products {
+namespace {
+
+constexpr int64_t kUnits =
+    64;  // 32-bit units of each of 16 rows that are turned at once: 4 kB, well inside a first-level cache
+
+template <class Element>
+constexpr int64_t kElements = 4 / static_cast<int64_t>(sizeof(Element));  // of a unit: 1 float or 2 bfloat16
+
+// Where output n, input 0 of a packed weight lies; the unit after next is 16 units on.
+template <class Element>
+uint32_t* lane_of(const PackedView& w, int64_t n) {
+  auto* data = static_cast<Element*>(const_cast<void*>(w.data));
+  return reinterpret_cast<uint32_t*>(data + n / kPanel * panel_stride(w)) + n % kPanel;
+}
+
+// Rows [begin, end) of w, all of one panel. Units at the end of a row are filled with zeros.
+template <class Element, class T>
+void pack_rows(const View& w, int64_t begin, int64_t end, const PackedView& into, int64_t n_begin) {
+  Element rows[kPanel][kUnits * kElements<Element>];
+  uint32_t units[kPanel][kUnits];
+  static_assert(sizeof rows == sizeof units);
+  uint32_t* lane = lane_of<Element>(into, n_begin + begin);
+  for (int64_t k = 0; k < into.k; k += kUnits * kElements<Element>) {
+    const int64_t count = std::min(into.k - k, kUnits * kElements<Element>), full = div_up(count, kElements<Element>);
+    for (int64_t r = begin; r < end; ++r) {
+      Element* to = rows[r - begin];
+      const T* from = row<T>(w, r) + k;
+      if constexpr (std::is_same_v<T, Element>) {
+        std::memcpy(static_cast<void*>(to), from, static_cast<size_t>(count) * sizeof(Element));
+      } else {
+        for (int64_t i = 0; i < count; ++i) to[i] = Element(static_cast<float>(reference::load(from[i])));
+      }
+      for (int64_t i = count; i < full * kElements<Element>; ++i) to[i] = Element(0.0f);
+      std::memcpy(units[r - begin], static_cast<const void*>(to), static_cast<size_t>(full) * 4);
+    }
+    for (int64_t i = 0; i < full; ++i) {
+      for (int64_t r = 0; r < end - begin; ++r) lane[i * kPanel + r] = units[r][i];
+    }
+    lane += full * kPanel;
+  }
+}
+
+template <class Element, class T>
+void unpack_row(const PackedView& from, int64_t n, T* to) {
+  const uint32_t* lane = lane_of<Element>(from, n);
+  Element elements[kElements<Element>];
+  for (int64_t k = 0; k < from.k; k += kElements<Element>, lane += kPanel) {
+    std::memcpy(static_cast<void*>(elements), lane, 4);
+    const int64_t count = std::min(from.k - k, kElements<Element>);
+    for (int64_t i = 0; i < count; ++i) {
+      if constexpr (std::is_same_v<T, Element>) {
+        to[k + i] = elements[i];
+      } else {
+        to[k + i] = T(static_cast<reference::Compute<T>>(static_cast<float>(elements[i])));
+      }
+    }
+  }
+}
+
+// Calls fn with a zero of the format's element.
+template <class Fn>
+void dispatch_format(WeightFormat format, Fn&& fn) {
+  if (format == WeightFormat::kBf16Pairs) {
+    fn(BFloat16{});
+  } else {
+    fn(float{});
+  }
+}
+
+void pack(const Exec& exec, View w, const PackedView& into, int64_t n_begin) {
+  const int64_t n_end = n_begin + w.dims[0], first = n_begin / kPanel;
+  if (w.dims[0] == 0) return;
+  exec.pool->parallel_for(div_up(n_end, kPanel) - first, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t panel = first + begin; panel < first + end; ++panel) {
+      const int64_t from = std::max(panel * kPanel, n_begin) - n_begin, to = std::min((panel + 1) * kPanel, n_end) - n_begin;
+      dispatch_format(into.format, [&](auto element) {
+        reference::dispatch(w.dtype,
+                            [&](auto zero) { pack_rows<decltype(element), decltype(zero)>(w, from, to, into, n_begin); });
+      });
+    }
+  });
+}
+
+void unpack(const Exec& exec, const PackedView& from, int64_t n_begin, View w) {
+  exec.pool->parallel_for(w.dims[0], kPanel, [&](int64_t begin, int64_t end, int) {
+    dispatch_format(from.format, [&](auto element) {
+      reference::dispatch(w.dtype, [&](auto zero) {
+        for (int64_t n = begin; n < end; ++n) unpack_row<decltype(element)>(from, n_begin + n, row<decltype(zero)>(w, n));
+      });
+    });
+  });
+}
+
+void packed_embedding(const Exec& exec, const PackedView& table, View ids, View y) {
+  exec.pool->parallel_for(y.dims[0], 16, [&](int64_t begin, int64_t end, int) {
+    dispatch_format(table.format, [&](auto element) {
+      reference::dispatch(y.dtype, [&](auto zero) {
+        for (int64_t t = begin; t < end; ++t) {
+          unpack_row<decltype(element)>(table, ids.as<int32_t>()[t], row<decltype(zero)>(y, t));
+        }
+      });
+    });
+  });
+}
+
+}  // namespace
+
+void fill_packing(KernelTable& table, Isa isa) {
+  table.pack = {pack, isa};
+  table.unpack = {unpack, isa};
+  table.packed_embedding = {packed_embedding, isa};
+}
+
+}  // namespace pagoda::products
