@@ -426,15 +426,15 @@ class Braces {
     const std::string first = name.substr(0, at);
     Value value;
     const bool number = !first.empty() && first.find_first_not_of("0123456789") == std::string::npos;
-    if (first.empty() || number) {
-      if (first.empty()) {
-        if (manual_) interp_.value_error("cannot switch from manual field specification to automatic field numbering");
-        automatic_ = true;
-      } else {
-        if (automatic_) interp_.value_error("cannot switch from manual field specification to automatic field numbering");
-        manual_ = true;
-      }
-      const uint64_t index = first.empty() ? next_++ : first.size() > 9 ? UINT64_MAX : std::stoull(first);
+    // Only a field without any name is numbered, and only a bare number forbids that.
+    if (name.empty() || (number && first.size() == name.size())) {
+      bool& mine = name.empty() ? automatic_ : manual_;
+      const bool other = name.empty() ? manual_ : automatic_;
+      if (other) interp_.value_error("cannot switch from manual field specification to automatic field numbering");
+      mine = true;
+    }
+    if (name.empty() || number) {
+      const uint64_t index = name.empty() ? next_++ : first.size() > 9 ? UINT64_MAX : std::stoull(first);
       if (index >= args_.positional.size()) {
         interp_.error("IndexError", "tuple index out of range");
       }

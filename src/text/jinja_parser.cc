@@ -658,9 +658,7 @@ class Parser {
     }
   }
 
-  bool is_tuple_end() const {
-    return is(TokenKind::kVariableEnd) || is(TokenKind::kBlockEnd) || is(TokenKind::kRParen);
-  }
+  bool is_tuple_end() const { return is(TokenKind::kVariableEnd) || is(TokenKind::kBlockEnd) || is(TokenKind::kRParen); }
 
   // One expression, or a tuple where a comma follows.
   template <class Parse>

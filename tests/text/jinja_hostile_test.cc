@@ -49,18 +49,19 @@ TEST(JinjaHostile, LongTexts) {
   EXPECT_NE(refused("{{ 'a' * 1000000000 }}").find("max_output_bytes"), std::string::npos);
   EXPECT_NE(refused("{{ 'a' * 9223372036854775807 }}").find("max_output_bytes"), std::string::npos);
   EXPECT_NE(refused("{{ [0] * 1000000000 }}").find("max_items"), std::string::npos);
-  EXPECT_NE(refused("{% for i in range(100000) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}{% endfor %}").find("max_output_bytes"),
-            std::string::npos);
+  EXPECT_NE(
+      refused("{% for i in range(100000) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}{% endfor %}").find("max_output_bytes"),
+      std::string::npos);
   EXPECT_NE(refused("{% set n = namespace(x='aa') %}{% for i in range(100) %}{% set n.x = n.x ~ n.x %}{% endfor %}")
                 .find("max_output_bytes"),
             std::string::npos);
   EXPECT_NE(refused("{{ ('a' * 1000000).replace('', 'bbbbbbbb') }}").find("max_output_bytes"), std::string::npos);
   for (const char* source :
-       {"{{ 'x'.center(1000000000) }}", "{{ 'x'|center(1000000000) }}", "{{ '%1000000000d' % 1 }}", "{{ '%.1000000000f' % 1.5 }}",
-        "{{ '{:1000000000}'.format(1) }}", "{{ '{:.1000000000f}'.format(1.5) }}", "{{ '%*d' % (1000000000, 1) }}",
-        "{{ 'x'|indent(1000000000) }}", "{{ [1]|tojson(indent=1000000000) }}", "{{ '\\t'.expandtabs(1000000000) }}",
-        "{{ 'x'.zfill(1000000000) }}", "{{ [1]|batch(1000000000, 0)|list }}", "{{ (('x' * 1000000) ~ ',')|list|join('yyyyyyyyyy') }}",
-        "{{ strftime_now('%999999999Y' * 100000) }}"}) {
+       {"{{ 'x'.center(1000000000) }}", "{{ 'x'|center(1000000000) }}", "{{ '%1000000000d' % 1 }}",
+        "{{ '%.1000000000f' % 1.5 }}", "{{ '{:1000000000}'.format(1) }}", "{{ '{:.1000000000f}'.format(1.5) }}",
+        "{{ '%*d' % (1000000000, 1) }}", "{{ 'x'|indent(1000000000) }}", "{{ [1]|tojson(indent=1000000000) }}",
+        "{{ '\\t'.expandtabs(1000000000) }}", "{{ 'x'.zfill(1000000000) }}", "{{ [1]|batch(1000000000, 0)|list }}",
+        "{{ (('x' * 1000000) ~ ',')|list|join('yyyyyyyyyy') }}", "{{ strftime_now('%999999999Y' * 100000) }}"}) {
     refused(source);
   }
 }
@@ -74,16 +75,18 @@ TEST(JinjaHostile, ManySteps) {
 }
 
 TEST(JinjaHostile, Memory) {
-  EXPECT_NE(refused("{% set n = namespace(l=[]) %}{% for i in range(1000) %}{% set n.l = [n.l, 'a' * 100000 ~ i] %}{% endfor %}")
-                .find("max_string_bytes"),
-            std::string::npos);
+  EXPECT_NE(
+      refused("{% set n = namespace(l=[]) %}{% for i in range(1000) %}{% set n.l = [n.l, 'a' * 100000 ~ i] %}{% endfor %}")
+          .find("max_string_bytes"),
+      std::string::npos);
 }
 
 TEST(JinjaHostile, Time) {
   RenderOptions options = small();
   options.limits.max_steps = int64_t{1} << 60;
   options.limits.max_milliseconds = 100;
-  EXPECT_NE(refused("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", options).find("max_milliseconds"),
+  EXPECT_NE(refused("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", options)
+                .find("max_milliseconds"),
             std::string::npos);
 }
 
@@ -117,7 +120,8 @@ TEST(JinjaHostile, NestedCalls) {
   refused("{% macro m(n) %}{% for i in [1] %}{% if n %}{{ [m(n + 1)]|join }}{% endif %}{% endfor %}{% endmacro %}{{ m(1) }}");
   refused("{% for x in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}");
   refused("{% macro m() %}{{ caller() }}{% call m() %}x{% endcall %}{% endmacro %}{% call m() %}x{% endcall %}");
-  refused("{% set g = namespace(g=[1]) %}{% for i in range(10000) %}{% set g.g = g.g|map('string') %}{% endfor %}{{ g.g|list }}");
+  refused(
+      "{% set g = namespace(g=[1]) %}{% for i in range(10000) %}{% set g.g = g.g|map('string') %}{% endfor %}{{ g.g|list }}");
   refused("{% block a %}{{ self.a() }}{% endblock %}");
   // As deep as Python lets recursive macros go.
   EXPECT_EQ(accepted("{% macro m(n) %}{% if n %}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(80) }}ok"), "ok");
@@ -137,13 +141,14 @@ TEST(JinjaHostile, NestedData) {
   refused(wide + "{{ n.x }}");
   refused(wide + "{{ n.x|tojson }}");
   refused(wide + "{{ {n.x: 1} }}");
-  refused(wide + "{% set m = namespace(x=(1,)) %}{% for i in range(50) %}{% set m.x = (m.x, m.x) %}{% endfor %}{{ n.x == m.x }}");
+  refused(wide +
+          "{% set m = namespace(x=(1,)) %}{% for i in range(50) %}{% set m.x = (m.x, m.x) %}{% endfor %}{{ n.x == m.x }}");
 }
 
 TEST(JinjaHostile, LongChainsAreFreedWithoutRecursion) {
   for (const char* link :
-       {"n.x|map('string')", "n.x|select", "n.x|batch(2)", "n.x|unique", "cycler(n.x)", "joiner(n.x)", "dict(a=n.x)", "(n.x, 1)",
-        "namespace(x=n.x)", "dict(a=n.x).items()", "dict(a=n.x).get", "[n.x]|reverse", "[n.x]|slice(2)"}) {
+       {"n.x|map('string')", "n.x|select", "n.x|batch(2)", "n.x|unique", "cycler(n.x)", "joiner(n.x)", "dict(a=n.x)",
+        "(n.x, 1)", "namespace(x=n.x)", "dict(a=n.x).items()", "dict(a=n.x).get", "[n.x]|reverse", "[n.x]|slice(2)"}) {
     const std::string source = "{% set n = namespace(x=[]) %}{% for i in range(30000) %}{% set n.x = " + std::string(link) +
                                " %}{% endfor %}{% set n.x = 0 %}ok";
     EXPECT_EQ(accepted(source), "ok") << link;
@@ -155,21 +160,26 @@ TEST(JinjaHostile, LongChainsAreFreedWithoutRecursion) {
   EXPECT_EQ(accepted("{% set n = namespace(x=0) %}{% for k in range(20000) %}{% for j in [1] %}{{ loop.changed(n.x) and '' }}"
                      "{% set n.x = loop %}{% endfor %}{% endfor %}{% set n.x = 0 %}ok"),
             "ok");
-  EXPECT_EQ(accepted("{% set n = namespace(x=0) %}{% macro o() %}{% set p = n.x %}{% for j in [1] recursive %}{% set n.x = loop %}"
-                     "{% endfor %}{% endmacro %}{% for k in range(20000) %}{{ o() }}{% endfor %}{% set n.x = 0 %}ok"),
-            "ok");
+  EXPECT_EQ(
+      accepted("{% set n = namespace(x=0) %}{% macro o() %}{% set p = n.x %}{% for j in [1] recursive %}{% set n.x = loop %}"
+               "{% endfor %}{% endmacro %}{% for k in range(20000) %}{{ o() }}{% endfor %}{% set n.x = 0 %}ok"),
+      "ok");
 }
 
 TEST(JinjaHostile, Circles) {
   EXPECT_EQ(accepted("{% set n = namespace() %}{% set n.n = n %}{{ n }}"), "<Namespace {'n': <Namespace {...}>}>");
-  refused("{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = [b] %}{{ a == b }}{{ [a.b] == [a.b, a] }}{{ a|tojson }}");
+  refused(
+      "{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = [b] %}{{ a == b }}{{ [a.b] == [a.b, a] }}{{ a|tojson "
+      "}}");
 }
 
 TEST(JinjaHostile, SlowSearches) {
   // A search that looks back costs the product of both lengths; these must cost their sum.
   const std::string text = "{% set t = 'a' * 500000 %}{% set p = 'a' * 250000 ~ 'b' %}";
-  EXPECT_EQ(accepted(text + "{{ t.find(p) }}{{ t.rfind('b' ~ 'a' * 250000) }}{{ p in t }}{{ t.count(p) }}{{ t.replace(p, '')|length }}"),
-            "-1-1False0500000");
+  EXPECT_EQ(
+      accepted(text +
+               "{{ t.find(p) }}{{ t.rfind('b' ~ 'a' * 250000) }}{{ p in t }}{{ t.count(p) }}{{ t.replace(p, '')|length }}"),
+      "-1-1False0500000");
   EXPECT_EQ(accepted(text + "{{ t.split(p)|length }}{{ t.rsplit(p)|length }}"), "11");
 }
 

@@ -80,8 +80,7 @@ TEST(Jinja, GenerationSpansCountCodePoints) {
 TEST(Jinja, FixedTime) {
   RenderOptions options;
   options.now = DateTime::parse("2024-07-26T12:00:00");
-  EXPECT_EQ(Template::parse("{{ strftime_now('%d %b %Y, %-I %p') }}")->render(Value::dict({}), options),
-            "26 Jul 2024, 12 PM");
+  EXPECT_EQ(Template::parse("{{ strftime_now('%d %b %Y, %-I %p') }}")->render(Value::dict({}), options), "26 Jul 2024, 12 PM");
 }
 
 TEST(Jinja, TimeThatIsNone) {
