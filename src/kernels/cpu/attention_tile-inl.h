@@ -394,11 +394,13 @@ HWY_INLINE void attend_tile(const AttentionSpec& spec, const TileRow* rows, int 
   }
 }
 
-// Merges a block of `count` <= kTileRows rows into the running softmax of these rows: its maxima, totals and sums.
+// Rows that are merged together: one vector of maxima.
+constexpr int kMergeRows = static_cast<int>(kLanes);
+
+// Merges a block of `count` <= kMergeRows rows into the running softmax of these rows: its maxima, totals and sums.
 HWY_INLINE void merge_tile(int count, float* running_maxima, float* running_totals, float* HWY_RESTRICT running_sums,
                            const float* maxima, const float* totals, const float* HWY_RESTRICT sums, int64_t floats) {
   const FloatTag d;
-  static_assert(kTileRows <= kLanes);
   const FloatVec low = hn::Set(d, kMinusInfinity);
   const FloatVec old_maximum = load_n(running_maxima, count), old_total = load_n(running_totals, count);
   const FloatVec maximum = load_n(maxima, count), total = load_n(totals, count);
