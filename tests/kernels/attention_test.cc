@@ -394,5 +394,38 @@ TEST(Attention, CacheWriteStoresWhatExportReads) {
   }
 }
 
+TEST(Attention, BackwardAgreesWithReferenceOnAnyThreads) {
+  Runner one(1), three(3);
+  for (const NamedTable& named : vector_tables()) {
+    for (const Case& c : cases()) {
+      if (c.dtype != DType::kFloat32) continue;
+      Inputs in(c);
+      Matrix lse(DType::kFloat32, {in.total(), in.heads.queries}, 0);
+      Matrix out = run_dense(oracle(), one, in, &lse);
+      Matrix dout = in.out();
+      Numbers numbers(6);
+      dout.fill(numbers);
+      struct Gradients {
+        Matrix dq, dk, dv;
+      };
+      const auto run = [&](const KernelTable& table, Runner& runner) {
+        Gradients g{in.q, in.k, in.v};
+        table.attention_backward(runner.exec(), in.spec, in.rows(), in.q.view(), in.k.view(), in.v.view(), out.view(),
+                                 lse.view(), dout.view(), g.dq.view(), g.dk.view(), g.dv.view());
+        return g;
+      };
+      const Gradients expected = run(oracle(), one), got = run(named.table, one), threaded = run(named.table, three);
+      const double bound = 2e-5 + 2e-7 * static_cast<double>(in.heads.dim);
+      expect_near(got.dq, expected.dq, bound, named.name + " dq: " + c.name);
+      expect_near(got.dk, expected.dk, bound, named.name + " dk: " + c.name);
+      expect_near(got.dv, expected.dv, bound, named.name + " dv: " + c.name);
+      ASSERT_EQ(got.dq.bytes(), threaded.dq.bytes()) << c.name;
+      ASSERT_EQ(got.dk.bytes(), threaded.dk.bytes()) << c.name;
+      ASSERT_EQ(got.dv.bytes(), threaded.dv.bytes()) << c.name;
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pagoda::test

@@ -111,11 +111,21 @@ struct DotEngine {
       for (int p = 0; p < kPages; ++p) sum[r][p] = I::zero();
     }
     for (int64_t pair = 0; pair < pairs; ++pair) {
-      typename I::Pairs key[kPages];
-      for (int p = 0; p < kPages; ++p) key[p] = I::load_pairs(keys[first + p] + pair * 2 * kPageTokens);
-      for (int r = 0; r < kCount; ++r) {
-        const typename I::Pairs query = I::broadcast(pair_at(q + (pair * kCount + r) * 2));
-        for (int p = 0; p < kPages; ++p) sum[r][p] = I::dot(sum[r][p], query, key[p]);
+      const BFloat16* at = q + pair * kCount * 2;
+      if constexpr (kCount < kPages) {  // the fewer operands stay in registers
+        typename I::Pairs query[kCount];
+        for (int r = 0; r < kCount; ++r) query[r] = I::broadcast(pair_at(at + r * 2));
+        for (int p = 0; p < kPages; ++p) {
+          const typename I::Pairs key = I::load_pairs(keys[first + p] + pair * 2 * kPageTokens);
+          for (int r = 0; r < kCount; ++r) sum[r][p] = I::dot(sum[r][p], query[r], key);
+        }
+      } else {
+        typename I::Pairs key[kPages];
+        for (int p = 0; p < kPages; ++p) key[p] = I::load_pairs(keys[first + p] + pair * 2 * kPageTokens);
+        for (int r = 0; r < kCount; ++r) {
+          const typename I::Pairs query = I::broadcast(pair_at(at + r * 2));
+          for (int p = 0; p < kPages; ++p) sum[r][p] = I::dot(sum[r][p], query, key[p]);
+        }
       }
     }
     for (int r = 0; r < kCount; ++r) {
