@@ -212,8 +212,9 @@ int run(const Program& program, const Flags& flags) {
   Runtime& runtime = loaded->runtime();
   const DType dtype = loaded->model().compute_dtype();
   MachineRates rates;
-  // A quarter of what is free at most: measuring must not push the model out of memory.
-  const int64_t probe = std::clamp<int64_t>(detect_cpu().memory_available / 4, int64_t{64} << 20, int64_t{1} << 30);
+  // Well beyond the caches, and a quarter of what is free at most: measuring must not push the model out of memory.
+  const int64_t beyond_caches = std::clamp<int64_t>(8 * runtime.cpu().l3_bytes, int64_t{256} << 20, int64_t{1} << 30);
+  const int64_t probe = std::min(beyond_caches, std::max<int64_t>(detect_cpu().memory_available / 4, int64_t{64} << 20));
   const auto measure = [&] {
     status.show("measuring the machine");
     rates.read_bytes_per_s = std::max(rates.read_bytes_per_s, measure_read_rate(runtime, probe));

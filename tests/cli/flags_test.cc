@@ -68,7 +68,7 @@ TEST(Flags, WrongFlagsAreInvalidInput) {
   expect_error(run_pagoda({"bench", "latency", kLlama, "--batch-size", "0"}), 2, "--batch-size");
   expect_error(run_pagoda({"tokenize", kLlama}), 2, "need --jsonl");
   expect_error(run_pagoda({"template", kLlama}), 2, "need --jsonl");
-  expect_error(run_pagoda({"generate", "a/b@c d", "--prompt-ids", "[1]"}), 2, "a/b@c d");
+  expect_error(run_pagoda({"generate", "a/b@c d", "--prompt-ids", "[1]"}), 2, "got 'c d'");
   expect_error(run_pagoda({"bench"}), 2, "ubcommand");
   expect_error(run_pagoda({"completion", "tcsh"}), 2, "need bash, zsh or fish");
 }
