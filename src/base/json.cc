@@ -300,7 +300,7 @@ void append_json_string(std::string& out, std::string_view text, bool ensure_asc
       case '\f': out += "\\f"; continue;
       default: break;
     }
-    if (byte < 0x20) {
+    if (byte < 0x20 || (byte == 0x7F && ensure_ascii)) {
       out += fmt::format("\\u{:04x}", byte);
     } else if (byte < 0x80 || !ensure_ascii) {
       out += static_cast<char>(byte);
