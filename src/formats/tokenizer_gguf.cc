@@ -177,7 +177,6 @@ class Reader {
     options.ignore_merges = set.ignore_merges;
     steps.push_back(
         pre_tokenizers::byte_level(nullptr, file_.flag("tokenizer.ggml.add_space_prefix", false), !options.raw_bytes));
-    parts.raw_bytes = options.raw_bytes;
     parts.pre_tokenizer = pre_tokenizers::sequence(std::move(steps));
     parts.model = make_bpe(std::move(tokens), merges, options, where_);
     parts.decoder = decoders::byte_level();

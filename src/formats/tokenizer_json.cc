@@ -35,7 +35,6 @@ class Reader {
     const Json* const pre = present(json, "pre_tokenizer");
     const bool raw = options_.fast_paths && raw_bytes_possible(pre, json.at("model", where_));
     if (pre != nullptr) parts.pre_tokenizer = pre_tokenizer(*pre, 0, raw);
-    parts.raw_bytes = raw;
     parts.model = model(json.at("model", where_), raw);
     if (const Json* part = present(json, "post_processor")) parts.post_processor = post_processor(*part, 0);
     if (const Json* part = present(json, "decoder")) parts.decoder = decoder(*part, 0);

@@ -156,7 +156,6 @@ TokenizerPtr read_gpt2(const std::string& vocab_path, const std::string& merges_
   const std::shared_ptr<const Regex> pattern =
       Regex::compile(pre_tokenizers::kByteLevelPattern, PatternDialect::kOniguruma, vocab_path, limits);
   parts.pre_tokenizer = pre_tokenizers::byte_level(pattern, prefix_space, !options.raw_bytes);
-  parts.raw_bytes = options.raw_bytes;
   parts.model = make_bpe(std::move(vocab), merges, options, vocab_path);
   parts.decoder = decoders::byte_level();
   const bool roberta =

@@ -26,7 +26,7 @@ struct MergeResult {
 
 class Bpe final : public TokenModel {
  public:
-  Bpe(Vocab vocab, BpeOptions options, std::string_view where) : TokenModel(std::move(vocab)), options_(std::move(options)) {
+  Bpe(Vocab vocab, BpeOptions options) : TokenModel(std::move(vocab)), options_(std::move(options)) {
     if (!options_.unk_token.empty()) unk_ = vocab_.find(options_.unk_token);
     for (int b = 0; b < 256; ++b) {
       byte_ids_[static_cast<size_t>(b)] = vocab_.find(fmt::format("<0x{:02X}>", b));
@@ -37,7 +37,6 @@ class Bpe final : public TokenModel {
     }
     for (uint32_t c = 0; c < 128; ++c) ascii_ids_[c] = vocab_.find(std::string(1, static_cast<char>(c)));
     plain_symbols_ = options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty();
-    (void)where;
   }
 
   void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged) {
@@ -448,7 +447,7 @@ class RankBpe final : public TokenModel {
 }  // namespace
 
 ModelPtr make_bpe(Vocab vocab, const std::vector<Merge>& merges, const BpeOptions& options, std::string_view where) {
-  std::shared_ptr<Bpe> model = std::make_shared<Bpe>(std::move(vocab), options, where);
+  std::shared_ptr<Bpe> model = std::make_shared<Bpe>(std::move(vocab), options);
   std::vector<std::array<int32_t, 3>> products;
   products.reserve(merges.size());
   model->reserve_merges(merges.size());

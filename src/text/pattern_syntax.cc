@@ -16,8 +16,10 @@ namespace {
 using Kind = PatternNode::Kind;
 using Node = std::unique_ptr<PatternNode>;
 
-// PCRE2 10.42 knows Unicode 14; every code point assigned later is added to its classes by number.
+// PCRE2 10.42 knows Unicode 14; every code point assigned later is added to its classes by number. One has changed its category
+// since, from Mn to Mc.
 constexpr int kPcre2Unicode = 140;
+constexpr uint32_t kChangedToMc = 0x1171E;
 
 std::string code_escape(uint32_t code) { return fmt::format("\\x{{{:x}}}", code); }
 
@@ -306,8 +308,11 @@ class Parser {
     const std::optional<CodeSet> set = CodeSet::property(name, unicode::kUnicode16);
     if (!set) error(fmt::format("unknown property '{}'", name));
     Item item{*set, ""};
-    if (name.size() <= 2 && name != "LC" && name[0] != 'C' && std::isupper(static_cast<unsigned char>(name[0]))) {
-      item.text = fmt::format("\\p{{{}}}", name) + ranges_text(set->intersected(CodeSet::assigned_after(kPcre2Unicode)));
+    if (name.size() <= 2 && name != "LC" && name != "Mn" && name[0] != 'C' &&
+        std::isupper(static_cast<unsigned char>(name[0]))) {
+      CodeSet newer = CodeSet::assigned_after(kPcre2Unicode);
+      newer.add(kChangedToMc, kChangedToMc);
+      item.text = fmt::format("\\p{{{}}}", name) + ranges_text(set->intersected(newer));
     } else {
       item.text = ranges_text(*set);
     }

@@ -10,8 +10,8 @@ namespace pagoda {
 
 namespace {
 constexpr uint32_t kMatchLimit = 20'000'000;
-constexpr uint32_t kHeapLimitKib = 64 * 1024;
-constexpr size_t kJitStackBytes = size_t{8} << 20;
+constexpr uint32_t kHeapLimitKib = 512 * 1024;
+constexpr size_t kJitStackBytes = size_t{256} << 20;  // reserved, and used only as far as a match needs it
 }  // namespace
 
 struct RegexScratch::State {

@@ -110,7 +110,6 @@ struct PipelineParts {
   std::optional<Truncation> truncation;
   std::optional<Padding> padding;
   bool always_track = false;  // a part needs to know where its text lies in the original
-  bool raw_bytes = false;     // the model reads raw bytes: token texts cannot be taken from the words
 };
 
 std::shared_ptr<const Tokenizer> make_pipeline_tokenizer(PipelineParts parts);

@@ -2,6 +2,7 @@
 // configuration.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <sstream>
 
@@ -10,6 +11,7 @@
 #include "formats/sentencepiece.h"
 #include "formats/tiktoken.h"
 #include "formats/tokenizer_gguf.h"
+#include "formats/tokenizer_json.h"
 #include "formats/tokenizer_jsonl.h"
 #include "formats/tokenizer_loader.h"
 

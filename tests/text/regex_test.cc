@@ -106,7 +106,7 @@ TEST(Regex, BadPatternsAreErrors) {
 
 TEST(Regex, RunawayMatchesStopAtTheLimit) {
   const std::string text(200, 'a');
-  EXPECT_THROW(matches("(a|a|a|aa)*b", text + "!"), Error);
+  EXPECT_THROW(matches("(a|a|a|aa)*[bc]", text + "!"), Error);
 }
 
 TEST(Regex, LongTextsDoNotOverflow) {

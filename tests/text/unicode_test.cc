@@ -32,7 +32,8 @@ TEST(Unicode, PropertiesOfKnownCharacters) {
 TEST(Unicode, SizesOfCategoriesAreThoseOfUnicode16) {
   const auto count = [](const char* name) {
     int64_t sum = 0;
-    for (const CodeSet::Range& r : CodeSet::property(name, unicode::kUnicode16)->ranges()) sum += r.last - r.first + 1;
+    const CodeSet set = *CodeSet::property(name, unicode::kUnicode16);
+    for (const CodeSet::Range& r : set.ranges()) sum += r.last - r.first + 1;
     return sum;
   };
   // What Oniguruma 6.9.10 answers over all code points.
