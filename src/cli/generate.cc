@@ -48,7 +48,7 @@ std::vector<int32_t> prompt_ids(const TextGeneration& generation, Model& model, 
 int run(const Program& program, const Flags& flags) {
   const LoadOptions load_options = flags.machine.load_options();
   flags.sampling.check();
-  const std::unique_ptr<TextGeneration> generation = TextGeneration::open(flags.model, load_options);
+  const std::unique_ptr<TextGeneration> generation = TextGeneration::open(find_model(program, flags.model), load_options);
   Request request;
   request.params = flags.sampling.apply(generation->defaults());
   request.prompt_ids = prompt_ids(*generation, generation->model(), flags);

@@ -109,8 +109,9 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
        [](SamplingParams& p, int64_t v) { p.num_beams = v; });
   bind(double{}, "--length-penalty", "Exponent of the length that divides a beam's score",
        [](SamplingParams& p, double v) { p.length_penalty = v; });
-  bind(text, "--early-stopping", "Of beams: false, true or never",
-       [](SamplingParams& p, const std::string& v) { p.early_stopping = parse_early_stopping(v); });
+  bind(text, "--early-stopping", "When beam search ends", [](SamplingParams& p, const std::string& v) {
+    p.early_stopping = parse_early_stopping(v);
+  })->type_name("false|true|never");
   const auto flag = [&](const std::string& names, const std::string& help, auto set) {
     CLI::Option* option = verb->add_flag(names, help)->group(group);
     flags.setters_.push_back([option, set](SamplingParams& p) {

@@ -7,7 +7,6 @@
 #include "cli/cli.h"
 #include "formats/tokenizer_jsonl.h"
 #include "formats/tokenizer_loader.h"
-#include "hub/pull.h"
 
 namespace pagoda::cli {
 
@@ -18,17 +17,18 @@ struct Flags {
   bool jsonl = false, no_special_tokens = false, offsets = false, skip_special_tokens = false;
 };
 
-std::shared_ptr<const Tokenizer> open_tokenizer(const Flags& flags) {
+std::shared_ptr<const Tokenizer> open_tokenizer(const Program& program, const Flags& flags) {
+  if (!flags.jsonl && !program.json) invalid("flags", "need --jsonl: JSON lines are what this verb reads and writes");
   TokenizerOptions options;
   options.pattern = flags.pattern;
-  return load_tokenizer(hub::resolve_model(flags.model, {}), options);
+  return load_tokenizer(find_model(program, flags.model), options);
 }
 
 void add_common(CLI::App* verb, Flags& flags) {
   verb->add_option("MODEL", flags.model,
                    "Model folder, ORG/NAME, or a tokenizer file (tokenizer.json, .model, .tiktoken, .gguf, vocab.txt)")
       ->required();
-  verb->add_flag("--jsonl", flags.jsonl, "JSON lines on stdin and stdout")->required();
+  verb->add_flag("--jsonl", flags.jsonl, "JSON lines on stdin and stdout (--json means the same here)");
   verb->add_option("--pattern", flags.pattern, "Splitting pattern of a .tiktoken file of unknown vocabulary");
 }
 
@@ -43,12 +43,12 @@ void add_tokenize(Program& program) {
   verb->add_flag("--no-special-tokens", flags->no_special_tokens, "Leave out what the model puts round a text");
   verb->add_flag("--offsets", flags->offsets, "{\"ids\": [...], \"offsets\": [[start, end], ...]} in code points");
   verb->callback([&program, flags] {
-    program.run = [flags] {
+    program.run = [&program, flags] {
       TokenizeOptions options;
       options.add_special_tokens = !flags->no_special_tokens;
       options.offsets = flags->offsets;
       std::ios::sync_with_stdio(false);
-      tokenize_jsonl(std::cin, std::cout, *open_tokenizer(*flags), options);
+      tokenize_jsonl(std::cin, std::cout, *open_tokenizer(program, *flags), options);
       std::cout.flush();
       if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
       return 0;
@@ -63,11 +63,11 @@ void add_detokenize(Program& program) {
   add_common(verb, *flags);
   verb->add_flag("--skip-special-tokens", flags->skip_special_tokens, "Leave special tokens out of the text");
   verb->callback([&program, flags] {
-    program.run = [flags] {
+    program.run = [&program, flags] {
       DetokenizeOptions options;
       options.skip_special_tokens = flags->skip_special_tokens;
       std::ios::sync_with_stdio(false);
-      detokenize_jsonl(std::cin, std::cout, *open_tokenizer(*flags), options);
+      detokenize_jsonl(std::cin, std::cout, *open_tokenizer(program, *flags), options);
       std::cout.flush();
       if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
       return 0;

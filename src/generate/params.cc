@@ -168,9 +168,6 @@ void validate(const SamplingParams& params, int64_t vocab_size) {
 
   check_count("max_new_tokens", p.max_new_tokens, 1, kMost);
   check_count("min_new_tokens", p.min_new_tokens, 0, kMost);
-  if (p.min_new_tokens > p.max_new_tokens) {
-    invalid(kWhere, "min_new_tokens is above max_new_tokens: got {}, need {} at most", p.min_new_tokens, p.max_new_tokens);
-  }
 
   check_number("temperature", p.temperature, p.temperature >= 0, "0 (greedy) or more");
   check_count("top_k", p.top_k, -1, kMost);

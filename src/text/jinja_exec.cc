@@ -152,11 +152,16 @@ namespace {
 // Sends output to a text of its own while it lives.
 class Capture {
  public:
-  explicit Capture(std::string*& out) : out_(out), outer_(out) { out_ = &text; }
+  explicit Capture(std::string*& out) : text(*owned_), out_(out), outer_(out) { out_ = &text; }
   Capture(const Capture&) = delete;
   Capture& operator=(const Capture&) = delete;
   ~Capture() { out_ = outer_; }
-  std::string text;
+
+ private:
+  std::unique_ptr<std::string> owned_ = std::make_unique<std::string>();  // GCC 12 warns of a member's own address kept in out
+
+ public:
+  std::string& text;
 
  private:
   std::string*& out_;

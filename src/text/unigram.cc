@@ -55,7 +55,8 @@ class Unigram final : public TokenModel {
     }
     // An unknown stretch: as bytes where every byte is a token.
     const std::string_view surface = word.substr(begin, entry.length);
-    if (byte_fallback_ && std::all_of(surface.begin(), surface.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; })) {
+    if (byte_fallback_ &&
+        std::all_of(surface.begin(), surface.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; })) {
       for (char c : surface) out.push_back({byte_ids_[static_cast<unsigned char>(c)], begin, end});
       return;
     }

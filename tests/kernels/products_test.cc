@@ -11,7 +11,9 @@
 #include "base/cpu_info.h"
 #include "base/random.h"
 #include "kernels/cpu/fill.h"
+#include "kernels/cpu/products.h"
 #include "kernels/cpu/reference.h"
+#include "kernels/limits.h"
 #include "kernels/table.h"
 
 namespace pagoda {
@@ -493,6 +495,84 @@ TEST_F(Products, BiasBackwardAddsColumnsInOrder) {
     bias_backward_adds_columns<float>(exec_, table, reference_);
     bias_backward_adds_columns<BFloat16>(exec_, table, reference_);
     bias_backward_adds_columns<double>(exec_, table, reference_);
+  }
+}
+
+// The candidates above leave out what the machine lacks; this says so by name, and holds the real instructions to the
+// arithmetic of their stand-ins where it does not.
+void native_equals_standin(const Exec& exec, const KernelTable& reference, Isa isa, void (*native)(KernelTable&),
+                           void (*standin)(KernelTable&)) {
+  if (!isa_supported(isa, detect_cpu())) {
+    GTEST_SKIP() << "this machine has no " << isa_name(isa) << ": only its stand-in is tested";
+  }
+  KernelTable tables[2];
+  native(tables[0]);
+  standin(tables[1]);
+  constexpr int64_t kN = 100, kK = 333;
+  for (const int64_t m : {1, 7, 16, 33, 70}) {
+    Matrix<float> w(kN, kK), results[2] = {Matrix<float>(m, kN), Matrix<float>(m, kN)};
+    w.fill(1);
+    Packed packed(WeightFormat::kBf16Pairs, kN, kK);
+    reference.pack(exec, w.view(), packed.view, int64_t{0});
+    Matrix<BFloat16> x(m, kK);
+    x.fill(2);
+    for (int t = 0; t < 2; ++t) {
+      tables[t]
+          .find_product(WeightFormat::kBf16Pairs, DType::kBFloat16, m)
+          ->run(exec, x.view(), packed.view, Epilogue(), results[t].view());
+    }
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < kN; ++j) ASSERT_NEAR(results[0].row(i)[j], results[1].row(i)[j], 1e-5 * kK);
+    }
+  }
+}
+
+TEST_F(Products, NativeDotProductsEqualStandIn) {
+  native_equals_standin(exec_, reference_, Isa::kAvx512Bf16, fill_products_avx512_bf16, fill_products_avx512_bf16_standin);
+}
+
+TEST_F(Products, NativeTilesEqualStandIn) {
+  native_equals_standin(exec_, reference_, Isa::kAmx, fill_products_amx, fill_products_amx_standin);
+}
+
+TEST(ProductPieces, CoverEveryRowAndPanelOnce) {
+  for (const int64_t m : {1, 5, 96, 97, 200, 513}) {
+    for (const int64_t panels : {1, 3, 4, 9, 36, 60, 192, 3072}) {
+      for (const int threads : {1, 2, 3, 16, 64}) {
+        const products::Pieces pieces(m, 96, 6, panels, 4, threads);
+        std::vector<int> seen(static_cast<size_t>(m * panels));
+        int64_t most = 0;
+        for (int64_t i = 0; i < pieces.count(); ++i) {
+          const products::Pieces::Piece piece = pieces[i];
+          ASSERT_GT(piece.rows, 0);
+          ASSERT_LE(piece.rows, 96);
+          ASSERT_LT(piece.panel_begin, piece.panel_end);
+          ASSERT_LE(piece.panel_end, panels);
+          most = std::max(most, piece.panel_end - piece.panel_begin);
+          for (int64_t r = piece.m_begin; r < piece.m_begin + piece.rows; ++r) {
+            for (int64_t p = piece.panel_begin; p < piece.panel_end; ++p) ++seen[static_cast<size_t>(r * panels + p)];
+          }
+        }
+        ASSERT_TRUE(std::all_of(seen.begin(), seen.end(), [](int count) { return count == 1; }))
+            << m << " rows, " << panels << " panels, " << threads << " threads";
+        // With one block of rows no thread gets more than its share at once.
+        if (m <= 96) {
+          ASSERT_LE(most, std::max<int64_t>(4, div_up(panels, threads)));
+        }
+      }
+    }
+  }
+}
+
+TEST(Limits, AreMeasuredForEveryInstructionSetOfThisMachine) {
+  ThreadPool pool(2);
+  EXPECT_GT(measure_read_bandwidth(pool, int64_t{64} << 20), 0.1);
+  EXPECT_EQ(measure_flops(pool, Isa::kReference, DType::kFloat32), 0);
+  for (const Isa isa : supported_isas(detect_cpu())) {
+    if (isa == Isa::kReference) continue;
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      EXPECT_GT(measure_flops(pool, isa, dtype), 0.1) << isa_name(isa) << " " << dtype_name(dtype);
+    }
   }
 }
 

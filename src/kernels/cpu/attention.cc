@@ -7,14 +7,21 @@
 
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/fallback.h"
+#include "kernels/cpu/fill.h"
 #include "kernels/cpu/fill_vector.h"
 #include "kernels/cpu/hwy_targets.h"
+#if defined(__x86_64__)
+#include "kernels/cpu/instructions_amx.h"
+#include "kernels/cpu/instructions_avx512bf16.h"
+#include "kernels/cpu/instructions_standin.h"
+#endif
 #include "kernels/cpu/page_layout.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/attention_item-inl.h"
 #include "kernels/cpu/attention_tile-inl.h"
 #include "kernels/cpu/page_writer-inl.h"
 #include "kernels/cpu/vector-inl.h"
@@ -23,27 +30,6 @@ HWY_BEFORE_NAMESPACE();
 namespace pagoda {
 namespace HWY_NAMESPACE {
 namespace {
-
-// What all items of a call share.
-struct Call {
-  const AttentionSpec& spec;
-  const KvPages& pages;
-  PageLayout layout;
-  const AttentionSequence* sequences;
-  int64_t group;
-  View q, out, lse;
-};
-
-// Memory of one thread.
-struct Scratch {
-  float* query;   // tiles of [head_dim][rows of the tile]
-  float* scores;  // [kTileRows][kKeyBlock]
-  float* block;   // [kTileRows][row floats]
-  float* sums;    // [item rows][row floats]
-  float* maxima;  // [item rows]
-  float* totals;  // [item rows]
-  float* wide;    // a key block as float32, where items widen
-};
 
 // Tiles from which on an item widens bfloat16 blocks before it uses them.
 constexpr int64_t kWidenTiles = 4;
@@ -59,19 +45,9 @@ HWY_INLINE void pack_query(const T* const* from, int rows, int64_t head_dim, flo
   });
 }
 
-// One item. E: what tiles read; pages hold E, or bfloat16 that is widened to E = float.
+// One item with float32 tiles. E: what tiles read; pages hold E, or bfloat16 that is widened to E = float.
 template <class E, bool kWiden>
-struct ItemRun {
-  const Call& call;
-  const AttentionItem& item;
-  const Scratch& scratch;
-  const AttentionSequence& sequence;
-  const Slots slots = Slots(call.pages.v_head_dim, sizeof(E) == 2);
-
-  int64_t query(int64_t row) const { return (item.first_row + row) / call.group; }
-  int64_t head(int64_t row) const { return item.kv_head * call.group + (item.first_row + row) % call.group; }
-  int64_t position(int64_t row) const { return sequence.context - sequence.queries + query(row); }
-
+struct ItemRun : AttentionItemBase {
   template <class T>
   void pack_queries_of() const {
     for (int64_t tile = 0; tile < item.rows; tile += kTileRows) {
@@ -90,28 +66,13 @@ struct ItemRun {
     pack_queries_of<BFloat16>();
   }
 
-  void start() const {
-    for (int64_t row = 0; row < item.rows; ++row) {
-      scratch.maxima[row] = call.spec.sinks != nullptr ? call.spec.sinks[head(row)] : kMinusInfinity;
-      scratch.totals[row] = call.spec.sinks != nullptr ? 1.0f : 0.0f;
-    }
-    std::fill(scratch.sums, scratch.sums + item.rows * slots.floats(), 0.0f);
-  }
-
   // Tile `tile` over block `block`: into sums, maxima and totals of its rows.
   void attend(int64_t tile, int64_t block, const BlockPages<E>& pages, float* sums, float* maxima, float* totals) const {
     const int rows = static_cast<int>(std::min<int64_t>(kTileRows, item.rows - tile));
-    const int64_t start = block * kKeyBlock;
     TileRow tile_rows[kTileRows];
-    for (int r = 0; r < rows; ++r) {
-      const int64_t at = position(tile + r);
-      const VisibleKeys keys = visible_keys(call.spec, at, sequence.context);
-      tile_rows[r] = {std::clamp<int64_t>(keys.begin - start, 0, kKeyBlock),
-                      std::clamp<int64_t>(keys.end - start, 0, kKeyBlock), at,
-                      call.spec.bias == AttentionSpec::Bias::kAlibi ? call.spec.alibi_slopes[head(tile + r)] : 0.0f};
-    }
-    attend_tile<E>(call.spec, tile_rows, rows, start, scratch.query + tile * call.pages.head_dim, call.pages.head_dim, pages,
-                   slots, scratch.scores, sums, maxima, totals);
+    for (int r = 0; r < rows; ++r) tile_rows[r] = tile_row(tile + r, block * kKeyBlock);
+    attend_tile<E>(call.spec, tile_rows, rows, block * kKeyBlock, scratch.query + tile * call.pages.head_dim,
+                   call.pages.head_dim, pages, slots, scratch.scores, sums, maxima, totals);
   }
 
   BlockPages<E> find_pages(int64_t block) const {
@@ -138,123 +99,78 @@ struct ItemRun {
     }
     return found;
   }
-
-  template <class T>
-  void write(const float* sums, float total, T* to) const {
-    const FloatTag d;
-    for (int64_t slot = 0; slot < slots.count; ++slot) {
-      FloatVec value = hn::LoadU(d, sums + slot * kLanes);
-      value = total == 0 ? hn::Zero(d) : hn::Div(value, hn::Set(d, total));
-      const int64_t column = slots.column(slot), left = slots.dim - column;
-      if (left >= kLanes) {
-        store(value, to + column);
-      } else {
-        store_n(value, to + column, left);
-      }
-    }
-  }
-
-  void finish() const {
-    for (int64_t row = 0; row < item.rows; ++row) {
-      const int64_t t = sequence.first_row + query(row), at = t * call.out.strides[0] + head(row) * call.out.strides[1];
-      const float* sums = scratch.sums + row * slots.floats();
-      const float total = scratch.totals[row];
-      if (call.out.dtype == DType::kFloat32) {
-        write(sums, total, call.out.as<float>() + at);
-      } else {
-        write(sums, total, call.out.as<BFloat16>() + at);
-      }
-      if (call.lse) call.lse.as<float>()[t * call.lse.strides[0] + head(row)] = scratch.maxima[row] + std::log(total);
-    }
-  }
-
   void run() const {
-    const int64_t floats = slots.floats();
     pack_queries();
-    if (item.split != nullptr) return run_split();
-    start();
+    if (item.split == nullptr) start();
     for (int64_t block = item.first_block; block < item.last_block; ++block) {
       const BlockPages<E> pages = find_pages(block);
       for (int64_t tile = 0; tile < item.rows; tile += kTileRows) {
+        if (item.split != nullptr) {
+          const int64_t part = (block - item.split->first_block) * item.rows + tile;
+          attend(tile, block, pages, item.split->sums + part * call.row_floats, item.split->maxima + part,
+                 item.split->totals + part);
+          continue;
+        }
         float maxima[kTileRows], totals[kTileRows];
         attend(tile, block, pages, scratch.block, maxima, totals);
-        merge_tile(static_cast<int>(std::min<int64_t>(kTileRows, item.rows - tile)), scratch.maxima + tile,
-                   scratch.totals + tile, scratch.sums + tile * floats, maxima, totals, scratch.block, floats);
+        merge(tile, static_cast<int>(std::min<int64_t>(kTileRows, item.rows - tile)), maxima, totals, scratch.block);
       }
     }
-    finish();
-  }
-
-  void run_split() const {
-    AttentionSplit& split = *item.split;
-    const int64_t floats = slots.floats();
-    for (int64_t block = item.first_block; block < item.last_block; ++block) {
-      const BlockPages<E> pages = find_pages(block);
-      for (int64_t tile = 0; tile < item.rows; tile += kTileRows) {
-        const int64_t part = (block - split.first_block) * item.rows + tile;
-        attend(tile, block, pages, split.sums + part * floats, split.maxima + part, split.totals + part);
-      }
-    }
-    if (split.left.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    start();
-    for (int64_t block = 0; block < split.blocks; ++block) {
-      for (int64_t tile = 0; tile < item.rows; tile += kTileRows) {
-        const int64_t part = block * item.rows + tile;
-        merge_tile(static_cast<int>(std::min<int64_t>(kTileRows, item.rows - tile)), scratch.maxima + tile,
-                   scratch.totals + tile, scratch.sums + tile * floats, split.maxima + part, split.totals + part,
-                   split.sums + part * floats, floats);
-      }
-    }
-    finish();
+    if (item.split == nullptr) return finish();
+    end_split(kTileRows);
   }
 };
 
-void attend_pages(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
-                  int64_t count, View q, View out, View lse) {
-  const Call call = {spec,
-                     pages,
-                     PageLayout(pages.head_dim, pages.v_head_dim, pages.dtype),
-                     sequences,
-                     q.dims[1] / pages.num_key_value_heads,
-                     q,
-                     out,
-                     lse};
-  const AttentionShape shape = {call.group,
-                                pages.num_key_value_heads,
-                                pages.head_dim,
-                                pages.v_head_dim,
-                                kTileRows,
-                                Slots(pages.v_head_dim, false).floats(),
-                                call.layout.element_bytes};
+// Keys and values in pages, by float32 tiles.
+void attend_floats(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
+                   int64_t count, View q, View out, View lse) {
+  const bool halves = pages.dtype == DType::kBFloat16;
+  const Slots slots(pages.v_head_dim, halves), wide_slots(pages.v_head_dim, false);
+  const AttentionCall call = {spec,
+                              pages,
+                              PageLayout(pages.head_dim, pages.v_head_dim, pages.dtype),
+                              sequences,
+                              q.dims[1] / pages.num_key_value_heads,
+                              slots.floats(),
+                              q,
+                              out,
+                              lse};
+  const AttentionShape shape = {call.group, pages.num_key_value_heads, pages.head_dim,           pages.v_head_dim,
+                                kTileRows,  call.row_floats,           call.layout.element_bytes};
   const AttentionPlan plan = plan_attention(exec, spec, shape, sequences, count);
   if (plan.count == 0) return;
-  const bool halves = pages.dtype == DType::kBFloat16, widens = halves && plan.max_rows > (kWidenTiles - 1) * kTileRows;
+  const bool widens = halves && plan.max_rows > (kWidenTiles - 1) * kTileRows;
   const int64_t threads = plan.fork ? exec.pool->num_threads() : 1;
-  Scratch* scratch = exec.scratch->allocate_array<Scratch>(threads);
+  AttentionScratch* scratch = exec.scratch->allocate_array<AttentionScratch>(threads);
   for (int64_t i = 0; i < threads; ++i) {
-    scratch[i].query = exec.scratch->allocate_array<float>(plan.max_rows * pages.head_dim);
+    scratch[i] = {};
     scratch[i].scores = exec.scratch->allocate_array<float>(kTileRows * kKeyBlock);
-    scratch[i].block = exec.scratch->allocate_array<float>(kTileRows * shape.row_floats);
-    scratch[i].sums = exec.scratch->allocate_array<float>(plan.max_rows * shape.row_floats);
+    scratch[i].block = exec.scratch->allocate_array<float>(kTileRows * call.row_floats);
+    scratch[i].sums = exec.scratch->allocate_array<float>(plan.max_rows * call.row_floats);
     scratch[i].maxima = exec.scratch->allocate_array<float>(plan.max_rows);
     scratch[i].totals = exec.scratch->allocate_array<float>(plan.max_rows);
-    scratch[i].wide = widens ? exec.scratch->allocate_array<float>(kKeyBlock * (pages.head_dim + pages.v_head_dim)) : nullptr;
+    scratch[i].query = exec.scratch->allocate_array<float>(plan.max_rows * pages.head_dim);
+    if (widens) scratch[i].wide = exec.scratch->allocate_array<float>(kKeyBlock * (pages.head_dim + pages.v_head_dim));
   }
   exec.pool->parallel_for(plan.count, plan.fork ? 1 : plan.count, [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
     for (int64_t i = begin; i < end; ++i) {
       const AttentionItem& item = plan.items[i];
       const AttentionSequence& sequence = sequences[item.sequence];
       if (!halves) {
-        ItemRun<float, false>{call, item, scratch[thread], sequence}.run();
+        ItemRun<float, false>{{call, item, scratch[thread], sequence, slots}}.run();
       } else if (item.rows > (kWidenTiles - 1) * kTileRows) {
-        ItemRun<float, true>{call, item, scratch[thread], sequence}.run();
+        ItemRun<float, true>{{call, item, scratch[thread], sequence, wide_slots}}.run();
       } else {
-        ItemRun<BFloat16, false>{call, item, scratch[thread], sequence}.run();
+        ItemRun<BFloat16, false>{{call, item, scratch[thread], sequence, slots}}.run();
       }
     }
   });
 }
 
+using AttendFn = void(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
+                      int64_t count, View q, View out, View lse);
+
+template <AttendFn* kAttend>
 void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRows& rows, const KvPages& pages, View q,
                      View out) {
   if (!is_vector_dtype(q.dtype) || !is_vector_dtype(out.dtype) || !is_vector_dtype(pages.dtype)) {
@@ -267,7 +183,7 @@ void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRow
     sequences[s] = {first, rows.queries.starts[s + 1] - first, rows.context_lengths[s],
                     rows.block_tables + s * rows.table_stride};
   }
-  attend_pages(exec, spec, pages, sequences, rows.queries.count, q, out, View());
+  kAttend(exec, spec, pages, sequences, rows.queries.count, q, out, View());
 }
 
 void cache_write(const Exec& exec, const KvPages& pages, View k, View v, View slots) {
@@ -288,6 +204,7 @@ void cache_write(const Exec& exec, const KvPages& pages, View k, View v, View sl
   });
 }
 
+template <AttendFn* kAttend>
 void attention(const Exec& exec, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
                View lse) {
   if (!is_vector_dtype(q.dtype) || !is_vector_dtype(k.dtype) || !is_vector_dtype(out.dtype)) {
@@ -331,23 +248,78 @@ void attention(const Exec& exec, const AttentionSpec& spec, const RaggedRows& ro
       }
     });
   });
-  attend_pages(exec, spec, pages, sequences, rows.count, q, out, lse);
+  kAttend(exec, spec, pages, sequences, rows.count, q, out, lse);
 }
 
 }  // namespace
 
 void fill_attention_entries(KernelTable& table) {
-  table.attention = {attention, kTargetIsa};
+  table.attention = {attention<attend_floats>, kTargetIsa};
   table.cache_write = {cache_write, kTargetIsa};
-  table.attention_paged = {attention_paged, kTargetIsa};
+  table.attention_paged = {attention_paged<attend_floats>, kTargetIsa};
 }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace pagoda
 HWY_AFTER_NAMESPACE();
 
+// The bfloat16 engines: native beside AVX-512 vectors, their stand-ins beside AVX2's.
+#if defined(__x86_64__) && HWY_TARGET == HWY_AVX3
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR_AVX3 ",avx512bf16,amx-tile,amx-bf16")
+namespace pagoda {
+namespace N_AVX3 {
+namespace {
+#include "kernels/cpu/attention_half-inl.h"
+}  // namespace
+
+void fill_attention_dots(KernelTable& table) {
+  table.attention = {attention<attend_halves<DotEngine<native::Dot>>>, Isa::kAvx512Bf16};
+  table.attention_paged = {attention_paged<attend_halves<DotEngine<native::Dot>>>, Isa::kAvx512Bf16};
+}
+void fill_attention_tiles(KernelTable& table) {
+  table.attention = {attention<attend_halves<TileEngine<native::Tiles>>>, Isa::kAmx};
+  table.attention_paged = {attention_paged<attend_halves<TileEngine<native::Tiles>>>, Isa::kAmx};
+}
+
+}  // namespace N_AVX3
+}  // namespace pagoda
+HWY_POP_ATTRIBUTES
+#elif defined(__x86_64__) && HWY_TARGET == HWY_AVX2
+HWY_BEFORE_NAMESPACE();
+namespace pagoda {
+namespace N_AVX2 {
+namespace {
+#include "kernels/cpu/attention_half-inl.h"
+}  // namespace
+
+void fill_attention_dots(KernelTable& table) {
+  table.attention = {attention<attend_halves<DotEngine<standin::Dot>>>, Isa::kAvx512Bf16};
+  table.attention_paged = {attention_paged<attend_halves<DotEngine<standin::Dot>>>, Isa::kAvx512Bf16};
+}
+void fill_attention_tiles(KernelTable& table) {
+  table.attention = {attention<attend_halves<TileEngine<standin::Tiles>>>, Isa::kAmx};
+  table.attention_paged = {attention_paged<attend_halves<TileEngine<standin::Tiles>>>, Isa::kAmx};
+}
+
+}  // namespace N_AVX2
+}  // namespace pagoda
+HWY_AFTER_NAMESPACE();
+#endif
+
 #if HWY_ONCE
 namespace pagoda {
 PAGODA_FILLERS_BY_TARGET(fill_attention)
+
+#if defined(__x86_64__)
+void fill_vector_avx512_bf16(KernelTable& table) { N_AVX3::fill_attention_dots(table); }
+void fill_vector_amx(KernelTable& table) { N_AVX3::fill_attention_tiles(table); }
+void fill_vector_avx512_bf16_standin(KernelTable& table) { N_AVX2::fill_attention_dots(table); }
+void fill_vector_amx_standin(KernelTable& table) { N_AVX2::fill_attention_tiles(table); }
+#else
+void fill_vector_avx512_bf16(KernelTable&) {}
+void fill_vector_amx(KernelTable&) {}
+void fill_vector_avx512_bf16_standin(KernelTable&) {}
+void fill_vector_amx_standin(KernelTable&) {}
+#endif
 }  // namespace pagoda
 #endif

@@ -60,13 +60,25 @@ HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const float* const* key
   }
   const float* page[kPages];
   for (int p = 0; p < kPages; ++p) page[p] = keys[first + p];
+  // Of the two operands the fewer stay in registers, the others pass by.
   for (int64_t at = 0; at < head_dim; ++at) {
-    FloatVec key[kVectors];
-    for (int i = 0; i < kVectors; ++i)
-      key[i] = hn::LoadU(d, page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes);
-    for (int r = 0; r < kRows; ++r) {
-      const FloatVec query = hn::Set(d, q[at * kRows + r]);
-      for (int i = 0; i < kVectors; ++i) sum[r][i] = hn::MulAdd(query, key[i], sum[r][i]);
+    const auto key_at = [&](int i) HWY_ATTR {
+      return hn::LoadU(d, page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes);
+    };
+    if constexpr (kRows < kVectors) {
+      FloatVec query[kRows];
+      for (int r = 0; r < kRows; ++r) query[r] = hn::Set(d, q[at * kRows + r]);
+      for (int i = 0; i < kVectors; ++i) {
+        const FloatVec key = key_at(i);
+        for (int r = 0; r < kRows; ++r) sum[r][i] = hn::MulAdd(query[r], key, sum[r][i]);
+      }
+    } else {
+      FloatVec key[kVectors];
+      for (int i = 0; i < kVectors; ++i) key[i] = key_at(i);
+      for (int r = 0; r < kRows; ++r) {
+        const FloatVec query = hn::Set(d, q[at * kRows + r]);
+        for (int i = 0; i < kVectors; ++i) sum[r][i] = hn::MulAdd(query, key[i], sum[r][i]);
+      }
     }
   }
   for (int r = 0; r < kRows; ++r) {
@@ -118,7 +130,7 @@ HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const BFloat16* const* 
 
 template <class E, int kRows>
 HWY_NOINLINE void score_block(const float* q, const E* const* keys, int64_t head_dim, int first, int last, float* scores) {
-  constexpr int kPages = std::clamp(kAccumulators / (kRows * kPageVectors), 1, 4);
+  constexpr int kPages = std::clamp(kAccumulators / (kRows * kPageVectors), 1, kBlockPages / kPageVectors);
   for (; first + kPages <= last; first += kPages) score_pages<kRows, kPages>(q, keys, head_dim, first, scores);
   for (; first < last; ++first) score_pages<kRows, 1>(q, keys, head_dim, first, scores);
 }
@@ -139,11 +151,20 @@ HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const float* const
     const int64_t page_end = std::min(end, (begin / kPageTokens + 1) * kPageTokens);
     const float* from = values[begin / kPageTokens] + begin % kPageTokens * slots.dim;
     for (; begin < page_end; ++begin, from += slots.dim) {
-      FloatVec value[kColumns];
-      for (int c = 0; c < kColumns; ++c) value[c] = hn::LoadU(d, from + column[c]);
-      for (int r = 0; r < kRows; ++r) {
-        const FloatVec weight = hn::Set(d, weights[r * kKeyBlock + begin]);
-        for (int c = 0; c < kColumns; ++c) sum[r][c] = hn::MulAdd(weight, value[c], sum[r][c]);
+      if constexpr (kRows < kColumns) {
+        FloatVec weight[kRows];
+        for (int r = 0; r < kRows; ++r) weight[r] = hn::Set(d, weights[r * kKeyBlock + begin]);
+        for (int c = 0; c < kColumns; ++c) {
+          const FloatVec value = hn::LoadU(d, from + column[c]);
+          for (int r = 0; r < kRows; ++r) sum[r][c] = hn::MulAdd(weight[r], value, sum[r][c]);
+        }
+      } else {
+        FloatVec value[kColumns];
+        for (int c = 0; c < kColumns; ++c) value[c] = hn::LoadU(d, from + column[c]);
+        for (int r = 0; r < kRows; ++r) {
+          const FloatVec weight = hn::Set(d, weights[r * kKeyBlock + begin]);
+          for (int c = 0; c < kColumns; ++c) sum[r][c] = hn::MulAdd(weight, value[c], sum[r][c]);
+        }
       }
     }
   }
@@ -394,11 +415,13 @@ HWY_INLINE void attend_tile(const AttentionSpec& spec, const TileRow* rows, int 
   }
 }
 
-// Merges a block of `count` <= kTileRows rows into the running softmax of these rows: its maxima, totals and sums.
+// Rows that are merged together: one vector of maxima.
+constexpr int kMergeRows = static_cast<int>(kLanes);
+
+// Merges a block of `count` <= kMergeRows rows into the running softmax of these rows: its maxima, totals and sums.
 HWY_INLINE void merge_tile(int count, float* running_maxima, float* running_totals, float* HWY_RESTRICT running_sums,
                            const float* maxima, const float* totals, const float* HWY_RESTRICT sums, int64_t floats) {
   const FloatTag d;
-  static_assert(kTileRows <= kLanes);
   const FloatVec low = hn::Set(d, kMinusInfinity);
   const FloatVec old_maximum = load_n(running_maxima, count), old_total = load_n(running_totals, count);
   const FloatVec maximum = load_n(maxima, count), total = load_n(totals, count);

@@ -9,7 +9,7 @@
 namespace pagoda::products {
 namespace {
 
-constexpr int64_t kPackedFloats = int64_t{8} << 20;  // of b at a time
+constexpr int64_t kScratchFloats = int64_t{8} << 20;  // of packed b, and of turned a, at a time
 
 const KernelTable& reference_table() {
   static const KernelTable table = [] {
@@ -43,15 +43,58 @@ void pack_panel(const View& b, bool transpose, int64_t n, int64_t count, int64_t
   for (int64_t k = 0; k < inner; ++k, to += kPanel) std::fill(to + count, to + kPanel, 0.0f);
 }
 
-// Rows of op(a) where a [inner, m] lies transposed.
-void take_transposed(const View& a, int64_t m_begin, int64_t rows, int64_t k_begin, int64_t k, float* to) {
-  constexpr int64_t kTurn = 16;  // a cache line of each row is written while it is there
-  for (int64_t i = 0; i < k; i += kTurn) {
-    const int64_t end = std::min(k, i + kTurn);
-    for (int64_t r = 0; r < rows; ++r) {
-      const float* from = row<float>(a, k_begin) + m_begin + r;
-      for (int64_t j = i; j < end; ++j) to[r * k + j] = from[j * a.strides[0]];
+// to[rows][inner] = rows [m, m + rows) of op(a), where a [inner, m] lies transposed.
+void turn_rows(const View& a, int64_t m, int64_t rows, int64_t inner, float* to) {
+  constexpr int64_t kTurn = 16;  // a cache line each way
+  float block[kTurn][kTurn];
+  for (int64_t k = 0; k < inner; k += kTurn) {
+    const int64_t count = std::min(kTurn, inner - k);
+    for (int64_t r = 0; r < rows; r += kTurn) {
+      const int64_t width = std::min(kTurn, rows - r);
+      for (int64_t i = 0; i < count; ++i) {
+        const float* from = row<float>(a, k + i) + m + r;
+        if (width == kTurn) {
+          std::memcpy(block[i], from, sizeof block[i]);
+        } else {
+          std::copy(from, from + width, block[i]);
+        }
+      }
+      for (int64_t j = 0; j < width; ++j) {
+        float* out = to + (r + j) * inner + k;
+        for (int64_t i = 0; i < count; ++i) out[i] = block[i][j];
+      }
     }
+  }
+}
+
+// c = op(a) b for b in panels; a's turned rows are made block by block.
+void run_packed(const BlockFamily& family, const Exec& exec, const View& a, bool transpose_a, const PackedView& b,
+                bool accumulate, const View& c) {
+  Epilogue epilogue;
+  if (!transpose_a) {
+    if (accumulate) epilogue.residual = c;
+    run_blocks(family, exec, a, b, epilogue, c);
+    return;
+  }
+  constexpr int64_t kRowsTurned = 32;
+  const ArenaScope scope(*exec.scratch);
+  const int64_t at_once = std::min(c.dims[0], std::max<int64_t>(96, kScratchFloats / std::max<int64_t>(1, b.k) / 96 * 96));
+  auto* turned = exec.scratch->allocate_array<float>(at_once * b.k);
+  for (int64_t m = 0; m < c.dims[0]; m += at_once) {
+    const int64_t rows = std::min(at_once, c.dims[0] - m);
+    exec.pool->parallel_for(rows, kRowsTurned, [&](int64_t begin, int64_t end, int) {
+      turn_rows(a, m + begin, end - begin, b.k, turned + begin * b.k);
+    });
+    View x = a;
+    x.data = turned;
+    x.dims[0] = rows;
+    x.dims[1] = b.k;
+    x.strides[0] = b.k;
+    View y = c;
+    y.data = row<float>(c, m);
+    y.dims[0] = rows;
+    if (accumulate) epilogue.residual = y;
+    run_blocks(family, exec, x, b, epilogue, y);
   }
 }
 
@@ -64,11 +107,9 @@ void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, 
   const int64_t n = c.dims[1], inner = a.dims[transpose_a ? 0 : 1];
   if (c.dims[0] == 0 || n == 0) return;
   const ArenaScope scope(*exec.scratch);
-  const int64_t panels = div_up(n, kPanel), floats = std::max<int64_t>(1, inner) * kPanel;
-  const int64_t at_once = std::min(panels, std::max<int64_t>(4, kPackedFloats / floats / 4 * 4));
+  const int64_t panels = div_up(n, kPanel), floats = inner * kPanel;
+  const int64_t at_once = std::min(panels, std::max<int64_t>(4, kScratchFloats / std::max<int64_t>(1, floats) / 4 * 4));
   auto* packed = exec.scratch->allocate_array<float>(at_once * floats);
-  BlockFamily family = kFamily();
-  if (transpose_a) family.take = take_transposed;
   for (int64_t panel = 0; panel < panels; panel += at_once) {
     const int64_t count = std::min(at_once, panels - panel);
     exec.pool->parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
@@ -80,9 +121,7 @@ void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, 
     View part = c;
     part.data = c.as<float>() + panel * kPanel;
     part.dims[1] = std::min(count * kPanel, n - panel * kPanel);
-    Epilogue epilogue;
-    if (accumulate) epilogue.residual = part;
-    run_blocks(family, exec, a, {packed, WeightFormat::kFloat32Panels, part.dims[1], inner}, epilogue, part);
+    run_packed(kFamily(), exec, a, transpose_a, {packed, WeightFormat::kFloat32Panels, part.dims[1], inner}, accumulate, part);
   }
 }
 

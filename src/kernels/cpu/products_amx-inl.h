@@ -174,6 +174,11 @@ void tile_rows(Tiles& tiles, const TileProduct& product, TileBlock block, int64_
 }
 
 template <class Tiles>
+void configure_rows(Tiles& tiles, int64_t first, int64_t second) {
+  tiles.configure(tile_config(second == 0 ? 1 : 2, first, second));
+}
+
+template <class Tiles>
 void tile_piece(const TileProduct& product, const products::Pieces::Piece& piece, int thread) {
   const auto [m_begin, rows, panel_begin, panel_end] = piece;
   Tiles tiles;
@@ -184,6 +189,13 @@ void tile_piece(const TileProduct& product, const products::Pieces::Piece& piece
   block.x_stride = product.x.strides[0] * 2;
   block.panel_bytes = products::panel_stride(w) * 2;
   float* kept = product.kept == nullptr ? nullptr : product.kept + thread * kTilePieceRows * kTileAccStride;
+  int64_t configured[2] = {0, 0};  // rows of the first and second tile of rows
+  const auto configure = [&](int64_t first, int64_t second) {
+    if (configured[0] == first && configured[1] == second) return;
+    configured[0] = first;
+    configured[1] = second;
+    configure_rows(tiles, first, second);
+  };
   for (int64_t group = panel_begin; group < panel_end; group += kTileGroup) {
     const int64_t group_end = std::min(panel_end, group + kTileGroup);
     int64_t tile = 0;
@@ -193,18 +205,18 @@ void tile_piece(const TileProduct& product, const products::Pieces::Piece& piece
       block.tail = tile_end > tiles_k ? reinterpret_cast<const char*>(product.tail) : nullptr;
       block.first = tile == 0;
       if (square_rows > 0) {
-        tiles.configure(tile_config(2, kTileRows, kTileRows));
+        configure(kTileRows, kTileRows);
         block.acc = kept;
         tile_rows<Tiles, 2>(tiles, product, block, m_begin, square_rows, 2 * kTileRows, group, group_end, tile, true);
       }
       if (rest > 0) {
         block.acc = kept == nullptr ? nullptr : kept + square_rows * kTileAccStride;
         if (rest > kTileRows) {
-          tiles.configure(tile_config(2, kTileRows, rest - kTileRows));
+          configure(kTileRows, rest - kTileRows);
           tile_rows<Tiles, 2>(tiles, product, block, m_begin + square_rows, rest, rest, group, group_end, tile,
                               square_rows == 0);
         } else {
-          tiles.configure(tile_config(1, rest, 0));
+          configure(rest, 0);
           tile_rows<Tiles, 1>(tiles, product, block, m_begin + square_rows, rest, rest, group, group_end, tile,
                               square_rows == 0);
         }

@@ -8,7 +8,7 @@ namespace pagoda {
 namespace {
 
 constexpr int kDotMaxRows = 12;
-constexpr int64_t kDotPrefetch = 1024;  // bytes read ahead in each panel's stream
+constexpr int64_t kDotReadAhead = 4096;  // bytes, in the streams of all panels of a block together
 
 HWY_INLINE uint32_t pair_at(const BFloat16* x) {
   uint32_t pair;
@@ -46,10 +46,11 @@ void dot_block(const products::Block& b) {
   const BFloat16* x = static_cast<const BFloat16*>(b.x);
   const char* w = static_cast<const char*>(b.w);
   // Reading ahead past the end of these panels goes on in the panels that come next.
-  const int64_t turn = b.prefetch ? steps - std::min(steps, kDotPrefetch / 64) : 0;
+  constexpr int64_t kPrefetch = kDotReadAhead / Panels;
+  const int64_t turn = b.prefetch ? steps - std::min(steps, kPrefetch / 64) : 0;
   for (int64_t i = 0; i < steps; ++i) {
     if (b.prefetch) {
-      const int64_t ahead = i < turn ? kDotPrefetch : kDotPrefetch + (Panels - 1) * panel_bytes;
+      const int64_t ahead = i < turn ? kPrefetch : kPrefetch + (Panels - 1) * panel_bytes;
       HWY_UNROLL(4)
       for (int p = 0; p < Panels; ++p) {
         __builtin_prefetch(

@@ -34,30 +34,25 @@ HWY_INLINE void finish_panel(const float* acc, const float* bias, Activation act
 template <class Y>
 void finish_block(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, int64_t n_begin, int64_t columns,
                   const Epilogue& epilogue, const View& y) {
+  constexpr int64_t kPanel = products::kPanel;
   const float* bias = epilogue.bias.as<float>();
-  const int64_t n_end = std::min(n_begin + columns, y.dims[1]);
-  for (int64_t n = n_begin; n < n_end; n += products::kPanel) {
-    const int64_t count = std::min(products::kPanel, n_end - n);
-    if (count == products::kPanel) {
-      for (int64_t r = 0; r < rows; ++r) {
-        const Y* residual = epilogue.residual ? products::row<Y>(epilogue.residual, m_begin + r) + n : nullptr;
-        finish_panel(acc + r * ld + (n - n_begin), bias == nullptr ? nullptr : bias + n, epilogue.activation, residual,
-                     products::row<Y>(y, m_begin + r) + n);
-      }
-      continue;
+  const int64_t n_end = std::min(n_begin + columns, y.dims[1]), n_whole = n_begin + (n_end - n_begin) / kPanel * kPanel;
+  const int64_t rest = n_end - n_whole;
+  float bias_part[kPanel] = {};
+  Y residual_part[kPanel] = {}, y_part[kPanel];
+  if (bias != nullptr) std::copy(bias + n_whole, bias + n_end, bias_part);
+  for (int64_t r = 0; r < rows; ++r, acc += ld) {
+    const Y* residual = epilogue.residual ? products::row<Y>(epilogue.residual, m_begin + r) : nullptr;
+    Y* out = products::row<Y>(y, m_begin + r);
+    for (int64_t n = n_begin; n < n_whole; n += kPanel) {
+      finish_panel(acc + (n - n_begin), bias == nullptr ? nullptr : bias + n, epilogue.activation,
+                   residual == nullptr ? nullptr : residual + n, out + n);
     }
-    float bias_part[products::kPanel] = {};
-    Y residual_part[products::kPanel] = {}, y_part[products::kPanel];
-    if (bias != nullptr) std::copy(bias + n, bias + n_end, bias_part);
-    for (int64_t r = 0; r < rows; ++r) {
-      if (epilogue.residual) {
-        const Y* residual = products::row<Y>(epilogue.residual, m_begin + r);
-        std::copy(residual + n, residual + n_end, residual_part);
-      }
-      finish_panel(acc + r * ld + (n - n_begin), bias == nullptr ? nullptr : bias_part, epilogue.activation,
-                   epilogue.residual ? residual_part : nullptr, y_part);
-      std::copy(y_part, y_part + count, products::row<Y>(y, m_begin + r) + n);
-    }
+    if (rest == 0) continue;
+    if (residual != nullptr) std::copy(residual + n_whole, residual + n_end, residual_part);
+    finish_panel(acc + (n_whole - n_begin), bias == nullptr ? nullptr : bias_part, epilogue.activation,
+                 residual == nullptr ? nullptr : residual_part, y_part);
+    std::copy(y_part, y_part + rest, out + n_whole);
   }
 }
 

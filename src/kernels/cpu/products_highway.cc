@@ -49,8 +49,9 @@ constexpr int kRegisters = 16;
 // Accumulators may take this many registers; the rest hold weights, a broadcast and a mask.
 constexpr int kAccumulators = kRegisters * 3 / 4;
 constexpr int kMaxRows = kVectors == 1 ? 12 : kAccumulators / kVectors;  // 12, 6 or 3
-// Bytes read ahead of the multiply-adds in each panel's stream.
-constexpr int64_t kPrefetch = 1024;
+// Bytes read ahead of the multiply-adds, in the streams of all panels of a block together: enough to cover the latency of
+// memory at its full rate.
+constexpr int64_t kReadAhead = 4096;
 
 using products::Block;
 using products::BlockFn;
@@ -134,6 +135,7 @@ void run_block(const Block& b) {
     }
     w += kPanel;
   };
+  constexpr int64_t kPrefetch = kReadAhead / Panels;
   int64_t i = 0;
   if (b.prefetch) {
     const int64_t main = std::max<int64_t>(0, steps - kPrefetch / kStepBytes);

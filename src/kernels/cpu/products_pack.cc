@@ -22,30 +22,44 @@ uint32_t* lane_of(const PackedView& w, int64_t n) {
   return reinterpret_cast<uint32_t*>(data + n / kPanel * panel_stride(w)) + n % kPanel;
 }
 
-// Rows [begin, end) of w, all of one panel. Units at the end of a row are filled with zeros.
+// Units [0, count) of rows [0, rows) to their places in a panel.
+void turn(const char* const (&from)[kPanel], int64_t rows, int64_t count, uint32_t* lane) {
+  if (rows == kPanel) {
+    for (int64_t i = 0; i < count; ++i, lane += kPanel) {
+      for (int64_t r = 0; r < kPanel; ++r) std::memcpy(lane + r, from[r] + 4 * i, 4);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i, lane += kPanel) {
+    for (int64_t r = 0; r < rows; ++r) std::memcpy(lane + r, from[r] + 4 * i, 4);
+  }
+}
+
+// Rows [begin, end) of w, all of one panel. The unit at the end of a row is filled with zeros.
 template <class Element, class T>
 void pack_rows(const View& w, int64_t begin, int64_t end, const PackedView& into, int64_t n_begin) {
-  Element rows[kPanel][kUnits * kElements<Element>];
-  uint32_t units[kPanel][kUnits];
-  static_assert(sizeof rows == sizeof units);
+  constexpr int64_t kPer = kElements<Element>, kAtOnce = kUnits * kPer;
+  Element converted[kPanel][kAtOnce];
+  const char* from[kPanel];
   uint32_t* lane = lane_of<Element>(into, n_begin + begin);
-  for (int64_t k = 0; k < into.k; k += kUnits * kElements<Element>) {
-    const int64_t count = std::min(into.k - k, kUnits * kElements<Element>), full = div_up(count, kElements<Element>);
+  for (int64_t k = 0; k < into.k; k += kAtOnce, lane += kUnits * kPanel) {
+    const int64_t count = std::min(into.k - k, kAtOnce);
+    const bool as_it_lies = std::is_same_v<T, Element> && count % kPer == 0;
     for (int64_t r = begin; r < end; ++r) {
-      Element* to = rows[r - begin];
-      const T* from = row<T>(w, r) + k;
-      if constexpr (std::is_same_v<T, Element>) {
-        std::memcpy(static_cast<void*>(to), from, static_cast<size_t>(count) * sizeof(Element));
-      } else {
-        for (int64_t i = 0; i < count; ++i) to[i] = Element(static_cast<float>(reference::load(from[i])));
+      const T* source = row<T>(w, r) + k;
+      Element* to = converted[r - begin];
+      from[r - begin] = as_it_lies ? reinterpret_cast<const char*>(source) : reinterpret_cast<const char*>(to);
+      if (as_it_lies) continue;
+      for (int64_t i = 0; i < count; ++i) {
+        if constexpr (std::is_same_v<T, Element>) {
+          to[i] = source[i];
+        } else {
+          to[i] = Element(static_cast<float>(reference::load(source[i])));
+        }
       }
-      for (int64_t i = count; i < full * kElements<Element>; ++i) to[i] = Element(0.0f);
-      std::memcpy(units[r - begin], static_cast<const void*>(to), static_cast<size_t>(full) * 4);
+      if (count % kPer != 0) to[count] = Element(0.0f);
     }
-    for (int64_t i = 0; i < full; ++i) {
-      for (int64_t r = 0; r < end - begin; ++r) lane[i * kPanel + r] = units[r][i];
-    }
-    lane += full * kPanel;
+    turn(from, end - begin, div_up(count, kPer), lane);
   }
 }
 
