@@ -1,6 +1,8 @@
 // The objects that templates meet.
 #include "text/jinja_objects.h"
 
+#include <algorithm>
+
 #include "text/jinja_builtins.h"
 #include "text/jinja_ops.h"
 
@@ -262,6 +264,11 @@ int64_t Range::count() const {
   return distance < 0 ? static_cast<int64_t>((distance + 1) / step + 1) : 0;
 }
 
+int64_t Range::at(int64_t index) const {
+  const auto value = static_cast<__int128>(start) + static_cast<__int128>(index) * step;
+  return static_cast<int64_t>(std::clamp<__int128>(value, INT64_MIN, INT64_MAX));
+}
+
 std::string Range::repr(Interp& interp) {
   (void)interp;
   return step == 1 ? fmt::format("range({}, {})", start, stop) : fmt::format("range({}, {}, {})", start, stop, step);
@@ -291,7 +298,7 @@ bool Range::get_attr(Interp& interp, const std::string& name, Value& out) {
           if (!contains(in, self, bound[0])) in.value_error(in.repr(bound[0]) + " is not in range");
           const auto& range = static_cast<const Range&>(self.object());
           const int64_t wanted = bound[0].is_float() ? static_cast<int64_t>(bound[0].as_double()) : bound[0].as_int();
-          return Value::integer((wanted - range.start) / range.step);
+          return Value::integer(static_cast<int64_t>((static_cast<__int128>(wanted) - range.start) / range.step));
         },
         Value::of(shared_from_this()));
   } else {

@@ -76,7 +76,7 @@ class Range final : public Object {
  public:
   Range(int64_t from, int64_t to, int64_t by) : start(from), stop(to), step(by) {}
   int64_t count() const;
-  int64_t at(int64_t index) const { return start + index * step; }
+  int64_t at(int64_t index) const;  // one step past either end too, as far as 64 bits go
   std::string type_name() const override { return "range"; }
   std::string repr(Interp& interp) override;
   std::optional<int64_t> length(Interp& interp) override;

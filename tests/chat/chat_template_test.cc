@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace pagoda::chat {
 
@@ -49,6 +50,24 @@ TEST(ChatTemplate, FromConfig) {
   EXPECT_THROW(TemplateSet::from_config(json(R"({"chat_template": 5})")), Error);
   EXPECT_THROW(TemplateSet::from_config(json(R"({"chat_template": [{"name": "a"}]})")), Error);
   EXPECT_THROW(TemplateSet::from_config(json(R"({"bos_token": 5})")), Error);
+}
+
+TEST(ChatTemplate, FromFolder) {
+  const std::string folder = testing::TempDir() + "/chat_template_folder";
+  make_directories(folder + "/additional_chat_templates");
+  write_file_atomic(folder + "/tokenizer_config.json", R"({"chat_template": "config", "eos_token": "</s>"})");
+  write_file_atomic(folder + "/special_tokens_map.json", R"({"bos_token": {"content": "<s>"}, "eos_token": "E"})");
+  TemplateSet set = TemplateSet::from_folder(folder);
+  EXPECT_EQ(set.pick("", false), "config");
+  EXPECT_EQ(set.special_tokens().dump(), R"({"eos_token":"E","bos_token":"<s>"})");
+  write_file_atomic(folder + "/tokenizer_config.json", R"({"chat_template": "config", "added_tokens_decoder": {}})");
+  write_file_atomic(folder + "/chat_template.jinja", "file");
+  write_file_atomic(folder + "/additional_chat_templates/rag.jinja", "rag");
+  set = TemplateSet::from_folder(folder);
+  EXPECT_EQ(set.pick("", true), "file");
+  EXPECT_EQ(set.pick("rag", false), "rag");
+  EXPECT_EQ(set.special_tokens().size(), 0U);
+  EXPECT_EQ(set.names(), (std::vector<std::string>{"default", "rag"}));
 }
 
 TEST(ChatTemplate, Applies) {

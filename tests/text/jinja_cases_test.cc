@@ -78,7 +78,12 @@ TEST(JinjaCases, RealTemplates) {
     const Json row = Json::parse(line, "goldens");
     const std::string name = row.at("template", "goldens").as_string("goldens");
     const std::string which = row.at("context", "goldens").as_string("goldens");
-    const Json got = outcome(read_file(folder + "/" + name, 1 << 24), from_json(contexts.at("contexts", "c").at(which, "c")));
+    const Json result =
+        outcome(read_file(folder + "/" + name, 1 << 24), from_json(contexts.at("contexts", "c").at(which, "c")));
+    Json got = Json::object();  // the goldens do not tell of spans
+    for (const char* key : {"o", "e", "m"}) {
+      if (const Json* value = result.find(key); value != nullptr) got.set(key, *value);
+    }
     Json expected = Json::object();
     if (const Json* text = row.find("output"); text != nullptr) {
       expected.set("o", *text);

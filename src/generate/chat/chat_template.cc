@@ -38,6 +38,15 @@ void TemplateSet::add(std::string name, std::string text) {
   templates_.emplace_back(std::move(name), std::move(text));
 }
 
+void TemplateSet::add_tokens(const Json& config, const std::string& where) {
+  for (const char* name : kSpecialTokens) {
+    const Json* token = config.find(name);
+    if (token == nullptr || token->is_null()) continue;
+    const std::string field = where + ": " + name;
+    special_tokens_.set(name, token->is_object() ? token->at("content", field).as_string(field) : token->as_string(field));
+  }
+}
+
 TemplateSet TemplateSet::from_config(const Json& config, const Limits& limits) {
   TemplateSet set;
   const std::string where = "tokenizer_config.json: chat_template";
@@ -56,20 +65,23 @@ TemplateSet TemplateSet::from_config(const Json& config, const Limits& limits) {
       set.add("default", value->as_string(where));
     }
   }
-  for (const char* name : kSpecialTokens) {
-    const Json* token = config.find(name);
-    if (token == nullptr || token->is_null()) continue;
-    const std::string field = std::string("tokenizer_config.json: ") + name;
-    set.special_tokens_.set(name, token->is_object() ? token->at("content", field).as_string(field) : token->as_string(field));
-  }
+  set.add_tokens(config, "tokenizer_config.json");
   return set;
 }
 
 TemplateSet TemplateSet::from_folder(const std::string& folder, const Limits& limits) {
   const auto read = [&](const std::string& path) { return read_file(path, limits.max_json_bytes); };
   TemplateSet set;
-  const std::string config = join_path(folder, "tokenizer_config.json");
-  if (file_exists(config)) set = from_config(Json::parse(read(config), config, limits), limits);
+  bool has_decoder = false;
+  if (const std::string config = join_path(folder, "tokenizer_config.json"); file_exists(config)) {
+    const Json json = Json::parse(read(config), config, limits);
+    has_decoder = json.contains("added_tokens_decoder");
+    set = from_config(json, limits);
+  }
+  // Folders of older versions keep their tokens here; newer ones have all in the config, and this file is not read.
+  if (const std::string map = join_path(folder, "special_tokens_map.json"); !has_decoder && file_exists(map)) {
+    set.add_tokens(Json::parse(read(map), map, limits), map);
+  }
 
   TemplateSet files;
   const std::string one = join_path(folder, "chat_template.jinja");

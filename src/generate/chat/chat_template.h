@@ -20,8 +20,8 @@ class TemplateSet {
   // A tokenizer_config.json: "chat_template" is a string, or a list of {"name", "template"}; special tokens are strings or
   // objects with "content". No template is no error here: pick() says so.
   static TemplateSet from_config(const Json& tokenizer_config, const Limits& limits = {});
-  // tokenizer_config.json of a folder (it may be missing), with chat_template.jinja and additional_chat_templates/*.jinja,
-  // which replace what the config holds; else chat_template.json.
+  // tokenizer_config.json of a folder (it may be missing) and special_tokens_map.json of an older one, with chat_template.jinja
+  // and additional_chat_templates/*.jinja, which replace what the config holds; else chat_template.json.
   static TemplateSet from_folder(const std::string& folder, const Limits& limits = {});
   static TemplateSet from_file(const std::string& path, const Limits& limits = {});  // one template, named "default"
   static TemplateSet from_text(std::string text);
@@ -35,6 +35,7 @@ class TemplateSet {
 
  private:
   void add(std::string name, std::string text);
+  void add_tokens(const Json& config, const std::string& where);
   std::vector<std::pair<std::string, std::string>> templates_;
   Json special_tokens_ = Json::object();
 };
