@@ -168,7 +168,7 @@ class Checker {
           deps = word == "DEPS";
           continue;
         }
-        const std::string target = word.substr(0, word.find('/'));
+        const std::string target = word.substr(0, word.find_first_of("/_"));  // "generate/chat", as a target "generate_chat"
         if (!deps || target == folder) continue;
         const bool allowed = std::any_of(rule.folders.begin(), rule.folders.end(),
                                          [&](const std::string& name) { return name.substr(0, name.find('/')) == target; });

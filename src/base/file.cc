@@ -113,7 +113,8 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp" + std::to_string(::getpid())) {
+AtomicFile::AtomicFile(const std::string& path)
+    : path_(path), temporary_(path + ".tmp" + std::to_string(::getpid()) + "." + std::to_string(::gettid())) {
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) fail_errno(path, "cannot create", errno);
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -12,7 +13,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/progress.h"
 #include "base/utf8.h"
+#include "hub/pull.h"
 
 namespace pagoda::cli {
 
@@ -20,15 +23,21 @@ namespace {
 
 // A signal handler can reach nothing but globals: this one is written there and read by the verbs.
 std::atomic<bool> g_interrupted{false};
+std::atomic<int> g_signal{0};
 
 void on_signal(int number) {
+  g_signal.store(number);
   if (g_interrupted.exchange(true)) ::_exit(128 + number);
 }
 
 }  // namespace
 
 const std::atomic<bool>& interrupted() { return g_interrupted; }
-void clear_interrupt() { g_interrupted.store(false); }
+void clear_interrupt() {
+  g_interrupted.store(false);
+  g_signal.store(0);
+}
+int interrupt_signal() { return g_signal.load(); }
 
 void install_signal_handlers() {
   struct sigaction action{};
@@ -41,7 +50,12 @@ void install_signal_handlers() {
 
 CLI::App* add_verb(Program& program, const std::string& name, const std::string& description,
                    const std::vector<std::string>& examples) {
-  CLI::App* verb = program.app->add_subcommand(name, description);
+  return add_verb(program, program.app, name, description, examples);
+}
+
+CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, const std::string& description,
+                   const std::vector<std::string>& examples) {
+  CLI::App* verb = parent->add_subcommand(name, description);
   verb->add_flag("--json", program.json, "Print one JSON object on stdout");
   verb->add_flag("--quiet", program.quiet, "Nothing on stderr but errors");
   std::string footer = "Examples:\n";
@@ -50,12 +64,32 @@ CLI::App* add_verb(Program& program, const std::string& name, const std::string&
   return verb;
 }
 
+std::string find_model(const Program& program, const std::string& model) {
+  // The hub's rules of names would be a puzzling answer to a path that was mistyped.
+  const bool is_path =
+      !model.empty() && (model[0] == '/' || model[0] == '.' || std::count(model.begin(), model.end(), '/') > 1);
+  if (is_path && !file_exists(model) && !directory_exists(model)) not_found(model, "no such file or folder");
+  TerminalProgress line(stderr);
+  hub::PullOptions options;
+  options.cancel = &interrupted();
+  if (!program.quiet && line.active()) {
+    options.progress = [&](const hub::PullProgress& now) { line.update(now.file, now.bytes, now.total); };
+  }
+  try {
+    return hub::resolve_model(model, options);
+  } catch (const Error&) {
+    if (interrupted()) throw Interrupted();
+    throw;
+  }
+}
+
 void add_machine_flags(CLI::App* verb, MachineFlags& flags) {
   verb->add_option("--threads", flags.threads, "Threads (default: one a physical core)")->check(CLI::Range(1, 4096));
   verb->add_option("--cores", flags.cores, "Cores to pin threads to, such as 0,2,4-6");
-  verb->add_option("--isa", flags.isa, "Instruction set: auto, reference, portable, avx2, avx512, avx512_bf16, amx")
+  verb->add_option("--isa", flags.isa, "Instruction set")
+      ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")  // completion offers these
       ->capture_default_str();
-  verb->add_option("--dtype", flags.dtype, "Arithmetic: auto, float32, bfloat16")->capture_default_str();
+  verb->add_option("--dtype", flags.dtype, "Arithmetic")->type_name("auto|float32|bfloat16")->capture_default_str();
 }
 
 LoadOptions MachineFlags::load_options() const {

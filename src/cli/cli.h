@@ -24,6 +24,14 @@ struct Program {
 // Adds a verb with --json, --quiet, and examples at the end of its --help ("$ pagoda ..." a line each).
 CLI::App* add_verb(Program& program, const std::string& name, const std::string& description,
                    const std::vector<std::string>& examples);
+// The same below another verb: `pagoda bench latency`.
+CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, const std::string& description,
+                   const std::vector<std::string>& examples);
+
+// A MODEL argument as a path: a file or folder as it is, ORG/NAME out of the cache or pulled into it with a progress line.
+// A path that leads nowhere is kNotFound. Ctrl-C during the pull throws Interrupted.
+std::string find_model(const Program& program, const std::string& model);
+struct Interrupted {};  // ends the program with kInterruptedExit; what was pulled stays and is resumed
 
 // --threads, --cores, --isa, --dtype.
 struct MachineFlags {
@@ -43,6 +51,7 @@ void note(const Program& program, std::string_view text);
 // A second Ctrl-C ends the process at once.
 const std::atomic<bool>& interrupted();
 void clear_interrupt();
+int interrupt_signal();  // the signal that set it; 0: none
 void install_signal_handlers();
 constexpr int kInterruptedExit = 130;
 
@@ -59,8 +68,18 @@ std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::
 
 void add_all(Program& program);  // every verb, in the order of --help
 void add_generate(Program& program);
+void add_chat(Program& program);
+void add_tokenize(Program& program);
+void add_detokenize(Program& program);
+void add_template(Program& program);
 void add_logits(Program& program);
 void add_gradients(Program& program);
 void add_init(Program& program);
+void add_pull(Program& program);
+void add_info(Program& program);
+void add_doctor(Program& program);
+void add_bench(Program& program);
+void add_completion(Program& program);
+void add_man(Program& program);
 
 }  // namespace pagoda::cli

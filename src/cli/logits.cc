@@ -21,7 +21,8 @@ struct Flags {
 };
 
 int run(const Program& program, const Flags& flags) {
-  const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(flags.model, flags.machine.load_options());
+  const LoadOptions options = flags.machine.load_options();
+  const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(find_model(program, flags.model), options);
   Model& model = loaded->model();
   Device& device = loaded->runtime().device();
   const std::vector<IdsLine> lines = read_ids_file(flags.ids, model.vocab_size(), false);

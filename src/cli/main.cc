@@ -1,19 +1,66 @@
 // The program: verbs, one error form, exit codes by kind of error.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <numeric>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "base/error.h"
 #include "cli/cli.h"
 
-int main(int argc, char** argv) {
-  using namespace pagoda;  // NOLINT(google-build-using-namespace): a main reads better so
+namespace pagoda::cli {
+
+namespace {
+
+// Letters to insert, delete or replace.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i + 1);
+    for (size_t j = 0; j < b.size(); ++j) {
+      diagonal = std::exchange(row[j + 1], std::min({row[j] + 1, row[j + 1] + 1, diagonal + (a[i] == b[j] ? 0 : 1)}));
+    }
+  }
+  return row.back();
+}
+
+// CLI11 would say only that an argument was not expected.
+void check_verb(const CLI::App& app, std::string_view verb) {
+  std::string all, nearest;
+  for (const CLI::App* each : app.get_subcommands([](const CLI::App*) { return true; })) {
+    const std::string& name = each->get_name();
+    if (name == verb) return;
+    all += (all.empty() ? "" : ", ") + name;
+    if (nearest.empty() || edit_distance(verb, name) < edit_distance(verb, nearest)) nearest = name;
+  }
+  const bool close = edit_distance(verb, nearest) <= std::max<size_t>(1, nearest.size() / 3);
+  invalid("flags", "unknown verb: got '{}', need one of {}{}", verb, all, close ? "; did you mean '" + nearest + "'?" : "");
+}
+
+int report_current_error() {
+  const Error error = current_error();
+  fmt::print(stderr, "error: {}\n", error.message());
+  return exit_code(error.kind());
+}
+
+int parse_and_run(int argc, char** argv) {
   CLI::App app{"Pagoda: trains, serves, embeds and ships Hugging Face style models from one native engine.", "pagoda"};
-  cli::Program program;
+  Program program;
   program.app = &app;
   app.set_version_flag("--version", std::string("pagoda ") + PAGODA_VERSION);
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
-  cli::add_all(program);
-  cli::install_signal_handlers();
+  app.footer("Each verb explains itself: pagoda VERB --help\n");
+  add_all(program);
+  install_signal_handlers();
+  if (argc < 2) {
+    fmt::print(stderr, "{}", app.help());
+    return exit_code(ErrorKind::kInvalidInput);
+  }
+  if (argv[1][0] != '-') check_verb(app, argv[1]);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
@@ -23,19 +70,21 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForVersion& version) {
     return app.exit(version);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "error: [flags] {} (see pagoda {}--help)\n", error.what(),
-               argc > 1 && argv[1][0] != '-' ? std::string(argv[1]) + " " : "");
-    return exit_code(ErrorKind::kInvalidInput);
-  } catch (...) {
-    const Error error = current_error();
-    fmt::print(stderr, "error: {}\n", error.message());
-    return exit_code(error.kind());
+    invalid("flags", "{} (see pagoda {}--help)", error.what(), argv[1][0] != '-' ? std::string(argv[1]) + " " : "");
   }
+  return program.run ? program.run() : 0;
+}
+
+}  // namespace
+
+}  // namespace pagoda::cli
+
+int main(int argc, char** argv) {
   try {
-    return program.run ? program.run() : 0;
+    return pagoda::cli::parse_and_run(argc, argv);
+  } catch (const pagoda::cli::Interrupted&) {
+    return pagoda::cli::kInterruptedExit;
   } catch (...) {
-    const Error error = current_error();
-    fmt::print(stderr, "error: {}\n", error.message());
-    return exit_code(error.kind());
+    return pagoda::cli::report_current_error();
   }
 }

@@ -4,9 +4,20 @@
 namespace pagoda::cli {
 
 void add_all(Program& program) {
+  add_generate(program);
+  add_chat(program);
+  add_tokenize(program);
+  add_detokenize(program);
+  add_template(program);
   add_logits(program);
   add_gradients(program);
   add_init(program);
+  add_pull(program);
+  add_info(program);
+  add_doctor(program);
+  add_bench(program);
+  add_completion(program);
+  add_man(program);
 }
 
 }  // namespace pagoda::cli

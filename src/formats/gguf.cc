@@ -18,16 +18,24 @@ constexpr int64_t kMaxDims = 8;
 
 size_t type_size(Type type) {
   switch (type) {
-    case Type::kUint8: case Type::kInt8: case Type::kBool: return 1;
-    case Type::kUint16: case Type::kInt16: return 2;
-    case Type::kUint32: case Type::kInt32: case Type::kFloat32: return 4;
-    case Type::kUint64: case Type::kInt64: case Type::kFloat64: return 8;
+    case Type::kUint8:
+    case Type::kInt8:
+    case Type::kBool: return 1;
+    case Type::kUint16:
+    case Type::kInt16: return 2;
+    case Type::kUint32:
+    case Type::kInt32:
+    case Type::kFloat32: return 4;
+    case Type::kUint64:
+    case Type::kInt64:
+    case Type::kFloat64: return 8;
     default: return 0;
   }
 }
 
 const char* type_name(Type type) {
-  static constexpr const char* kNames[] = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "bool", "string", "array", "uint64", "int64", "float64"};
+  static constexpr const char* kNames[] = {"uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
+                                           "bool",  "string", "array",  "uint64", "int64",  "float64"};
   return kNames[static_cast<size_t>(type)];
 }
 
@@ -60,10 +68,12 @@ double as_real(Type type, uint64_t bits) {
 
 class Cursor {
  public:
-  Cursor(std::string_view bytes, std::string_view where, const Limits& limits) : bytes_(bytes), where_(where), limits_(limits) {}
+  Cursor(std::string_view bytes, std::string_view where, const Limits& limits)
+      : bytes_(bytes), where_(where), limits_(limits) {}
 
   std::string_view take(uint64_t size, std::string_view what) {
-    if (size > bytes_.size() - pos_) invalid(where_, "file cut off: {} at byte {} needs {} bytes, {} are left", what, pos_, size, bytes_.size() - pos_);
+    if (size > bytes_.size() - pos_)
+      invalid(where_, "file cut off: {} at byte {} needs {} bytes, {} are left", what, pos_, size, bytes_.size() - pos_);
     const std::string_view part = bytes_.substr(pos_, static_cast<size_t>(size));
     pos_ += static_cast<size_t>(size);
     return part;
@@ -72,7 +82,8 @@ class Cursor {
   uint64_t u64(std::string_view what) { return little(take(8, what)); }
   std::string_view string(std::string_view what) {
     const uint64_t size = u64(what);
-    if (size > static_cast<uint64_t>(limits_.max_string_bytes)) invalid(where_, "{} too long: got {} bytes, need at most {}", what, size, limits_.max_string_bytes);
+    if (size > static_cast<uint64_t>(limits_.max_string_bytes))
+      invalid(where_, "{} too long: got {} bytes, need at most {}", what, size, limits_.max_string_bytes);
     return take(size, what);
   }
   Type type(std::string_view what) {
@@ -82,7 +93,8 @@ class Cursor {
   }
   uint64_t count(std::string_view what) {
     const uint64_t count = u64(what);
-    if (count > static_cast<uint64_t>(limits_.max_items)) invalid(where_, "{}: got {} entries, need at most {}", what, count, limits_.max_items);
+    if (count > static_cast<uint64_t>(limits_.max_items))
+      invalid(where_, "{}: got {} entries, need at most {}", what, count, limits_.max_items);
     return count;
   }
   size_t position() const { return pos_; }
@@ -126,7 +138,8 @@ class Cursor {
 
 bool GgufValue::is_integer() const {
   if (type == Type::kUint64) return integer >= 0;  // larger ones wrapped
-  return type != Type::kFloat32 && type != Type::kFloat64 && type != Type::kString && type != Type::kArray && type != Type::kBool;
+  return type != Type::kFloat32 && type != Type::kFloat64 && type != Type::kString && type != Type::kArray &&
+         type != Type::kBool;
 }
 
 std::shared_ptr<const GgufFile> GgufFile::open(const std::string& path, const Limits& limits) {
@@ -152,7 +165,8 @@ std::shared_ptr<const GgufFile> GgufFile::parse(std::string_view bytes, std::str
   const uint64_t values = cursor.count("key-value count");
   for (uint64_t i = 0; i < values; ++i) {
     const std::string_view key = cursor.string("key");
-    if (key.empty() || key.size() > 65535 || utf8_invalid_at(key) != std::string_view::npos) invalid(where, "key {}: not a valid name", i);
+    if (key.empty() || key.size() > 65535 || utf8_invalid_at(key) != std::string_view::npos)
+      invalid(where, "key {}: not a valid name", i);
     Entry entry{std::string(key), cursor.value(key)};
     if (file->find(key) != nullptr) invalid(where, "key '{}' is there twice", key);
     file->entries_.push_back(std::move(entry));
@@ -210,7 +224,8 @@ bool GgufFile::flag(std::string_view key, bool fallback) const {
 double GgufFile::real(std::string_view key, double fallback) const {
   const GgufValue* value = find(key);
   if (value == nullptr) return fallback;
-  if (value->type != Type::kFloat32 && value->type != Type::kFloat64) invalid(where_, "{}: got {}, need a float", key, type_name(value->type));
+  if (value->type != Type::kFloat32 && value->type != Type::kFloat64)
+    invalid(where_, "{}: got {}, need a float", key, type_name(value->type));
   return value->real;
 }
 
@@ -225,11 +240,13 @@ std::vector<int64_t> GgufFile::integers(std::string_view key) const {
   std::vector<int64_t> out;
   const GgufValue* value = find(key);
   if (value == nullptr) return out;
-  const bool fits = value->type == Type::kArray && value->element != Type::kString && value->element != Type::kFloat32 && value->element != Type::kFloat64;
+  const bool fits = value->type == Type::kArray && value->element != Type::kString && value->element != Type::kFloat32 &&
+                    value->element != Type::kFloat64;
   if (!fits) invalid(where_, "{}: got {}, need an array of integers", key, type_name(value->type));
   const size_t size = type_size(value->element);
   out.reserve(static_cast<size_t>(value->count));
-  for (size_t i = 0; i < static_cast<size_t>(value->count); ++i) out.push_back(as_integer(value->element, little(value->bytes.substr(i * size, size))));
+  for (size_t i = 0; i < static_cast<size_t>(value->count); ++i)
+    out.push_back(as_integer(value->element, little(value->bytes.substr(i * size, size))));
   return out;
 }
 

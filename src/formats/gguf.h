@@ -14,7 +14,21 @@
 namespace pagoda {
 
 struct GgufValue {
-  enum class Type { kUint8, kInt8, kUint16, kInt16, kUint32, kInt32, kFloat32, kBool, kString, kArray, kUint64, kInt64, kFloat64 };
+  enum class Type {
+    kUint8,
+    kInt8,
+    kUint16,
+    kInt16,
+    kUint32,
+    kInt32,
+    kFloat32,
+    kBool,
+    kString,
+    kArray,
+    kUint64,
+    kInt64,
+    kFloat64
+  };
   Type type = Type::kUint8;
   int64_t integer = 0;    // integers and booleans; uint64 beyond int64 is refused when read as a number
   double real = 0;        // floats

@@ -53,7 +53,9 @@ class WireReader {
   WireReader message() const { return WireReader(text_, text_at_, where_); }
 
  private:
-  [[noreturn]] void error(std::string_view what) const { invalid(where_, "bad SentencePiece model: {} at byte {}", what, base_ + pos_); }
+  [[noreturn]] void error(std::string_view what) const {
+    invalid(where_, "bad SentencePiece model: {} at byte {}", what, base_ + pos_);
+  }
   uint64_t varint() {
     uint64_t value = 0;
     for (int shift = 0; shift < 64; shift += 7) {
@@ -85,7 +87,8 @@ void read_piece(WireReader reader, SentencePieceModel& model, std::string_view w
     if (reader.number() == 1 && reader.is_bytes()) piece.text = reader.text();
     if (reader.number() == 2 && reader.is_fixed32()) piece.score = reader.number_float();
     if (reader.number() == 3 && reader.is_varint()) {
-      if (reader.value() < 1 || reader.value() > 6) invalid(where, "piece {}: unknown type {}", model.pieces.size(), reader.value());
+      if (reader.value() < 1 || reader.value() > 6)
+        invalid(where, "piece {}: unknown type {}", model.pieces.size(), reader.value());
       piece.type = static_cast<SentencePieceModel::Type>(reader.value());
     }
   }
@@ -115,20 +118,23 @@ void read_normalizer(WireReader reader, SentencePieceModel& model, std::string_v
 
 void check_denormalizer(WireReader reader, std::string_view where) {
   while (reader.next()) {
-    if (reader.number() == 2 && reader.is_bytes() && !reader.text().empty()) unsupported(where, "the model has a denormaliser of its own");
+    if (reader.number() == 2 && reader.is_bytes() && !reader.text().empty())
+      unsupported(where, "the model has a denormaliser of its own");
   }
 }
 
 }  // namespace
 
 SentencePieceModel parse_sentencepiece(std::string_view bytes, std::string_view where, const Limits& limits) {
-  if (static_cast<int64_t>(bytes.size()) > limits.max_bytes) invalid(where, "file too large: got {} bytes, need at most {}", bytes.size(), limits.max_bytes);
+  if (static_cast<int64_t>(bytes.size()) > limits.max_bytes)
+    invalid(where, "file too large: got {} bytes, need at most {}", bytes.size(), limits.max_bytes);
   SentencePieceModel model;
   WireReader reader(bytes, 0, where);
   while (reader.next()) {
     if (!reader.is_bytes()) continue;
     if (reader.number() == 1) {
-      if (static_cast<int64_t>(model.pieces.size()) >= limits.max_items) invalid(where, "too many pieces: need at most {}", limits.max_items);
+      if (static_cast<int64_t>(model.pieces.size()) >= limits.max_items)
+        invalid(where, "too many pieces: need at most {}", limits.max_items);
       read_piece(reader.message(), model, where);
     }
     if (reader.number() == 2) read_trainer(reader.message(), model, where);

@@ -23,7 +23,11 @@ const char* pattern_of_size(int64_t ranks, std::string_view where) {
     case 50280: return kR50k;  // p50k
     case 100256: return kCl100k;
     case 199998: return kO200k;
-    default: invalid(where, "unknown vocabulary: got {} ranks, know 50256 (r50k), 50280 (p50k), 100256 (cl100k) and 199998 (o200k); name its pattern", ranks);
+    default:
+      invalid(where,
+              "unknown vocabulary: got {} ranks, know 50256 (r50k), 50280 (p50k), 100256 (cl100k) and 199998 (o200k); name its "
+              "pattern",
+              ranks);
   }
 }
 
@@ -57,7 +61,8 @@ class BytesDecoder final : public Decoder {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> read_tiktoken(std::string_view text, std::string_view pattern, std::string_view where, const Limits& limits) {
+std::shared_ptr<const Tokenizer> read_tiktoken(std::string_view text, std::string_view pattern, std::string_view where,
+                                               const Limits& limits) {
   Vocab vocab;
   int64_t line_number = 0;
   for (size_t pos = 0; pos < text.size();) {
@@ -69,7 +74,8 @@ std::shared_ptr<const Tokenizer> read_tiktoken(std::string_view text, std::strin
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (line.empty()) continue;
     const size_t space = line.find(' ');
-    if (space == std::string_view::npos || space == 0) invalid(where, "line {}: need a token in base64, a space and its rank", line_number);
+    if (space == std::string_view::npos || space == 0)
+      invalid(where, "line {}: need a token in base64, a space and its rank", line_number);
     const std::string token = decode_base64(line.substr(0, space), where);
     int64_t rank = 0;
     const std::string_view digits = line.substr(space + 1);

@@ -29,8 +29,9 @@ AddedToken read_token(const Json& json, bool special, const std::string& where) 
 
 void read_named(const Json& json, const std::string& where, TokenizerConfig& config) {
   const std::pair<const char*, std::string*> names[] = {
-      {"bos_token", &config.bos_token}, {"eos_token", &config.eos_token}, {"unk_token", &config.unk_token}, {"sep_token", &config.sep_token},
-      {"pad_token", &config.pad_token}, {"cls_token", &config.cls_token}, {"mask_token", &config.mask_token},
+      {"bos_token", &config.bos_token},   {"eos_token", &config.eos_token}, {"unk_token", &config.unk_token},
+      {"sep_token", &config.sep_token},   {"pad_token", &config.pad_token}, {"cls_token", &config.cls_token},
+      {"mask_token", &config.mask_token},
   };
   for (const auto& [key, target] : names) {
     const Json* value = json.find(key);
@@ -44,14 +45,16 @@ void read_named(const Json& json, const std::string& where, TokenizerConfig& con
     const AddedToken token = read_token(*value, true, where + ": " + key);
     *target = token.content;
     if (token.content.empty()) continue;
-    const bool known = std::any_of(config.named_tokens.begin(), config.named_tokens.end(), [&](const AddedToken& t) { return t.content == token.content; });
+    const bool known = std::any_of(config.named_tokens.begin(), config.named_tokens.end(),
+                                   [&](const AddedToken& t) { return t.content == token.content; });
     if (!known) config.named_tokens.push_back(token);
   }
   for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
     const Json* list = json.find(key);
     if (list == nullptr || !list->is_array()) continue;
     config.additional_tokens.clear();
-    for (const Json& item : list->as_array(where)) config.additional_tokens.push_back(read_token(item, true, where + ": " + key));
+    for (const Json& item : list->as_array(where))
+      config.additional_tokens.push_back(read_token(item, true, where + ": " + key));
   }
 }
 
@@ -94,7 +97,8 @@ const std::string& TokenizerConfig::find_chat_template(const std::string& name) 
     if (each == name) return text;
     known += (known.empty() ? "" : ", ") + each;
   }
-  not_found("chat_template", "no template '{}': this folder has {}", name.empty() ? "default" : name, known.empty() ? "none" : known);
+  not_found("chat_template", "no template '{}': this folder has {}", name.empty() ? "default" : name,
+            known.empty() ? "none" : known);
 }
 
 TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& limits) {
@@ -128,7 +132,8 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
     config.clean_up_tokenization_spaces = json.get_bool("clean_up_tokenization_spaces", false, where);
     const Json* longest = json.find("model_max_length");
     // transformers writes 1e30 for "no bound".
-    if (longest != nullptr && longest->is_number() && longest->as_double(where) < 1e15) config.model_max_length = static_cast<int64_t>(longest->as_double(where));
+    if (longest != nullptr && longest->is_number() && longest->as_double(where) < 1e15)
+      config.model_max_length = static_cast<int64_t>(longest->as_double(where));
     const Json* added = json.find("added_tokens_decoder");
     if (added != nullptr && added->is_object()) {
       for (const JsonMember& member : added->as_object(where)) {
@@ -140,7 +145,8 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
         }
         config.added_tokens.emplace_back(id, read_token(member.value, false, where + ": added_tokens_decoder"));
       }
-      std::sort(config.added_tokens.begin(), config.added_tokens.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+      std::sort(config.added_tokens.begin(), config.added_tokens.end(),
+                [](const auto& a, const auto& b) { return a.first < b.first; });
     }
     read_template(json, where, config);
   }

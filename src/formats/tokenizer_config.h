@@ -16,16 +16,16 @@ struct TokenizerConfig {
   std::string tokenizer_class;  // without "Fast"; empty: not named
   // Named special tokens; empty: none.
   std::string bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token;
-  std::vector<AddedToken> named_tokens;       // the same as tokens with their flags, in this order, those given
-  std::vector<AddedToken> additional_tokens;  // additional_special_tokens, extra_special_tokens
+  std::vector<AddedToken> named_tokens;                      // the same as tokens with their flags, in this order, those given
+  std::vector<AddedToken> additional_tokens;                 // additional_special_tokens, extra_special_tokens
   std::vector<std::pair<int64_t, AddedToken>> added_tokens;  // added_tokens_decoder, by id
   std::optional<bool> add_bos_token, add_eos_token, add_prefix_space;
   bool do_lower_case = true;
   bool clean_up_tokenization_spaces = false;
-  int64_t model_max_length = 0;  // 0: no bound
-  std::string chat_template;     // the default one; empty: none
+  int64_t model_max_length = 0;                                           // 0: no bound
+  std::string chat_template;                                              // the default one; empty: none
   std::vector<std::pair<std::string, std::string>> named_chat_templates;  // without the default
-  Json raw;                      // tokenizer_config.json, or null
+  Json raw;                                                               // tokenizer_config.json, or null
 
   // The default template for an empty name or "default"; kNotFound lists what there is.
   const std::string& find_chat_template(const std::string& name) const;

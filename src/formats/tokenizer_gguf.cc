@@ -22,10 +22,9 @@ constexpr const char* kO200k =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
     R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kTekken =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
-    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+                                R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+                                R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr const char* kBloom = R"( ?[^(\s|[.,!?…。，、।۔،])]+)";
 // Cased letters of DeepSeek's first pattern, which spells them as ranges.
 constexpr const char* kDeepseekLetters =
@@ -44,7 +43,8 @@ constexpr const char* kDeepseekLetters =
     R"(\x{1044F}\x{104B0}-\x{104D3}\x{104D8}-\x{104FB}\x{10C80}-\x{10CB2}\x{10CC0}-\x{10CF2}\x{118A0}-\x{118DF})"
     R"(\x{1E900}-\x{1E943})"
     R"(]+)";
-constexpr const char* kDeepseekPunctuation = R"(\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+)";
+constexpr const char* kDeepseekPunctuation =
+    R"(\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+)";
 constexpr const char* kDeepseekAsian = R"([\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";
 
 struct PatternSet {
@@ -56,8 +56,8 @@ struct PatternSet {
 
 const std::vector<PatternSet>& pattern_sets() {
   static const std::vector<PatternSet> kSets = {
-      {{"", "gpt-2", "gpt2", "phi-2", "jais", "trillion", "gigachat", "roberta-bpe", "jina-es", "jina-de", "jina-v1-en", "jina-v2-es", "jina-v2-de",
-        "jina-v2-code", "granite-docling", "exaone4"},
+      {{"", "gpt-2", "gpt2", "phi-2", "jais", "trillion", "gigachat", "roberta-bpe", "jina-es", "jina-de", "jina-v1-en",
+        "jina-v2-es", "jina-v2-de", "jina-v2-code", "granite-docling", "exaone4"},
        {kGpt2}},
       {{"mpt", "olmo"}, {kGpt2}, true},
       {{"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"}, {R"(\p{N})", kGpt2}},
@@ -76,7 +76,8 @@ const std::vector<PatternSet>& pattern_sets() {
        {R"(\p{N}{1,3})", R"([\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+)",
         R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}},
       {{"chameleon"},
-       {R"(<sentinel:[0-9]+>)", R"((IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z)", "([\\t\\n]|    |  )", R"(\p{N})", R"([\p{P}!-/:-@\[-`{-~])", kGpt2}},
+       {R"(<sentinel:[0-9]+>)", R"((IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z)", "([\\t\\n]|    |  )", R"(\p{N})",
+        R"([\p{P}!-/:-@\[-`{-~])", kGpt2}},
   };
   return kSets;
 }
@@ -97,7 +98,8 @@ class Reader {
     if (tokens == nullptr) not_found(where_, "no tokenizer in the file: tokenizer.ggml.tokens is missing");
     tokens_ = *tokens;
     types_ = file.integers("tokenizer.ggml.token_type");
-    if (!types_.empty() && types_.size() != tokens_.size()) invalid(where_, "got {} token types for {} tokens", types_.size(), tokens_.size());
+    if (!types_.empty() && types_.size() != tokens_.size())
+      invalid(where_, "got {} token types for {} tokens", types_.size(), tokens_.size());
     bos_ = token_id("tokenizer.ggml.bos_token_id");
     eos_ = token_id("tokenizer.ggml.eos_token_id");
   }
@@ -158,20 +160,23 @@ class Reader {
     std::vector<Merge> merges;
     for (const std::string_view line : *lines) {
       const size_t space = line.find(' ', 1);
-      if (space == std::string_view::npos) invalid(where_, "merge {}: got '{}', need two tokens with a space between", merges.size(), line.substr(0, 64));
+      if (space == std::string_view::npos)
+        invalid(where_, "merge {}: got '{}', need two tokens with a space between", merges.size(), line.substr(0, 64));
       merges.push_back({std::string(line.substr(0, space)), std::string(line.substr(space + 1))});
     }
     PipelineParts parts;
     if (set.nfc) parts.normalizer = normalizers::unicode_form(NormalForm::kNfc);
     std::vector<PreTokenizerPtr> steps;
     for (const char* pattern : set.patterns) {
-      steps.push_back(pre_tokenizers::split(Regex::compile(pattern, PatternDialect::kOniguruma, where_, limits_), SplitBehavior::kIsolated, false));
+      steps.push_back(pre_tokenizers::split(Regex::compile(pattern, PatternDialect::kOniguruma, where_, limits_),
+                                            SplitBehavior::kIsolated, false));
     }
     Vocab tokens = vocab();
     BpeOptions options;
     options.raw_bytes = covers_all_bytes(tokens, "");
     options.ignore_merges = set.ignore_merges;
-    steps.push_back(pre_tokenizers::byte_level(nullptr, file_.flag("tokenizer.ggml.add_space_prefix", false), !options.raw_bytes));
+    steps.push_back(
+        pre_tokenizers::byte_level(nullptr, file_.flag("tokenizer.ggml.add_space_prefix", false), !options.raw_bytes));
     parts.raw_bytes = options.raw_bytes;
     parts.pre_tokenizer = pre_tokenizers::sequence(std::move(steps));
     parts.model = make_bpe(std::move(tokens), merges, options, where_);
@@ -201,7 +206,8 @@ class Reader {
       if (kind_of == kUnknown) kind_of = kControl;
       if (static_cast<int64_t>(i) == unknown) kind_of = kUnknown;
       if (kind_of == kByte) ++bytes;
-      if (kind_of == kControl || kind_of == kUserDefined || kind_of == kUnknown) options.added.emplace_back(added(i), static_cast<int32_t>(i));
+      if (kind_of == kControl || kind_of == kUserDefined || kind_of == kUnknown)
+        options.added.emplace_back(added(i), static_cast<int32_t>(i));
       // A user-defined token is taken out before the model; inside it counts as normal text never made by merging.
       if (kind_of == kUserDefined) kind_of = kControl;
       model.pieces.push_back({std::string(tokens_[i]), scores[i], static_cast<SentencePieceModel::Type>(kind_of)});
@@ -209,7 +215,8 @@ class Reader {
     model.byte_fallback = bytes == 256;
     const GgufValue* map = file_.find("tokenizer.ggml.precompiled_charsmap");
     if (map != nullptr) {
-      if (!map->is_array_of(GgufValue::Type::kUint8) && !map->is_array_of(GgufValue::Type::kInt8)) invalid(where_, "tokenizer.ggml.precompiled_charsmap: need an array of bytes");
+      if (!map->is_array_of(GgufValue::Type::kUint8) && !map->is_array_of(GgufValue::Type::kInt8))
+        invalid(where_, "tokenizer.ggml.precompiled_charsmap: need an array of bytes");
       model.charsmap = Charsmap::parse(map->bytes, where_);
     }
     if (file_.flag("tokenizer.ggml.add_bos_token", !t5)) options.bos_id = bos_;
@@ -220,7 +227,9 @@ class Reader {
   // Word beginnings are marked with U+2581 here, continuations are bare: the reverse of a vocab.txt.
   std::shared_ptr<const Tokenizer> bert() const {
     constexpr std::string_view kMark = "\xE2\x96\x81";
-    const bool marked = std::any_of(tokens_.begin(), tokens_.end(), [&](std::string_view t) { return t.size() > kMark.size() && t.substr(0, kMark.size()) == kMark; });
+    const bool marked = std::any_of(tokens_.begin(), tokens_.end(), [&](std::string_view t) {
+      return t.size() > kMark.size() && t.substr(0, kMark.size()) == kMark;
+    });
     Vocab tokens;
     tokens.reserve(tokens_.size());
     for (size_t i = 0; i < tokens_.size(); ++i) {
@@ -244,7 +253,8 @@ class Reader {
     if (sep < 0) sep = token_id("tokenizer.ggml.separator_token_id");
     if (cls < 0) cls = bos_;
     if (sep < 0) sep = eos_;
-    for (const char* key : {"tokenizer.ggml.padding_token_id", "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.mask_token_id"}) {
+    for (const char* key :
+         {"tokenizer.ggml.padding_token_id", "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.mask_token_id"}) {
       const int32_t id = token_id(key);
       if (id >= 0) parts.added.add_with_id(added(static_cast<size_t>(id)), id);
     }
@@ -268,7 +278,9 @@ class Reader {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const GgufFile& file, const Limits& limits) { return Reader(file, limits).read(); }
+std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const GgufFile& file, const Limits& limits) {
+  return Reader(file, limits).read();
+}
 
 std::vector<std::string> known_gguf_patterns() {
   std::vector<std::string> names;

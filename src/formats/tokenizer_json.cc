@@ -106,14 +106,16 @@ class Reader {
     if (type == "NFKC") return normalizers::unicode_form(NormalForm::kNfkc);
     if (type == "NFKD") return normalizers::unicode_form(NormalForm::kNfkd);
     if (type == "Lowercase") return normalizers::lowercase();
-    if (type == "Strip") return normalizers::strip(json.get_bool("strip_left", true, where), json.get_bool("strip_right", true, where));
+    if (type == "Strip")
+      return normalizers::strip(json.get_bool("strip_left", true, where), json.get_bool("strip_right", true, where));
     if (type == "StripAccents") return normalizers::strip_accents();
     if (type == "Nmt") return normalizers::nmt();
     if (type == "ByteLevel") return normalizers::byte_level();
     if (type == "Prepend") return normalizers::prepend(json.at("prepend", where).as_string(where));
     if (type == "Precompiled") {
       const Json& blob = json.at("precompiled_charsmap", where);
-      return normalizers::precompiled(Charsmap::parse(blob.is_null() ? std::string() : decode_base64(blob.as_string(where), where), where));
+      return normalizers::precompiled(
+          Charsmap::parse(blob.is_null() ? std::string() : decode_base64(blob.as_string(where), where), where));
     }
     if (type == "Replace") {
       std::string literal;
@@ -129,8 +131,10 @@ class Reader {
       if (const Json* strip = present(json, "strip_accents")) bert.strip_accents = strip->as_bool(where);
       return normalizers::bert(bert);
     }
-    invalid(where, "unknown type: got '{}', need one of BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Precompiled, "
-            "Prepend, Replace, Sequence, Strip, StripAccents", type);
+    invalid(where,
+            "unknown type: got '{}', need one of BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Precompiled, "
+            "Prepend, Replace, Sequence, Strip, StripAccents",
+            type);
   }
 
   static SplitBehavior behavior(const std::string& name, std::string_view where) {
@@ -139,7 +143,8 @@ class Reader {
     if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
     if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
     if (name == "Contiguous") return SplitBehavior::kContiguous;
-    invalid(where, "unknown behavior: got '{}', need Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous", name);
+    invalid(where, "unknown behavior: got '{}', need Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous",
+            name);
   }
 
   struct MetaspaceFields {
@@ -188,7 +193,8 @@ class Reader {
     if (type == "WhitespaceSplit") return pre_tokenizers::whitespace_split();
     if (type == "BertPreTokenizer") return pre_tokenizers::bert();
     if (type == "UnicodeScripts") return pre_tokenizers::unicode_scripts();
-    if (type == "Punctuation") return pre_tokenizers::punctuation(behavior(json.get_string("behavior", "Isolated", where), where));
+    if (type == "Punctuation")
+      return pre_tokenizers::punctuation(behavior(json.get_string("behavior", "Isolated", where), where));
     if (type == "Digits") return pre_tokenizers::digits(json.get_bool("individual_digits", false, where));
     if (type == "CharDelimiterSplit") return pre_tokenizers::char_delimiter(one_character(json, "delimiter", where));
     if (type == "FixedLength") {
@@ -201,8 +207,11 @@ class Reader {
       needs_origin_ = needs_origin_ || fields.scheme == pre_tokenizers::PrependScheme::kFirst;
       return pre_tokenizers::metaspace(fields.replacement, fields.scheme, fields.split);
     }
-    invalid(where, "unknown type: got '{}', need one of BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, FixedLength, Metaspace, "
-            "Punctuation, Sequence, Split, UnicodeScripts, Whitespace, WhitespaceSplit", type);
+    invalid(
+        where,
+        "unknown type: got '{}', need one of BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, FixedLength, Metaspace, "
+        "Punctuation, Sequence, Split, UnicodeScripts, Whitespace, WhitespaceSplit",
+        type);
   }
 
   post_processors::Special special(const Json& json, std::string_view key, std::string_view where) const {
@@ -216,7 +225,8 @@ class Reader {
     return static_cast<int32_t>(id);
   }
 
-  std::vector<post_processors::TemplatePiece> template_pieces(const Json& json, std::string_view key, std::string_view where) const {
+  std::vector<post_processors::TemplatePiece> template_pieces(const Json& json, std::string_view key,
+                                                              std::string_view where) const {
     std::vector<post_processors::TemplatePiece> pieces;
     for (const Json& item : json.at(key, where).as_array(where)) {
       post_processors::TemplatePiece piece;
@@ -233,7 +243,8 @@ class Reader {
         if (known == nullptr) invalid(where, "{}: special token '{}' is not in special_tokens", key, id);
         const Json::Array& ids = known->at("ids", where).as_array(where);
         const Json::Array& tokens = known->at("tokens", where).as_array(where);
-        if (ids.size() != tokens.size()) invalid(where, "special token '{}': got {} ids and {} tokens, need as many", id, ids.size(), tokens.size());
+        if (ids.size() != tokens.size())
+          invalid(where, "special token '{}': got {} ids and {} tokens, need as many", id, ids.size(), tokens.size());
         for (size_t i = 0; i < ids.size(); ++i) piece.specials.push_back({tokens[i].as_string(where), token_id(ids[i], where)});
       }
       pieces.push_back(std::move(piece));
@@ -254,13 +265,17 @@ class Reader {
     }
     if (type == "BertProcessing") return post_processors::bert(special(json, "cls", where), special(json, "sep", where));
     if (type == "RobertaProcessing") {
-      return post_processors::roberta(special(json, "cls", where), special(json, "sep", where), json.get_bool("trim_offsets", true, where),
+      return post_processors::roberta(special(json, "cls", where), special(json, "sep", where),
+                                      json.get_bool("trim_offsets", true, where),
                                       json.get_bool("add_prefix_space", true, where));
     }
     if (type == "ByteLevel") {
-      return post_processors::byte_level(json.get_bool("trim_offsets", true, where), json.get_bool("add_prefix_space", true, where));
+      return post_processors::byte_level(json.get_bool("trim_offsets", true, where),
+                                         json.get_bool("add_prefix_space", true, where));
     }
-    invalid(where, "unknown type: got '{}', need one of BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing", type);
+    invalid(where,
+            "unknown type: got '{}', need one of BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing",
+            type);
   }
 
   DecoderPtr decoder(const Json& json, int depth) {
@@ -275,7 +290,8 @@ class Reader {
     if (type == "ByteFallback") return decoders::byte_fallback();
     if (type == "Fuse") return decoders::fuse();
     if (type == "BPEDecoder") return decoders::bpe(json.get_string("suffix", "</w>", where));
-    if (type == "WordPiece") return decoders::wordpiece(json.get_string("prefix", "##", where), json.get_bool("cleanup", true, where));
+    if (type == "WordPiece")
+      return decoders::wordpiece(json.get_string("prefix", "##", where), json.get_bool("cleanup", true, where));
     if (type == "CTC") {
       return decoders::ctc(json.get_string("pad_token", "<pad>", where), json.get_string("word_delimiter_token", "|", where),
                            json.get_bool("cleanup", true, where));
@@ -295,13 +311,17 @@ class Reader {
       if (start < 0 || stop < 0) invalid(where, "Strip: got start {} and stop {}, need at least 0", start, stop);
       return decoders::strip(one_character(json, "content", where), start, stop);
     }
-    invalid(where, "unknown type: got '{}', need one of BPEDecoder, ByteFallback, ByteLevel, CTC, Fuse, Metaspace, Replace, Sequence, Strip, "
-            "WordPiece", type);
+    invalid(where,
+            "unknown type: got '{}', need one of BPEDecoder, ByteFallback, ByteLevel, CTC, Fuse, Metaspace, Replace, Sequence, "
+            "Strip, "
+            "WordPiece",
+            type);
   }
 
   static bool is_left(const Json& json, std::string_view where) {
     const std::string direction = json.get_string("direction", "Right", where);
-    if (direction != "Left" && direction != "Right") invalid(where, "unknown direction: got '{}', need Left or Right", direction);
+    if (direction != "Left" && direction != "Right")
+      invalid(where, "unknown direction: got '{}', need Left or Right", direction);
     return direction == "Left";
   }
 
@@ -365,7 +385,11 @@ class Reader {
     }
     Vocab vocab;
     vocab.reserve(object.size());
-    for (const JsonMember& member : object) vocab.add(member.key, member.value.as_int("model: vocab"), where);
+    for (const JsonMember& member : object) {
+      const int64_t id = member.value.as_int("model: vocab");
+      if (id > limits_.max_items) invalid(where, "vocab: got id {}, need at most {}", id, limits_.max_items);
+      vocab.add(member.key, id, where);
+    }
     return vocab;
   }
 
@@ -410,7 +434,8 @@ class Reader {
         if (pair.size() != 2) invalid(where, "vocab: got {} values, need a token and its score", pair.size());
         pieces.push_back({pair[0].as_string(where), pair[1].as_double(where)});
       }
-      return make_unigram(std::move(pieces), json.get_int("unk_id", -1, where), json.get_bool("byte_fallback", false, where), where);
+      return make_unigram(std::move(pieces), json.get_int("unk_id", -1, where), json.get_bool("byte_fallback", false, where),
+                          where);
     }
     invalid(where, "unknown type: got '{}', need BPE, WordPiece, WordLevel or Unigram", type);
   }
@@ -456,7 +481,8 @@ class Reader {
 
 }  // namespace
 
-PipelineParts parse_tokenizer_json(const Json& json, std::string_view where, const Limits& limits, const TokenizerJsonOptions& options) {
+PipelineParts parse_tokenizer_json(const Json& json, std::string_view where, const Limits& limits,
+                                   const TokenizerJsonOptions& options) {
   return Reader(where, limits, options).read(json);
 }
 

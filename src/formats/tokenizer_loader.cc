@@ -18,7 +18,9 @@ namespace {
 
 using TokenizerPtr = std::shared_ptr<const Tokenizer>;
 
-bool ends_with(std::string_view text, std::string_view end) { return text.size() >= end.size() && text.substr(text.size() - end.size()) == end; }
+bool ends_with(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
 
 std::vector<std::string> lines_of(std::string_view text) {
   std::vector<std::string> lines;
@@ -38,7 +40,8 @@ void check_utf8(std::string_view text, std::string_view where) {
   if (bad != std::string_view::npos) invalid(where, "no valid UTF-8: got an ill-formed byte at {}", bad);
 }
 
-std::vector<post_processors::TemplatePiece> around(int32_t before, const std::string& before_text, int32_t after, const std::string& after_text, bool pair) {
+std::vector<post_processors::TemplatePiece> around(int32_t before, const std::string& before_text, int32_t after,
+                                                   const std::string& after_text, bool pair) {
   std::vector<post_processors::TemplatePiece> pieces;
   for (int sequence = 0; sequence < (pair ? 2 : 1); ++sequence) {
     if (before >= 0) pieces.push_back({-1, {{before_text, before}}, sequence});
@@ -54,12 +57,13 @@ int32_t find_id(const PipelineParts& parts, const std::string& token) {
   return id >= 0 ? id : parts.model->vocab().find(token);
 }
 
-// What transformers does with a folder's configuration once the tokenizer itself is there: tokens that it lacks are added, and a
-// wish for beginning or end tokens replaces the post-processor.
+// What transformers does with a folder's configuration once the tokenizer itself is there: tokens that it lacks are added, and
+// a wish for beginning or end tokens replaces the post-processor.
 void apply_config(const TokenizerConfig& config, PipelineParts& parts) {
   std::vector<AddedToken> missing;
   const auto known = [&](const std::string& content) {
-    return parts.added.find(content) >= 0 || std::any_of(missing.begin(), missing.end(), [&](const AddedToken& t) { return t.content == content; });
+    return parts.added.find(content) >= 0 ||
+           std::any_of(missing.begin(), missing.end(), [&](const AddedToken& t) { return t.content == content; });
   };
   for (const auto& [id, token] : config.added_tokens) {
     const AddedToken* const have = parts.added.token(static_cast<int32_t>(std::min<int64_t>(id, Vocab::kMaxId)));
@@ -78,7 +82,8 @@ void apply_config(const TokenizerConfig& config, PipelineParts& parts) {
   if (!wished) return;
   const int32_t bos = config.add_bos_token.value_or(false) ? find_id(parts, config.bos_token) : -1;
   const int32_t eos = config.add_eos_token.value_or(false) ? find_id(parts, config.eos_token) : -1;
-  parts.post_processor = post_processors::pieces(around(bos, config.bos_token, eos, config.eos_token, false), around(bos, config.bos_token, eos, config.eos_token, true));
+  parts.post_processor = post_processors::pieces(around(bos, config.bos_token, eos, config.eos_token, false),
+                                                 around(bos, config.bos_token, eos, config.eos_token, true));
 }
 
 AddedToken special_token(std::string content) {
@@ -95,7 +100,8 @@ std::string or_default(const std::string& text, const char* fallback) { return t
 TokenizerPtr read_bert(std::string_view text, const TokenizerConfig& config, std::string_view where, const Limits& limits) {
   check_utf8(text, where);
   const std::vector<std::string> lines = lines_of(text);
-  if (static_cast<int64_t>(lines.size()) > limits.max_items) invalid(where, "too many tokens: got {}, need at most {}", lines.size(), limits.max_items);
+  if (static_cast<int64_t>(lines.size()) > limits.max_items)
+    invalid(where, "too many tokens: got {}, need at most {}", lines.size(), limits.max_items);
   if (lines.empty()) invalid(where, "no tokens in the file");
   Vocab vocab;
   vocab.reserve(lines.size());
@@ -115,18 +121,20 @@ TokenizerPtr read_bert(std::string_view text, const TokenizerConfig& config, std
   parts.model = make_wordpiece(std::move(vocab), options);
   parts.decoder = decoders::wordpiece("##", true);
   const std::string sep = or_default(config.sep_token, "[SEP]"), cls = or_default(config.cls_token, "[CLS]");
-  parts.added.add({special_token(options.unk_token), special_token(sep), special_token(or_default(config.pad_token, "[PAD]")), special_token(cls),
-                   special_token(or_default(config.mask_token, "[MASK]"))},
+  parts.added.add({special_token(options.unk_token), special_token(sep), special_token(or_default(config.pad_token, "[PAD]")),
+                   special_token(cls), special_token(or_default(config.mask_token, "[MASK]"))},
                   *parts.model);
   parts.post_processor = post_processors::bert({cls, find_id(parts, cls)}, {sep, find_id(parts, sep)});
   return make_pipeline_tokenizer(std::move(parts));
 }
 
 // transformers' defaults for GPT-2 (and RoBERTa where the class says so).
-TokenizerPtr read_gpt2(const std::string& vocab_path, const std::string& merges_path, const TokenizerConfig& config, const Limits& limits) {
+TokenizerPtr read_gpt2(const std::string& vocab_path, const std::string& merges_path, const TokenizerConfig& config,
+                       const Limits& limits) {
   const Json json = Json::parse(read_file(vocab_path, limits.max_json_bytes), vocab_path, limits);
   const Json::Object& object = json.as_object(vocab_path);
-  if (static_cast<int64_t>(object.size()) > limits.max_items) invalid(vocab_path, "too many tokens: got {}, need at most {}", object.size(), limits.max_items);
+  if (static_cast<int64_t>(object.size()) > limits.max_items)
+    invalid(vocab_path, "too many tokens: got {}, need at most {}", object.size(), limits.max_items);
   Vocab vocab;
   vocab.reserve(object.size());
   for (const JsonMember& member : object) vocab.add(member.key, member.value.as_int(vocab_path), vocab_path);
@@ -145,25 +153,29 @@ TokenizerPtr read_gpt2(const std::string& vocab_path, const std::string& merges_
   BpeOptions options;
   options.raw_bytes = covers_all_bytes(vocab, "");
   const bool prefix_space = config.add_prefix_space.value_or(false);
-  const std::shared_ptr<const Regex> pattern = Regex::compile(pre_tokenizers::kByteLevelPattern, PatternDialect::kOniguruma, vocab_path, limits);
+  const std::shared_ptr<const Regex> pattern =
+      Regex::compile(pre_tokenizers::kByteLevelPattern, PatternDialect::kOniguruma, vocab_path, limits);
   parts.pre_tokenizer = pre_tokenizers::byte_level(pattern, prefix_space, !options.raw_bytes);
   parts.raw_bytes = options.raw_bytes;
   parts.model = make_bpe(std::move(vocab), merges, options, vocab_path);
   parts.decoder = decoders::byte_level();
-  const bool roberta = config.tokenizer_class.find("Roberta") != std::string::npos || config.tokenizer_class.find("Bart") != std::string::npos;
+  const bool roberta =
+      config.tokenizer_class.find("Roberta") != std::string::npos || config.tokenizer_class.find("Bart") != std::string::npos;
   TokenizerConfig completed = config;
   std::vector<AddedToken> specials;
   if (roberta) {
     const std::string cls = or_default(config.cls_token, "<s>"), sep = or_default(config.sep_token, "</s>");
     AddedToken mask = special_token(or_default(config.mask_token, "<mask>"));
     mask.lstrip = true;
-    specials = {special_token(cls), special_token(sep), special_token(or_default(config.unk_token, "<unk>")), special_token(or_default(config.pad_token, "<pad>")), mask};
+    specials = {special_token(cls), special_token(sep), special_token(or_default(config.unk_token, "<unk>")),
+                special_token(or_default(config.pad_token, "<pad>")), mask};
     parts.added.add(specials, *parts.model);
     parts.post_processor = post_processors::roberta({cls, find_id(parts, cls)}, {sep, find_id(parts, sep)}, true, prefix_space);
   } else {
     completed.bos_token = or_default(config.bos_token, "<|endoftext|>");
     completed.eos_token = or_default(config.eos_token, "<|endoftext|>");
-    specials = {special_token(completed.bos_token), special_token(completed.eos_token), special_token(or_default(config.unk_token, "<|endoftext|>"))};
+    specials = {special_token(completed.bos_token), special_token(completed.eos_token),
+                special_token(or_default(config.unk_token, "<|endoftext|>"))};
     parts.added.add(specials, *parts.model);
   }
   apply_config(completed, parts);
@@ -195,9 +207,12 @@ TokenizerPtr read_sentencepiece_folder(const std::string& path, const TokenizerC
   }
   const bool t5 = config.tokenizer_class.find("T5") != std::string::npos;
   const bool brackets = config.tokenizer_class.find("Albert") != std::string::npos;  // [CLS] text [SEP]
-  const bool fairseq = config.tokenizer_class.find("Roberta") != std::string::npos || config.tokenizer_class.find("MBart") != std::string::npos ||
+  const bool fairseq = config.tokenizer_class.find("Roberta") != std::string::npos ||
+                       config.tokenizer_class.find("MBart") != std::string::npos ||
                        config.tokenizer_class.find("Camembert") != std::string::npos;
-  if (fairseq) unsupported(path, "tokenizer class {} renumbers its SentencePiece ids: give the folder a tokenizer.json", config.tokenizer_class);
+  if (fairseq)
+    unsupported(path, "tokenizer class {} renumbers its SentencePiece ids: give the folder a tokenizer.json",
+                config.tokenizer_class);
   if (brackets) {
     options.bos_id = id_of(or_default(config.cls_token, "[CLS]"));
     options.eos_id = id_of(or_default(config.sep_token, "[SEP]"));
@@ -222,7 +237,8 @@ TokenizerPtr load_file(const std::string& path, const TokenizerOptions& options)
   const std::string bytes = read_file(path, limits.max_json_bytes);
   if (bytes.compare(0, 4, "GGUF") == 0) return read_gguf_tokenizer(*GgufFile::open(path, limits), limits);
   if (!bytes.empty() && bytes[0] == '{') return read_tokenizer_json(bytes, path, limits);
-  if (!bytes.empty() && bytes[0] == '\n') return make_sentencepiece_tokenizer(parse_sentencepiece(bytes, path, limits), {}, path);
+  if (!bytes.empty() && bytes[0] == '\n')
+    return make_sentencepiece_tokenizer(parse_sentencepiece(bytes, path, limits), {}, path);
   invalid(path, "no tokenizer known: need tokenizer.json, .gguf, .tiktoken, .model or vocab.txt");
 }
 
@@ -237,7 +253,8 @@ std::string only_file(const std::string& folder, std::string_view ending) {
   return found;
 }
 
-constexpr const char* kSentencePieceNames[] = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "spm.model"};
+constexpr const char* kSentencePieceNames[] = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+                                               "sentencepiece.model", "spm.model"};
 
 }  // namespace
 
@@ -262,11 +279,14 @@ TokenizerPtr load_tokenizer(const std::string& path, const TokenizerOptions& opt
   }
   const std::string vocab = in_folder("vocab.json"), merges = in_folder("merges.txt");
   if (!vocab.empty() && !merges.empty()) return read_gpt2(vocab, merges, config, limits);
-  if (const std::string file = in_folder("vocab.txt"); !file.empty()) return read_bert(read_file(file, limits.max_json_bytes), config, file, limits);
+  if (const std::string file = in_folder("vocab.txt"); !file.empty())
+    return read_bert(read_file(file, limits.max_json_bytes), config, file, limits);
   for (const char* ending : {".tiktoken", ".gguf"}) {
     if (const std::string file = only_file(path, ending); !file.empty()) return load_file(file, options);
   }
-  not_found(path, "no tokenizer: need tokenizer.json, tokenizer.model, vocab.json with merges.txt, vocab.txt, or one .tiktoken or .gguf file");
+  not_found(path,
+            "no tokenizer: need tokenizer.json, tokenizer.model, vocab.json with merges.txt, vocab.txt, or one .tiktoken or "
+            ".gguf file");
 }
 
 bool has_tokenizer(const std::string& path) {

@@ -16,9 +16,9 @@ struct TokenizerOptions {
 };
 
 // A file: tokenizer.json, .gguf, .tiktoken, .model (SentencePiece's own ids), vocab.txt (BERT, lower case).
-// A folder: tokenizer.json; else tokenizer.model, spiece.model or sentencepiece.bpe.model; else vocab.json with merges.txt (GPT-2);
-// else vocab.txt; else the one .tiktoken or .gguf file in it. tokenizer_config.json is read for special tokens and flags.
-// kNotFound says what was looked for.
+// A folder: tokenizer.json; else tokenizer.model, spiece.model or sentencepiece.bpe.model; else vocab.json with merges.txt
+// (GPT-2); else vocab.txt; else the one .tiktoken or .gguf file in it. tokenizer_config.json is read for special tokens and
+// flags. kNotFound says what was looked for.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& path, const TokenizerOptions& options = {});
 
 // True where load_tokenizer would find something to read.

@@ -33,7 +33,7 @@ BeamSearch::BeamSearch(const SamplingParams& params, int64_t vocab_size, std::ve
   const TokenHistory start(std::move(prompt));
   for (int64_t beam = 0; beam < num_beams_; ++beam) {
     running_.push_back({start, beam == 0 ? 0.0F : kNever});
-    finished_.push_back({{}, kNever, false});
+    finished_.push_back({{{}, kNever, false}, kNever, false});
   }
   scores_.resize(static_cast<size_t>(num_beams_ * vocab_));
 }
@@ -115,8 +115,8 @@ void BeamSearch::draw(int64_t count) {
     drawn.insert(drawn.end(), others.begin(), others.begin() + static_cast<std::ptrdiff_t>(std::min(missing, others.size())));
   }
   for (const int64_t index : drawn) {
-    candidates_.push_back(
-        {static_cast<int32_t>(index / vocab_), static_cast<int32_t>(index % vocab_), scores_[static_cast<size_t>(index)], false});
+    candidates_.push_back({static_cast<int32_t>(index / vocab_), static_cast<int32_t>(index % vocab_),
+                           scores_[static_cast<size_t>(index)], false});
   }
   std::stable_sort(candidates_.begin(), candidates_.end(),
                    [](const BeamCandidate& a, const BeamCandidate& b) { return a.score > b.score; });

@@ -17,9 +17,9 @@ struct BeamStep {
 };
 
 struct BeamHypothesis {
-  std::vector<int32_t> ids;   // the new ids alone, the end token included where it was generated
-  double score = 0.0;         // sum of processed log-probabilities / length ^ length_penalty
-  bool stopped = false;       // by an end id or a stop of the caller's; else by max_new_tokens
+  std::vector<int32_t> ids;  // the new ids alone, the end token included where it was generated
+  double score = 0.0;        // sum of processed log-probabilities / length ^ length_penalty
+  bool stopped = false;      // by an end id or a stop of the caller's; else by max_new_tokens
 };
 
 // One possible next step, best first.
@@ -53,7 +53,8 @@ class BeamSearch {
   }
   bool done() const { return done_; }
 
-  // The num_return_sequences best, best first. Before done(): what is finished so far, then the running beams.
+  // The num_return_sequences best, best first. Before done(): what is finished so far, then the running beams. Where bans left
+  // fewer sequences possible than are asked for, the rest are empty with score -1e9.
   std::vector<BeamHypothesis> finish() const;
 
  private:

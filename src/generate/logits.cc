@@ -22,7 +22,7 @@ void ban(const std::vector<int32_t>& ids, float* logits, int64_t vocab) {
 
 LogitsProcessors::Biases LogitsProcessors::group(const std::vector<SequenceBias>& sequences) {
   Biases groups;
-  std::map<size_t, size_t> group_of;                                     // by length
+  std::map<size_t, size_t> group_of;                                   // by length
   std::map<std::vector<int32_t>, std::pair<size_t, size_t>> place_of;  // in groups
   for (const SequenceBias& sequence : sequences) {
     if (sequence.ids.empty()) continue;
@@ -57,8 +57,9 @@ LogitsProcessors::LogitsProcessors(const SamplingParams& params)
   std::vector<SequenceBias> bad_words;
   for (const auto& word : params.bad_words_ids) {
     // HF: the end is never a bad word.
-    const bool is_end = word.size() == 1 && !params.ignore_eos &&
-                        std::find(params.eos_token_ids.begin(), params.eos_token_ids.end(), word[0]) != params.eos_token_ids.end();
+    const bool is_end =
+        word.size() == 1 && !params.ignore_eos &&
+        std::find(params.eos_token_ids.begin(), params.eos_token_ids.end(), word[0]) != params.eos_token_ids.end();
     if (!is_end) bad_words.push_back({word, kBanned});
   }
   bad_words_ = group(bad_words);
@@ -159,7 +160,8 @@ void LogitsProcessors::apply(float* logits, int64_t vocab, const TokenHistory& h
 }
 
 void LogitsProcessors::apply(float* logits, int64_t vocab, const std::vector<int32_t>& ids, int64_t prompt_length) const {
-  const auto border = ids.begin() + static_cast<std::ptrdiff_t>(std::clamp<int64_t>(prompt_length, 0, static_cast<int64_t>(ids.size())));
+  const auto border =
+      ids.begin() + static_cast<std::ptrdiff_t>(std::clamp<int64_t>(prompt_length, 0, static_cast<int64_t>(ids.size())));
   TokenHistory history(std::vector<int32_t>(ids.begin(), border));
   for (auto id = border; id != ids.end(); ++id) history.append(*id);
   LogitsScratch scratch;

@@ -45,7 +45,9 @@ void check_bias(const char* name, double bias) {
 }
 
 void check_not_suppressed(const char* name, const std::vector<int32_t>& forced, const std::vector<int32_t>& suppressed) {
-  const auto is_suppressed = [&](int32_t id) { return std::find(suppressed.begin(), suppressed.end(), id) != suppressed.end(); };
+  const auto is_suppressed = [&](int32_t id) {
+    return std::find(suppressed.begin(), suppressed.end(), id) != suppressed.end();
+  };
   if (!forced.empty() && std::all_of(forced.begin(), forced.end(), is_suppressed)) {
     invalid(kWhere, "{} is forced and suppressed: got id {} in suppress_tokens too, need a token that may be chosen", name,
             forced.front());
@@ -166,9 +168,6 @@ void validate(const SamplingParams& params, int64_t vocab_size) {
 
   check_count("max_new_tokens", p.max_new_tokens, 1, kMost);
   check_count("min_new_tokens", p.min_new_tokens, 0, kMost);
-  if (p.min_new_tokens > p.max_new_tokens) {
-    invalid(kWhere, "min_new_tokens is above max_new_tokens: got {}, need {} at most", p.min_new_tokens, p.max_new_tokens);
-  }
 
   check_number("temperature", p.temperature, p.temperature >= 0, "0 (greedy) or more");
   check_count("top_k", p.top_k, -1, kMost);

@@ -30,7 +30,8 @@ constexpr double kLeastTemperature = 1e-5;
 struct SamplingParams {
   // Lengths, in tokens after the prompt.
   int64_t max_new_tokens = 256;
-  int64_t min_new_tokens = 0;  // until then no end or stop id is chosen
+  int64_t min_new_tokens =
+      0;  // until then no end or stop id is chosen; above max_new_tokens it has no further effect, as in HF
 
   // Drawing. Off: temperature 0 (greedy), top_k 0 or -1, top_p 1, min_p 0, typical_p 1, cutoffs 0.
   double temperature = 0.0;

@@ -19,6 +19,15 @@ float finite_largest(const float* logits, int64_t n) {
   return largest;
 }
 
+// log(sum(exp(logits - largest))).
+double log_sum_above(const float* logits, int64_t n, double largest) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; ++i) {
+    if (logits[i] != kLowest) sum += std::exp(logits[i] - largest);
+  }
+  return std::log(sum);
+}
+
 }  // namespace
 
 int32_t argmax(const float* logits, int64_t n) {
@@ -71,16 +80,14 @@ int32_t sample(const float* logits, int64_t n, const DrawKey& key, LogitsScratch
 
 double log_sum_exp(const float* logits, int64_t n) {
   const double largest = finite_largest(logits, n);
-  double sum = 0.0;
-  for (int64_t i = 0; i < n; ++i) {
-    if (logits[i] != kLowest) sum += std::exp(logits[i] - largest);
-  }
-  return largest + std::log(sum);
+  return largest + log_sum_above(logits, n, largest);
 }
 
+// torch subtracts the largest first, then the logarithm, in float32: followed, so that sums of equal terms tie as there.
 void log_softmax(const float* logits, int64_t n, float* out) {
-  const double total = log_sum_exp(logits, n);
-  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(logits[i] - total);
+  const float largest = finite_largest(logits, n);
+  const auto log_sum = static_cast<float>(log_sum_above(logits, n, largest));
+  for (int64_t i = 0; i < n; ++i) out[i] = (logits[i] - largest) - log_sum;
 }
 
 std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k) {
@@ -93,7 +100,8 @@ std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k
   for (int64_t i = 0; i < n; ++i) {
     if (logits[i] >= bar) best.push_back({static_cast<int32_t>(i), logits[i] - total});
   }
-  std::stable_sort(best.begin(), best.end(), [](const TokenLogprob& a, const TokenLogprob& b) { return a.logprob > b.logprob; });
+  std::stable_sort(best.begin(), best.end(),
+                   [](const TokenLogprob& a, const TokenLogprob& b) { return a.logprob > b.logprob; });
   best.resize(static_cast<size_t>(k));
   return best;
 }

@@ -26,7 +26,7 @@ int32_t sample_at(const float* logits, int64_t n, double uniform, LogitsScratch&
 
 // log(sum(exp(logits))) in float64; log-probability of i is logits[i] minus it. Throws as sample.
 double log_sum_exp(const float* logits, int64_t n);
-// out[i] = log-probability of i; `out` may be `logits`.
+// out[i] = log-probability of i, rounded as torch's float32 log_softmax; `out` may be `logits`.
 void log_softmax(const float* logits, int64_t n, float* out);
 
 struct TokenLogprob {

@@ -48,7 +48,8 @@ size_t find_border(Candidates& c, size_t first, size_t last, double sum, Reached
     const Candidate pivot = ends[1];
     const auto begin = c.begin() + static_cast<std::ptrdiff_t>(first);
     const auto end = c.begin() + static_cast<std::ptrdiff_t>(last);
-    const auto split = static_cast<size_t>(std::partition(begin, end, [&](const Candidate& x) { return before(x, pivot); }) - c.begin());
+    const auto split =
+        static_cast<size_t>(std::partition(begin, end, [&](const Candidate& x) { return before(x, pivot); }) - c.begin());
     double below = sum;
     for (size_t i = first; i < split; ++i) below += c[i].weight;
     if (split > first && reached(static_cast<float>(below))) {
@@ -98,7 +99,8 @@ void cut_min_p(Candidates& c, double min_p, size_t keep) {
   float top = 0.0F;
   for (const Candidate& candidate : c) top = std::max(top, candidate.weight);
   const float limit = static_cast<float>(min_p) * top;
-  const auto likely = static_cast<size_t>(std::count_if(c.begin(), c.end(), [&](const Candidate& x) { return !(x.weight < limit); }));
+  const auto likely =
+      static_cast<size_t>(std::count_if(c.begin(), c.end(), [&](const Candidate& x) { return !(x.weight < limit); }));
   if (likely < keep) {
     for (Candidate& candidate : c) candidate.key = candidate.weight;
     keep_last(c, keep);
@@ -140,7 +142,8 @@ void cut_below(LogitsScratch& scratch, float limit, size_t keep) {
   for (const Candidate& candidate : c) scratch.values.push_back(candidate.logit);
   const float spared =
       kth_largest(scratch.values.data(), static_cast<int64_t>(c.size()), static_cast<int64_t>(keep), scratch.room);
-  c.erase(std::remove_if(c.begin(), c.end(), [&](const Candidate& x) { return x.weight < limit && x.logit < spared; }), c.end());
+  c.erase(std::remove_if(c.begin(), c.end(), [&](const Candidate& x) { return x.weight < limit && x.logit < spared; }),
+          c.end());
 }
 
 void cut_epsilon(LogitsScratch& scratch, double epsilon, size_t keep) {

@@ -214,7 +214,8 @@ class Pull {
            target_.config.cache_folder, *free, checked_add(missing_bytes, kSpareBytes, name()));
     }
     // Large files first: they decide how long it takes.
-    std::stable_sort(open.begin(), open.end(), [](const RepoFile& a, const RepoFile& b) { return a.size > b.size; });
+    std::sort(open.begin(), open.end(),
+              [](const RepoFile& a, const RepoFile& b) { return a.size != b.size ? a.size > b.size : a.name < b.name; });
     run_workers(open);
   }
 

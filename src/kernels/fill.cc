@@ -31,11 +31,13 @@ void fill_avx512(KernelTable& table) {
 }
 
 void fill_avx512_bf16(KernelTable& table) {
+  fill_vector_avx512_bf16(table);
   fill_products_avx512_bf16(table);
   table.isa = Isa::kAvx512Bf16;
 }
 
 void fill_amx(KernelTable& table) {
+  fill_vector_amx(table);
   fill_products_amx(table);
   table.isa = Isa::kAmx;
 }

@@ -19,7 +19,7 @@ Tensor pick_rows(const Tensor& hidden, const std::vector<int32_t>& rows) {
 
 }  // namespace
 
-Decoder::Block Decoder::make_block(int layer) const {
+DecoderModel::Block DecoderModel::make_block(int layer) const {
   const DecoderConfig& c = config_;
   const std::string path = c.names.base + c.names.layers + "." + std::to_string(layer);
   const auto at = [&](const std::string& name) { return path + "." + name; };
@@ -47,10 +47,10 @@ Decoder::Block Decoder::make_block(int layer) const {
   return Block{path, Norm(c.norm, at(c.names.attention_norm), c.hidden_size, c.norm_eps),
                Norm(c.norm, at(c.names.mlp_norm), c.hidden_size, c.norm_eps),
                Attention(layer, at(c.names.attention), attention, std::move(qkv), std::move(out)),
-               Mlp(std::move(mlp_in), std::move(mlp_out), c.activation)};
+               Mlp(path + ".mlp", std::move(mlp_in), std::move(mlp_out), c.activation)};
 }
 
-Decoder::Decoder(DecoderConfig config)
+DecoderModel::DecoderModel(DecoderConfig config)
     : config_(std::move(config)),
       embed_(config_.names.base + config_.names.embed, config_.vocab_size, config_.hidden_size),
       final_norm_(config_.norm, config_.names.base + config_.names.final_norm, config_.hidden_size, config_.norm_eps) {
@@ -66,7 +66,7 @@ Decoder::Decoder(DecoderConfig config)
   }
 }
 
-void Decoder::collect(std::vector<Parameter*>& parameters) {
+void DecoderModel::collect(std::vector<Parameter*>& parameters) {
   embed_.collect(parameters);
   if (positions_) positions_->collect(parameters);
   for (Block& block : blocks_) {
@@ -79,7 +79,7 @@ void Decoder::collect(std::vector<Parameter*>& parameters) {
   if (head_) head_->collect(parameters);
 }
 
-void Decoder::prepare(Device& device, DType compute) {
+void DecoderModel::prepare(Device& device, DType compute) {
   if (positions_) positions_->prepare(device, compute);
   for (Block& block : blocks_) {
     block.attention_norm.prepare(device, compute);
@@ -97,7 +97,7 @@ void Decoder::prepare(Device& device, DType compute) {
   }
 }
 
-std::vector<LayerStateSpec> Decoder::layer_states() const {
+std::vector<LayerStateSpec> DecoderModel::layer_states() const {
   std::vector<LayerStateSpec> specs;
   for (const int64_t window : config_.windows) {
     specs.push_back({config_.num_key_value_heads, config_.head_dim, config_.head_dim, window});
@@ -105,11 +105,11 @@ std::vector<LayerStateSpec> Decoder::layer_states() const {
   return specs;
 }
 
-Tensor Decoder::head(const Tensor& hidden) const {
+Tensor DecoderModel::head(const Tensor& hidden) const {
   return head_ ? head_->forward_float32(hidden) : ops::linear(hidden, embed_.table(), Tensor());
 }
 
-Outputs Decoder::forward(const Inputs& inputs, const ForwardContext& context) const {
+Outputs DecoderModel::forward(const Inputs& inputs, const ForwardContext& context) const {
   const Layout& layout = *context.layout;
   if (inputs.ids.dim(0) != layout.num_tokens()) {
     invalid("decoder", "ids and positions differ: got {} and {}", inputs.ids.dim(0), layout.num_tokens());
@@ -136,7 +136,7 @@ Outputs Decoder::forward(const Inputs& inputs, const ForwardContext& context) co
     const Tensor normed = block.attention_norm.forward(x);
     const Tensor mixed = block.attention.forward(normed, x, rotary_ ? &turns : nullptr, context);
     const Tensor normed_again = block.mlp_norm.forward(mixed);
-    x = block.mlp.forward(normed_again, mixed);
+    x = block.mlp.forward(normed_again, mixed, context.observer);
     if (context.observer != nullptr) {
       context.observer->observe(block.path + ".attention_norm", normed);
       context.observer->observe(block.path + ".after_attention", mixed);

@@ -48,9 +48,9 @@ struct DecoderConfig {
   double initializer_range = 0.02;
 };
 
-class Decoder : public Model {
+class DecoderModel : public Model {
  public:
-  explicit Decoder(DecoderConfig config);
+  explicit DecoderModel(DecoderConfig config);
   Outputs forward(const Inputs& inputs, const ForwardContext& context) const override;
   std::vector<LayerStateSpec> layer_states() const override;
   int64_t vocab_size() const override { return config_.vocab_size; }

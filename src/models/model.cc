@@ -40,6 +40,11 @@ void Model::load(Device& device, const ModelFolder& folder) {
   for (Parameter* parameter : parameters()) {
     const TensorEntry* entry = weights.find(parameter->name);
     if (entry == nullptr && parameter->name.rfind(prefix, 0) == 0) entry = weights.find(parameter->name.substr(prefix.size()));
+    if (entry == nullptr && parameter->init == Init::kZeros) {
+      // transformers initialises what a checkpoint lacks, biases with zeros: a checkpoint trained without them loads.
+      parameter->value = Tensor::zeros(device, DType::kFloat32, parameter->shape);
+      continue;
+    }
     if (entry == nullptr) invalid(folder.path(), "tensor missing: need '{}' {}", parameter->name, shape_text(parameter->shape));
     if (entry->shape != parameter->shape) {
       invalid(folder.path(), "{}: got shape {}, need {} by config.json", parameter->name, shape_text(entry->shape),

@@ -53,7 +53,7 @@ std::unique_ptr<Model> make_model(const Json& config, const std::string& where) 
   const std::string type = config.get_string("model_type", "", where);
   for (const Family& family : kFamilies) {
     if (architecture != family.architecture && !(architecture.empty() && type == family.model_type)) continue;
-    auto model = std::make_unique<Decoder>(family.read(ConfigReader(config, where)));
+    auto model = std::make_unique<DecoderModel>(family.read(ConfigReader(config, where)));
     model->set_architecture(family.architecture);
     return model;
   }

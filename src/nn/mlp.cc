@@ -5,8 +5,8 @@
 
 namespace pagoda {
 
-Mlp::Mlp(LinearSpec in, LinearSpec out, Activation activation)
-    : in_(std::move(in)), out_(std::move(out)), activation_(activation) {}
+Mlp::Mlp(std::string path, LinearSpec in, LinearSpec out, Activation activation)
+    : path_(std::move(path)), in_(std::move(in)), out_(std::move(out)), activation_(activation) {}
 
 void Mlp::collect(std::vector<Parameter*>& parameters) {
   in_.collect(parameters);
@@ -18,10 +18,18 @@ void Mlp::prepare(Device& device, DType compute) {
   out_.prepare(device, compute);
 }
 
-Tensor Mlp::forward(const Tensor& x, const Tensor& residual) const {
-  if (in_.num_parts() == 1) return out_.forward(in_.forward(x, activation_), Activation::kNone, residual);
-  const std::vector<Tensor> parts = in_.forward_parts(x);
-  return out_.forward(ops::gated_activation(parts[0], parts[1], activation_), Activation::kNone, residual);
+Tensor Mlp::forward(const Tensor& x, const Tensor& residual, Observer* observer) const {
+  if (in_.num_parts() > 1) {
+    const std::vector<Tensor> parts = in_.forward_parts(x);
+    const Tensor activated = ops::gated_activation(parts[0], parts[1], activation_);
+    if (observer != nullptr) observer->observe(path_ + ".activated", activated);
+    return out_.forward(activated, Activation::kNone, residual);
+  }
+  if (observer == nullptr) return out_.forward(in_.forward(x, activation_), Activation::kNone, residual);
+  const Tensor plain = in_.forward(x), activated = ops::activation(plain, activation_);
+  observer->observe(path_ + ".in", plain);
+  observer->observe(path_ + ".activated", activated);
+  return out_.forward(activated, Activation::kNone, residual);
 }
 
 }  // namespace pagoda

@@ -1,6 +1,9 @@
 // Feed-forward blocks: gated (LLaMA) and plain (GPT-2).
 #pragma once
 
+#include <string>
+
+#include "nn/context.h"
 #include "nn/linear.h"
 
 namespace pagoda {
@@ -8,12 +11,14 @@ namespace pagoda {
 class Mlp : public Module {
  public:
   // `in` has two parts (gate, up) for a gated block, one for a plain one.
-  Mlp(LinearSpec in, LinearSpec out, Activation activation);
+  Mlp(std::string path, LinearSpec in, LinearSpec out, Activation activation);
   void collect(std::vector<Parameter*>& parameters) override;
   void prepare(Device& device, DType compute) override;
-  Tensor forward(const Tensor& x, const Tensor& residual) const;  // [T, hidden_size] -> residual + mlp(x)
+  // [T, hidden_size] -> residual + mlp(x). An observer sees what a fused product would hide.
+  Tensor forward(const Tensor& x, const Tensor& residual, Observer* observer) const;
 
  private:
+  std::string path_;
   Linear in_, out_;
   Activation activation_;
 };

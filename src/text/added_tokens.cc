@@ -40,7 +40,9 @@ void StringFinder::build(const std::vector<std::string>& keys) {
   // Failure links, by depth.
   std::vector<int32_t> order(nodes_.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return nodes_[static_cast<size_t>(a)].depth < nodes_[static_cast<size_t>(b)].depth; });
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return std::pair(nodes_[static_cast<size_t>(a)].depth, a) < std::pair(nodes_[static_cast<size_t>(b)].depth, b);
+  });
   for (const int32_t node : order) {
     if (nodes_[static_cast<size_t>(node)].depth <= 1) continue;
     const auto [parent, byte] = parents[static_cast<size_t>(node)];
@@ -91,7 +93,7 @@ bool StringFinder::find(std::string_view text, size_t from, size_t& begin, size_
   return have;
 }
 
-void AddedVocabulary::add(const std::vector<AddedToken>& tokens, const Model& model) {
+void AddedVocabulary::add(const std::vector<AddedToken>& tokens, const TokenModel& model) {
   for (const AddedToken& token : tokens) {
     if (token.special && !token.content.empty() && special_.insert(token.content).second) order_special_.push_back(token);
   }
@@ -131,6 +133,8 @@ void AddedVocabulary::prepare(const Normalizer* normalizer) {
   std::vector<std::string> plain, normalized;
   plain_.ids.clear();
   normalized_.ids.clear();
+  texts_.clear();
+  for (const auto& [id, token] : by_id_) texts_[id] = token.content;
   RegexScratch scratch;
   const auto take = [&](const AddedToken& token) {
     const int32_t id = find(token.content);
@@ -142,6 +146,7 @@ void AddedVocabulary::prepare(const Normalizer* normalizer) {
     AlignedText text = AlignedText::from_original(token.content, 0, token.content.size(), false);
     if (normalizer != nullptr) normalizer->apply(text, scratch);
     normalized.push_back(text.text);
+    texts_[id] = text.text;
     normalized_.ids.push_back(id);
   };
   for (const AddedToken& token : order_special_) take(token);
@@ -158,6 +163,11 @@ int32_t AddedVocabulary::find(std::string_view content) const {
 const AddedToken* AddedVocabulary::token(int32_t id) const {
   const auto found = by_id_.find(id);
   return found == by_id_.end() ? nullptr : &found->second;
+}
+
+const std::string* AddedVocabulary::text(int32_t id) const {
+  const auto found = texts_.find(id);
+  return found == texts_.end() ? nullptr : &found->second;
 }
 
 namespace {
@@ -218,6 +228,7 @@ void AddedVocabulary::find_all(const Set& set, std::string_view text, bool speci
 void AddedVocabulary::extract(std::string_view original, const Normalizer* normalizer, bool track, PreTokenized& out,
                               RegexScratch& scratch, bool special_as_text) const {
   out.track = track;
+  out.limit = std::min(std::max(AlignedText::kMinGrowthLimit, 64 * original.size()), size_t{1} << 31);
   std::vector<Found> parts, inner;
   find_all(plain_, original, special_as_text, parts);
   for (const Found& part : parts) {
@@ -242,7 +253,8 @@ void AddedVocabulary::extract(std::string_view original, const Normalizer* norma
       slice.text = text.text.substr(found.begin, found.end - found.begin);
       slice.shift = text.shift + static_cast<uint32_t>(found.begin);
       if (track) {
-        slice.align.assign(text.align.begin() + static_cast<int64_t>(found.begin), text.align.begin() + static_cast<int64_t>(found.end));
+        slice.align.assign(text.align.begin() + static_cast<int64_t>(found.begin),
+                           text.align.begin() + static_cast<int64_t>(found.end));
         slice.shift = slice.align[0].begin;
       }
       out.append(slice, found.id);

@@ -49,16 +49,18 @@ class StringFinder {
 class AddedVocabulary {
  public:
   // As HF adds them one list at a time: a token that the model knows keeps that id, others get the next free id.
-  void add(const std::vector<AddedToken>& tokens, const Model& model);
+  void add(const std::vector<AddedToken>& tokens, const TokenModel& model);
   // With a fixed id (files that name it).
   void add_with_id(const AddedToken& token, int32_t id);
   void prepare(const Normalizer* normalizer);  // call once after the last add
 
-  int32_t find(std::string_view content) const;      // -1: none
-  const AddedToken* token(int32_t id) const;          // null: none
+  int32_t find(std::string_view content) const;  // -1: none
+  const AddedToken* token(int32_t id) const;     // null: none
+  // What the token is called when decoding: its content, normalised where the token is found in normalised text (as HF has it).
+  const std::string* text(int32_t id) const;  // null: none
   bool is_special(std::string_view content) const { return special_.count(std::string(content)) != 0; }
   const std::unordered_map<int32_t, AddedToken>& tokens() const { return by_id_; }
-  int32_t largest_id() const { return largest_; }     // -1: none
+  int32_t largest_id() const { return largest_; }  // -1: none
   bool empty() const { return by_id_.empty(); }
 
   // Cuts `original` at its added tokens, normalises what lies between and cuts that again.
@@ -77,6 +79,7 @@ class AddedVocabulary {
   void find_all(const Set& set, std::string_view text, bool special_as_text, std::vector<Found>& out) const;
   std::unordered_map<std::string, int32_t> by_content_;
   std::unordered_map<int32_t, AddedToken> by_id_;
+  std::unordered_map<int32_t, std::string> texts_;
   std::vector<AddedToken> order_special_, order_;  // as HF lists them
   std::unordered_set<std::string> special_;
   int32_t largest_ = -1;

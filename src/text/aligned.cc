@@ -1,6 +1,9 @@
 // Offsets through rewrites.
 #include "text/aligned.h"
 
+#include <algorithm>
+
+#include "base/error.h"
 #include "base/utf8.h"
 
 namespace pagoda {
@@ -11,11 +14,16 @@ size_t char_length(unsigned char first) { return first < 0x80 ? 1 : first < 0xE0
 
 }  // namespace
 
+void check_growth(size_t size, size_t limit) {
+  if (size > limit) invalid("tokenizer", "the tokenizer makes the text too long: got {} bytes, need at most {}", size, limit);
+}
+
 AlignedText AlignedText::from_original(std::string_view original, size_t begin, size_t end, bool track) {
   AlignedText piece;
   piece.text.assign(original.data() + begin, end - begin);
   piece.track = track;
   piece.shift = static_cast<uint32_t>(begin);
+  piece.limit = std::min(std::max(kMinGrowthLimit, 64 * (end - begin)), size_t{1} << 31);
   if (track) {
     piece.align.reserve(end - begin);
     for (size_t pos = begin; pos < end;) {
@@ -41,6 +49,7 @@ size_t Rewriter::next_length() { return char_length(static_cast<unsigned char>(t
 void Rewriter::put(uint32_t code, int64_t change) {
   const size_t before = text_.size();
   utf8_append(text_, code);
+  if (text_.size() > target_.limit) check_growth(text_.size(), target_.limit);
   if (!target_.track) return;
   Span span;
   if (change > 0) {

@@ -13,12 +13,18 @@ struct Span {
   bool operator==(const Span& other) const { return begin == other.begin && end == other.end; }
 };
 
+// Throws kInvalidInput where a rewriting made `size` bytes of a text that may have `limit`.
+void check_growth(size_t size, size_t limit);
+
 // One piece of text on its way through the normalisers. Without tracking `align` stays empty and costs nothing.
 struct AlignedText {
   std::string text;
   std::vector<Span> align;  // one a byte of `text` when tracking
   bool track = false;
-  uint32_t shift = 0;  // where this piece begins in the original
+  uint32_t shift = 0;              // where this piece begins in the original
+  size_t limit = kMinGrowthLimit;  // bytes it may grow to, whatever a tokenizer file asks for
+
+  static constexpr size_t kMinGrowthLimit = size_t{1} << 26;
 
   // A piece [begin, end) of an original, as yet unchanged.
   static AlignedText from_original(std::string_view original, size_t begin, size_t end, bool track);

@@ -24,9 +24,9 @@ struct MergeResult {
   int32_t id = -1;
 };
 
-class Bpe final : public Model {
+class Bpe final : public TokenModel {
  public:
-  Bpe(Vocab vocab, BpeOptions options, std::string_view where) : Model(std::move(vocab)), options_(std::move(options)) {
+  Bpe(Vocab vocab, BpeOptions options, std::string_view where) : TokenModel(std::move(vocab)), options_(std::move(options)) {
     if (!options_.unk_token.empty()) unk_ = vocab_.find(options_.unk_token);
     for (int b = 0; b < 256; ++b) {
       byte_ids_[static_cast<size_t>(b)] = vocab_.find(fmt::format("<0x{:02X}>", b));
@@ -40,7 +40,9 @@ class Bpe final : public Model {
     (void)where;
   }
 
-  void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged) { merges_[pair_key(left, right)] = {rank, merged}; }
+  void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged) {
+    merges_[pair_key(left, right)] = {rank, merged};
+  }
   void reserve_merges(size_t count) { merges_.reserve(count); }
   void add_raw_token(std::string_view bytes, int32_t id) { raw_vocab_.add(bytes, id, "bpe"); }
 
@@ -230,7 +232,8 @@ class Bpe final : public Model {
       }
       if (options_.byte_fallback) {
         const std::string_view bytes = plain_symbols_ ? character : std::string_view(spelled);
-        const bool all = std::all_of(bytes.begin(), bytes.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
+        const bool all =
+            std::all_of(bytes.begin(), bytes.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
         if (all) {
           for (char c : bytes) add_symbol(byte_ids_[static_cast<unsigned char>(c)], 1, scratch);
           continue;
@@ -257,7 +260,8 @@ class Bpe final : public Model {
       for (const auto& symbol : scratch.symbols) scratch.entries.push_back({symbol.id, symbol.bytes});
     } else {
       merge_by_heap(scratch);
-      for (int32_t i = 0; i >= 0 && i < static_cast<int32_t>(scratch.symbols.size()); i = scratch.symbols[static_cast<size_t>(i)].next) {
+      for (int32_t i = 0; i >= 0 && i < static_cast<int32_t>(scratch.symbols.size());
+           i = scratch.symbols[static_cast<size_t>(i)].next) {
         const auto& symbol = scratch.symbols[static_cast<size_t>(i)];
         scratch.entries.push_back({symbol.id, symbol.bytes});
       }
@@ -352,9 +356,9 @@ class Bpe final : public Model {
 };
 
 // Two neighbours join where their bytes are a token; the model below sees one symbol a byte.
-class RankBpe final : public Model {
+class RankBpe final : public TokenModel {
  public:
-  RankBpe(Vocab vocab, std::string_view where) : Model(std::move(vocab)) {
+  RankBpe(Vocab vocab, std::string_view where) : TokenModel(std::move(vocab)) {
     for (int b = 0; b < 256; ++b) {
       const char byte = static_cast<char>(b);
       byte_ids_[b] = vocab_.find(std::string_view(&byte, 1));
@@ -411,7 +415,8 @@ class RankBpe final : public Model {
       if (bytes > vocab_.longest()) return;
       const int32_t id = vocab_.find(word.substr(static_cast<size_t>(position), bytes));
       if (id < 0) return;
-      heap.push_back({static_cast<uint32_t>(id), position, static_cast<int32_t>(left.bytes), static_cast<int32_t>(right.bytes), id});
+      heap.push_back(
+          {static_cast<uint32_t>(id), position, static_cast<int32_t>(left.bytes), static_cast<int32_t>(right.bytes), id});
       std::push_heap(heap.begin(), heap.end(), later);
     };
     for (size_t i = 0; i + 1 < word.size(); ++i) push(static_cast<int32_t>(i));
@@ -456,7 +461,8 @@ ModelPtr make_bpe(Vocab vocab, const std::vector<Merge>& merges, const BpeOption
   std::string joined;
   const size_t prefix = options.continuing_subword_prefix.size();
   for (const Merge& merge : merges) {
-    if (merge.right.size() < prefix) invalid(where, "merge {}: '{}' lacks the prefix '{}'", products.size(), merge.right, options.continuing_subword_prefix);
+    if (merge.right.size() < prefix)
+      invalid(where, "merge {}: '{}' lacks the prefix '{}'", products.size(), merge.right, options.continuing_subword_prefix);
     joined = merge.left;
     joined.append(merge.right, prefix, std::string::npos);
     const int32_t left = id_of(merge.left), right = id_of(merge.right), merged = id_of(joined);

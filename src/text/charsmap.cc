@@ -17,7 +17,8 @@ Charsmap Charsmap::parse(std::string_view blob, std::string_view where) {
   if (blob.size() < 4) invalid(where, "precompiled charsmap too short: got {} bytes, need 4", blob.size());
   const size_t bytes = word(0);
   if (bytes % 4 != 0 || bytes > blob.size() - 4) {
-    invalid(where, "precompiled charsmap: got a trie of {} bytes in {}, need a multiple of 4 that fits", bytes, blob.size() - 4);
+    invalid(where, "precompiled charsmap: got a trie of {} bytes in {}, need a multiple of 4 that fits", bytes,
+            blob.size() - 4);
   }
   map.units_.resize(bytes / 4);
   for (size_t i = 0; i < map.units_.size(); ++i) map.units_[i] = word(4 + 4 * i);

@@ -39,16 +39,45 @@ struct LongName {
   const char* category;
 };
 constexpr LongName kLongNames[] = {
-    {"letter", "L"},          {"casedletter", "LC"},      {"uppercaseletter", "Lu"},  {"lowercaseletter", "Ll"},
-    {"titlecaseletter", "Lt"}, {"modifierletter", "Lm"},   {"otherletter", "Lo"},      {"mark", "M"},
-    {"combiningmark", "M"},   {"nonspacingmark", "Mn"},   {"spacingmark", "Mc"},      {"enclosingmark", "Me"},
-    {"number", "N"},          {"decimalnumber", "Nd"},    {"letternumber", "Nl"},     {"othernumber", "No"},
-    {"punctuation", "P"},     {"connectorpunctuation", "Pc"}, {"dashpunctuation", "Pd"}, {"openpunctuation", "Ps"},
-    {"closepunctuation", "Pe"}, {"initialpunctuation", "Pi"}, {"finalpunctuation", "Pf"}, {"otherpunctuation", "Po"},
-    {"symbol", "S"},          {"mathsymbol", "Sm"},       {"currencysymbol", "Sc"},   {"modifiersymbol", "Sk"},
-    {"othersymbol", "So"},    {"separator", "Z"},         {"spaceseparator", "Zs"},   {"lineseparator", "Zl"},
-    {"paragraphseparator", "Zp"}, {"other", "C"},         {"control", "Cc"},          {"format", "Cf"},
-    {"surrogate", "Cs"},      {"privateuse", "Co"},       {"unassigned", "Cn"},
+    {"letter", "L"},
+    {"casedletter", "LC"},
+    {"uppercaseletter", "Lu"},
+    {"lowercaseletter", "Ll"},
+    {"titlecaseletter", "Lt"},
+    {"modifierletter", "Lm"},
+    {"otherletter", "Lo"},
+    {"mark", "M"},
+    {"combiningmark", "M"},
+    {"nonspacingmark", "Mn"},
+    {"spacingmark", "Mc"},
+    {"enclosingmark", "Me"},
+    {"number", "N"},
+    {"decimalnumber", "Nd"},
+    {"letternumber", "Nl"},
+    {"othernumber", "No"},
+    {"punctuation", "P"},
+    {"connectorpunctuation", "Pc"},
+    {"dashpunctuation", "Pd"},
+    {"openpunctuation", "Ps"},
+    {"closepunctuation", "Pe"},
+    {"initialpunctuation", "Pi"},
+    {"finalpunctuation", "Pf"},
+    {"otherpunctuation", "Po"},
+    {"symbol", "S"},
+    {"mathsymbol", "Sm"},
+    {"currencysymbol", "Sc"},
+    {"modifiersymbol", "Sk"},
+    {"othersymbol", "So"},
+    {"separator", "Z"},
+    {"spaceseparator", "Zs"},
+    {"lineseparator", "Zl"},
+    {"paragraphseparator", "Zp"},
+    {"other", "C"},
+    {"control", "Cc"},
+    {"format", "Cf"},
+    {"surrogate", "Cs"},
+    {"privateuse", "Co"},
+    {"unassigned", "Cn"},
 };
 
 std::string category_of(Category category) { return plain(unicode::category_name(category)); }
@@ -83,7 +112,8 @@ std::optional<CodeSet> CodeSet::property(std::string_view name, int at) {
     });
   }
   if (category.size() == 1 && std::string_view("lmnpszc").find(category[0]) != std::string_view::npos) {
-    return collect(at, [&](const unicode::Record& r) { return category_of(static_cast<Category>(r.category))[0] == category[0]; });
+    return collect(at,
+                   [&](const unicode::Record& r) { return category_of(static_cast<Category>(r.category))[0] == category[0]; });
   }
   for (int c = 0; c <= static_cast<int>(Category::kCo); ++c) {
     if (category != category_of(static_cast<Category>(c))) continue;
@@ -96,17 +126,31 @@ std::optional<CodeSet> CodeSet::property(std::string_view name, int at) {
   if (key == "ascii") return range(0, 0x7F);
   if (key == "assigned") return of_category([](Category c, const auto&) { return c != Category::kCn; });
   if (key == "space" || key == "whitespace" || key == "xposixspace") {
-    return from_ranges({{9, 13}, {32, 32}, {0x85, 0x85}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}});
+    return from_ranges({{9, 13},
+                        {32, 32},
+                        {0x85, 0x85},
+                        {0xA0, 0xA0},
+                        {0x1680, 0x1680},
+                        {0x2000, 0x200A},
+                        {0x2028, 0x2029},
+                        {0x202F, 0x202F},
+                        {0x205F, 0x205F},
+                        {0x3000, 0x3000}});
   }
   if (key == "blank") return property("Zs", at)->united(range(9, 9));
   if (key == "digit") return property("Nd", at);
   if (key == "xdigit" || key == "asciihexdigit") return from_ranges({{'0', '9'}, {'A', 'F'}, {'a', 'f'}});
   if (key == "cntrl") return property("Cc", at);
   if (key == "upper" || key == "uppercase") {
-    return property("Lu", at)->united(from_ranges({{0x2160, 0x216F}, {0x24B6, 0x24CF}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}}));
+    return property("Lu", at)->united(
+        from_ranges({{0x2160, 0x216F}, {0x24B6, 0x24CF}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}}));
   }
   if (key == "lower" || key == "lowercase") {
-    return property("Ll", at)->united(from_ranges({{0xAA, 0xAA}, {0xBA, 0xBA}, {0x2B0, 0x2B8}, {0x2C0, 0x2C1}, {0x2E0, 0x2E4}, {0x345, 0x345}, {0x37A, 0x37A}, {0x1D2C, 0x1D6A}, {0x1D78, 0x1D78}, {0x1D9B, 0x1DBF}, {0x2071, 0x2071}, {0x207F, 0x207F}, {0x2090, 0x209C}, {0x2170, 0x217F}, {0x24D0, 0x24E9}, {0x2C7C, 0x2C7D}, {0xA69C, 0xA69D}, {0xA770, 0xA770}, {0xA7F8, 0xA7F9}, {0xAB5C, 0xAB5F}}));
+    return property("Ll", at)->united(
+        from_ranges({{0xAA, 0xAA},     {0xBA, 0xBA},     {0x2B0, 0x2B8},   {0x2C0, 0x2C1},   {0x2E0, 0x2E4},
+                     {0x345, 0x345},   {0x37A, 0x37A},   {0x1D2C, 0x1D6A}, {0x1D78, 0x1D78}, {0x1D9B, 0x1DBF},
+                     {0x2071, 0x2071}, {0x207F, 0x207F}, {0x2090, 0x209C}, {0x2170, 0x217F}, {0x24D0, 0x24E9},
+                     {0x2C7C, 0x2C7D}, {0xA69C, 0xA69D}, {0xA770, 0xA770}, {0xA7F8, 0xA7F9}, {0xAB5C, 0xAB5F}}));
   }
   if (key == "alphabetic" || key == "alpha") {
     return of_category([](Category, const unicode::Record& r) { return (r.flags & kAlphabeticFlag) != 0; });
@@ -119,7 +163,10 @@ std::optional<CodeSet> CodeSet::property(std::string_view name, int at) {
   }
   if (key == "punct") return property("P", at)->united(*property("S", at));
   if (key == "graph" || key == "print") {
-    const CodeSet graph = of_category([](Category c, const auto&) { return c != Category::kCn && c != Category::kCc && c != Category::kCs && c != Category::kZs && c != Category::kZl && c != Category::kZp; });
+    const CodeSet graph = of_category([](Category c, const auto&) {
+      return c != Category::kCn && c != Category::kCc && c != Category::kCs && c != Category::kZs && c != Category::kZl &&
+             c != Category::kZp;
+    });
     return key == "graph" ? graph : graph.united(*property("Zs", at));
   }
   if (const std::optional<int> script = unicode::script_by_name(name)) {

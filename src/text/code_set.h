@@ -17,8 +17,8 @@ class CodeSet {
   CodeSet() = default;
   static CodeSet range(uint32_t first, uint32_t last);
   static CodeSet all() { return range(0, 0x10FFFF); }
-  // Code points of a general category or group ("Lu", "L"), script, or binary property (Alphabetic, White_Space ...) by name, as
-  // of Unicode version `at` (times ten). None where the name is unknown.
+  // Code points of a general category or group ("Lu", "L"), script, or binary property (Alphabetic, White_Space ...) by name,
+  // as of Unicode version `at` (times ten). None where the name is unknown.
   static std::optional<CodeSet> property(std::string_view name, int at);
   static CodeSet assigned_after(int version);  // assigned in a version newer than `version`
 

@@ -6,12 +6,15 @@
 #include <utility>
 
 #include "base/utf8.h"
+#include "text/aligned.h"
 #include "text/byte_chars.h"
 
 namespace pagoda {
 namespace decoders {
 
 namespace {
+
+constexpr size_t kMaxTokenBytes = size_t{1} << 26;  // that replacements may make of one token
 
 // A decoder whose stages are made by a function.
 class Maker final : public Decoder {
@@ -38,7 +41,8 @@ std::string replace_all(std::string text, std::string_view from, std::string_vie
     }
     return out;
   }
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
   return text;
 }
 
@@ -140,7 +144,8 @@ class Metaspace final : public WholeToken {
 
 std::string clean(std::string text) {
   static constexpr std::pair<const char*, const char*> kRules[] = {
-      {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
   };
   for (const auto& [from, to] : kRules) text = replace_all(std::move(text), from, to);
   return text;
@@ -148,7 +153,8 @@ std::string clean(std::string text) {
 
 class WordPiece final : public WholeToken {
  public:
-  WordPiece(std::string prefix, bool cleanup, DecodeStage* next) : WholeToken(next), prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  WordPiece(std::string prefix, bool cleanup, DecodeStage* next)
+      : WholeToken(next), prefix_(std::move(prefix)), cleanup_(cleanup) {}
 
  protected:
   void token(std::string text) override {
@@ -224,6 +230,7 @@ class ReplaceLiteral final : public DecodeStage {
       out.append(pending_, done, at - done);
       out += content_;
       done = at + literal_.size();
+      check_growth(out.size(), kMaxTokenBytes);
     }
     size_t keep = end ? 0 : std::min(pending_.size() - done, literal_.size() - 1);
     while (keep > 0 && literal_.compare(0, keep, pending_, pending_.size() - keep, keep) != 0) --keep;
@@ -250,6 +257,7 @@ class ReplacePattern final : public WholeToken {
       out.append(text, done, begin - done);
       out += content_;
       done = end;
+      check_growth(out.size(), kMaxTokenBytes);
     });
     out.append(text, done, std::string::npos);
     next_->put(out, true);
@@ -379,7 +387,8 @@ class CleanUp final : public DecodeStage {
  public:
   explicit CleanUp(DecodeStage* next) : DecodeStage(next) {
     static constexpr std::pair<const char*, const char*> kRules[] = {
-        {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+        {" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
+        {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
     };
     for (size_t i = std::size(kRules); i-- > 0;) {
       stages_.push_back(std::make_unique<ReplaceLiteral>(kRules[i].first, kRules[i].second, next));

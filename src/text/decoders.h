@@ -10,7 +10,8 @@
 
 namespace pagoda {
 
-// Takes tokens piece by piece and hands on what can no longer change. A token's text may come in several calls; `end` closes it.
+// Takes tokens piece by piece and hands on what can no longer change. A token's text may come in several calls; `end` closes
+// it.
 class DecodeStage {
  public:
   explicit DecodeStage(DecodeStage* next) : next_(next) {}

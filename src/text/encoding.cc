@@ -87,7 +87,9 @@ void pad(Encoding& encoding, const Padding& padding) {
   if (padding.multiple_of > 0 && length % padding.multiple_of > 0) length += padding.multiple_of - length % padding.multiple_of;
   if (static_cast<int64_t>(encoding.size()) >= length) return;
   const size_t count = static_cast<size_t>(length) - encoding.size();
-  const auto fill = [&](auto& values, auto value) { values.insert(padding.left ? values.begin() : values.end(), count, value); };
+  const auto fill = [&](auto& values, auto value) {
+    values.insert(padding.left ? values.begin() : values.end(), count, value);
+  };
   fill(encoding.ids, padding.pad_id);
   fill(encoding.type_ids, padding.pad_type_id);
   fill(encoding.special_tokens_mask, uint8_t{1});
@@ -212,14 +214,15 @@ class Sequence final : public PostProcessor {
 
 class Template final : public PostProcessor {
  public:
-  Template(std::vector<TemplatePiece> single, std::vector<TemplatePiece> pair) : single_(std::move(single)), pair_(std::move(pair)) {}
+  Template(std::vector<TemplatePiece> single, std::vector<TemplatePiece> pair)
+      : single_(std::move(single)), pair_(std::move(pair)) {}
   int64_t added_tokens(bool pair) const override {
     int64_t count = 0;
     for (const TemplatePiece& piece : pair ? pair_ : single_) count += static_cast<int64_t>(piece.specials.size());
     return count;
   }
   void process(std::vector<Encoding>& encodings, bool add_special_tokens) const override {
-    const bool with_offsets = encodings[0].with_offsets;
+    const bool with_offsets = !encodings.empty() && encodings[0].with_offsets;
     std::vector<Encoding> out;
     for (const TemplatePiece& piece : encodings.size() > 1 ? pair_ : single_) {
       if (piece.sequence >= 0) {
@@ -247,7 +250,9 @@ PostProcessorPtr bert(Special cls, Special sep) { return std::make_shared<Bert>(
 PostProcessorPtr roberta(Special cls, Special sep, bool trim_offsets, bool add_prefix_space) {
   return std::make_shared<Roberta>(std::move(cls), std::move(sep), trim_offsets, add_prefix_space);
 }
-PostProcessorPtr byte_level(bool trim_offsets, bool add_prefix_space) { return std::make_shared<ByteLevel>(trim_offsets, add_prefix_space); }
+PostProcessorPtr byte_level(bool trim_offsets, bool add_prefix_space) {
+  return std::make_shared<ByteLevel>(trim_offsets, add_prefix_space);
+}
 PostProcessorPtr sequence(std::vector<PostProcessorPtr> steps) { return std::make_shared<Sequence>(std::move(steps)); }
 PostProcessorPtr pieces(std::vector<TemplatePiece> single, std::vector<TemplatePiece> pair) {
   return std::make_shared<Template>(std::move(single), std::move(pair));

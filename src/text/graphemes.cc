@@ -12,7 +12,8 @@ size_t grapheme_end(std::string_view text, size_t pos) {
   const unsigned char first_byte = static_cast<unsigned char>(text[pos]);
   if (first_byte < 0x80) {
     if (pos + 1 == text.size()) return pos + 1;
-    if (static_cast<unsigned char>(text[pos + 1]) < 0x80) return first_byte == '\r' && text[pos + 1] == '\n' ? pos + 2 : pos + 1;
+    if (static_cast<unsigned char>(text[pos + 1]) < 0x80)
+      return first_byte == '\r' && text[pos + 1] == '\n' ? pos + 2 : pos + 1;
   }
   uint32_t code = utf8_next(text, pos);
   Break previous = unicode::grapheme_break(code);
@@ -30,7 +31,8 @@ size_t grapheme_end(std::string_view text, size_t pos) {
     bool join = false;
     if (previous == Break::kCr) {
       join = next == Break::kLf;
-    } else if (previous == Break::kControl || previous == Break::kLf || next == Break::kControl || next == Break::kCr || next == Break::kLf) {
+    } else if (previous == Break::kControl || previous == Break::kLf || next == Break::kControl || next == Break::kCr ||
+               next == Break::kLf) {
       join = false;
     } else if (previous == Break::kL && (next == Break::kL || next == Break::kV || next == Break::kLv || next == Break::kLvt)) {
       join = true;

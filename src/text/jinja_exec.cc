@@ -89,7 +89,7 @@ Interp::Flow Interp::exec(const Stmt& stmt, Frame& frame) {
     case StmtKind::kMacro: exec_macro(stmt, frame); break;
     case StmtKind::kCallBlock: exec_call_block(stmt, frame); break;
     case StmtKind::kFilterBlock: return exec_filter_block(stmt, frame);
-    case StmtKind::kBlock: exec_block(stmt); break;
+    case StmtKind::kBlock: exec_block(stmt, frame); break;
     case StmtKind::kGeneration: exec_generation(stmt, frame); break;
     default: break;
   }
@@ -152,11 +152,16 @@ namespace {
 // Sends output to a text of its own while it lives.
 class Capture {
  public:
-  explicit Capture(std::string*& out) : out_(out), outer_(out) { out_ = &text; }
+  explicit Capture(std::string*& out) : text(*owned_), out_(out), outer_(out) { out_ = &text; }
   Capture(const Capture&) = delete;
   Capture& operator=(const Capture&) = delete;
   ~Capture() { out_ = outer_; }
-  std::string text;
+
+ private:
+  std::unique_ptr<std::string> owned_ = std::make_unique<std::string>();  // GCC 12 warns of a member's own address kept in out
+
+ public:
+  std::string& text;
 
  private:
   std::string*& out_;
@@ -271,11 +276,22 @@ void Interp::exec_generation(const Stmt& stmt, Frame& frame) {
   write(text.text());
 }
 
-void Interp::exec_block(const Stmt& stmt) {
+void Interp::exec_block(const Stmt& stmt, Frame& frame) {
   if (stmt.required) error("TemplateRuntimeError", "Required block '" + stmt.text + "' not found");
+  std::vector<std::pair<std::string, Value>> outer;
+  if (stmt.scoped) {
+    // The variables of the place where the block stands come before those of the template.
+    outer = exported_;
+    std::vector<std::pair<std::string, Value>> local;
+    for (const auto& [name, ref] : stmt.exports) {
+      if (!frame.at(ref).is_missing()) local.emplace_back(name, frame.at(ref));
+    }
+    exported_.insert(exported_.begin(), local.begin(), local.end());
+  }
   for (const auto& entry : code_.blocks) {
     if (entry.first == stmt.text) write(to_text(call_block(*entry.second)));
   }
+  if (stmt.scoped) exported_ = std::move(outer);
 }
 
 Value Interp::call_block(const TemplateCode::NamedBlock& block) {
@@ -516,7 +532,9 @@ void Interp::eval_args(const Expr& expr, Frame& frame, CallArgs& args) {
   }
   if (expr.dyn_keywords != nullptr) {
     const Value rest = eval(*expr.dyn_keywords, frame);
-    if (!rest.is_dict()) type_error("argument after ** must be a mapping, not " + jinja::type_name(rest));
+    if (!rest.is_dict())
+      type_error((expr.kind == ExprKind::kCall ? "jinja2.sandbox.SandboxedEnvironment.call() argument" : "argument") +
+                 std::string(" after ** must be a mapping, not ") + jinja::type_name(rest));
     for (const auto& [key, value] : rest.dict().entries()) {
       if (!key.is_string()) type_error("keywords must be strings");
       for (const auto& keyword : args.keywords) {

@@ -177,7 +177,14 @@ Value do_indent(Interp& interp, const Value& value, CallArgs& args) {
   }
   const bool first = flag(interp, bound[2]), blank = flag(interp, bound[3]);
   // `s += "\n"` fails for what is no string.
-  if (!value.is_string()) add(interp, value, interp.str("\n"));
+  if (value.is_undefined()) interp.fail_undefined(value);
+  if (!value.is_string()) {
+    if (value.is_list()) {
+      interp.error("AttributeError", "'list' object has no attribute 'splitlines'");  // += takes any iterable
+    }
+    if (value.is_tuple()) interp.type_error("can only concatenate tuple (not \"str\") to tuple");
+    interp.type_error(fmt::format("unsupported operand type(s) for +=: '{}' and 'str'", type_name(value)));
+  }
   const bool markup = value.is_markup();
   if (markup && bound[1].is_string() && !bound[1].is_markup()) indent = bound[1].text();
   const std::vector<std::string> lines = split_lines(value.text() + "\n", false);
@@ -289,7 +296,9 @@ Value do_title(Interp& interp, const Value& value, CallArgs& args) {
 
 Value do_tojson(Interp& interp, const Value& value, CallArgs& args) {
   const std::vector<Value> bound =
-      bind(interp, {"tojson", {"x", "ensure_ascii", "indent", "separators", "sort_keys"}, 1, 0}, value, args);
+      bind(interp,
+           {"_cached_compile_jinja_template.<locals>.tojson", {"x", "ensure_ascii", "indent", "separators", "sort_keys"}, 1, 0},
+           value, args);
   const auto given = [](const Value& option) { return option.is_missing() ? Value::none() : option; };
   return interp.str(to_json(interp, value, flag(interp, bound[1]), given(bound[2]), given(bound[3]), flag(interp, bound[4])));
 }

@@ -426,17 +426,17 @@ class Braces {
     const std::string first = name.substr(0, at);
     Value value;
     const bool number = !first.empty() && first.find_first_not_of("0123456789") == std::string::npos;
-    if (first.empty() || number) {
-      if (first.empty()) {
-        if (manual_) interp_.value_error("cannot switch from manual field specification to automatic field numbering");
-        automatic_ = true;
-      } else {
-        if (automatic_) interp_.value_error("cannot switch from automatic field numbering to manual field specification");
-        manual_ = true;
-      }
-      const uint64_t index = first.empty() ? next_++ : first.size() > 9 ? UINT64_MAX : std::stoull(first);
+    // Only a field without any name is numbered, and only a bare number forbids that.
+    if (name.empty() || (number && first.size() == name.size())) {
+      bool& mine = name.empty() ? automatic_ : manual_;
+      const bool other = name.empty() ? manual_ : automatic_;
+      if (other) interp_.value_error("cannot switch from manual field specification to automatic field numbering");
+      mine = true;
+    }
+    if (name.empty() || number) {
+      const uint64_t index = name.empty() ? next_++ : first.size() > 9 ? UINT64_MAX : std::stoull(first);
       if (index >= args_.positional.size()) {
-        interp_.error("IndexError", fmt::format("Replacement index {} out of range for positional args tuple", index));
+        interp_.error("IndexError", "tuple index out of range");
       }
       value = args_.positional[index];
     } else {
@@ -532,12 +532,12 @@ class Percent {
 
   void conversion(size_t& i) {
     interp_.work(1);
+    const size_t percent = i - 1;
     Value argument;
     bool keyed = false;
     if (i < format_.size() && format_[i] == '(') {
-      if (!mapping_ || value_.is_list()) {
-        if (!value_.is_dict()) interp_.type_error("format requires a mapping");
-      }
+      if (value_.is_list()) interp_.type_error("list indices must be integers or slices, not str");
+      if (!mapping_) interp_.type_error("format requires a mapping");
       int open = 1;
       size_t end = i + 1;
       for (; end < format_.size(); ++end) {
@@ -584,17 +584,17 @@ class Percent {
     if (i >= format_.size()) interp_.value_error("incomplete format");
     const size_t start = i;
     const uint32_t code = utf8_next(format_, i);
-    if (code == '%') {
+    if (code == '%' && start == percent + 1) {
       out_.push_back('%');
       return;
     }
+    if (!keyed) argument = next_argument();
     const char type = code < 0x80 ? static_cast<char>(code) : '?';
     if (std::string("sradiuoxXeEfFgGc").find(type) == std::string::npos || code >= 0x80) {
       const std::string shown = code > 31 && code < 128 ? std::string(1, type) : std::string("?");
       interp_.value_error(fmt::format("unsupported format character '{}' (0x{:x}) at index {}", shown, code,
                                       utf8_length(std::string_view(format_).substr(0, start))));
     }
-    if (!keyed) argument = next_argument();
     std::string sign, body;
     bool numeric = true;
     switch (type) {

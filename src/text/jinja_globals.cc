@@ -71,10 +71,17 @@ Value make_range(Interp& interp, const Value& self, CallArgs& args) {
   return interp.object<Range>(start, stop, step);
 }
 
-Value make_dict(Interp& interp, const Value& self, CallArgs& args) {
-  (void)self;
-  return interp.dict(build_dict(interp, args));
-}
+// `dict`: callable, with fromkeys.
+class DictFactory final : public Object {
+ public:
+  std::string type_name() const override { return "TemplateDict"; }
+  std::string type_label() const override { return "transformers.utils.chat_template_utils.TemplateDict object"; }
+  bool callable() const override { return true; }
+  Value call(Interp& interp, CallArgs& args) override { return interp.dict(build_dict(interp, args)); }
+  bool get_attr(Interp& interp, const std::string& name, Value& out) override {
+    return name == "fromkeys" && type_attribute(interp, Value::dict({}), name, out);
+  }
+};
 
 Value make_namespace(Interp& interp, const Value& self, CallArgs& args) {
   (void)self;
@@ -104,13 +111,15 @@ Value make_joiner(Interp& interp, const Value& self, CallArgs& args) {
 
 Value raise_exception(Interp& interp, const Value& self, CallArgs& args) {
   (void)self;
-  const std::vector<Value> bound = bind(interp, {"raise_exception", {"message"}, 1, 0}, args);
+  const std::vector<Value> bound =
+      bind(interp, {"_cached_compile_jinja_template.<locals>.raise_exception", {"message"}, 1, 0}, args);
   interp.raise(bound[0].is_none() ? "None" : interp.to_text(bound[0]));
 }
 
 Value strftime_now(Interp& interp, const Value& self, CallArgs& args) {
   (void)self;
-  const std::vector<Value> bound = bind(interp, {"strftime_now", {"format"}, 1, 0}, args);
+  const std::vector<Value> bound =
+      bind(interp, {"_cached_compile_jinja_template.<locals>.strftime_now", {"format"}, 1, 0}, args);
   if (!bound[0].is_string()) interp.type_error("strftime() argument 1 must be str, not " + type_name(bound[0]));
   const DateTime now = interp.options().now.has_value() ? *interp.options().now : DateTime::local_now();
   return interp.str(format_time(interp, now, bound[0].text()));
@@ -129,7 +138,6 @@ struct Named {
 
 constexpr Named kGlobals[] = {
     {"range", make_range, "function"},
-    {"dict", make_dict, "TemplateDict"},
     {"namespace", make_namespace, "type"},
     {"cycler", make_cycler, "type"},
     {"joiner", make_joiner, "type"},
@@ -141,6 +149,10 @@ constexpr Named kGlobals[] = {
 }  // namespace
 
 bool find_global(Interp& interp, std::string_view name, Value& out) {
+  if (name == "dict") {
+    out = interp.object<DictFactory>();
+    return true;
+  }
   for (const Named& named : kGlobals) {
     if (name != named.name) continue;
     out = make_function(interp, named.name, named.function, Value::none(), named.type);

@@ -265,6 +265,9 @@ bool Interp::objects_equal(const Value& a, const Value& b) {
     if (count != right->count()) return false;
     return count == 0 || (left->start == right->start && (count == 1 || left->step == right->step));
   }
+  if (const auto *left = a.object_as<Bytes>(), *right = b.object_as<Bytes>(); left != nullptr && right != nullptr) {
+    return left->data() == right->data();
+  }
   if (const auto *left = a.object_as<Function>(), *right = b.object_as<Function>(); left != nullptr && right != nullptr) {
     return left->same(*right);
   }
@@ -430,7 +433,10 @@ Value Interp::call(const Value& callee, CallArgs& args) {
 }
 
 Value Interp::get_attr(const Value& owner, const std::string& name) {
-  if (owner.is_undefined()) fail_undefined(owner);
+  if (owner.is_undefined()) {
+    if (unsafe_attribute(owner, name)) return unsafe(owner, name);
+    fail_undefined(owner);
+  }
   if (owner.is_dict()) {
     // Most attributes are keys: only names that dict itself has come first.
     Value method;

@@ -167,7 +167,7 @@ class Interp {
   void exec_macro(const Stmt& stmt, Frame& frame);
   void exec_call_block(const Stmt& stmt, Frame& frame);
   void exec_generation(const Stmt& stmt, Frame& frame);
-  void exec_block(const Stmt& stmt);
+  void exec_block(const Stmt& stmt, Frame& frame);
   Flow run_loop(const Stmt& stmt, Frame& frame, const Value& iterable, const std::shared_ptr<Frame>& closure, int64_t depth);
   void export_names(const Stmt& stmt, Frame& frame);
   void check_namespaces(const Expr& target, Frame& frame);

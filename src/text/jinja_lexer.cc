@@ -100,7 +100,7 @@ class Lexer {
       out_.error = error;
     }
     Token end;
-    end.line = line_;
+    end.line = out_.tokens.empty() ? 1 : out_.tokens.back().line;
     out_.tokens.push_back(std::move(end));
     return std::move(out_);
   }

@@ -381,6 +381,12 @@ std::unique_ptr<Iter> DictView::iter(Interp& interp) {
 
 std::string Function::repr(Interp& interp) {
   (void)interp;
+  if (type_ == "type") {
+    if (name_ == "namespace") {
+      return "<class 'transformers.utils.chat_template_utils._cached_compile_jinja_template.<locals>.TemplateNamespace'>";
+    }
+    return "<class 'jinja2.utils." + std::string(name_ == "cycler" ? "Cycler" : "Joiner") + "'>";
+  }
   return (type_ == "builtin_function_or_method" ? "<built-in method " : "<function ") + name_ + ">";
 }
 
@@ -460,6 +466,63 @@ Value Joiner::call(Interp& interp, CallArgs& args) {
   if (used_) return separator_;
   used_ = true;
   return interp.str({});
+}
+
+// --- Bytes
+
+std::string Bytes::repr(Interp& interp) {
+  interp.work_bytes(data_.size());
+  interp.check_size(data_.size() * 4);
+  const bool use_double = data_.find('\'') != std::string::npos && data_.find('"') == std::string::npos;
+  const char quote = use_double ? '"' : '\'';
+  std::string out = std::string("b") + quote;
+  for (const char c : data_) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == quote || c == '\\') {
+      out.push_back('\\');
+      out.push_back(c);
+    } else if (c == '\t' || c == '\n' || c == '\r') {
+      out += c == '\t' ? "\\t" : c == '\n' ? "\\n" : "\\r";
+    } else if (byte < 0x20 || byte >= 0x7F) {
+      out += fmt::format("\\x{:02x}", byte);
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out + quote;
+}
+
+std::optional<int64_t> Bytes::length(Interp& interp) {
+  (void)interp;
+  return static_cast<int64_t>(data_.size());
+}
+
+bool Bytes::get_attr(Interp& interp, const std::string& name, Value& out) {
+  if (name != "decode") return false;
+  out = make_function(
+      interp, name,
+      +[](Interp& in, const Value& self, CallArgs& args) {
+        bind(in, {"decode", {"encoding", "errors"}, 0, 0}, args);
+        return in.str(static_cast<const Bytes&>(self.object()).data());
+      },
+      Value::of(shared_from_this()));
+  return true;
+}
+
+bool Bytes::get_item(Interp& interp, const Value& key, Value& out) {
+  (void)interp;
+  if (!key.is_integral()) return false;
+  int64_t index = key.as_int();
+  if (index < 0) index += static_cast<int64_t>(data_.size());
+  if (index < 0 || index >= static_cast<int64_t>(data_.size())) return false;
+  out = Value::integer(static_cast<unsigned char>(data_[static_cast<size_t>(index)]));
+  return true;
+}
+
+std::unique_ptr<Iter> Bytes::iter(Interp& interp) {
+  std::vector<Value> items;
+  for (const char c : data_) items.push_back(Value::integer(static_cast<unsigned char>(c)));
+  return interp.iter(interp.list(std::move(items)));
 }
 
 std::string TemplateReference::repr(Interp& interp) {

@@ -204,6 +204,23 @@ class Joiner final : public Object {
   bool used_ = false;
 };
 
+// What str.encode() gives: it can be printed, measured and decoded again.
+class Bytes final : public Object {
+ public:
+  explicit Bytes(std::string data) : data_(std::move(data)) {}
+  std::string type_name() const override { return "bytes"; }
+  std::string repr(Interp& interp) override;
+  std::optional<int64_t> length(Interp& interp) override;
+  bool get_attr(Interp& interp, const std::string& name, Value& out) override;
+  bool get_item(Interp& interp, const Value& key, Value& out) override;
+  bool iterable() const override { return true; }
+  std::unique_ptr<Iter> iter(Interp& interp) override;
+  const std::string& data() const { return data_; }
+
+ private:
+  std::string data_;
+};
+
 // `self` in a template: its blocks by name.
 class TemplateReference final : public Object {
  public:

@@ -155,6 +155,9 @@ Value multiply(Interp& interp, const Value& a, const Value& b) {
   refuse_undefined(interp, a, b);
   if (is_sequence(a) && b.is_integral()) return repeat(interp, a, b.as_int());
   if (is_sequence(b) && a.is_integral()) return repeat(interp, b, a.as_int());
+  if (a.is_markup() || b.is_markup()) {
+    interp.type_error("'" + type_name(a.is_markup() ? b : a) + "' object cannot be interpreted as an integer");
+  }
   if (is_sequence(a)) interp.type_error("can't multiply sequence by non-int of type '" + type_name(b) + "'");
   if (is_sequence(b)) interp.type_error("can't multiply sequence by non-int of type '" + type_name(a) + "'");
   unsupported_operands(interp, "*", a, b);

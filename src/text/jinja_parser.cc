@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "text/jinja_lexer.h"
+#include "text/jinja_text.h"
 
 namespace pagoda::jinja {
 
@@ -175,7 +176,7 @@ class Parser {
       } else if (is(TokenKind::kVariableBegin)) {
         const int line = next().line;
         auto stmt = statement(StmtKind::kOutput, line);
-        stmt->items.push_back(tuple_expr(true, {}, false));
+        stmt->items.push_back(tuple_expr(true));
         expect(TokenKind::kVariableEnd);
         body.push_back(std::move(stmt));
       } else if (is(TokenKind::kBlockBegin)) {
@@ -276,9 +277,9 @@ class Parser {
 
   StmtPtr parse_set() {
     auto stmt = statement(StmtKind::kSet, next().line);
-    stmt->target = assign_target({}, true);
+    stmt->target = assign_target(true);
     if (skip_if(TokenKind::kAssign)) {
-      stmt->expr = tuple_expr(true, {}, false);
+      stmt->expr = tuple_expr(true);
       return stmt;
     }
     stmt->kind = StmtKind::kSetBlock;
@@ -289,9 +290,9 @@ class Parser {
 
   StmtPtr parse_for() {
     auto stmt = statement(StmtKind::kFor, next().line);
-    stmt->target = assign_target({"in"}, false);
+    stmt->target = assign_target(false);
     expect("in");
-    stmt->expr = tuple_expr(false, {"recursive"}, false);
+    stmt->expr = tuple_expr(false);
     if (skip_if("if")) stmt->test = expression();
     stmt->recursive = skip_if("recursive");
     stmt->body = statements({"endfor", "else"});
@@ -303,7 +304,7 @@ class Parser {
     auto result = statement(StmtKind::kIf, next().line);
     Stmt* stmt = result.get();
     while (true) {
-      stmt->expr = tuple_expr(false, {}, false);
+      stmt->expr = tuple_expr(false);
       stmt->body = statements({"elif", "else", "endif"});
       const Token& tag = next();
       if (tag.text == "elif") {
@@ -320,7 +321,7 @@ class Parser {
     auto stmt = statement(StmtKind::kWith, next().line);
     while (!is(TokenKind::kBlockEnd)) {
       if (!stmt->items.empty()) expect(TokenKind::kComma);
-      stmt->items.push_back(assign_target({}, false));
+      stmt->items.push_back(assign_target(false));
       expect(TokenKind::kAssign);
       stmt->values.push_back(expression());
     }
@@ -344,6 +345,12 @@ class Parser {
       fail("Block names in Jinja have to be valid Python identifiers and may not contain hyphens, use an underscore instead.");
     }
     stmt->body = statements({"endblock"}, true);
+    if (stmt->required) {
+      const bool blank = std::all_of(stmt->body.begin(), stmt->body.end(), [](const StmtPtr& part) {
+        return part->kind == StmtKind::kData && strip_text(part->text, nullptr, true, true).empty();
+      });
+      if (!blank) fail("Required blocks can only contain comments or whitespace");
+    }
     skip_if(stmt->text.c_str());
     return stmt;
   }
@@ -376,9 +383,6 @@ class Parser {
       } else if (!stmt.defaults.empty()) {
         fail("non-default argument follows default argument");
       }
-      for (const ExprPtr& other : stmt.parameters) {
-        if (other->name == parameter->name) fail("duplicate argument " + quoted(other->name) + " in function definition");
-      }
       stmt.parameters.push_back(std::move(parameter));
     }
     next();
@@ -398,9 +402,6 @@ class Parser {
     if (is(TokenKind::kLParen)) signature(*stmt);
     stmt->expr = expression();
     if (stmt->expr->kind != ExprKind::kCall) fail("expected call", stmt->line);
-    for (const auto& keyword : stmt->expr->keywords) {
-      if (keyword.first == "caller") fail("keyword argument repeated: caller", stmt->line);
-    }
     stmt->body = statements({"endcall"}, true);
     return stmt;
   }
@@ -421,8 +422,8 @@ class Parser {
     return target;
   }
 
-  ExprPtr assign_target(const Names& extra_end, bool with_namespace) {
-    ExprPtr target = tuple_of([&] { return primary(with_namespace); }, extra_end, false);
+  ExprPtr assign_target(bool with_namespace) {
+    ExprPtr target = tuple_of([&] { return primary(with_namespace); }, false);
     if (!can_assign(*target)) fail("can't assign to " + quoted(class_name(*target)), target->line);
     mark_store(*target);
     return target;
@@ -627,7 +628,7 @@ class Parser {
       case TokenKind::kLParen: {
         const Level level(*this);
         next();
-        ExprPtr expr = tuple_expr(true, {}, true);
+        ExprPtr expr = tuple_expr(true, true);
         expect(TokenKind::kRParen);
         return expr;
       }
@@ -657,20 +658,17 @@ class Parser {
     }
   }
 
-  bool is_tuple_end(const Names& extra_end) const {
-    if (is(TokenKind::kVariableEnd) || is(TokenKind::kBlockEnd) || is(TokenKind::kRParen)) return true;
-    return is(TokenKind::kName) && std::find(extra_end.begin(), extra_end.end(), current().text) != extra_end.end();
-  }
+  bool is_tuple_end() const { return is(TokenKind::kVariableEnd) || is(TokenKind::kBlockEnd) || is(TokenKind::kRParen); }
 
   // One expression, or a tuple where a comma follows.
   template <class Parse>
-  ExprPtr tuple_of(const Parse& parse, const Names& extra_end, bool explicit_parentheses) {
+  ExprPtr tuple_of(const Parse& parse, bool explicit_parentheses) {
     int line = current().line;
     std::vector<ExprPtr> items;
     bool is_tuple = false;
     while (true) {
       if (!items.empty()) expect(TokenKind::kComma);
-      if (is_tuple_end(extra_end)) break;
+      if (is_tuple_end()) break;
       items.push_back(parse());
       if (!is(TokenKind::kComma)) break;
       is_tuple = true;
@@ -685,8 +683,8 @@ class Parser {
     return done(std::move(tuple));
   }
 
-  ExprPtr tuple_expr(bool with_condition, const Names& extra_end, bool explicit_parentheses) {
-    return tuple_of([&] { return expression(with_condition); }, extra_end, explicit_parentheses);
+  ExprPtr tuple_expr(bool with_condition, bool explicit_parentheses = false) {
+    return tuple_of([&] { return expression(with_condition); }, explicit_parentheses);
   }
 
   ExprPtr postfix(ExprPtr expr) {
@@ -795,9 +793,6 @@ class Parser {
         ensure(expr.dyn_keywords == nullptr);
         std::string key = next().text;
         next();
-        for (const auto& keyword : expr.keywords) {
-          if (keyword.first == key) fail("keyword argument repeated: " + key);
-        }
         ExprPtr value = expression();
         expr.keywords.emplace_back(std::move(key), std::move(value));
       } else {

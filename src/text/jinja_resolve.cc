@@ -94,6 +94,16 @@ class Symbols {
     }
   }
 
+  // Names assigned in this scope and the ones around it, innermost first.
+  void visible(std::vector<std::pair<std::string, Ident>>& out) const {
+    for (const Symbols* scope = this; scope != nullptr; scope = scope->parent_) {
+      for (const std::string& name : scope->stores_) {
+        const bool known = std::any_of(out.begin(), out.end(), [&](const auto& entry) { return entry.first == name; });
+        if (!known) out.emplace_back(name, *find(name));
+      }
+    }
+  }
+
   Function* function() const { return function_; }
   const std::map<int, Instruction>& loads() const { return loads_; }
 
@@ -400,7 +410,11 @@ class Resolver {
     expr(node->a.get(), soft), expr(node->b.get(), soft), expr(node->c.get(), soft);
     exprs(node->items, soft);
     exprs(node->args, soft);
-    for (auto& keyword : node->keywords) expr(keyword.second.get(), soft);
+    std::set<std::string> names;
+    for (auto& keyword : node->keywords) {
+      if (!names.insert(keyword.first).second) fail("SyntaxError", "keyword argument repeated: " + keyword.first, node->line);
+      expr(keyword.second.get(), soft);
+    }
     expr(node->dyn_args.get(), soft), expr(node->dyn_keywords.get(), soft);
   }
   void exprs(std::vector<ExprPtr>& nodes, const Frame& frame) {
@@ -473,6 +487,9 @@ class Resolver {
       case StmtKind::kCallBlock:
         macro(stmt, frame);
         expr(stmt.expr.get(), frame);
+        for (const auto& keyword : stmt.expr->keywords) {
+          if (keyword.first == "caller") fail("SyntaxError", "keyword argument repeated: caller", stmt.line);
+        }
         return;
       case StmtKind::kGeneration: macro(stmt, frame); return;
       case StmtKind::kFilterBlock: {
@@ -486,7 +503,13 @@ class Resolver {
         expr(stmt.expr.get(), body);
         return;
       }
-      case StmtKind::kBlock: return;  // resolved on its own
+      case StmtKind::kBlock: {  // its body is resolved on its own
+        if (!stmt.scoped) return;
+        std::vector<std::pair<std::string, Ident>> visible;
+        frame.symbols->visible(visible);
+        for (const auto& [name, ident] : visible) stmt.exports.emplace_back(name, reference(ident, frame));
+        return;
+      }
       case StmtKind::kBreak:
       case StmtKind::kContinue:
         if (!frame.in_loop) {
@@ -593,7 +616,13 @@ class Resolver {
     function.parent = frame.function;
     function.code = &code;
     Symbols symbols(frame.symbols, &function);
-    for (const ExprPtr& parameter : stmt.parameters) code.parameters.push_back(symbols.parameter(parameter->name).slot);
+    std::set<std::string> names;
+    for (const ExprPtr& parameter : stmt.parameters) {
+      if (!names.insert(parameter->name).second) {
+        fail("SyntaxError", "duplicate argument '" + parameter->name + "' in function definition", stmt.line);
+      }
+      code.parameters.push_back(symbols.parameter(parameter->name).slot);
+    }
     {
       Collector collector(symbols);
       for (const ExprPtr& value : stmt.defaults) collector.expr(*value);

@@ -184,7 +184,7 @@ bool reversed(Interp& interp, const Value& value, std::vector<Value>& items, std
   switch (value.kind()) {
     case Kind::kList: type = "list_reverseiterator"; break;
     case Kind::kDict: type = "dict_reversekeyiterator"; break;
-    case Kind::kUndefined: return false;
+    case Kind::kUndefined:
     case Kind::kString:
     case Kind::kTuple: type = "reversed"; break;
     case Kind::kObject:
@@ -209,7 +209,6 @@ bool reversed(Interp& interp, const Value& value, std::vector<Value>& items, std
 
 Value do_last(Interp& interp, const Value& value, CallArgs& args) {
   bind(interp, {"do_last", {"seq"}, 1, 1}, value, args);
-  if (value.is_undefined()) interp.fail_undefined(value);
   if ((value.is_list() || value.is_tuple()) && !value.items().empty()) return value.items().back();
   std::vector<Value> items;
   std::string type;
@@ -222,7 +221,6 @@ Value do_reverse(Interp& interp, const Value& value, CallArgs& args) {
   if (value.is_string()) {
     return interp.get_slice(value, Value::none(), Value::none(), Value::integer(-1));
   }
-  if (value.is_undefined()) interp.fail_undefined(value);
   std::vector<Value> items;
   std::string type;
   if (reversed(interp, value, items, type)) return interp.object<ItemsIterator>(std::move(items), std::move(type));

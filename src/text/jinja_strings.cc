@@ -1,4 +1,5 @@
 // The methods of str.
+#include <algorithm>
 #include <cstring>
 
 #include "base/utf8.h"
@@ -29,6 +30,16 @@ std::vector<Value> plain(Interp& interp, CallArgs& args, const char* name, size_
   std::vector<Value> out = std::move(args.positional);
   out.resize(most, Value::missing());
   return out;
+}
+
+// The same for find, count, startswith and their kin, whose errors are worded differently.
+std::vector<Value> search_args(Interp& interp, CallArgs& args, const char* name) {
+  const size_t given = args.positional.size();
+  if (args.keywords.empty() && (given < 1 || given > 3)) {
+    interp.type_error(fmt::format("{}() takes at {} argument{} ({} given)", name, given < 1 ? "least 1" : "most 3",
+                                  given < 1 ? "" : "s", given));
+  }
+  return plain(interp, args, name, 1, 3);
 }
 
 const std::string& need_text(Interp& interp, const Value& value, const char* what) {
@@ -67,7 +78,7 @@ Range2 bounds(Interp& interp, const Str& text, const Value& start, const Value& 
 }
 
 Value find(Interp& interp, const Value& self, CallArgs& args, const char* name, bool backward, bool must) {
-  const std::vector<Value> a = plain(interp, args, name, 1, 3);
+  const std::vector<Value> a = search_args(interp, args, name);
   if (!a[0].is_string()) interp.type_error("must be str, not " + type_name(a[0]));
   const Str& text = self.str();
   const Range2 range = bounds(interp, text, a[1], a[2]);
@@ -83,7 +94,7 @@ Value find(Interp& interp, const Value& self, CallArgs& args, const char* name, 
 }
 
 Value count(Interp& interp, const Value& self, CallArgs& args) {
-  const std::vector<Value> a = plain(interp, args, "count", 1, 3);
+  const std::vector<Value> a = search_args(interp, args, "count");
   if (!a[0].is_string()) interp.type_error("must be str, not " + type_name(a[0]));
   const Range2 range = bounds(interp, self.str(), a[1], a[2]);
   if (!range.valid) return Value::integer(0);
@@ -97,7 +108,7 @@ Value count(Interp& interp, const Value& self, CallArgs& args) {
 
 Value starts_or_ends(Interp& interp, const Value& self, CallArgs& args, bool ends) {
   const char* name = ends ? "endswith" : "startswith";
-  const std::vector<Value> a = plain(interp, args, name, 1, 3);
+  const std::vector<Value> a = search_args(interp, args, name);
   const Range2 range = bounds(interp, self.str(), a[1], a[2]);
   const std::string_view part =
       range.valid ? std::string_view(self.text()).substr(range.begin, range.end - range.begin) : std::string_view();
@@ -421,8 +432,15 @@ Value translate(Interp& interp, const Value& self, CallArgs& args) {
 }
 
 Value encode(Interp& interp, const Value& self, CallArgs& args) {
-  (void)self, (void)args;
-  interp.error("TypeError", "bytes are not supported");
+  const std::vector<Value> a = bind(interp, {"encode", {"encoding", "errors"}, 0, 0}, args);
+  if (a[0].is_string()) {
+    std::string name = lower(a[0].text());
+    name.erase(std::remove_if(name.begin(), name.end(), [](char c) { return c == '-' || c == '_'; }), name.end());
+    if (name != "utf8" && !(name == "ascii" && self.str().ascii())) {
+      interp.error("LookupError", "only UTF-8 is supported as an encoding: got " + interp.repr(a[0]));
+    }
+  }
+  return interp.object<Bytes>(self.text());
 }
 
 Value strip_tags_method(Interp& interp, const Value& self, CallArgs& args) {

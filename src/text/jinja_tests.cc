@@ -35,7 +35,7 @@ bool is_rest(Interp& interp, const Value& value, const Value& divisor, int64_t r
 bool is_sequence(Interp& interp, const Value& value) {
   if (value.is_undefined()) return true;
   if (!interp.length(value).has_value()) return false;
-  return !value.is_object() || value.object_as<Range>() != nullptr;
+  return !value.is_object() || value.object_as<Range>() != nullptr || value.object_as<Bytes>() != nullptr;
 }
 
 struct Named {
@@ -74,7 +74,14 @@ constexpr Named kTests[] = {
     TEST("number", "test_number", value.is_number()),
     TEST("sequence", "test_sequence", is_sequence(interp, value)),
     TEST("iterable", "test_iterable", interp.iterable(value)),
-    TEST("callable", "callable", interp.callable(value)),
+    {"callable",
+     +[](Interp& interp, const Value& value, CallArgs& args) {
+       if (!args.keywords.empty()) interp.type_error("callable() takes no keyword arguments");
+       if (!args.positional.empty()) {
+         interp.type_error(fmt::format("callable() takes exactly one argument ({} given)", args.positional.size() + 1));
+       }
+       return interp.callable(value);
+     }},
     {"sameas",
      +[](Interp& interp, const Value& value, CallArgs& args) {
        const std::vector<Value> bound = bind(interp, {"test_sameas", {"value", "other"}, 2, 0}, value, args);

@@ -79,8 +79,7 @@ std::vector<std::string> split_space(std::string_view text, int64_t limit, bool 
       }
       if (at >= text.size()) break;
       if (limit >= 0 && static_cast<int64_t>(parts.size()) >= limit) {
-        parts.emplace_back(strip_text(text.substr(at), nullptr, false, true));
-        // Only the white space after the last word of the text goes; what is inside stays.
+        parts.emplace_back(text.substr(at));
         break;
       }
       size_t end = at;
@@ -99,7 +98,7 @@ std::vector<std::string> split_space(std::string_view text, int64_t limit, bool 
     while (end > 0 && is_space(code_at(text, previous(text, end)))) end = previous(text, end);
     if (end == 0) break;
     if (limit >= 0 && static_cast<int64_t>(parts.size()) >= limit) {
-      parts.emplace_back(strip_text(text.substr(0, end), nullptr, true, false));
+      parts.emplace_back(text.substr(0, end));
       break;
     }
     size_t start = end;

@@ -75,9 +75,9 @@ struct EncodeScratch {
   std::string buffer;
 };
 
-class Model {
+class TokenModel {
  public:
-  virtual ~Model() = default;
+  virtual ~TokenModel() = default;
   // Appends the tokens of one word.
   virtual void tokenize(std::string_view word, std::vector<ModelToken>& out, EncodeScratch& scratch) const = 0;
   // True where a token's text is the text it covers, not its vocabulary entry (Unigram's unknown pieces).
@@ -86,11 +86,11 @@ class Model {
   virtual int64_t vocab_size() const { return vocab_.size(); }
 
  protected:
-  explicit Model(Vocab vocab) : vocab_(std::move(vocab)) {}
+  explicit TokenModel(Vocab vocab) : vocab_(std::move(vocab)) {}
   Vocab vocab_;
 };
 
-using ModelPtr = std::shared_ptr<const Model>;
+using ModelPtr = std::shared_ptr<const TokenModel>;
 
 struct Merge {
   std::string left, right;

@@ -49,6 +49,27 @@ uint32_t compose(uint32_t first, uint32_t second, int at) {
   return composed != 0 && unicode::assigned(composed, at) ? composed : 0;
 }
 
+// Sorts the marks [begin, end) by class, equal ones as they came. Runs are short, so each is inserted where it belongs.
+// A text of nothing but marks would make that slow: runs over kLongRun are sorted with their positions.
+void order_marks(std::vector<Item>& items, size_t begin, size_t end) {
+  constexpr size_t kLongRun = 64;
+  if (end - begin <= kLongRun) {
+    for (size_t i = begin + 1; i < end; ++i) {
+      const Item item = items[i];
+      size_t at = i;
+      for (; at > begin && items[at - 1].combining_class > item.combining_class; --at) items[at] = items[at - 1];
+      items[at] = item;
+    }
+    return;
+  }
+  std::vector<std::pair<size_t, Item>> run;
+  for (size_t i = begin; i < end; ++i) run.emplace_back(i, items[i]);
+  std::sort(run.begin(), run.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.second.combining_class, a.first) < std::pair(b.second.combining_class, b.first);
+  });
+  for (size_t i = begin; i < end; ++i) items[i] = run[i - begin].second;
+}
+
 // Composes in place: `items` are decomposed and ordered.
 void recompose(std::vector<Item>& items, int at) {
   std::vector<Item> out;
@@ -127,8 +148,7 @@ void normalize_form(AlignedText& text, NormalForm form, int at) {
     }
     size_t end = i;
     while (end < items.size() && items[end].combining_class != 0) ++end;
-    std::stable_sort(items.begin() + static_cast<int64_t>(i), items.begin() + static_cast<int64_t>(end),
-                     [](const Item& a, const Item& b) { return a.combining_class < b.combining_class; });
+    order_marks(items, i, end);
     i = end;
   }
   if (composed) recompose(items, at);

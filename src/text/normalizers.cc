@@ -148,7 +148,7 @@ bool is_combining_mark(uint32_t code) {
 // Non-spacing marks as the crate unicode_categories knows them (Unicode 8).
 bool is_nonspacing_mark(uint32_t code) {
   if (code < 0x300) return false;
-  if (code == 0x1734 || code == 0x1171E) return true;                                        // Mn then, Mc now
+  if (code == 0x1734 || code == 0x1171E) return true;                                       // Mn then, Mc now
   if (code == 0x1885 || code == 0x1886 || code == 0xA9BD || code == 0x111C9) return false;  // Mn only later
   return unicode::category(code) == Category::kMn && unicode::assigned(code, 80);
 }
@@ -203,6 +203,7 @@ class Replace final : public Normalizer {
       out.append(text.text, done, at - done);
       out += content_;
       done = at + literal_.size();
+      if (out.size() > text.limit) check_growth(out.size(), text.limit);
     }
     out.append(text.text, done, std::string::npos);
     text.text.swap(out);
@@ -217,6 +218,7 @@ class Prepend final : public Normalizer {
   explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
   void apply(AlignedText& text, RegexScratch&) const override {
     if (text.text.empty()) return;
+    check_growth(text.text.size() + prefix_.size(), text.limit);
     if (text.track) {
       // New characters share the origin of the first one.
       text.align.insert(text.align.begin(), prefix_.size(), Span(text.align[0]));
@@ -235,8 +237,8 @@ class Nmt final : public Normalizer {
       return !((c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F);
     });
     map_characters(text, [](uint32_t c) -> uint32_t {
-      const bool space = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) || c == 0x2028 ||
-                         c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+      const bool space = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+                         c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
       return space ? ' ' : c;
     });
   }
@@ -249,8 +251,8 @@ class Precompiled final : public Normalizer {
     plain_[0] = true;
   }
 
-  // Graphemes of under 6 bytes are looked up whole, others by character; what a key matches at the begin of either is replaced by
-  // the replacement of the shortest such key, and the whole grapheme (or character) with it.
+  // Graphemes of under 6 bytes are looked up whole, others by character; what a key matches at the begin of either is replaced
+  // by the replacement of the shortest such key, and the whole grapheme (or character) with it.
   void apply(AlignedText& text, RegexScratch&) const override {
     struct Change {
       uint32_t code;
@@ -259,8 +261,8 @@ class Precompiled final : public Normalizer {
     const std::string_view source = text.text;
     // Plain ASCII stays; a character before a non-ASCII one may be part of a grapheme.
     size_t same = 0;
-    while (same < source.size() && static_cast<unsigned char>(source[same]) < 0x80 && plain_[static_cast<size_t>(source[same])] &&
-           source[same] != '\r') {
+    while (same < source.size() && static_cast<unsigned char>(source[same]) < 0x80 &&
+           plain_[static_cast<size_t>(source[same])] && source[same] != '\r') {
       ++same;
     }
     if (same == source.size()) return;
@@ -325,15 +327,17 @@ class ByteLevel final : public Normalizer {
     for (size_t pos = 0; pos < text.text.size();) {
       const size_t start = pos;
       utf8_next(text.text, pos);
-      for (size_t i = start; i < pos; ++i) rewriter.put(kByteChars[static_cast<unsigned char>(text.text[i])], i > start ? 1 : 0);
+      for (size_t i = start; i < pos; ++i)
+        rewriter.put(kByteChars[static_cast<unsigned char>(text.text[i])], i > start ? 1 : 0);
     }
     rewriter.finish();
   }
 };
 
 bool is_chinese(uint32_t c) {
-  return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
-         (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+  return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+         (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+         (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
 // Control characters as BERT's cleaning sees them: Cc, Cf, Co of Unicode 8, but for the white space among them.
@@ -369,8 +373,9 @@ class Bert final : public Normalizer {
     for (size_t pos = 0; pos < text.text.size();) {
       const uint32_t code = utf8_next(text.text, pos);
       const bool chinese = is_chinese(code);
-      if (chinese) rewriter.put(' ', 1);
-      rewriter.put(code, 0);
+      // All three share the character's origin.
+      if (chinese) rewriter.put(' ', 0);
+      rewriter.put(code, chinese ? 1 : 0);
       if (chinese) rewriter.put(' ', 1);
     }
     rewriter.finish();

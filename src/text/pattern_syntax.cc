@@ -1,7 +1,7 @@
-// A recursive descent parser with a depth limit, and a writer for PCRE2's syntax.
+// A recursive descent parser with a depth limit.
 #include "text/pattern_syntax.h"
 
-
+#include <cctype>
 #include <map>
 #include <optional>
 
@@ -361,8 +361,14 @@ class Parser {
       case 'D': return set("Nd", true);
       case 'w': return set("word", false);
       case 'W': return set("word", true);
-      case 'p': ++pos_; item = letters_p(false); return true;
-      case 'P': ++pos_; item = letters_p(true); return true;
+      case 'p':
+        ++pos_;
+        item = letters_p(false);
+        return true;
+      case 'P':
+        ++pos_;
+        item = letters_p(true);
+        return true;
       case 'h':
         if (dialect_ == PatternDialect::kOniguruma) return set("xdigit", false);
         break;
@@ -399,7 +405,8 @@ class Parser {
         return true;
       case '0': {
         code = 0;
-        for (int i = 0; i < 2 && peek() >= '0' && peek() <= '7'; ++i) code = code * 8 + static_cast<uint32_t>(text_[pos_++] - '0');
+        for (int i = 0; i < 2 && peek() >= '0' && peek() <= '7'; ++i)
+          code = code * 8 + static_cast<uint32_t>(text_[pos_++] - '0');
         return true;
       }
       default: break;
@@ -416,7 +423,12 @@ class Parser {
     if (end()) error("lone backslash at the end");
     const char c = peek();
     switch (c) {
-      case 'A': case 'z': case 'Z': case 'b': case 'B': case 'G': ++pos_; return assertion(c);
+      case 'A':
+      case 'z':
+      case 'Z':
+      case 'b':
+      case 'B':
+      case 'G': ++pos_; return assertion(c);
       case 'R': {
         ++pos_;
         // (?>\r\n|[\n-\r\x85\u2028\u2029])
@@ -461,7 +473,8 @@ class Parser {
     uint32_t code = 0;
     bool is_class = false;
     if (!shared_escape(item, code, is_class)) {
-      if (std::string_view("KXgyYQE").find(c) != std::string_view::npos) unsupported(where_, "pattern construct \\{}: no tokenizer known uses it", c);
+      if (std::string_view("KXgyYQE").find(c) != std::string_view::npos)
+        unsupported(where_, "pattern construct \\{}: no tokenizer known uses it", c);
       code = next_code();
     }
     if (!is_class) return literal(code);
@@ -604,90 +617,10 @@ class Parser {
   std::map<std::string, Item> properties_;
 };
 
-class Writer {
- public:
-  std::string out;
-
-  void write(const PatternNode& node) {
-    switch (node.kind) {
-      case Kind::kEmpty: out += "(?:)"; return;
-      case Kind::kSet: return set(node);
-      case Kind::kConcat:
-        for (const Node& child : node.children) wrapped(*child, child->kind == Kind::kAlternate);
-        return;
-      case Kind::kAlternate:
-        for (size_t i = 0; i < node.children.size(); ++i) {
-          if (i > 0) out += '|';
-          if (node.children[i]->kind != Kind::kEmpty) write(*node.children[i]);
-        }
-        return;
-      case Kind::kRepeat: {
-        const Kind kind = node.children[0]->kind;
-        wrapped(*node.children[0], kind != Kind::kSet && kind != Kind::kGroup && kind != Kind::kAtomic && kind != Kind::kBackReference);
-        if (node.max < 0) {
-          out += node.min == 0 ? "*" : node.min == 1 ? "+" : fmt::format("{{{},}}", node.min);
-        } else {
-          out += node.min == 0 && node.max == 1 ? "?" : fmt::format("{{{},{}}}", node.min, node.max);
-        }
-        if (node.greed == PatternNode::Greed::kLazy) out += '?';
-        if (node.greed == PatternNode::Greed::kPossessive) out += '+';
-        return;
-      }
-      case Kind::kGroup:
-        out += node.number == 0 ? std::string("(?:") : node.name.empty() ? std::string("(") : "(?<" + node.name + ">";
-        write(*node.children[0]);
-        out += ')';
-        return;
-      case Kind::kAtomic: return enclosed("(?>", *node.children[0]);
-      case Kind::kLook: return enclosed(node.behind ? (node.negative ? "(?<!" : "(?<=") : (node.negative ? "(?!" : "(?="), *node.children[0]);
-      case Kind::kAssert:
-        if (node.assertion == '^' || node.assertion == '$') {
-          out += std::string("(?m:") + node.assertion + ")";
-        } else {
-          out += std::string("\\") + node.assertion;
-        }
-        return;
-      case Kind::kBackReference:
-        if (node.ignore_case) out += "(?i:";
-        out += node.name.empty() ? fmt::format("\\g{{{}}}", node.number) : "\\k<" + node.name + ">";
-        if (node.ignore_case) out += ')';
-        return;
-    }
-  }
-
- private:
-  void enclosed(const char* open, const PatternNode& child) {
-    out += open;
-    write(child);
-    out += ')';
-  }
-  void wrapped(const PatternNode& child, bool needed) {
-    if (needed) return enclosed("(?:", child);
-    write(child);
-  }
-  void set(const PatternNode& node) {
-    if (node.ignore_case) out += "(?i:";
-    if (node.class_text.empty()) {
-      out += node.class_negated ? "(?s:.)" : "(?!)";  // everything, nothing
-    } else {
-      out += node.class_negated ? "[^" : "[";
-      out += node.class_text;
-      out += ']';
-    }
-    if (node.ignore_case) out += ')';
-  }
-};
-
 }  // namespace
 
 Pattern parse_pattern(std::string_view text, PatternDialect dialect, std::string_view where, const Limits& limits) {
   return Parser(text, dialect, where, limits).parse();
-}
-
-std::string to_pcre2(const PatternNode& root) {
-  Writer writer;
-  writer.write(root);
-  return writer.out;
 }
 
 }  // namespace pagoda

@@ -20,24 +20,25 @@ enum class PatternDialect {
 struct PatternNode {
   enum class Kind {
     kEmpty,
-    kSet,          // one code point of `set`
-    kConcat,       // children in order
-    kAlternate,    // children by preference
-    kRepeat,       // child 0, min to max times
-    kGroup,        // capture (number > 0) or plain group (number 0) of child 0
-    kAtomic,       // (?>child 0)
-    kLook,         // look-around of child 0
-    kAssert,       // one of the letters A z Z b B G ^ $
-    kBackReference // number, or name
+    kSet,           // one code point of `set`
+    kConcat,        // children in order
+    kAlternate,     // children by preference
+    kRepeat,        // child 0, min to max times
+    kGroup,         // capture (number > 0) or plain group (number 0) of child 0
+    kAtomic,        // (?>child 0)
+    kLook,          // look-around of child 0
+    kAssert,        // one of the letters A z Z b B G ^ $
+    kBackReference  // number, or name
   };
   enum class Greed { kGreedy, kLazy, kPossessive };
   Kind kind = Kind::kEmpty;
   std::vector<std::unique_ptr<PatternNode>> children;
   CodeSet set;
-  // Where the set is a union of things PCRE2 knows: its own spelling of the inside of a class, newer code points added. Else empty.
+  // Where the set is a union of things PCRE2 knows: its own spelling of the inside of a class, newer code points added. Else
+  // empty.
   std::string class_text;
   bool class_negated = false;
-  bool ignore_case = false;  // kSet, kBackReference: under (?i)
+  bool ignore_case = false;   // kSet, kBackReference: under (?i)
   int64_t min = 0, max = -1;  // kRepeat; max -1: no bound
   Greed greed = Greed::kGreedy;
   bool behind = false, negative = false;  // kLook

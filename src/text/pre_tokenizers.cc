@@ -10,6 +10,7 @@ namespace pagoda {
 void PreTokenized::append(const AlignedText& part, int32_t token) {
   if (part.text.empty() && token < 0) return;
   const uint32_t begin = static_cast<uint32_t>(text.size());
+  check_growth(text.size() + part.text.size(), limit);
   text += part.text;
   if (track) align.insert(align.end(), part.align.begin(), part.align.end());
   pieces.push_back({begin, static_cast<uint32_t>(text.size()), part.shift, token});
@@ -124,7 +125,8 @@ void cut(PreTokenized& text, SplitBehavior behavior, bool invert, Find&& find) {
       continue;
     }
     cutter.begin(piece);
-    find(std::string_view(text.text).substr(piece.begin, piece.end - piece.begin), [&](size_t begin, size_t end) { cutter.match(begin, end); });
+    find(std::string_view(text.text).substr(piece.begin, piece.end - piece.begin),
+         [&](size_t begin, size_t end) { cutter.match(begin, end); });
     cutter.finish();
   }
   cutter.install();
@@ -145,7 +147,10 @@ class Sequence final : public PreTokenizer {
  public:
   explicit Sequence(std::vector<PreTokenizerPtr> steps) : steps_(std::move(steps)) {}
   void apply(PreTokenized& text, RegexScratch& scratch) const override {
-    for (const PreTokenizerPtr& step : steps_) step->apply(text, scratch);
+    for (const PreTokenizerPtr& step : steps_) {
+      step->apply(text, scratch);
+      check_growth(text.text.size(), text.limit);
+    }
   }
 
  private:
@@ -250,7 +255,10 @@ class CharDelimiter final : public PreTokenizer {
 // Cuts where the script changes; space belongs to every script, kana and the prolonged sound mark count as Han.
 class UnicodeScripts final : public PreTokenizer {
  public:
-  UnicodeScripts() : han_(*unicode::script_by_name("Han")), hiragana_(*unicode::script_by_name("Hiragana")), katakana_(*unicode::script_by_name("Katakana")) {}
+  UnicodeScripts()
+      : han_(*unicode::script_by_name("Han")),
+        hiragana_(*unicode::script_by_name("Hiragana")),
+        katakana_(*unicode::script_by_name("Katakana")) {}
   void apply(PreTokenized& text, RegexScratch&) const override {
     cut(text, SplitBehavior::kRemoved, true, [this](std::string_view piece, auto&& match) {
       int last = -2;  // none yet
@@ -343,7 +351,9 @@ class Rebuilder {
 
 class Metaspace final : public PreTokenizer {
  public:
-  Metaspace(uint32_t replacement, PrependScheme scheme, bool split) : scheme_(scheme), split_(split) { utf8_append(replacement_, replacement); }
+  Metaspace(uint32_t replacement, PrependScheme scheme, bool split) : scheme_(scheme), split_(split) {
+    utf8_append(replacement_, replacement);
+  }
   void apply(PreTokenized& text, RegexScratch&) const override {
     Rebuilder rebuilder(text);
     for (const Piece& piece : text.pieces) {
@@ -370,7 +380,8 @@ class Metaspace final : public PreTokenizer {
     rebuilder.install();
     if (!split_) return;
     cut(text, SplitBehavior::kMergedWithNext, false, [this](std::string_view piece, auto&& match) {
-      for (size_t at = piece.find(replacement_); at != std::string_view::npos; at = piece.find(replacement_, at + replacement_.size())) {
+      for (size_t at = piece.find(replacement_); at != std::string_view::npos;
+           at = piece.find(replacement_, at + replacement_.size())) {
         match(at, at + replacement_.size());
       }
     });
@@ -392,7 +403,8 @@ class ByteLevel final : public PreTokenizer {
   void apply(PreTokenized& text, RegexScratch& scratch) const override {
     if (add_prefix_space_) prepend_spaces(text);
     if (pattern_ != nullptr) {
-      cut(text, SplitBehavior::kIsolated, false, [&](std::string_view piece, auto&& match) { pattern_->for_each_match(piece, scratch, match); });
+      cut(text, SplitBehavior::kIsolated, false,
+          [&](std::string_view piece, auto&& match) { pattern_->for_each_match(piece, scratch, match); });
     }
     if (!map_bytes_) return;
     Rebuilder rebuilder(text);

@@ -21,6 +21,7 @@ struct PreTokenized {
   std::vector<Span> align;  // one a byte when tracking
   bool track = false;
   std::vector<Piece> pieces;
+  size_t limit = AlignedText::kMinGrowthLimit;  // bytes it may grow to
 
   // Appends the whole of `part` as a piece (left out when empty).
   void append(const AlignedText& part, int32_t token = -1);

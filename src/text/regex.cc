@@ -92,7 +92,8 @@ bool Regex::search(std::string_view text, size_t from, size_t& begin, size_t& en
   if (rc < 0) {
     PCRE2_UCHAR message[128] = {};
     pcre2_get_error_message(rc, message, sizeof(message));
-    invalid("pattern", "cannot match '{}': {}", std::string_view(source_).substr(0, 200), reinterpret_cast<const char*>(message));
+    invalid("pattern", "cannot match '{}': {}", std::string_view(source_).substr(0, 200),
+            reinterpret_cast<const char*>(message));
   }
   const PCRE2_SIZE* const vector = pcre2_get_ovector_pointer(state.data);
   begin = vector[0];

@@ -45,17 +45,20 @@ class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(SentencePieceModel model, const SentencePieceOptions& options, std::string_view where)
       : model_(std::move(model)), options_(options) {
-    // Unigram, word and character models look only normal pieces up in the text; BPE keeps the others from merging by their type.
+    // Unigram, word and character models look only normal pieces up in the text; BPE keeps the others from merging by their
+    // type.
     std::vector<bool> byte_found(256, false);
     std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
     min_score_ = 3.402823466e+38f;
-    if (model_.pieces.size() > static_cast<size_t>(Vocab::kMaxId)) invalid(where, "too many pieces: got {}, need at most {}", model_.pieces.size(), Vocab::kMaxId);
+    if (model_.pieces.size() > static_cast<size_t>(Vocab::kMaxId))
+      invalid(where, "too many pieces: got {}, need at most {}", model_.pieces.size(), Vocab::kMaxId);
     pieces_.reserve(model_.pieces.size());
     for (size_t i = 0; i < model_.pieces.size(); ++i) {
       const SentencePieceModel::Piece& piece = model_.pieces[i];
       const int32_t id = static_cast<int32_t>(i);
       if (piece.text.empty()) invalid(where, "piece {} is empty", i);
-      if (piece.text.size() >= kMaxPieceBytes) invalid(where, "piece {} too long: got {} bytes, need less than {}", i, piece.text.size(), kMaxPieceBytes);
+      if (piece.text.size() >= kMaxPieceBytes)
+        invalid(where, "piece {} too long: got {} bytes, need less than {}", i, piece.text.size(), kMaxPieceBytes);
       if (!std::isfinite(piece.score)) invalid(where, "piece {} has no finite score", i);
       if (piece.type == Type::kNormal) min_score_ = std::min(min_score_, piece.score);
       const bool null_piece = piece.text == std::string(1, '\0') && piece.type == Type::kUnused;
@@ -103,7 +106,9 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   int64_t vocab_size() const override { return id_limit(); }
-  int64_t id_limit() const override { return std::max<int64_t>(static_cast<int64_t>(model_.pieces.size()), int64_t{added_.largest_id()} + 1); }
+  int64_t id_limit() const override {
+    return std::max<int64_t>(static_cast<int64_t>(model_.pieces.size()), int64_t{added_.largest_id()} + 1);
+  }
 
   std::optional<int32_t> token_to_id(std::string_view token) const override {
     int32_t id = added_.find(token);
@@ -114,7 +119,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
   std::string id_to_token(int32_t id) const override {
     if (const AddedToken* token = added_.token(id)) return token->content;
-    return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() ? model_.pieces[static_cast<size_t>(id)].text : std::string();
+    return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() ? model_.pieces[static_cast<size_t>(id)].text
+                                                                     : std::string();
   }
   bool is_special(int32_t id) const override {
     if (const AddedToken* token = added_.token(id)) return token->special;
@@ -206,7 +212,8 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   static bool is_normal(Type type) { return type == Type::kNormal || type == Type::kUserDefined || type == Type::kUnused; }
   Type type(int32_t id) const {
-    return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() ? model_.pieces[static_cast<size_t>(id)].type : Type::kNormal;
+    return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() ? model_.pieces[static_cast<size_t>(id)].type
+                                                                     : Type::kNormal;
   }
 
   void special(int32_t id, int32_t type_id, Encoding& out) const {
@@ -222,7 +229,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   void encode_text(std::string_view text, int32_t type_id, const EncodeOptions& options, Encoding& out) const {
     const size_t bad = utf8_invalid_at(text);
     if (bad != std::string_view::npos) invalid("tokenizer", "text is no valid UTF-8: got an ill-formed byte at {}", bad);
-    if (text.size() > kMaxTextBytes) invalid("tokenizer", "text too long: got {} bytes, need at most {}", text.size(), kMaxTextBytes);
+    if (text.size() > kMaxTextBytes)
+      invalid("tokenizer", "text too long: got {} bytes, need at most {}", text.size(), kMaxTextBytes);
     std::vector<uint32_t> chars;  // code point position of each byte
     if (options.offsets) {
       chars.resize(text.size() + 1);
@@ -371,7 +379,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     for (size_t pos = 0; pos < text.size();) {
       bool user_defined = false;
       const size_t length = user_prefix(text, pos, user_defined);
-      units.push_back({known_or_unknown(text.substr(pos, length)), static_cast<uint32_t>(pos), static_cast<uint32_t>(pos + length)});
+      units.push_back(
+          {known_or_unknown(text.substr(pos, length)), static_cast<uint32_t>(pos), static_cast<uint32_t>(pos + length)});
       pos += length;
     }
   }
@@ -380,7 +389,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     for (size_t begin = 0; begin < text.size();) {
       size_t end = text.find(kSpace, begin + char_length(text, begin));
       if (end == std::string_view::npos) end = text.size();
-      units.push_back({known_or_unknown(text.substr(begin, end - begin)), static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
+      units.push_back(
+          {known_or_unknown(text.substr(begin, end - begin)), static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
       begin = end;
     }
   }
@@ -446,10 +456,13 @@ class SentencePieceTokenizer final : public Tokenizer {
       bool frozen = false;
       const size_t length = user_prefix(text, pos, frozen);
       const int32_t n = static_cast<int32_t>(symbols.size());
-      symbols.push_back({static_cast<uint32_t>(pos), static_cast<uint32_t>(length), n - 1, pos + length < text.size() ? n + 1 : -1, frozen});
+      symbols.push_back(
+          {static_cast<uint32_t>(pos), static_cast<uint32_t>(length), n - 1, pos + length < text.size() ? n + 1 : -1, frozen});
       pos += length;
     }
-    const auto later = [](const Candidate& a, const Candidate& b) { return a.score < b.score || (a.score == b.score && a.left > b.left); };
+    const auto later = [](const Candidate& a, const Candidate& b) {
+      return a.score < b.score || (a.score == b.score && a.left > b.left);
+    };
     std::vector<Candidate> heap;
     FlatMap<uint32_t> left_size;  // of an unused piece, by its place: how long its left half was
     const auto key = [](uint32_t begin, uint32_t size) { return (static_cast<uint64_t>(begin) << 32) | size; };
@@ -459,7 +472,8 @@ class SentencePieceTokenizer final : public Tokenizer {
       if (a.frozen || b.frozen || a.size + b.size > pieces_.longest()) return false;
       const int32_t id = pieces_.find(text.substr(a.begin, a.size + b.size));
       if (id < 0 || id == unk_ || !is_normal(type(id))) return false;
-      heap.push_back({model_.pieces[static_cast<size_t>(id)].score, static_cast<uint32_t>(left), static_cast<uint32_t>(right), a.size + b.size});
+      heap.push_back({model_.pieces[static_cast<size_t>(id)].score, static_cast<uint32_t>(left), static_cast<uint32_t>(right),
+                      a.size + b.size});
       if (type(id) == Type::kUnused) left_size[key(a.begin, a.size + b.size)] = a.size;
       return true;
     };
@@ -517,7 +531,8 @@ class SentencePieceTokenizer final : public Tokenizer {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceModel model, const SentencePieceOptions& options, std::string_view where) {
+std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceModel model, const SentencePieceOptions& options,
+                                                              std::string_view where) {
   return std::make_shared<SentencePieceTokenizer>(std::move(model), options, where);
 }
 

@@ -38,6 +38,7 @@ struct SentencePieceOptions {
 };
 
 // Throws kInvalidInput where the model contradicts itself (empty or double pieces, missing bytes, no unknown piece).
-std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceModel model, const SentencePieceOptions& options, std::string_view where);
+std::shared_ptr<const Tokenizer> make_sentencepiece_tokenizer(SentencePieceModel model, const SentencePieceOptions& options,
+                                                              std::string_view where);
 
 }  // namespace pagoda

@@ -42,7 +42,10 @@ StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_token
 }
 
 StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens, bool clean_up)
-    : owner_(std::move(tokenizer)), tokenizer_(owner_.get()), skip_special_tokens_(skip_special_tokens), sink_(std::make_unique<DecodeSink>()) {
+    : owner_(std::move(tokenizer)),
+      tokenizer_(owner_.get()),
+      skip_special_tokens_(skip_special_tokens),
+      sink_(std::make_unique<DecodeSink>()) {
   DecodeStage* last = sink_.get();
   if (clean_up) {
     clean_up_ = clean_up_decoder()->stage(last);
@@ -128,7 +131,9 @@ class PipelineTokenizer final : public Tokenizer {
     }
     return size;
   }
-  int64_t id_limit() const override { return std::max<int64_t>(parts_.model->vocab().id_limit(), int64_t{parts_.added.largest_id()} + 1); }
+  int64_t id_limit() const override {
+    return std::max<int64_t>(parts_.model->vocab().id_limit(), int64_t{parts_.added.largest_id()} + 1);
+  }
 
   std::optional<int32_t> token_to_id(std::string_view token) const override {
     int32_t id = parts_.added.find(token);
@@ -138,7 +143,7 @@ class PipelineTokenizer final : public Tokenizer {
   }
 
   std::string id_to_token(int32_t id) const override {
-    if (const AddedToken* token = parts_.added.token(id)) return token->content;
+    if (const std::string* text = parts_.added.text(id)) return *text;
     const std::string* token = parts_.model->vocab().token(id);
     return token == nullptr ? std::string() : *token;
   }
@@ -154,8 +159,8 @@ class PipelineTokenizer final : public Tokenizer {
   }
 
   bool decode_token(int32_t id, bool skip_special_tokens, std::string& token) const override {
-    const AddedToken* const added = parts_.added.token(id);
-    const std::string* const text = added != nullptr ? &added->content : parts_.model->vocab().token(id);
+    const std::string* const added = parts_.added.text(id);
+    const std::string* const text = added != nullptr ? added : parts_.model->vocab().token(id);
     if (text == nullptr || (skip_special_tokens && parts_.added.is_special(*text))) return false;
     token = *text;
     return true;
@@ -165,7 +170,8 @@ class PipelineTokenizer final : public Tokenizer {
   Encoding encode_one(std::string_view text, int32_t type_id, const EncodeOptions& options) const {
     const size_t bad = utf8_invalid_at(text);
     if (bad != std::string_view::npos) invalid("tokenizer", "text is no valid UTF-8: got an ill-formed byte at {}", bad);
-    if (text.size() > kMaxTextBytes) invalid("tokenizer", "text too long: got {} bytes, need at most {}", text.size(), kMaxTextBytes);
+    if (text.size() > kMaxTextBytes)
+      invalid("tokenizer", "text too long: got {} bytes, need at most {}", text.size(), kMaxTextBytes);
     const ScratchPool::Lease scratch(pool_);
     const bool track = options.offsets || parts_.always_track;
     PreTokenized pre;
@@ -208,7 +214,8 @@ class PipelineTokenizer final : public Tokenizer {
   Encoding finish(std::vector<Encoding> encodings, const EncodeOptions& options) const {
     const bool pair = encodings.size() > 1;
     if (options.truncate_and_pad && parts_.truncation) {
-      const int64_t added = options.add_special_tokens && parts_.post_processor != nullptr ? parts_.post_processor->added_tokens(pair) : 0;
+      const int64_t added =
+          options.add_special_tokens && parts_.post_processor != nullptr ? parts_.post_processor->added_tokens(pair) : 0;
       truncate(encodings[0], pair ? &encodings[1] : nullptr, *parts_.truncation, added);
     }
     if (parts_.post_processor != nullptr) parts_.post_processor->process(encodings, options.add_special_tokens);

@@ -20,9 +20,9 @@ namespace pagoda {
 
 struct EncodeOptions {
   bool add_special_tokens = true;
-  bool offsets = false;            // fill Encoding::offsets and ::tokens
-  bool truncate_and_pad = true;    // apply the file's own truncation and padding (transformers does not, tokenizers does)
-  bool special_as_text = false;    // special tokens in the text are read as plain text
+  bool offsets = false;          // fill Encoding::offsets and ::tokens
+  bool truncate_and_pad = true;  // apply the file's own truncation and padding (transformers does not, tokenizers does)
+  bool special_as_text = false;  // special tokens in the text are read as plain text
 };
 
 class StreamDecoder;
@@ -57,7 +57,8 @@ class Tokenizer {
   virtual bool decode_token(int32_t id, bool skip_special_tokens, std::string& token) const = 0;
 };
 
-// Decoding token by token. All pushes and finish together give exactly decode() of all ids, and no push ends inside a character.
+// Decoding token by token. All pushes and finish together give exactly decode() of all ids, and no push ends inside a
+// character.
 class StreamDecoder {
  public:
   // clean_up: transformers' clean_up_tokenization_spaces.

@@ -10,14 +10,25 @@ namespace pagoda::unicode {
 
 namespace {
 
-enum Flag { kPictographic = 1, kConsonant = 2, kLinker = 4, kConjunctExtend = 8, kAlphabetic = 16, kDecomposes = 32, kHasCase = 64, kComposesBack = 128, kNotNfc = 256 };
+enum Flag {
+  kPictographic = 1,
+  kConsonant = 2,
+  kLinker = 4,
+  kConjunctExtend = 8,
+  kAlphabetic = 16,
+  kDecomposes = 32,
+  kHasCase = 64,
+  kComposesBack = 128,
+  kNotNfc = 256
+};
 
 const Record& record(uint32_t code) {
   return kRecords[code < 0x110000 ? kStage2[kStage1[code >> 8] * 256 + (code & 255)] : kStage2[kStage1[0x10FF] * 256 + 255]];
 }
 
 Codes find(const Mapping* begin, int count, const uint32_t* pool, uint32_t code, const Mapping** found = nullptr) {
-  const Mapping* const it = std::lower_bound(begin, begin + count, code, [](const Mapping& m, uint32_t c) { return m.code < c; });
+  const Mapping* const it =
+      std::lower_bound(begin, begin + count, code, [](const Mapping& m, uint32_t c) { return m.code < c; });
   if (it == begin + count || it->code != code) return {};
   if (found != nullptr) *found = it;
   return {pool + it->offset, it->length};
@@ -44,8 +55,9 @@ int age(uint32_t code) { return record(code).age; }
 char major_category(uint32_t code) { return category_name(category(code))[0]; }
 
 const char* category_name(Category category) {
-  static constexpr const char* kNames[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps",
-                                           "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
+  static constexpr const char* kNames[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
+                                           "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
+                                           "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
   return kNames[static_cast<int>(category)];
 }
 
@@ -73,8 +85,8 @@ int combining_class(uint32_t code) { return record(code).combining_class; }
 
 bool is_whitespace(uint32_t code) {
   if (code < 0x80) return code == ' ' || (code >= 9 && code <= 13);
-  return code == 0x85 || code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 ||
-         code == 0x202F || code == 0x205F || code == 0x3000;
+  return code == 0x85 || code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 ||
+         code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
 }
 
 bool is_number(uint32_t code) {
@@ -83,16 +95,24 @@ bool is_number(uint32_t code) {
 }
 
 bool is_word(uint32_t code) {
-  if (code < 0x80) return (code >= '0' && code <= '9') || (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z') || code == '_';
+  if (code < 0x80)
+    return (code >= '0' && code <= '9') || (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z') || code == '_';
   const Record& r = record(code);
   const Category c = static_cast<Category>(r.category);
   if (r.age > kUnicode16) return false;
-  return (r.flags & kAlphabetic) != 0 || (c >= Category::kMn && c <= Category::kNd) || c == Category::kPc || code == 0x200C || code == 0x200D;
+  return (r.flags & kAlphabetic) != 0 || (c >= Category::kMn && c <= Category::kNd) || c == Category::kPc || code == 0x200C ||
+         code == 0x200D;
 }
 
-Codes lower(uint32_t code) { return (record(code).flags & kHasCase) == 0 ? Codes{} : find(kLower, kLowerCount, kLowerPool, code); }
-Codes upper(uint32_t code) { return (record(code).flags & kHasCase) == 0 ? Codes{} : find(kUpper, kUpperCount, kUpperPool, code); }
-Codes title(uint32_t code) { return (record(code).flags & kHasCase) == 0 ? Codes{} : find(kTitle, kTitleCount, kTitlePool, code); }
+Codes lower(uint32_t code) {
+  return (record(code).flags & kHasCase) == 0 ? Codes{} : find(kLower, kLowerCount, kLowerPool, code);
+}
+Codes upper(uint32_t code) {
+  return (record(code).flags & kHasCase) == 0 ? Codes{} : find(kUpper, kUpperCount, kUpperPool, code);
+}
+Codes title(uint32_t code) {
+  return (record(code).flags & kHasCase) == 0 ? Codes{} : find(kTitle, kTitleCount, kTitlePool, code);
+}
 void append_lower(std::string& out, uint32_t code) { append(out, lower(code), code); }
 void append_upper(std::string& out, uint32_t code) { append(out, upper(code), code); }
 void append_title(std::string& out, uint32_t code) { append(out, title(code), code); }
@@ -107,15 +127,16 @@ Codes decomposition(uint32_t code, bool compatibility) {
 bool is_inert(uint32_t code, bool compose, bool compatibility) {
   const Record& r = record(code);
   if (r.combining_class != 0) return false;
-  if (!compose || compatibility) return (r.flags & (kDecomposes | (compose ? kComposesBack : 0))) == 0 && !(code >= 0xAC00 && code <= 0xD7A3 && !compose);
+  if (!compose || compatibility)
+    return (r.flags & (kDecomposes | (compose ? kComposesBack : 0))) == 0 && !(code >= 0xAC00 && code <= 0xD7A3 && !compose);
   return (r.flags & (kComposesBack | kNotNfc)) == 0;
 }
 
 uint32_t compose(uint32_t first, uint32_t second) {
   const Composition* const end = kCompositions + kCompositionsCount;
-  const Composition* const it = std::lower_bound(kCompositions, end, std::pair(first, second), [](const Composition& c, const auto& pair) {
-    return std::pair(c.first, c.second) < pair;
-  });
+  const Composition* const it =
+      std::lower_bound(kCompositions, end, std::pair(first, second),
+                       [](const Composition& c, const auto& pair) { return std::pair(c.first, c.second) < pair; });
   return it != end && it->first == first && it->second == second ? it->composed : 0;
 }
 

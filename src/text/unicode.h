@@ -11,12 +11,53 @@
 namespace pagoda::unicode {
 
 enum class Category : uint8_t {
-  kCn, kLu, kLl, kLt, kLm, kLo, kMn, kMc, kMe, kNd, kNl, kNo, kPc, kPd, kPs,
-  kPe, kPi, kPf, kPo, kSm, kSc, kSk, kSo, kZs, kZl, kZp, kCc, kCf, kCs, kCo,
+  kCn,
+  kLu,
+  kLl,
+  kLt,
+  kLm,
+  kLo,
+  kMn,
+  kMc,
+  kMe,
+  kNd,
+  kNl,
+  kNo,
+  kPc,
+  kPd,
+  kPs,
+  kPe,
+  kPi,
+  kPf,
+  kPo,
+  kSm,
+  kSc,
+  kSk,
+  kSo,
+  kZs,
+  kZl,
+  kZp,
+  kCc,
+  kCf,
+  kCs,
+  kCo,
 };
 
 enum class Break : uint8_t {
-  kOther, kCr, kLf, kControl, kExtend, kZwj, kRegional, kPrepend, kSpacingMark, kL, kV, kT, kLv, kLvt,
+  kOther,
+  kCr,
+  kLf,
+  kControl,
+  kExtend,
+  kZwj,
+  kRegional,
+  kPrepend,
+  kSpacingMark,
+  kL,
+  kV,
+  kT,
+  kLv,
+  kLvt,
 };
 
 // Versions, times ten.
@@ -24,18 +65,18 @@ constexpr int kUnicode9 = 90;
 constexpr int kUnicode16 = 160;
 constexpr int kUnicode17 = 170;
 
-Category category(uint32_t code);                            // as of the newest data
-int age(uint32_t code);                                      // version * 10 in which it was assigned; 0: never
-inline bool assigned(uint32_t code, int at);                 // assigned in version `at`
-char major_category(uint32_t code);                          // 'L', 'M', 'N', 'P', 'S', 'Z', 'C'
-const char* category_name(Category category);                // "Lu"
-int script(uint32_t code);                                   // number for script_name
-const char* script_name(int script);                         // "Latin"
-std::optional<int> script_by_name(std::string_view name);    // case, spaces, '_' and '-' ignored
+Category category(uint32_t code);                          // as of the newest data
+int age(uint32_t code);                                    // version * 10 in which it was assigned; 0: never
+inline bool assigned(uint32_t code, int at);               // assigned in version `at`
+char major_category(uint32_t code);                        // 'L', 'M', 'N', 'P', 'S', 'Z', 'C'
+const char* category_name(Category category);              // "Lu"
+int script(uint32_t code);                                 // number for script_name
+const char* script_name(int script);                       // "Latin"
+std::optional<int> script_by_name(std::string_view name);  // case, spaces, '_' and '-' ignored
 Break grapheme_break(uint32_t code);
 bool is_pictographic(uint32_t code);
-bool is_alphabetic(uint32_t code);                           // the derived property Alphabetic
-int conjunct_break(uint32_t code);                           // 0 none, 1 consonant, 2 linker, 3 extend
+bool is_alphabetic(uint32_t code);  // the derived property Alphabetic
+int conjunct_break(uint32_t code);  // 0 none, 1 consonant, 2 linker, 3 extend
 int combining_class(uint32_t code);
 
 bool is_whitespace(uint32_t code);  // White_Space, unchanged since Unicode 6.3

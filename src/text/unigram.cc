@@ -13,10 +13,10 @@ namespace {
 
 constexpr double kUnknownPenalty = 10.0;
 
-class Unigram final : public Model {
+class Unigram final : public TokenModel {
  public:
   Unigram(Vocab vocab, std::vector<double> scores, int64_t unk_id, bool byte_fallback)
-      : Model(std::move(vocab)), scores_(std::move(scores)), unk_(static_cast<int32_t>(unk_id)), byte_fallback_(byte_fallback) {
+      : TokenModel(std::move(vocab)), scores_(std::move(scores)), unk_(static_cast<int32_t>(unk_id)), byte_fallback_(byte_fallback) {
     double lowest = 0;
     for (size_t i = 0; i < scores_.size(); ++i) lowest = i == 0 ? scores_[i] : std::min(lowest, scores_[i]);
     unk_score_ = lowest - kUnknownPenalty;
@@ -55,7 +55,8 @@ class Unigram final : public Model {
     }
     // An unknown stretch: as bytes where every byte is a token.
     const std::string_view surface = word.substr(begin, entry.length);
-    if (byte_fallback_ && std::all_of(surface.begin(), surface.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; })) {
+    if (byte_fallback_ &&
+        std::all_of(surface.begin(), surface.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; })) {
       for (char c : surface) out.push_back({byte_ids_[static_cast<unsigned char>(c)], begin, end});
       return;
     }

@@ -89,11 +89,11 @@ class Vocab {
   // The last id given for a string, and the last string given for an id, win. Ids are 0 to kMaxId: else kInvalidInput.
   void add(std::string_view token, int64_t id, std::string_view where);
   void reserve(size_t count);
-  int32_t find(std::string_view token) const;        // -1: none
-  const std::string* token(int64_t id) const;        // null: none
-  int64_t size() const { return count_; }            // distinct strings
+  int32_t find(std::string_view token) const;                                // -1: none
+  const std::string* token(int64_t id) const;                                // null: none
+  int64_t size() const { return count_; }                                    // distinct strings
   int64_t id_limit() const { return static_cast<int64_t>(tokens_.size()); }  // largest id + 1
-  size_t longest() const { return longest_; }        // bytes of the longest token
+  size_t longest() const { return longest_; }                                // bytes of the longest token
 
  private:
   struct Slot {

@@ -7,7 +7,8 @@ bool WordCache::find(std::string_view word, uint64_t hash, Hit& hit) const {
   if (slots_.empty()) return false;
   for (size_t at = hash & (kSlots - 1); slots_[at].used; at = (at + 1) & (kSlots - 1)) {
     const Slot& slot = slots_[at];
-    if (slot.hash == hash && slot.key_bytes == word.size() && std::string_view(keys_).substr(slot.key, slot.key_bytes) == word) {
+    if (slot.hash == hash && slot.key_bytes == word.size() &&
+        std::string_view(keys_).substr(slot.key, slot.key_bytes) == word) {
       hit = {entries_.data() + slot.entries, slot.count};
       return true;
     }

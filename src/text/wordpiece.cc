@@ -9,9 +9,10 @@ namespace pagoda {
 
 namespace {
 
-class WordPiece final : public Model {
+class WordPiece final : public TokenModel {
  public:
-  WordPiece(Vocab vocab, WordPieceOptions options) : Model(std::move(vocab)), options_(std::move(options)), unk_(vocab_.find(options_.unk_token)) {}
+  WordPiece(Vocab vocab, WordPieceOptions options)
+      : TokenModel(std::move(vocab)), options_(std::move(options)), unk_(vocab_.find(options_.unk_token)) {}
 
   void tokenize(std::string_view word, std::vector<ModelToken>& out, EncodeScratch& scratch) const override {
     const bool small = word.size() <= WordCache::kMaxWordBytes;
@@ -56,7 +57,8 @@ class WordPiece final : public Model {
   }
 
   void unknown(std::string_view word, EncodeScratch& scratch) const {
-    if (unk_ < 0) invalid("wordpiece", "the unknown token '{}' is not in the vocabulary, and the text needs it", options_.unk_token);
+    if (unk_ < 0)
+      invalid("wordpiece", "the unknown token '{}' is not in the vocabulary, and the text needs it", options_.unk_token);
     scratch.entries.push_back({unk_, static_cast<uint32_t>(word.size())});
   }
 
@@ -64,9 +66,10 @@ class WordPiece final : public Model {
   int32_t unk_;
 };
 
-class WordLevel final : public Model {
+class WordLevel final : public TokenModel {
  public:
-  WordLevel(Vocab vocab, std::string unk_token) : Model(std::move(vocab)), unk_token_(std::move(unk_token)), unk_(vocab_.find(unk_token_)) {}
+  WordLevel(Vocab vocab, std::string unk_token)
+      : TokenModel(std::move(vocab)), unk_token_(std::move(unk_token)), unk_(vocab_.find(unk_token_)) {}
 
   void tokenize(std::string_view word, std::vector<ModelToken>& out, EncodeScratch&) const override {
     int32_t id = vocab_.find(word);
@@ -82,7 +85,11 @@ class WordLevel final : public Model {
 
 }  // namespace
 
-ModelPtr make_wordpiece(Vocab vocab, const WordPieceOptions& options) { return std::make_shared<WordPiece>(std::move(vocab), options); }
-ModelPtr make_wordlevel(Vocab vocab, std::string unk_token) { return std::make_shared<WordLevel>(std::move(vocab), std::move(unk_token)); }
+ModelPtr make_wordpiece(Vocab vocab, const WordPieceOptions& options) {
+  return std::make_shared<WordPiece>(std::move(vocab), options);
+}
+ModelPtr make_wordlevel(Vocab vocab, std::string unk_token) {
+  return std::make_shared<WordLevel>(std::move(vocab), std::move(unk_token));
+}
 
 }  // namespace pagoda

@@ -101,7 +101,15 @@ def write_searches():
             prompt = [rng.randrange(vocab) for _ in range(rng.choice([1, 1, 3, 6]))]
             if parameters.get("no_repeat_ngram_size") == 1 and vocab < 24:
                 parameters["no_repeat_ngram_size"] = 2  # else no token is left
-            cases.append(search(model, prompt, **parameters))
+            wanted = parameters.get("num_return_sequences", 1)
+            case = search(model, prompt, **{**parameters, "num_return_sequences": parameters.get("num_beams", 1)})
+            case["parameters"] = parameters
+            scores = case.get("scores", [])[:wanted + 1]
+            case["outputs"] = case["outputs"][:wanted]
+            if scores:
+                case["scores"] = scores[:wanted]
+            if all(a - b > 3e-6 * abs(a) or a == -1e9 for a, b in zip(scores, scores[1:])):  # else rounding orders them
+                cases.append(case)
         models.append({"vocab": vocab, "first": [[round(x, 4) for x in row] for row in model.first.tolist()] if vocab < 70 else None,
                        "second": [[round(x, 4) for x in row] for row in model.second.tolist()] if vocab < 70 else None,
                        "cases": cases})

@@ -16,8 +16,8 @@ namespace {
 const std::vector<std::string> kCategories = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
                                               "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
                                               "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
-const std::vector<std::string> kBreaks = {"Other", "CR", "LF",  "Control", "Extend", "ZWJ", "Regional_Indicator", "Prepend", "SpacingMark",
-                                          "L",     "V",  "T",   "LV",      "LVT"};
+const std::vector<std::string> kBreaks = {"Other",   "CR",          "LF", "Control", "Extend", "ZWJ", "Regional_Indicator",
+                                          "Prepend", "SpacingMark", "L",  "V",       "T",      "LV",  "LVT"};
 
 int index_of(const std::vector<std::string>& names, const std::string& name) {
   const auto found = std::find(names.begin(), names.end(), name);
@@ -31,7 +31,17 @@ int index_of(const std::vector<std::string>& names, const std::string& name) {
 // category, age, script, break, flags, combining class
 using Record = std::array<int, 6>;
 constexpr int kCodes = 0x110000;
-enum Flag { kPictographic = 1, kConjunctConsonant = 2, kConjunctLinker = 4, kConjunctExtend = 8, kAlphabetic = 16, kDecomposes = 32, kHasCase = 64, kComposesBack = 128, kNotNfc = 256 };
+enum Flag {
+  kPictographic = 1,
+  kConjunctConsonant = 2,
+  kConjunctLinker = 4,
+  kConjunctExtend = 8,
+  kAlphabetic = 16,
+  kDecomposes = 32,
+  kHasCase = 64,
+  kComposesBack = 128,
+  kNotNfc = 256
+};
 
 template <class T>
 void emit(std::ostream& out, const char* type, const char* name, const std::vector<T>& values) {
@@ -73,8 +83,15 @@ int main(int argc, char** argv) {
       auto known = std::find(scripts.begin(), scripts.end(), script);
       if (known == scripts.end()) known = scripts.insert(scripts.end(), script);
       int bits = 0;
-      for (char c : flags) bits |= c == 'p' ? kPictographic : c == 'c' ? kConjunctConsonant : c == 'l' ? kConjunctLinker : c == 'e' ? kConjunctExtend : c == 'a' ? kAlphabetic : 0;
-      const Record record = {index_of(kCategories, category), age, static_cast<int>(known - scripts.begin()), index_of(kBreaks, grapheme), bits, 0};
+      for (char c : flags)
+        bits |= c == 'p'   ? kPictographic
+                : c == 'c' ? kConjunctConsonant
+                : c == 'l' ? kConjunctLinker
+                : c == 'e' ? kConjunctExtend
+                : c == 'a' ? kAlphabetic
+                           : 0;
+      const Record record = {index_of(kCategories, category), age,  static_cast<int>(known - scripts.begin()),
+                             index_of(kBreaks, grapheme),     bits, 0};
       for (uint32_t c = first; c <= last; ++c) records[c] = record;
     } else if (letter == "C") {
       uint32_t code;
@@ -104,7 +121,8 @@ int main(int argc, char** argv) {
   for (uint32_t c : composes_back) records[c][4] |= kComposesBack;
 
   std::ofstream out(argv[2]);
-  out << "// Made by tools/unicode/generate.cc from ucd.txt; not committed.\n#include \"text/unicode_tables.h\"\nnamespace pagoda::unicode {\n";
+  out << "// Made by tools/unicode/generate.cc from ucd.txt; not committed.\n#include \"text/unicode_tables.h\"\nnamespace "
+         "pagoda::unicode {\n";
   std::map<Record, int> numbers;
   std::vector<Record> unique;
   std::map<std::vector<int>, int> blocks;
@@ -135,7 +153,8 @@ int main(int argc, char** argv) {
   emit(out, "uint16_t", "kStage1", stage1);
   emit(out, "uint16_t", "kStage2", stage2);
   out << "const Record kRecords[" << unique.size() << "] = {\n";
-  for (const Record& r : unique) out << "{" << r[0] << "," << r[1] << "," << r[2] << "," << r[3] << "," << r[4] << "," << r[5] << "},\n";
+  for (const Record& r : unique)
+    out << "{" << r[0] << "," << r[1] << "," << r[2] << "," << r[3] << "," << r[4] << "," << r[5] << "},\n";
   out << "};\nconst char* const kScriptNames[" << scripts.size() << "] = {";
   for (const std::string& script : scripts) out << "\"" << script << "\",";
   out << "};\nconst int kScriptCount = " << scripts.size() << ";\n";

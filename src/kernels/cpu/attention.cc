@@ -2,18 +2,28 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/fallback.h"
+#include "kernels/cpu/fill.h"
 #include "kernels/cpu/fill_vector.h"
 #include "kernels/cpu/hwy_targets.h"
+#if defined(__x86_64__)
+#include "kernels/cpu/instructions_amx.h"
+#include "kernels/cpu/instructions_avx512bf16.h"
+#include "kernels/cpu/instructions_standin.h"
+#endif
 #include "kernels/cpu/page_layout.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/attention_item-inl.h"
 #include "kernels/cpu/attention_tile-inl.h"
+#include "kernels/cpu/page_writer-inl.h"
 #include "kernels/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -21,79 +31,48 @@ namespace pagoda {
 namespace HWY_NAMESPACE {
 namespace {
 
-// What all items of a call share.
-template <class E>
-struct Call {
-  const AttentionSpec& spec;
-  const KvPages& pages;
-  PageLayout layout;
-  Slots slots;
-  const AttentionSequence* sequences;
-  int64_t group;
-  View q, out, lse;
-};
+// Tiles from which on an item widens bfloat16 blocks before it uses them.
+constexpr int64_t kWidenTiles = 4;
 
-// Memory of one thread.
-struct Scratch {
-  float* query;   // tiles of [head_dim][rows of the tile]
-  float* scores;  // [kTileRows][kKeyBlock]
-  float* block;   // [kTileRows][row floats]
-  float* sums;    // [item rows][row floats]
-  RowState* state;
-};
-
+// Rows side by side: to[d * rows + r].
 template <class T>
-void pack_query(const T* from, int64_t head_dim, int64_t stride, float* to) {
-  for (int64_t d = 0; d < head_dim; ++d) to[d * stride] = static_cast<float>(from[d]);
+HWY_INLINE void pack_query(const T* const* from, int rows, int64_t head_dim, float* HWY_RESTRICT to) {
+  with_rows(rows, [&](auto n) HWY_ATTR {
+    constexpr int kRows = decltype(n)::value;
+    for (int64_t d = 0; d < head_dim; ++d) {
+      for (int r = 0; r < kRows; ++r) to[d * kRows + r] = static_cast<float>(from[r][d]);
+    }
+  });
 }
 
-template <class E>
-struct ItemRun {
-  const Call<E>& call;
-  const AttentionItem& item;
-  const Scratch& scratch;
-  const AttentionSequence& sequence;
-
-  int64_t query(int64_t row) const { return (item.first_row + row) / call.group; }
-  int64_t head(int64_t row) const { return item.kv_head * call.group + (item.first_row + row) % call.group; }
-  int64_t position(int64_t row) const { return sequence.context - sequence.queries + query(row); }
-
-  void pack_queries() const {
+// One item with float32 tiles. E: what tiles read; pages hold E, or bfloat16 that is widened to E = float.
+template <class E, bool kWiden>
+struct ItemRun : AttentionItemBase {
+  template <class T>
+  void pack_queries_of() const {
     for (int64_t tile = 0; tile < item.rows; tile += kTileRows) {
-      const int64_t rows = std::min<int64_t>(kTileRows, item.rows - tile);
-      float* to = scratch.query + tile * call.pages.head_dim;
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t at = (sequence.first_row + query(tile + r)) * call.q.strides[0] + head(tile + r) * call.q.strides[1];
-        if (call.q.dtype == DType::kFloat32) {
-          pack_query(call.q.template as<float>() + at, call.pages.head_dim, rows, to + r);
-        } else {
-          pack_query(call.q.template as<BFloat16>() + at, call.pages.head_dim, rows, to + r);
-        }
+      const int rows = static_cast<int>(std::min<int64_t>(kTileRows, item.rows - tile));
+      const T* from[kTileRows];
+      for (int r = 0; r < rows; ++r) {
+        from[r] =
+            call.q.as<T>() + (sequence.first_row + query(tile + r)) * call.q.strides[0] + head(tile + r) * call.q.strides[1];
       }
+      pack_query(from, rows, call.pages.head_dim, scratch.query + tile * call.pages.head_dim);
     }
   }
 
-  void start() const {
-    for (int64_t row = 0; row < item.rows; ++row) {
-      scratch.state[row] = call.spec.sinks != nullptr ? RowState{call.spec.sinks[head(row)], 1} : RowState{kMinusInfinity, 0};
-    }
-    std::fill(scratch.sums, scratch.sums + item.rows * call.slots.floats(), 0.0f);
+  void pack_queries() const {
+    if (call.q.dtype == DType::kFloat32) return pack_queries_of<float>();
+    pack_queries_of<BFloat16>();
   }
 
   // Tile `tile` over block `block`: into sums, maxima and totals of its rows.
   void attend(int64_t tile, int64_t block, const BlockPages<E>& pages, float* sums, float* maxima, float* totals) const {
     const int rows = static_cast<int>(std::min<int64_t>(kTileRows, item.rows - tile));
-    const int64_t start = block * kKeyBlock;
     TileRow tile_rows[kTileRows];
-    for (int r = 0; r < rows; ++r) {
-      const int64_t at = position(tile + r);
-      const VisibleKeys keys = visible_keys(call.spec, at, sequence.context);
-      tile_rows[r] = {std::clamp<int64_t>(keys.begin - start, 0, kKeyBlock),
-                      std::clamp<int64_t>(keys.end - start, 0, kKeyBlock), at,
-                      call.spec.bias == AttentionSpec::Bias::kAlibi ? call.spec.alibi_slopes[head(tile + r)] : 0.0f};
-    }
-    attend_tile<E>(call.spec, tile_rows, rows, start, scratch.query + tile * call.pages.head_dim, call.pages.head_dim, pages,
-                   call.slots, scratch.scores, sums, maxima, totals);
+    for (int r = 0; r < rows; ++r) tile_rows[r] = tile_row(tile + r, block * kKeyBlock);
+    attend_tile<E>(call.spec, tile_rows, rows, block * kKeyBlock, scratch.query + tile * call.pages.head_dim,
+                   call.pages.head_dim, pages, slots, scratch.scores, sums, maxima, totals);
   }
 
   BlockPages<E> find_pages(int64_t block) const {
@@ -103,126 +82,95 @@ struct ItemRun {
     for (int i = 0; i < kBlockPages; ++i) {
       const int64_t page = block * kBlockPages + i;
       if ((page + 1) * kPageTokens <= first.begin || page * kPageTokens >= last.end) continue;
-      const E* data = reinterpret_cast<const E*>(call.pages.page(sequence.table[page]));
-      found.keys[i] = data + call.layout.key(item.kv_head, 0, 0);
-      found.values[i] = data + call.layout.value(item.kv_head, 0, 0);
+      const auto* data =
+          reinterpret_cast<const std::conditional_t<kWiden, BFloat16, E>*>(call.pages.page(sequence.table[page]));
+      const auto *keys = data + call.layout.key(item.kv_head, 0, 0), *values = data + call.layout.value(item.kv_head, 0, 0);
+      if constexpr (kWiden) {
+        const int64_t key_dim = call.pages.head_dim, value_dim = call.pages.v_head_dim;
+        float* wide_keys = scratch.wide + i * kPageTokens * key_dim;
+        float* wide_values = scratch.wide + kKeyBlock * key_dim + i * kPageTokens * value_dim;
+        widen_page(keys, values, key_dim, value_dim, wide_keys, wide_values);
+        found.keys[i] = wide_keys;
+        found.values[i] = wide_values;
+      } else {
+        found.keys[i] = keys;
+        found.values[i] = values;
+      }
     }
     return found;
   }
-
-  template <class T>
-  void write(const float* sums, float total, T* to) const {
-    const FloatTag d;
-    for (int64_t slot = 0; slot < call.slots.count; ++slot) {
-      FloatVec value = hn::LoadU(d, sums + slot * kLanes);
-      value = total == 0 ? hn::Zero(d) : hn::Div(value, hn::Set(d, total));
-      const int64_t column = call.slots.column(slot), left = call.slots.dim - column;
-      if (left >= kLanes) {
-        store(value, to + column);
-      } else {
-        store_n(value, to + column, left);
-      }
-    }
-  }
-
-  void finish() const {
-    for (int64_t row = 0; row < item.rows; ++row) {
-      const int64_t t = sequence.first_row + query(row), at = t * call.out.strides[0] + head(row) * call.out.strides[1];
-      const float* sums = scratch.sums + row * call.slots.floats();
-      const RowState state = scratch.state[row];
-      if (call.out.dtype == DType::kFloat32) {
-        write(sums, state.total, call.out.template as<float>() + at);
-      } else {
-        write(sums, state.total, call.out.template as<BFloat16>() + at);
-      }
-      if (call.lse) call.lse.template as<float>()[t * call.lse.strides[0] + head(row)] = state.maximum + std::log(state.total);
-    }
-  }
-
   void run() const {
-    const int64_t floats = call.slots.floats();
     pack_queries();
-    if (item.split != nullptr) return run_split();
-    start();
+    if (item.split == nullptr) start();
     for (int64_t block = item.first_block; block < item.last_block; ++block) {
       const BlockPages<E> pages = find_pages(block);
       for (int64_t tile = 0; tile < item.rows; tile += kTileRows) {
+        if (item.split != nullptr) {
+          const int64_t part = (block - item.split->first_block) * item.rows + tile;
+          attend(tile, block, pages, item.split->sums + part * call.row_floats, item.split->maxima + part,
+                 item.split->totals + part);
+          continue;
+        }
         float maxima[kTileRows], totals[kTileRows];
         attend(tile, block, pages, scratch.block, maxima, totals);
-        for (int64_t r = 0; r < std::min<int64_t>(kTileRows, item.rows - tile); ++r) {
-          merge(scratch.state[tile + r], scratch.sums + (tile + r) * floats, maxima[r], totals[r], scratch.block + r * floats,
-                floats);
-        }
+        merge(tile, static_cast<int>(std::min<int64_t>(kTileRows, item.rows - tile)), maxima, totals, scratch.block);
       }
     }
-    finish();
-  }
-
-  void run_split() const {
-    AttentionSplit& split = *item.split;
-    const int64_t floats = call.slots.floats();
-    for (int64_t block = item.first_block; block < item.last_block; ++block) {
-      const BlockPages<E> pages = find_pages(block);
-      for (int64_t tile = 0; tile < item.rows; tile += kTileRows) {
-        const int64_t part = (block - split.first_block) * item.rows + tile;
-        attend(tile, block, pages, split.sums + part * floats, split.maxima + part, split.totals + part);
-      }
-    }
-    if (split.left.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    start();
-    for (int64_t block = 0; block < split.blocks; ++block) {
-      for (int64_t row = 0; row < item.rows; ++row) {
-        const int64_t part = block * item.rows + row;
-        merge(scratch.state[row], scratch.sums + row * floats, split.maxima[part], split.totals[part],
-              split.sums + part * floats, floats);
-      }
-    }
-    finish();
+    if (item.split == nullptr) return finish();
+    end_split(kTileRows);
   }
 };
 
-template <class E>
-void attend_all(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
-                int64_t count, View q, View out, View lse) {
-  const Call<E> call = {spec,
-                        pages,
-                        PageLayout(pages.head_dim, pages.v_head_dim, pages.dtype),
-                        Slots(pages.v_head_dim, sizeof(E) == 2),
-                        sequences,
-                        q.dims[1] / pages.num_key_value_heads,
-                        q,
-                        out,
-                        lse};
+// Keys and values in pages, by float32 tiles.
+void attend_floats(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
+                   int64_t count, View q, View out, View lse) {
+  const bool halves = pages.dtype == DType::kBFloat16;
+  const Slots slots(pages.v_head_dim, halves), wide_slots(pages.v_head_dim, false);
+  const AttentionCall call = {spec,
+                              pages,
+                              PageLayout(pages.head_dim, pages.v_head_dim, pages.dtype),
+                              sequences,
+                              q.dims[1] / pages.num_key_value_heads,
+                              slots.floats(),
+                              q,
+                              out,
+                              lse};
   const AttentionShape shape = {call.group, pages.num_key_value_heads, pages.head_dim,           pages.v_head_dim,
-                                kTileRows,  call.slots.floats(),       call.layout.element_bytes};
+                                kTileRows,  call.row_floats,           call.layout.element_bytes};
   const AttentionPlan plan = plan_attention(exec, spec, shape, sequences, count);
   if (plan.count == 0) return;
+  const bool widens = halves && plan.max_rows > (kWidenTiles - 1) * kTileRows;
   const int64_t threads = plan.fork ? exec.pool->num_threads() : 1;
-  Scratch* scratch = exec.scratch->allocate_array<Scratch>(threads);
+  AttentionScratch* scratch = exec.scratch->allocate_array<AttentionScratch>(threads);
   for (int64_t i = 0; i < threads; ++i) {
-    scratch[i].query = exec.scratch->allocate_array<float>(plan.max_rows * pages.head_dim);
+    scratch[i] = {};
     scratch[i].scores = exec.scratch->allocate_array<float>(kTileRows * kKeyBlock);
-    scratch[i].block = exec.scratch->allocate_array<float>(kTileRows * shape.row_floats);
-    scratch[i].sums = exec.scratch->allocate_array<float>(plan.max_rows * shape.row_floats);
-    scratch[i].state = exec.scratch->allocate_array<RowState>(plan.max_rows);
+    scratch[i].block = exec.scratch->allocate_array<float>(kTileRows * call.row_floats);
+    scratch[i].sums = exec.scratch->allocate_array<float>(plan.max_rows * call.row_floats);
+    scratch[i].maxima = exec.scratch->allocate_array<float>(plan.max_rows);
+    scratch[i].totals = exec.scratch->allocate_array<float>(plan.max_rows);
+    scratch[i].query = exec.scratch->allocate_array<float>(plan.max_rows * pages.head_dim);
+    if (widens) scratch[i].wide = exec.scratch->allocate_array<float>(kKeyBlock * (pages.head_dim + pages.v_head_dim));
   }
   exec.pool->parallel_for(plan.count, plan.fork ? 1 : plan.count, [&](int64_t begin, int64_t end, int thread) HWY_ATTR {
     for (int64_t i = begin; i < end; ++i) {
       const AttentionItem& item = plan.items[i];
-      ItemRun<E>{call, item, scratch[thread], sequences[item.sequence]}.run();
+      const AttentionSequence& sequence = sequences[item.sequence];
+      if (!halves) {
+        ItemRun<float, false>{{call, item, scratch[thread], sequence, slots}}.run();
+      } else if (item.rows > (kWidenTiles - 1) * kTileRows) {
+        ItemRun<float, true>{{call, item, scratch[thread], sequence, wide_slots}}.run();
+      } else {
+        ItemRun<BFloat16, false>{{call, item, scratch[thread], sequence, slots}}.run();
+      }
     }
   });
 }
 
-void attend_pages(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
-                  int64_t count, View q, View out, View lse) {
-  if (pages.dtype == DType::kFloat32) {
-    attend_all<float>(exec, spec, pages, sequences, count, q, out, lse);
-  } else {
-    attend_all<BFloat16>(exec, spec, pages, sequences, count, q, out, lse);
-  }
-}
+using AttendFn = void(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
+                      int64_t count, View q, View out, View lse);
 
+template <AttendFn* kAttend>
 void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRows& rows, const KvPages& pages, View q,
                      View out) {
   if (!is_vector_dtype(q.dtype) || !is_vector_dtype(out.dtype) || !is_vector_dtype(pages.dtype)) {
@@ -235,72 +183,28 @@ void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRow
     sequences[s] = {first, rows.queries.starts[s + 1] - first, rows.context_lengths[s],
                     rows.block_tables + s * rows.table_stride};
   }
-  attend_pages(exec, spec, pages, sequences, rows.queries.count, q, out, View());
-}
-
-// One token of one head into a page; paddings that products may read become 0.
-template <class E, class T>
-void write_token(const PageLayout& layout, const KvPages& pages, E* page, int64_t head, int64_t token, const T* key,
-                 const T* value) {
-  if constexpr (sizeof(E) == 4) {
-    E* to = page + layout.key(head, token, 0);
-    for (int64_t d = 0; d < pages.head_dim; ++d) to[d * kPageTokens] = static_cast<float>(key[d]);
-    to = page + layout.value(head, token, 0);
-    for (int64_t d = 0; d < pages.v_head_dim; ++d) to[d] = static_cast<float>(value[d]);
-  } else {
-    const auto element = [](T from) {
-      if constexpr (sizeof(T) == 2) {
-        return from;
-      } else {
-        return BFloat16(from);
-      }
-    };
-    E* to = page + layout.key(head, token, 0);
-    for (int64_t d = 0; d < pages.head_dim; ++d) to[d / 2 * (2 * kPageTokens) + d % 2] = element(key[d]);
-    if (pages.head_dim % 2 != 0) to[pages.head_dim / 2 * (2 * kPageTokens) + 1] = BFloat16();
-    to = page + layout.value(head, token, 0);
-    for (int64_t d = 0; d < pages.v_head_dim; ++d) to[d / 16 * (16 * kPageTokens) + d % 16 * 2] = element(value[d]);
-    for (int64_t d = pages.v_head_dim; d < layout.value_dim; ++d) to[d / 16 * (16 * kPageTokens) + d % 16 * 2] = BFloat16();
-  }
-}
-
-// Calls fn(page element, k element) values for the two dtypes.
-template <class Fn>
-void with_dtypes(DType page, DType k, Fn&& fn) {
-  if (page == DType::kFloat32) {
-    if (k == DType::kFloat32) return fn(float(), float());
-    return fn(float(), BFloat16());
-  }
-  if (k == DType::kFloat32) return fn(BFloat16(), float());
-  return fn(BFloat16(), BFloat16());
-}
-
-// Tokens that a thread should store at least: about 10 us of scattered stores.
-int64_t store_grain(const KvPages& pages) {
-  return std::max<int64_t>(kPageTokens, 16384 / (pages.num_key_value_heads * (pages.head_dim + pages.v_head_dim)));
+  kAttend(exec, spec, pages, sequences, rows.queries.count, q, out, View());
 }
 
 void cache_write(const Exec& exec, const KvPages& pages, View k, View v, View slots) {
   if (!is_vector_dtype(pages.dtype) || !is_vector_dtype(k.dtype))
     return reference_table().cache_write(exec, pages, k, v, slots);
-  const PageLayout layout(pages.head_dim, pages.v_head_dim, pages.dtype);
   with_dtypes(pages.dtype, k.dtype, [&](auto page_zero, auto zero) HWY_ATTR {
-    using E = decltype(page_zero);
-    using T = decltype(zero);
+    const PageWriter<decltype(page_zero), decltype(zero)> writer(pages, k, v);
     exec.pool->parallel_for(k.dims[0], store_grain(pages), [&](int64_t begin, int64_t end, int) HWY_ATTR {
-      for (int64_t t = begin; t < end; ++t) {
-        const int64_t slot = slots.as<int64_t>()[t];
-        if (slot < 0) continue;
-        E* page = reinterpret_cast<E*>(pages.page(slot / kPageTokens));
-        for (int64_t head = 0; head < pages.num_key_value_heads; ++head) {
-          write_token(layout, pages, page, head, slot % kPageTokens, k.as<T>() + t * k.strides[0] + head * k.strides[1],
-                      v.as<T>() + t * v.strides[0] + head * v.strides[1]);
-        }
+      const int64_t* slot = slots.as<int64_t>();
+      while (begin < end) {
+        // Tokens that follow each other in one page are written together.
+        int64_t n = 1;
+        while (begin + n < end && slot[begin + n] == slot[begin] + n && slot[begin + n] % kPageTokens != 0) ++n;
+        if (slot[begin] >= 0) writer.write(slot[begin] / kPageTokens, slot[begin] % kPageTokens, begin, n);
+        begin += n;
       }
     });
   });
 }
 
+template <AttendFn* kAttend>
 void attention(const Exec& exec, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
                View lse) {
   if (!is_vector_dtype(q.dtype) || !is_vector_dtype(k.dtype) || !is_vector_dtype(out.dtype)) {
@@ -333,40 +237,89 @@ void attention(const Exec& exec, const AttentionSpec& spec, const RaggedRows& ro
   }
   const PageLayout layout(pages.head_dim, pages.v_head_dim, pages.dtype);
   with_dtypes(pages.dtype, k.dtype, [&](auto page_zero, auto zero) HWY_ATTR {
-    using E = decltype(page_zero);
-    using T = decltype(zero);
+    const PageWriter<decltype(page_zero), decltype(zero)> writer(pages, k, v);
     exec.pool->parallel_for(page_count, store_grain(pages) / kPageTokens, [&](int64_t begin, int64_t end, int) HWY_ATTR {
       for (int64_t p = begin; p < end; ++p) {
-        E* to = reinterpret_cast<E*>(pages.page(p));
         // Tokens past a sequence's end are masked, but registers are filled with them: zeros are never slow or noisy.
-        if (tokens[p] < kPageTokens) std::fill(to, to + layout.head_elements() * pages.num_key_value_heads, E());
-        for (int64_t head = 0; head < pages.num_key_value_heads; ++head) {
-          for (int64_t i = 0; i < tokens[p]; ++i) {
-            const int64_t t = first_token[p] + i;
-            write_token(layout, pages, to, head, i, k.as<T>() + t * k.strides[0] + head * k.strides[1],
-                        v.as<T>() + t * v.strides[0] + head * v.strides[1]);
-          }
+        if (tokens[p] < kPageTokens) {
+          std::memset(pages.page(p), 0, static_cast<size_t>(layout.head_elements() * layout.element_bytes * k.dims[1]));
         }
+        writer.write(p, 0, first_token[p], tokens[p]);
       }
     });
   });
-  attend_pages(exec, spec, pages, sequences, rows.count, q, out, lse);
+  kAttend(exec, spec, pages, sequences, rows.count, q, out, lse);
 }
 
 }  // namespace
 
 void fill_attention_entries(KernelTable& table) {
-  table.attention = {attention, kTargetIsa};
+  table.attention = {attention<attend_floats>, kTargetIsa};
   table.cache_write = {cache_write, kTargetIsa};
-  table.attention_paged = {attention_paged, kTargetIsa};
+  table.attention_paged = {attention_paged<attend_floats>, kTargetIsa};
 }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace pagoda
 HWY_AFTER_NAMESPACE();
 
+// The bfloat16 engines: native beside AVX-512 vectors, their stand-ins beside AVX2's.
+#if defined(__x86_64__) && HWY_TARGET == HWY_AVX3
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR_AVX3 ",avx512bf16,amx-tile,amx-bf16")
+namespace pagoda {
+namespace N_AVX3 {
+namespace {
+#include "kernels/cpu/attention_half-inl.h"
+}  // namespace
+
+void fill_attention_dots(KernelTable& table) {
+  table.attention = {attention<attend_halves<DotEngine<native::Dot>>>, Isa::kAvx512Bf16};
+  table.attention_paged = {attention_paged<attend_halves<DotEngine<native::Dot>>>, Isa::kAvx512Bf16};
+}
+void fill_attention_tiles(KernelTable& table) {
+  table.attention = {attention<attend_halves<TileEngine<native::Tiles>>>, Isa::kAmx};
+  table.attention_paged = {attention_paged<attend_halves<TileEngine<native::Tiles>>>, Isa::kAmx};
+}
+
+}  // namespace N_AVX3
+}  // namespace pagoda
+HWY_POP_ATTRIBUTES
+#elif defined(__x86_64__) && HWY_TARGET == HWY_AVX2
+HWY_BEFORE_NAMESPACE();
+namespace pagoda {
+namespace N_AVX2 {
+namespace {
+#include "kernels/cpu/attention_half-inl.h"
+}  // namespace
+
+void fill_attention_dots(KernelTable& table) {
+  table.attention = {attention<attend_halves<DotEngine<standin::Dot>>>, Isa::kAvx512Bf16};
+  table.attention_paged = {attention_paged<attend_halves<DotEngine<standin::Dot>>>, Isa::kAvx512Bf16};
+}
+void fill_attention_tiles(KernelTable& table) {
+  table.attention = {attention<attend_halves<TileEngine<standin::Tiles>>>, Isa::kAmx};
+  table.attention_paged = {attention_paged<attend_halves<TileEngine<standin::Tiles>>>, Isa::kAmx};
+}
+
+}  // namespace N_AVX2
+}  // namespace pagoda
+HWY_AFTER_NAMESPACE();
+#endif
+
 #if HWY_ONCE
 namespace pagoda {
 PAGODA_FILLERS_BY_TARGET(fill_attention)
+
+#if defined(__x86_64__)
+void fill_vector_avx512_bf16(KernelTable& table) { N_AVX3::fill_attention_dots(table); }
+void fill_vector_amx(KernelTable& table) { N_AVX3::fill_attention_tiles(table); }
+void fill_vector_avx512_bf16_standin(KernelTable& table) { N_AVX2::fill_attention_dots(table); }
+void fill_vector_amx_standin(KernelTable& table) { N_AVX2::fill_attention_tiles(table); }
+#else
+void fill_vector_avx512_bf16(KernelTable&) {}
+void fill_vector_amx(KernelTable&) {}
+void fill_vector_avx512_bf16_standin(KernelTable&) {}
+void fill_vector_amx_standin(KernelTable&) {}
+#endif
 }  // namespace pagoda
 #endif

@@ -60,13 +60,25 @@ HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const float* const* key
   }
   const float* page[kPages];
   for (int p = 0; p < kPages; ++p) page[p] = keys[first + p];
+  // Of the two operands the fewer stay in registers, the others pass by.
   for (int64_t at = 0; at < head_dim; ++at) {
-    FloatVec key[kVectors];
-    for (int i = 0; i < kVectors; ++i)
-      key[i] = hn::LoadU(d, page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes);
-    for (int r = 0; r < kRows; ++r) {
-      const FloatVec query = hn::Set(d, q[at * kRows + r]);
-      for (int i = 0; i < kVectors; ++i) sum[r][i] = hn::MulAdd(query, key[i], sum[r][i]);
+    const auto key_at = [&](int i) HWY_ATTR {
+      return hn::LoadU(d, page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes);
+    };
+    if constexpr (kRows < kVectors) {
+      FloatVec query[kRows];
+      for (int r = 0; r < kRows; ++r) query[r] = hn::Set(d, q[at * kRows + r]);
+      for (int i = 0; i < kVectors; ++i) {
+        const FloatVec key = key_at(i);
+        for (int r = 0; r < kRows; ++r) sum[r][i] = hn::MulAdd(query[r], key, sum[r][i]);
+      }
+    } else {
+      FloatVec key[kVectors];
+      for (int i = 0; i < kVectors; ++i) key[i] = key_at(i);
+      for (int r = 0; r < kRows; ++r) {
+        const FloatVec query = hn::Set(d, q[at * kRows + r]);
+        for (int i = 0; i < kVectors; ++i) sum[r][i] = hn::MulAdd(query, key[i], sum[r][i]);
+      }
     }
   }
   for (int r = 0; r < kRows; ++r) {
@@ -118,7 +130,7 @@ HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const BFloat16* const* 
 
 template <class E, int kRows>
 HWY_NOINLINE void score_block(const float* q, const E* const* keys, int64_t head_dim, int first, int last, float* scores) {
-  constexpr int kPages = std::clamp(kAccumulators / (kRows * kPageVectors), 1, 4);
+  constexpr int kPages = std::clamp(kAccumulators / (kRows * kPageVectors), 1, kBlockPages / kPageVectors);
   for (; first + kPages <= last; first += kPages) score_pages<kRows, kPages>(q, keys, head_dim, first, scores);
   for (; first < last; ++first) score_pages<kRows, 1>(q, keys, head_dim, first, scores);
 }
@@ -139,11 +151,20 @@ HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const float* const
     const int64_t page_end = std::min(end, (begin / kPageTokens + 1) * kPageTokens);
     const float* from = values[begin / kPageTokens] + begin % kPageTokens * slots.dim;
     for (; begin < page_end; ++begin, from += slots.dim) {
-      FloatVec value[kColumns];
-      for (int c = 0; c < kColumns; ++c) value[c] = hn::LoadU(d, from + column[c]);
-      for (int r = 0; r < kRows; ++r) {
-        const FloatVec weight = hn::Set(d, weights[r * kKeyBlock + begin]);
-        for (int c = 0; c < kColumns; ++c) sum[r][c] = hn::MulAdd(weight, value[c], sum[r][c]);
+      if constexpr (kRows < kColumns) {
+        FloatVec weight[kRows];
+        for (int r = 0; r < kRows; ++r) weight[r] = hn::Set(d, weights[r * kKeyBlock + begin]);
+        for (int c = 0; c < kColumns; ++c) {
+          const FloatVec value = hn::LoadU(d, from + column[c]);
+          for (int r = 0; r < kRows; ++r) sum[r][c] = hn::MulAdd(weight[r], value, sum[r][c]);
+        }
+      } else {
+        FloatVec value[kColumns];
+        for (int c = 0; c < kColumns; ++c) value[c] = hn::LoadU(d, from + column[c]);
+        for (int r = 0; r < kRows; ++r) {
+          const FloatVec weight = hn::Set(d, weights[r * kKeyBlock + begin]);
+          for (int c = 0; c < kColumns; ++c) sum[r][c] = hn::MulAdd(weight, value[c], sum[r][c]);
+        }
       }
     }
   }
@@ -267,43 +288,75 @@ struct TileRow {
   float slope;         // ALiBi
 };
 
-// Scores become weights exp(score - maximum), those of masked tokens 0; returns maximum and sum of the row.
-HWY_INLINE void soften(const AttentionSpec& spec, const TileRow& row, int64_t block_start, float* HWY_RESTRICT scores,
-                       float& maximum, float& sum) {
+// e^x for x <= 0: 0 below -87, NaN stays NaN, 0 gives 1. The power of two comes out of the rounding addition's low bits, which
+// saves the conversion to integers; a NaN there meets a NaN in the product.
+HWY_INLINE FloatVec exp_weight(FloatVec x) {
+  const FloatTag d;
+  const hn::RebindToSigned<FloatTag> di;
+  const FloatVec low = hn::Set(d, -87.0f), magic = hn::Set(d, 12582912.0f + 127.0f);
+  const FloatVec within = hn::Max(low, x);  // keeps a NaN in its second argument
+  const FloatVec shifted = hn::MulAdd(within, hn::Set(d, 1.44269504f), magic);
+  const FloatVec n = hn::Sub(shifted, magic);
+  FloatVec r = hn::NegMulAdd(n, hn::Set(d, 0.693145752f), within);  // few bits: n times it is exact
+  r = hn::NegMulAdd(n, hn::Set(d, 1.42860677e-6f), r);
+  FloatVec p = hn::MulAdd(hn::Set(d, 1.39505998e-3f), r, hn::Set(d, 8.36895406e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.16662060e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.66665182e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
+  p = hn::MulAdd(hn::Mul(p, r), r, r);
+  const FloatVec power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::IfThenZeroElse(hn::Lt(x, low), hn::MulAdd(p, power, power));
+}
+
+// The visible scores of a row in whole vectors: scaled, capped and biased, minus infinity where masked. Returns each lane's
+// maximum.
+HWY_INLINE FloatVec shape_scores(const AttentionSpec& spec, const TileRow& row, int64_t block_start,
+                                 float* HWY_RESTRICT scores) {
   const FloatTag d;
   const FloatVec scale = hn::Set(d, spec.scale), low = hn::Set(d, kMinusInfinity), iota = hn::Iota(d, 0);
   const int64_t first = row.begin / kLanes * kLanes, last = (row.end + kLanes - 1) / kLanes * kLanes;
-  const bool alibi = spec.bias == AttentionSpec::Bias::kAlibi;
   FloatVec largest = low;
-  for (int64_t t = first; t < last; t += kLanes) {
-    FloatVec score = hn::Mul(hn::Load(d, scores + t), scale);
-    if (spec.soft_cap > 0) {
-      const FloatVec cap = hn::Set(d, spec.soft_cap);
-      score = hn::Mul(cap, tanh_of(d, hn::Div(score, cap)));
+  if (spec.soft_cap > 0 || spec.bias == AttentionSpec::Bias::kAlibi) {
+    for (int64_t t = first; t < last; t += kLanes) {
+      FloatVec score = hn::Mul(hn::LoadU(d, scores + t), scale);
+      if (spec.soft_cap > 0) {
+        const FloatVec cap = hn::Set(d, spec.soft_cap);
+        score = hn::Mul(cap, tanh_of(d, hn::Div(score, cap)));
+      }
+      if (spec.bias == AttentionSpec::Bias::kAlibi) {
+        const FloatVec distance = hn::Add(iota, hn::Set(d, static_cast<float>(block_start + t - row.position)));
+        score = hn::Add(score, hn::Mul(hn::Set(d, row.slope), distance));
+      }
+      hn::StoreU(score, d, scores + t);
     }
-    if (alibi) {
-      const FloatVec distance = hn::Add(iota, hn::Set(d, static_cast<float>(block_start + t - row.position)));
-      score = hn::Add(score, hn::Mul(hn::Set(d, row.slope), distance));
-    }
-    if (t < row.begin || t + kLanes > row.end) {
-      const auto token = hn::Add(iota, hn::Set(d, static_cast<float>(t)));
-      const auto inside = hn::And(hn::Ge(token, hn::Set(d, static_cast<float>(row.begin))),
-                                  hn::Lt(token, hn::Set(d, static_cast<float>(row.end))));
-      score = hn::IfThenElse(inside, score, low);
-    }
-    hn::Store(score, d, scores + t);
-    largest = hn::Max(largest, score);
+  } else {
+    for (int64_t t = first; t < last; t += kLanes) hn::StoreU(hn::Mul(hn::LoadU(d, scores + t), scale), d, scores + t);
   }
-  maximum = hn::GetLane(hn::MaxOfLanes(d, largest));
+  const auto mask = [&](int64_t t) HWY_ATTR {
+    const FloatVec token = hn::Add(iota, hn::Set(d, static_cast<float>(t)));
+    const auto inside = hn::And(hn::Ge(token, hn::Set(d, static_cast<float>(row.begin))),
+                                hn::Lt(token, hn::Set(d, static_cast<float>(row.end))));
+    hn::StoreU(hn::IfThenElse(inside, hn::LoadU(d, scores + t), low), d, scores + t);
+  };
+  if (first < row.begin) mask(first);
+  if (last > row.end) mask(last - kLanes);
+  for (int64_t t = first; t < last; t += kLanes) largest = hn::Max(largest, hn::LoadU(d, scores + t));
+  return largest;
+}
+
+// Scores become weights exp(score - maximum), those of masked tokens 0. Returns each lane's sum.
+HWY_INLINE FloatVec weigh_scores(const TileRow& row, float maximum, float* HWY_RESTRICT scores) {
+  const FloatTag d;
+  const int64_t first = row.begin / kLanes * kLanes, last = (row.end + kLanes - 1) / kLanes * kLanes;
   // A block of minus infinities gives weights of 0, not NaN.
   const FloatVec subtract = hn::Set(d, maximum == kMinusInfinity ? 0.0f : maximum);
   FloatVec total = hn::Zero(d);
   for (int64_t t = first; t < last; t += kLanes) {
-    const FloatVec weight = exp_of_negative(d, hn::Sub(hn::Load(d, scores + t), subtract));
-    hn::Store(weight, d, scores + t);
+    const FloatVec weight = exp_weight(hn::Sub(hn::LoadU(d, scores + t), subtract));
+    hn::StoreU(weight, d, scores + t);
     total = hn::Add(total, weight);
   }
-  sum = hn::GetLane(hn::SumOfLanes(d, total));
+  return total;
 }
 
 // One tile over one block: sums [rows][slots.floats()], maxima and totals [rows]; a row that sees nothing here gets
@@ -330,8 +383,14 @@ HWY_INLINE void attend_tile(const AttentionSpec& spec, const TileRow* rows, int 
   with_rows(count, [&](auto n) HWY_ATTR {
     score_block<E, decltype(n)::value>(q, pages.keys, head_dim, first_page, last_page, scores);
   });
+  // All rows' maxima first, then all rows' exponentials: the rows' chains overlap.
   for (int r = 0; r < count; ++r) {
-    if (rows[r].begin < rows[r].end) soften(spec, rows[r], block_start, scores + r * kKeyBlock, maxima[r], totals[r]);
+    if (rows[r].begin >= rows[r].end) continue;
+    maxima[r] = hn::GetLane(hn::MaxOfLanes(FloatTag(), shape_scores(spec, rows[r], block_start, scores + r * kKeyBlock)));
+  }
+  for (int r = 0; r < count; ++r) {
+    if (rows[r].begin >= rows[r].end) continue;
+    totals[r] = hn::GetLane(hn::SumOfLanes(FloatTag(), weigh_scores(rows[r], maxima[r], scores + r * kKeyBlock)));
   }
   // Tokens that all rows see go through the tile; what some rows see before and after, row by row. A masked token's value
   // takes no part, not even times 0: it may be NaN.
@@ -356,29 +415,62 @@ HWY_INLINE void attend_tile(const AttentionSpec& spec, const TileRow* rows, int 
   }
 }
 
-// The running softmax of one row.
-struct RowState {
-  float maximum, total;
-};
+// Rows that are merged together: one vector of maxima.
+constexpr int kMergeRows = static_cast<int>(kLanes);
 
-HWY_INLINE float exp_one(float x) {
+// Merges a block of `count` <= kMergeRows rows into the running softmax of these rows: its maxima, totals and sums.
+HWY_INLINE void merge_tile(int count, float* running_maxima, float* running_totals, float* HWY_RESTRICT running_sums,
+                           const float* maxima, const float* totals, const float* HWY_RESTRICT sums, int64_t floats) {
   const FloatTag d;
-  return hn::GetLane(exp_of_negative(d, hn::Set(d, x)));
+  const FloatVec low = hn::Set(d, kMinusInfinity);
+  const FloatVec old_maximum = load_n(running_maxima, count), old_total = load_n(running_totals, count);
+  const FloatVec maximum = load_n(maxima, count), total = load_n(totals, count);
+  const FloatVec merged = hn::IfThenElse(hn::Gt(old_maximum, maximum), old_maximum, maximum);
+  // From nothing, exp(-inf - -inf) would be NaN.
+  const FloatVec keep = hn::IfThenZeroElse(hn::Eq(old_maximum, low), exp_weight(hn::Sub(old_maximum, merged)));
+  const FloatVec take = hn::IfThenZeroElse(hn::Eq(maximum, low), exp_weight(hn::Sub(maximum, merged)));
+  HWY_ALIGN float keeps[kLanes], takes[kLanes], new_maxima[kLanes], new_totals[kLanes];
+  hn::Store(keep, d, keeps);
+  hn::Store(take, d, takes);
+  hn::Store(merged, d, new_maxima);
+  hn::Store(hn::MulAdd(old_total, keep, hn::Mul(total, take)), d, new_totals);
+  for (int r = 0; r < count; ++r) {
+    if (maxima[r] == kMinusInfinity && totals[r] == 0) continue;  // the row sees nothing of the block
+    running_maxima[r] = new_maxima[r];
+    running_totals[r] = new_totals[r];
+    const FloatVec old_scale = hn::Set(d, keeps[r]), new_scale = hn::Set(d, takes[r]);
+    float* HWY_RESTRICT to = running_sums + r * floats;
+    const float* HWY_RESTRICT from = sums + r * floats;
+    for (int64_t i = 0; i < floats; i += kLanes) {
+      hn::StoreU(hn::MulAdd(hn::LoadU(d, to + i), old_scale, hn::Mul(hn::LoadU(d, from + i), new_scale)), d, to + i);
+    }
+  }
 }
 
-// Merges a block's row into the running one.
-HWY_INLINE void merge(RowState& state, float* HWY_RESTRICT sums, float maximum, float total,
-                      const float* HWY_RESTRICT block_sums, int64_t floats) {
+// A block of bfloat16 pages as float32, for items whose tiles use it often enough: exact, so results stay the same.
+// keys [pages][head_dim][16], values [pages][16][v_head_dim].
+HWY_INLINE void widen_page(const BFloat16* keys, const BFloat16* values, int64_t head_dim, int64_t value_dim,
+                           float* HWY_RESTRICT wide_keys, float* HWY_RESTRICT wide_values) {
   const FloatTag d;
-  if (maximum == kMinusInfinity && total == 0) return;
-  const float merged = state.maximum > maximum ? state.maximum : maximum;
-  const float keep = state.maximum == kMinusInfinity ? 0.0f : exp_one(state.maximum - merged);
-  const float take = exp_one(maximum - merged);
-  state.maximum = merged;
-  state.total = hn::GetLane(hn::MulAdd(hn::Set(d, state.total), hn::Set(d, keep), hn::Set(d, total * take)));
-  const FloatVec old_scale = hn::Set(d, keep), new_scale = hn::Set(d, take);
-  for (int64_t i = 0; i < floats; i += kLanes) {
-    hn::StoreU(hn::MulAdd(hn::LoadU(d, sums + i), old_scale, hn::Mul(hn::LoadU(d, block_sums + i), new_scale)), d, sums + i);
+  for (int64_t at = 0; at < head_dim; at += 2) {
+    for (int64_t i = 0; i < kPageTokens; i += kLanes) {
+      const auto pair = load_pairs(keys + at * kPageTokens + 2 * i);
+      hn::StoreU(even_of(pair), d, wide_keys + at * kPageTokens + i);
+      if (at + 1 < head_dim) hn::StoreU(odd_of(pair), d, wide_keys + (at + 1) * kPageTokens + i);
+    }
+  }
+  for (int64_t at = 0; at < value_dim; at += kLanes) {
+    const int64_t n = std::min(kLanes, value_dim - at);
+    for (int64_t token = 0; token < kPageTokens; token += 2) {
+      const auto pair = load_pairs(values + at / 16 * (kPageTokens * 16) + token * 16 + at % 16 * 2);
+      if (n == kLanes) {
+        hn::StoreU(even_of(pair), d, wide_values + token * value_dim + at);
+        hn::StoreU(odd_of(pair), d, wide_values + (token + 1) * value_dim + at);
+      } else {
+        store_n(even_of(pair), wide_values + token * value_dim + at, n);
+        store_n(odd_of(pair), wide_values + (token + 1) * value_dim + at, n);
+      }
+    }
   }
 }
 

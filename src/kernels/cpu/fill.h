@@ -19,5 +19,10 @@ void fill_products_amx_standin(KernelTable& table);
 void fill_vector_portable(KernelTable& table);
 void fill_vector_avx2(KernelTable& table);
 void fill_vector_avx512(KernelTable& table);
+// attention on bfloat16 products: native, and over plain C++ in place of the instructions (needs AVX2). For tests.
+void fill_vector_avx512_bf16(KernelTable& table);
+void fill_vector_amx(KernelTable& table);
+void fill_vector_avx512_bf16_standin(KernelTable& table);
+void fill_vector_amx_standin(KernelTable& table);
 
 }  // namespace pagoda

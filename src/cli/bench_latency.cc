@@ -1,0 +1,322 @@
+// pagoda bench latency: time of whole batches, prefill and decode rates, and their share of what the machine could do.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "cli/cli.h"
+#include "cli/step_cost.h"
+#include "engine/runner.h"
+#include "generate/sampler.h"
+#include "ops/machine.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+constexpr int64_t kPrefillRows = 512;  // of one step, as the engine's own default
+
+struct Flags {
+  MachineFlags machine;
+  std::string model, output_json;
+  int64_t input_len = 32, output_len = 128, batch_size = 8, num_iters = 30, num_iters_warmup = 10;
+  uint64_t seed = 0;
+};
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// One status line on a terminal's stderr.
+class Status {
+ public:
+  explicit Status(const Program& program) : active_(!program.quiet && ::isatty(STDERR_FILENO) != 0) {}
+  ~Status() { show(""); }
+  Status(const Status&) = delete;
+  Status& operator=(const Status&) = delete;
+  void show(const std::string& text) {
+    if (!active_) return;
+    fmt::print(stderr, "\r\x1b[K{}", text);
+    std::fflush(stderr);
+  }
+
+ private:
+  bool active_;
+};
+
+// The steps of one batch: which rows each computes. Prompts are computed one after the other, at most kPrefillRows a step.
+struct Plan {
+  std::vector<std::vector<std::pair<int64_t, StepRows>>> prefill;  // a step: (sequence, rows)
+  std::vector<std::vector<std::pair<int64_t, StepRows>>> decode;
+
+  explicit Plan(const Flags& flags) {
+    int64_t sequence = 0, done = 0;
+    while (sequence < flags.batch_size) {
+      prefill.emplace_back();
+      for (int64_t room = kPrefillRows; room > 0 && sequence < flags.batch_size;) {
+        const int64_t count = std::min(room, flags.input_len - done);
+        const bool last = done + count == flags.input_len;
+        prefill.back().push_back({sequence, {done, count, last ? 1 : 0}});
+        room -= count;
+        done += count;
+        if (last) {
+          ++sequence;
+          done = 0;
+        }
+      }
+    }
+    for (int64_t token = 1; token < flags.output_len; ++token) {
+      decode.emplace_back();
+      for (int64_t s = 0; s < flags.batch_size; ++s) decode.back().push_back({s, {flags.input_len + token - 1, 1, 1}});
+    }
+  }
+};
+
+struct Times {
+  double prefill = 0, decode = 0;
+  double total() const { return prefill + decode; }
+};
+
+class Bench {
+ public:
+  Bench(LoadedModel& loaded, const Flags& flags)
+      : flags_(flags),
+        plan_(flags),
+        vocab_(loaded.model().vocab_size()),
+        cache_(loaded.model().layer_states(), loaded.model().compute_dtype(),
+               checked_mul(flags.batch_size, div_up(flags.input_len + flags.output_len, kPageTokens), "bench")),
+        runner_(loaded.runtime(), loaded.model(), cache_),
+        tables_(static_cast<size_t>(flags.batch_size)) {
+    for (int64_t s = 0; s < flags.batch_size; ++s) {
+      const RandomStream random(flags.seed, static_cast<uint64_t>(s));
+      std::vector<int32_t> ids;
+      for (int64_t i = 0; i < flags.input_len; ++i) {
+        ids.push_back(static_cast<int32_t>(random.bits(static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_)));
+      }
+      prompts_.push_back(std::move(ids));
+    }
+  }
+
+  const Plan& plan() const { return plan_; }
+
+  // One batch from its first token to its last; false when interrupted.
+  bool run(Times& times) {
+    sequences_ = prompts_;
+    const double start = now();
+    const bool prefilled = run_steps(plan_.prefill);
+    const double middle = now();
+    const bool complete = prefilled && run_steps(plan_.decode);
+    const double end = now();
+    for (BlockTable& table : tables_) cache_.release(table);
+    times = {middle - start, end - middle};
+    return complete;
+  }
+
+ private:
+  bool run_steps(const std::vector<std::vector<std::pair<int64_t, StepRows>>>& steps) {
+    for (const auto& rows : steps) {
+      if (interrupted()) return false;
+      SchedulerOutput step;
+      for (const auto& [sequence, part] : rows) {
+        BlockTable& table = tables_[static_cast<size_t>(sequence)];
+        if (!cache_.reserve(table, part.from + part.count)) fail(ErrorKind::kInternal, "bench", "cache too small for the plan");
+        step.items.push_back({&sequences_[static_cast<size_t>(sequence)], &table, part.count, part.logits > 0, false});
+      }
+      const StepResult result = runner_.run(step);
+      int64_t row = 0;
+      for (const auto& [sequence, part] : rows) {
+        if (part.logits == 0) continue;
+        const float* logits = result.logits.data<float>() + row++ * vocab_;
+        sequences_[static_cast<size_t>(sequence)].push_back(argmax(logits, vocab_));
+      }
+    }
+    return true;
+  }
+
+  const Flags& flags_;
+  Plan plan_;
+  int64_t vocab_;
+  KvCache cache_;
+  Runner runner_;
+  std::vector<BlockTable> tables_;
+  std::vector<std::vector<int32_t>> prompts_, sequences_;
+};
+
+// As numpy.percentile: linear between the two nearest.
+double percentile(std::vector<double> values, double percent) {
+  std::sort(values.begin(), values.end());
+  const double at = percent / 100 * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(at);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (at - std::floor(at)) * (values[above] - values[below]);
+}
+
+double mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return sum / static_cast<double>(values.size());
+}
+
+double least_seconds(const std::vector<std::vector<std::pair<int64_t, StepRows>>>& steps, const DecoderModel& model,
+                     const MachineRates& rates) {
+  double seconds = 0;
+  for (const auto& step : steps) {
+    std::vector<StepRows> rows;
+    for (const auto& [sequence, part] : step) rows.push_back(part);
+    seconds += least_seconds(step_cost(model.config(), model.compute_dtype(), rows), rates);
+  }
+  return seconds;
+}
+
+// Tokens a second of one phase beside its limit.
+struct Rate {
+  double best = 0, mean = 0, limit = 0;  // 0: there is none
+  Rate(int64_t tokens, const std::vector<double>& seconds, double least) {
+    if (tokens == 0) return;
+    const auto count = static_cast<double>(tokens);
+    best = count / *std::min_element(seconds.begin(), seconds.end());
+    mean = count / cli::mean(seconds);
+    if (least > 0) limit = count / least;
+  }
+  double share() const { return limit > 0 ? best / limit : 0; }
+};
+
+Json known(double value) { return value > 0 ? Json(value) : Json(); }
+
+std::string rate_text(const char* name, const Rate& rate) {
+  if (rate.best == 0) return "";
+  std::string text = fmt::format("{:<9}{:>12.1f} tokens/s best, {:.1f} mean", name, rate.best, rate.mean);
+  if (rate.limit > 0) text += fmt::format("; limit {:.1f}: {:.1f} %", rate.limit, 100 * rate.share());
+  return text + "\n";
+}
+
+int run(const Program& program, const Flags& flags) {
+  Status status(program);
+  const LoadOptions options = flags.machine.load_options();
+  status.show("loading");
+  const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(find_model(program, flags.model), options);
+  const auto* model = dynamic_cast<const DecoderModel*>(&loaded->model());
+  if (model == nullptr)
+    unsupported("bench", "cannot time {}: need a model that generates text", loaded->model().architecture());
+  const int64_t context = loaded->model().max_positions();
+  if (checked_add(flags.input_len, flags.output_len, "bench") - 1 > context) {
+    invalid("bench", "too long for the model: got --input-len {} and --output-len {}, need at most {} together",
+            flags.input_len, flags.output_len, context + 1);
+  }
+  Runtime& runtime = loaded->runtime();
+  const DType dtype = loaded->model().compute_dtype();
+  MachineRates rates;
+  // Well beyond the caches, and a quarter of what is free at most: measuring must not push the model out of memory.
+  const int64_t beyond_caches = std::clamp<int64_t>(8 * runtime.cpu().l3_bytes, int64_t{256} << 20, int64_t{1} << 30);
+  const int64_t probe = std::min(beyond_caches, std::max<int64_t>(detect_cpu().memory_available / 4, int64_t{64} << 20));
+  const auto measure = [&] {
+    status.show("measuring the machine");
+    rates.read_bytes_per_s = std::max(rates.read_bytes_per_s, measure_read_rate(runtime, probe));
+    rates.flops_per_s = std::max(rates.flops_per_s, measure_flop_rate(runtime, dtype));
+  };
+
+  Bench bench(*loaded, flags);
+  std::vector<double> latencies, prefill, decode;
+  measure();
+  for (int64_t i = -flags.num_iters_warmup; i < flags.num_iters; ++i) {
+    status.show(i < 0 ? fmt::format("warmup {} of {}", i + flags.num_iters_warmup + 1, flags.num_iters_warmup)
+                      : fmt::format("iteration {} of {}", i + 1, flags.num_iters));
+    // The machine's speed drifts with its other load: limits are taken again half way and at the end, and the best counts.
+    if (i > 0 && i == flags.num_iters / 2) measure();
+    Times times;
+    if (!bench.run(times)) return kInterruptedExit;
+    if (i < 0) continue;
+    latencies.push_back(times.total());
+    prefill.push_back(times.prefill);
+    decode.push_back(times.decode);
+  }
+  measure();
+  status.show("");
+
+  const Rate prefill_rate(flags.batch_size * flags.input_len, prefill, least_seconds(bench.plan().prefill, *model, rates));
+  const Rate decode_rate(flags.batch_size * (flags.output_len - 1), decode, least_seconds(bench.plan().decode, *model, rates));
+  Json all = Json::array(), percentiles = Json::object(), limits = Json::object(), result = Json::object();
+  for (const double latency : latencies) all.push_back(latency);
+  for (const int percent : {10, 25, 50, 75, 90, 99}) percentiles.set(std::to_string(percent), percentile(latencies, percent));
+  limits.set("read_gb_per_s", rates.read_bytes_per_s * 1e-9)
+      .set("flops", known(rates.flops_per_s))
+      .set("prefill_limit_tokens_per_s", known(prefill_rate.limit))
+      .set("decode_limit_tokens_per_s", known(decode_rate.limit))
+      .set("prefill_share", known(prefill_rate.share()))
+      .set("decode_share", known(decode_rate.share()))
+      .set("isa", isa_name(runtime.isa()))
+      .set("dtype", dtype_name(dtype))
+      .set("threads", runtime.pool().num_threads())
+      .set("machine", runtime.cpu().model);
+  result.set("avg_latency", mean(latencies))
+      .set("latencies", std::move(all))
+      .set("percentiles", std::move(percentiles))
+      .set("prefill_tokens_per_s", known(prefill_rate.best))
+      .set("decode_tokens_per_s", known(decode_rate.best))
+      .set("mean_prefill_tokens_per_s", known(prefill_rate.mean))
+      .set("mean_decode_tokens_per_s", known(decode_rate.mean))
+      .set("input_len", flags.input_len)
+      .set("output_len", flags.output_len)
+      .set("batch_size", flags.batch_size)
+      .set("limits", std::move(limits));
+  if (!flags.output_json.empty()) {
+    Json::DumpOptions pretty;
+    pretty.indent = 2;
+    pretty.key_separator = ": ";
+    write_file_atomic(flags.output_json, result.dump(pretty) + "\n");
+  }
+  if (program.json) {
+    write_json(result);
+    return 0;
+  }
+  std::string text =
+      fmt::format("{}, {}, {}, {} thread{}; {}\n", flags.model, dtype_name(dtype), isa_name(runtime.isa()),
+                  runtime.pool().num_threads(), runtime.pool().num_threads() == 1 ? "" : "s", runtime.cpu().model);
+  text += fmt::format("batch {}, input {}, output {}, {} iterations after {} to warm up\n", flags.batch_size, flags.input_len,
+                      flags.output_len, flags.num_iters, flags.num_iters_warmup);
+  text +=
+      fmt::format("{:<9}{:>12.4f} s mean; 10 % {:.4f}, median {:.4f}, 90 % {:.4f}, 99 % {:.4f}\n", "latency", mean(latencies),
+                  percentile(latencies, 10), percentile(latencies, 50), percentile(latencies, 90), percentile(latencies, 99));
+  text += rate_text("prefill", prefill_rate) + rate_text("decode", decode_rate);
+  text += fmt::format("{:<9}{:>12.1f} GB/s read", "machine", rates.read_bytes_per_s * 1e-9);
+  if (rates.flops_per_s > 0) text += fmt::format(", {:.1f} GFLOP/s {}", rates.flops_per_s * 1e-9, dtype_name(dtype));
+  write_out(text + "\n");
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(Program& program) {
+  CLI::App* bench = program.app->add_subcommand("bench", "Measure speed beside the machine's own limits");
+  bench->require_subcommand(1);
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb = add_verb(
+      program, bench, "latency",
+      "Time batches of random prompts: latency, prefill and decode rates (best and mean; decode counts all streams together), "
+      "and their share of the limit: over all steps, the longer of FLOPs / measured FLOP/s and bytes / measured read rate",
+      {"pagoda bench latency MODEL --input-len 512 --output-len 64 --batch-size 1 --num-iters 10",
+       "pagoda bench latency MODEL --json --output-json latency.json"});
+  const CLI::Range one(int64_t{1}, int64_t{1} << 24);
+  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  verb->add_option("--input-len", flags->input_len, "Tokens of each prompt")->check(one)->capture_default_str();
+  verb->add_option("--output-len", flags->output_len, "Tokens generated for each")->check(one)->capture_default_str();
+  verb->add_option("--batch-size", flags->batch_size, "Sequences together")
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->capture_default_str();
+  verb->add_option("--num-iters", flags->num_iters, "Batches timed")->check(one)->capture_default_str();
+  verb->add_option("--num-iters-warmup", flags->num_iters_warmup, "Batches before that, not counted")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+  verb->add_option("--output-json", flags->output_json, "Write the results to this file too");
+  verb->add_option("--seed", flags->seed, "Seed of the random prompts")->capture_default_str();
+  add_machine_flags(verb, flags->machine);
+  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+}
+
+}  // namespace pagoda::cli

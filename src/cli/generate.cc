@@ -1,0 +1,133 @@
+// pagoda generate: text from a prompt.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/utf8.h"
+#include "cli/cli.h"
+#include "cli/sampling_flags.h"
+#include "pipelines/text_generation.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+struct Flags {
+  MachineFlags machine;
+  SamplingFlags sampling;
+  std::string model, prompt, prompt_ids, prompt_file;
+  bool has_prompt = false;
+  CLI::Option *prompt_option = nullptr, *ids_option = nullptr, *file_option = nullptr;
+};
+
+std::string read_stdin() {
+  std::string text((std::istreambuf_iterator<char>(std::cin)), std::istreambuf_iterator<char>());
+  return text;
+}
+
+std::vector<int32_t> prompt_ids(const TextGeneration& generation, Model& model, const Flags& flags) {
+  if (flags.ids_option->count() > 0) {
+    return parse_ids(Json::parse(flags.prompt_ids, "--prompt-ids"), model.vocab_size(), "--prompt-ids");
+  }
+  const Limits limits;
+  const std::string text = flags.prompt_option->count() > 0 ? flags.prompt
+                           : flags.file_option->count() > 0 ? read_file(flags.prompt_file, limits.max_string_bytes)
+                                                            : read_stdin();
+  if (const size_t bad = utf8_invalid_at(text); bad != std::string::npos) {
+    invalid("prompt", "not UTF-8: byte {} cannot be read", bad);
+  }
+  return generation.encode_prompt(text);
+}
+
+int run(const Program& program, const Flags& flags) {
+  const LoadOptions load_options = flags.machine.load_options();
+  flags.sampling.check();
+  const std::unique_ptr<TextGeneration> generation = TextGeneration::open(find_model(program, flags.model), load_options);
+  Request request;
+  request.params = flags.sampling.apply(generation->defaults());
+  request.prompt_ids = prompt_ids(*generation, generation->model(), flags);
+  const std::vector<int32_t> prompt = request.prompt_ids;
+  Engine& engine = generation->engine();
+  const int64_t answers = request.params.num_return_sequences;
+  const bool stream = !program.json && answers == 1;
+  engine.add(std::move(request));
+
+  struct Answer {
+    std::vector<int32_t> token_ids;
+    std::string text;
+    FinishReason finish = FinishReason::kNone;
+  };
+  std::vector<Answer> results(static_cast<size_t>(answers));
+  const bool has_text = generation->tokenizer() != nullptr;
+  while (engine.has_work()) {
+    if (interrupted()) {
+      if (stream && ::isatty(STDOUT_FILENO) != 0) write_out("\n");
+      return kInterruptedExit;
+    }
+    for (Event& event : engine.step()) {
+      if (event.error) throw *event.error;
+      Answer& answer = results[static_cast<size_t>(event.index)];
+      answer.token_ids.insert(answer.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
+      answer.text += event.text;
+      answer.finish = event.finish;
+      if (stream && has_text) write_out(event.text);
+    }
+  }
+  if (program.json) {
+    Json result = Json::object(), list = Json::array(), prompt_list = Json::array();
+    for (const int32_t id : prompt) prompt_list.push_back(int64_t{id});
+    for (size_t i = 0; i < results.size(); ++i) {
+      Json ids = Json::array();
+      for (const int32_t id : results[i].token_ids) ids.push_back(int64_t{id});
+      Json output = Json::object();
+      output.set("index", static_cast<int64_t>(i)).set("token_ids", std::move(ids));
+      output.set("text", has_text ? Json(results[i].text) : Json());
+      output.set("finish_reason", finish_reason_name(results[i].finish));
+      list.push_back(std::move(output));
+    }
+    result.set("prompt_token_ids", std::move(prompt_list)).set("outputs", std::move(list));
+    write_json(result);
+    return 0;
+  }
+  for (size_t i = 0; i < results.size() && !stream; ++i) {
+    if (i > 0) write_out("\n---\n");
+    if (has_text) write_out(results[i].text);
+  }
+  for (size_t i = 0; i < results.size() && !has_text; ++i) {  // without a tokenizer the ids are the answer
+    Json ids = Json::array();
+    for (const int32_t id : results[i].token_ids) ids.push_back(int64_t{id});
+    write_json(ids);
+  }
+  if (has_text && ::isatty(STDOUT_FILENO) != 0) write_out("\n");
+  return 0;
+}
+
+}  // namespace
+
+void add_generate(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb = add_verb(program, "generate", "Generate text from a prompt",
+                            {"pagoda generate MODEL --prompt 'Once upon a time' --max-new-tokens 64",
+                             "pagoda generate MODEL --prompt-file story.txt --temperature 0.8 --top-p 0.95 --seed 7",
+                             "echo 'Hello' | pagoda generate MODEL --json",
+                             "pagoda generate MODEL --prompt-ids '[1, 403]' --num-beams 4 --num-return-sequences 2"});
+  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  flags->prompt_option =
+      verb->add_option("--prompt", flags->prompt, "Prompt; \"\" is the model's own start. Without any prompt flag: stdin");
+  flags->ids_option =
+      verb->add_option("--prompt-ids", flags->prompt_ids, "Prompt as a JSON list of token ids")->excludes(flags->prompt_option);
+  flags->file_option = verb->add_option("--prompt-file", flags->prompt_file, "Prompt from a file")
+                           ->excludes(flags->prompt_option)
+                           ->excludes(flags->ids_option);
+  add_sampling_flags(verb, flags->sampling);
+  add_machine_flags(verb, flags->machine);
+  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+}
+
+}  // namespace pagoda::cli

@@ -1,0 +1,196 @@
+// pagoda info: what a model is, and what it needs.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "cli/cli.h"
+#include "engine/kv_cache.h"
+#include "formats/tokenizer_loader.h"
+#include "generate/chat/chat_template.h"
+#include "models/decoder.h"
+#include "pipelines/text_generation.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+struct Flags {
+  std::string model;
+};
+
+int64_t parameter_count(Model& model) {
+  int64_t count = 0;
+  for (const Parameter* parameter : model.parameters()) {
+    int64_t elements = 1;
+    for (const int64_t dim : parameter->shape) elements = checked_mul(elements, dim, parameter->name);
+    count = checked_add(count, elements, parameter->name);
+  }
+  return count;
+}
+
+// Bytes of the checkpoint by dtype; null where the folder has no weights.
+Json weight_bytes(const ModelFolder& folder) {
+  try {
+    std::map<std::string, int64_t> by_dtype;
+    for (const std::string& name : folder.weights().names()) {
+      const TensorEntry* entry = folder.weights().find(name);
+      by_dtype[dtype_name(entry->dtype)] += entry->bytes;
+    }
+    Json result = Json::object();
+    for (const auto& [dtype, bytes] : by_dtype) result.set(dtype, bytes);
+    return result;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNotFound) throw;
+    return {};
+  }
+}
+
+std::string tokenizer_kind(const std::string& folder) {
+  const Limits limits;
+  if (const std::string path = join_path(folder, "tokenizer.json"); file_exists(path)) {
+    const Json json = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+    const Json* model = json.find("model");
+    const std::string type = model == nullptr ? "" : model->get_string("type", "", path);
+    return type.empty() ? "tokenizer.json" : "tokenizer.json, " + type;
+  }
+  for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt"}) {
+    if (file_exists(join_path(folder, name))) return name;
+  }
+  for (const std::string& name : list_directory(folder)) {
+    if (name.size() > 9 && name.substr(name.size() - 9) == ".tiktoken") return name;
+  }
+  return "gguf";
+}
+
+Json tokenizer_info(const std::string& folder) {
+  if (!has_tokenizer(folder)) return {};
+  Json result = Json::object();
+  result.set("kind", tokenizer_kind(folder)).set("vocab_size", load_tokenizer(folder)->vocab_size());
+  return result;
+}
+
+Json defaults_info(const ModelFolder& folder) {
+  const SamplingParams params = generation_defaults(folder);
+  Json ends = Json::array(), result = Json::object();
+  for (const int32_t id : params.eos_token_ids) ends.push_back(int64_t{id});
+  result.set("do_sample", params.do_sample()).set("max_new_tokens", params.max_new_tokens);
+  result.set("temperature", params.temperature).set("top_k", params.top_k).set("top_p", params.top_p);
+  result.set("repetition_penalty", params.repetition_penalty).set("num_beams", params.num_beams);
+  result.set("bos_token_id", params.bos_token_id ? Json(int64_t{*params.bos_token_id}) : Json());
+  result.set("eos_token_ids", std::move(ends));
+  return result;
+}
+
+// In one compute dtype: bytes of the weights, of a token of the cache, and how many tokens are left room for.
+Json memory_info(Model& model, int64_t parameters, DType dtype, int64_t available) {
+  const int64_t weights = checked_mul(parameters, dtype_size(dtype), "weights");
+  const int64_t token = KvCache::bytes_per_token(model.layer_states(), dtype);
+  Json result = Json::object();
+  result.set("weight_bytes", weights).set("cache_bytes_per_token", token);
+  result.set("fits", weights < available);
+  result.set("cache_tokens_that_fit", token > 0 ? std::max<int64_t>(0, available - weights) / token : int64_t{0});
+  return result;
+}
+
+Json shape_info(const Model& model) {
+  Json result = Json::object();
+  result.set("layers", model.num_layers()).set("hidden_size", model.hidden_size());
+  if (const auto* decoder = dynamic_cast<const DecoderModel*>(&model)) {
+    const DecoderConfig& config = decoder->config();
+    result.set("attention_heads", config.num_attention_heads).set("key_value_heads", config.num_key_value_heads);
+    result.set("head_dim", config.head_dim).set("intermediate_size", config.intermediate_size);
+    result.set("tied_embeddings", config.tie_word_embeddings);
+    const auto windowed =
+        std::count_if(config.windows.begin(), config.windows.end(), [](int64_t window) { return window > 0; });
+    result.set("windowed_layers", static_cast<int64_t>(windowed));
+  }
+  result.set("vocab_size", model.vocab_size()).set("context_length", model.max_positions());
+  return result;
+}
+
+std::string list_of(const Json& object) {
+  std::string text;
+  for (const JsonMember& member : object.as_object("info"))
+    text += (text.empty() ? "" : ", ") + member.key + " " + member.value.dump();
+  return text;
+}
+
+std::string text_of(const Json& info) {
+  const auto line = [](const std::string& name, const std::string& value) { return fmt::format("{:<22}{}\n", name, value); };
+  const std::string where = "info";
+  std::string text = line("folder", info.at("folder", where).as_string(where));
+  text += line("architecture", info.at("architecture", where).as_string(where));
+  text += line("parameters", fmt::format("{} ({:.1f} M)", info.at("parameters", where).as_int(where),
+                                         static_cast<double>(info.at("parameters", where).as_int(where)) / 1e6));
+  std::string weights;
+  if (const Json& bytes = info.at("bytes_by_dtype", where); bytes.is_object()) {
+    for (const JsonMember& member : bytes.as_object(where)) {
+      weights += fmt::format("{}{} {}", weights.empty() ? "" : ", ", format_bytes(member.value.as_int(where)), member.key);
+    }
+  }
+  text += line("checkpoint", weights.empty() ? "no weights in this folder" : weights);
+  text += line("shape", list_of(info.at("shape", where)));
+  for (const JsonMember& member : info.at("memory", where).as_object(where)) {
+    if (!member.value.is_object()) continue;
+    const int64_t tokens = member.value.at("cache_tokens_that_fit", where).as_int(where);
+    text +=
+        line("in " + member.key,
+             fmt::format("{} weights, {} cache a token; {}", format_bytes(member.value.at("weight_bytes", where).as_int(where)),
+                         format_bytes(member.value.at("cache_bytes_per_token", where).as_int(where)),
+                         member.value.at("fits", where).as_bool(where) ? fmt::format("room for {} tokens of cache", tokens)
+                                                                       : "does not fit this memory"));
+  }
+  text += line("memory available", format_bytes(info.at("memory", where).at("available_bytes", where).as_int(where)));
+  const Json& tokenizer = info.at("tokenizer", where);
+  text += line("tokenizer", tokenizer.is_null() ? "none"
+                                                : fmt::format("{}, {} tokens", tokenizer.at("kind", where).as_string(where),
+                                                              tokenizer.at("vocab_size", where).as_int(where)));
+  std::string templates;
+  for (const Json& name : info.at("chat_templates", where).as_array(where)) {
+    templates += (templates.empty() ? "" : ", ") + name.as_string(where);
+  }
+  text += line("chat templates", templates.empty() ? "none" : templates);
+  text += line("generation defaults", list_of(info.at("generation_defaults", where)));
+  return text;
+}
+
+int run(const Program& program, const Flags& flags) {
+  const std::string path = find_model(program, flags.model);
+  const std::shared_ptr<ModelFolder> folder = ModelFolder::open(path);
+  const std::unique_ptr<Model> model = make_model(folder->config(), join_path(path, "config.json"));
+  const int64_t parameters = parameter_count(*model), available = detect_cpu().memory_available;
+  Json memory = Json::object(), templates = Json::array(), info = Json::object();
+  memory.set("available_bytes", available);
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    memory.set(dtype_name(dtype), memory_info(*model, parameters, dtype, available));
+  }
+  for (const std::string& name : chat::TemplateSet::from_folder(path).names()) templates.push_back(name);
+  info.set("folder", path).set("architecture", model->architecture()).set("parameters", parameters);
+  info.set("bytes_by_dtype", weight_bytes(*folder)).set("shape", shape_info(*model)).set("memory", std::move(memory));
+  info.set("tokenizer", tokenizer_info(path)).set("chat_templates", std::move(templates));
+  info.set("generation_defaults", defaults_info(*folder));
+  if (program.json) {
+    write_json(info);
+  } else {
+    write_out(text_of(info));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_info(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb = add_verb(program, "info", "Say what a model is: architecture, sizes, memory it needs, tokenizer, defaults",
+                            {"pagoda info MODEL", "pagoda info HuggingFaceTB/SmolLM2-135M --json"});
+  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+}
+
+}  // namespace pagoda::cli

@@ -1,0 +1,48 @@
+// Counts products, attention and bytes from a decoder's shape.
+#include "cli/step_cost.h"
+
+#include <algorithm>
+
+namespace pagoda::cli {
+
+int64_t product_weights(const DecoderConfig& config) {
+  const int64_t q = config.num_attention_heads * config.head_dim, kv = config.num_key_value_heads * config.head_dim;
+  const auto mlp_matrices = static_cast<int64_t>(config.names.mlp_in.size()) + 1;
+  return config.num_hidden_layers * (config.hidden_size * (q + 2 * kv) + q * config.hidden_size +
+                                     mlp_matrices * config.hidden_size * config.intermediate_size);
+}
+
+int64_t head_weights(const DecoderConfig& config) { return config.hidden_size * config.vocab_size; }
+
+StepCost step_cost(const DecoderConfig& config, DType compute, const std::vector<StepRows>& rows) {
+  const auto element = static_cast<double>(dtype_size(compute));
+  const auto products = static_cast<double>(product_weights(config)), head = static_cast<double>(head_weights(config));
+  const double pair = 4.0 * static_cast<double>(config.num_attention_heads * config.head_dim);
+  const double token_bytes = 2.0 * static_cast<double>(config.num_key_value_heads * config.head_dim) * element;
+  StepCost cost;
+  cost.bytes = products * element;
+  bool wants_logits = false;
+  for (const StepRows& sequence : rows) {
+    cost.flops += 2 * products * static_cast<double>(sequence.count) + 2 * head * static_cast<double>(sequence.logits);
+    wants_logits = wants_logits || sequence.logits > 0;
+    const int64_t context = sequence.from + sequence.count;
+    for (const int64_t window : config.windows) {
+      int64_t visible = 0;
+      for (int64_t position = sequence.from; position < context; ++position) {
+        visible += window > 0 ? std::min(position + 1, window) : position + 1;
+      }
+      cost.flops += pair * static_cast<double>(visible);
+      cost.bytes += token_bytes * static_cast<double>(window > 0 ? std::min(context, window + sequence.count - 1) : context);
+    }
+  }
+  if (wants_logits) cost.bytes += head * element;
+  return cost;
+}
+
+double least_seconds(const StepCost& cost, const MachineRates& rates) {
+  const double computing = rates.flops_per_s > 0 ? cost.flops / rates.flops_per_s : 0;
+  const double reading = rates.read_bytes_per_s > 0 ? cost.bytes / rates.read_bytes_per_s : 0;
+  return std::max(computing, reading);
+}
+
+}  // namespace pagoda::cli

@@ -1,0 +1,33 @@
+// What one step of a decoder must do at least, for setting a measured rate against the machine's limits.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/decoder.h"
+
+namespace pagoda::cli {
+
+// Rows [from, from + count) of one sequence, in a step.
+struct StepRows {
+  int64_t from = 0, count = 0;
+  int64_t logits = 0;  // rows whose logits are wanted
+};
+
+struct StepCost {
+  double flops = 0;  // 2 x weights of products x rows, the head for the wanted rows alone, 4 x heads x head_dim a visible key
+  double bytes = 0;  // weights of products once (the head only where logits are wanted), and keys and values of the contexts
+};
+StepCost step_cost(const DecoderConfig& config, DType compute, const std::vector<StepRows>& rows);
+
+struct MachineRates {
+  double read_bytes_per_s = 0, flops_per_s = 0;  // 0: not known
+};
+// The least time: the longer of computing and reading. 0 where no rate is known.
+double least_seconds(const StepCost& cost, const MachineRates& rates);
+
+// Weights that take part in products, the head left out; and those of the head (the embedding where they are tied).
+int64_t product_weights(const DecoderConfig& config);
+int64_t head_weights(const DecoderConfig& config);
+
+}  // namespace pagoda::cli

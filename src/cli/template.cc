@@ -1,0 +1,52 @@
+// pagoda template: chat templates rendered over JSON lines.
+#include <iostream>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/cli.h"
+#include "generate/chat/chat_template.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+struct Flags {
+  std::string model, file, now;
+  bool jsonl = false;
+};
+
+int run(const Program& program, const Flags& flags) {
+  if (!flags.jsonl && !program.json) invalid("flags", "need --jsonl: JSON lines are what this verb reads and writes");
+  if (flags.model.empty() == flags.file.empty()) {
+    invalid("template", "got {}, need MODEL or --file", flags.model.empty() ? "neither" : "both");
+  }
+  jinja::RenderOptions options;
+  if (!flags.now.empty()) options.now = jinja::DateTime::parse(flags.now);
+  const chat::TemplateSet templates = flags.file.empty() ? chat::TemplateSet::from_folder(find_model(program, flags.model))
+                                                         : chat::TemplateSet::from_file(flags.file);
+  if (templates.empty())
+    not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");
+  std::ios::sync_with_stdio(false);
+  chat::template_jsonl(std::cin, std::cout, templates, options);
+  std::cout.flush();
+  if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
+  return 0;
+}
+
+}  // namespace
+
+void add_template(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb =
+      add_verb(program, "template", "Render a chat template: an object of variables a line in, a JSON string a line out",
+               {"echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | pagoda template MODEL --jsonl",
+                "pagoda template --file chat_template.jinja --jsonl --now 2024-07-26T12:00:00 < contexts.jsonl"});
+  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME");
+  verb->add_option("--file", flags->file, "A template file instead");
+  verb->add_flag("--jsonl", flags->jsonl, "JSON lines on stdin and stdout (--json means the same here)");
+  verb->add_option("--now", flags->now, "What strftime_now sees, such as 2024-07-26T12:00:00 (default: the local time)");
+  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+}
+
+}  // namespace pagoda::cli

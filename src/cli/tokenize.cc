@@ -1,0 +1,78 @@
+// pagoda tokenize and detokenize: JSON lines of text to ids and back.
+#include <iostream>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/cli.h"
+#include "formats/tokenizer_jsonl.h"
+#include "formats/tokenizer_loader.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+struct Flags {
+  std::string model, pattern;
+  bool jsonl = false, no_special_tokens = false, offsets = false, skip_special_tokens = false;
+};
+
+std::shared_ptr<const Tokenizer> open_tokenizer(const Program& program, const Flags& flags) {
+  if (!flags.jsonl && !program.json) invalid("flags", "need --jsonl: JSON lines are what this verb reads and writes");
+  TokenizerOptions options;
+  options.pattern = flags.pattern;
+  return load_tokenizer(find_model(program, flags.model), options);
+}
+
+void add_common(CLI::App* verb, Flags& flags) {
+  verb->add_option("MODEL", flags.model,
+                   "Model folder, ORG/NAME, or a tokenizer file (tokenizer.json, .model, .tiktoken, .gguf, vocab.txt)")
+      ->required();
+  verb->add_flag("--jsonl", flags.jsonl, "JSON lines on stdin and stdout (--json means the same here)");
+  verb->add_option("--pattern", flags.pattern, "Splitting pattern of a .tiktoken file of unknown vocabulary");
+}
+
+}  // namespace
+
+void add_tokenize(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb = add_verb(program, "tokenize", "Text to token ids: a JSON string a line in, an id list a line out",
+                            {"echo '\"Hello, world\"' | pagoda tokenize MODEL --jsonl",
+                             "pagoda tokenize tokenizer.json --jsonl --offsets --no-special-tokens < texts.jsonl"});
+  add_common(verb, *flags);
+  verb->add_flag("--no-special-tokens", flags->no_special_tokens, "Leave out what the model puts round a text");
+  verb->add_flag("--offsets", flags->offsets, "{\"ids\": [...], \"offsets\": [[start, end], ...]} in code points");
+  verb->callback([&program, flags] {
+    program.run = [&program, flags] {
+      TokenizeOptions options;
+      options.add_special_tokens = !flags->no_special_tokens;
+      options.offsets = flags->offsets;
+      std::ios::sync_with_stdio(false);
+      tokenize_jsonl(std::cin, std::cout, *open_tokenizer(program, *flags), options);
+      std::cout.flush();
+      if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
+      return 0;
+    };
+  });
+}
+
+void add_detokenize(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb = add_verb(program, "detokenize", "Token ids to text: an id list a line in, a JSON string a line out",
+                            {"echo '[1, 403]' | pagoda detokenize MODEL --jsonl --skip-special-tokens"});
+  add_common(verb, *flags);
+  verb->add_flag("--skip-special-tokens", flags->skip_special_tokens, "Leave special tokens out of the text");
+  verb->callback([&program, flags] {
+    program.run = [&program, flags] {
+      DetokenizeOptions options;
+      options.skip_special_tokens = flags->skip_special_tokens;
+      std::ios::sync_with_stdio(false);
+      detokenize_jsonl(std::cin, std::cout, *open_tokenizer(program, *flags), options);
+      std::cout.flush();
+      if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
+      return 0;
+    };
+  });
+}
+
+}  // namespace pagoda::cli

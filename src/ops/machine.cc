@@ -1,0 +1,34 @@
+// Walks the kernel table, and hands measurements to the layers that may not see the kernels.
+#include "ops/machine.h"
+
+#include "kernels/limits.h"
+
+namespace pagoda {
+
+double measure_read_rate(Runtime& runtime, int64_t bytes) { return measure_read_bandwidth(runtime.pool(), bytes) * 1e9; }
+
+double measure_flop_rate(Runtime& runtime, DType dtype) { return measure_flops(runtime.pool(), runtime.isa(), dtype) * 1e9; }
+
+std::vector<KernelReport> kernel_report(const KernelTable& table) {
+  std::vector<KernelReport> report;
+#define PAGODA_REPORT(name, ...) report.push_back({#name, "", table.name.isa});
+  PAGODA_KERNELS(PAGODA_REPORT)
+#undef PAGODA_REPORT
+  struct Case {
+    WeightFormat format;
+    DType x;
+    const char* name;
+  };
+  for (const Case& each : {Case{WeightFormat::kFloat32Panels, DType::kFloat32, "float32"},
+                           Case{WeightFormat::kBf16Pairs, DType::kBFloat16, "bfloat16"}}) {
+    for (const int64_t rows : {1, 16, 512}) {
+      const ProductKernel* product = table.find_product(each.format, each.x, rows);
+      if (product == nullptr) continue;
+      report.push_back({std::string("product, ") + each.name + ", " + std::to_string(rows) + (rows == 1 ? " row" : " rows"),
+                        product->name, product->isa});
+    }
+  }
+  return report;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,53 @@
+// Puts a folder's parts together for generation.
+#include "pipelines/text_generation.h"
+
+#include "base/error.h"
+#include "formats/tokenizer_loader.h"
+
+namespace pagoda {
+
+SamplingParams generation_defaults(const ModelFolder& folder) {
+  // transformers takes token ids from config.json where there is no generation config.
+  Json merged = Json::object();
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+    if (const Json* value = folder.config().find(key)) merged.set(key, *value);
+  }
+  std::string where = folder.path() + "/config.json";
+  if (folder.generation_config().is_object()) {
+    where = folder.path() + "/generation_config.json";
+    for (const JsonMember& member : folder.generation_config().as_object(where)) {
+      if (!member.value.is_null()) merged.set(member.key, member.value);
+    }
+  }
+  return from_generation_config(merged, where);
+}
+
+std::unique_ptr<TextGeneration> TextGeneration::open(const std::string& name, const LoadOptions& options,
+                                                     const EngineOptions& engine) {
+  std::unique_ptr<TextGeneration> self(new TextGeneration);
+  self->loaded_ = LoadedModel::open(name, options);
+  const std::string& path = self->loaded_->folder().path();
+  if (has_tokenizer(path)) self->tokenizer_ = load_tokenizer(path);
+  self->tokenizer_config_ = load_tokenizer_config(path);
+  self->defaults_ = generation_defaults(self->loaded_->folder());
+  self->engine_ = std::make_unique<Engine>(self->loaded_->runtime(), self->loaded_->model(), self->tokenizer_, engine);
+  return self;
+}
+
+const Tokenizer& TextGeneration::require_tokenizer() const {
+  if (!tokenizer_)
+    not_found(
+        loaded_->folder().path(),
+        "no tokenizer: need tokenizer.json, tokenizer.model, vocab.json with merges.txt or vocab.txt (or give --prompt-ids)");
+  return *tokenizer_;
+}
+
+std::vector<int32_t> TextGeneration::encode_prompt(const std::string& text) const {
+  EncodeOptions options;
+  options.truncate_and_pad = false;
+  std::vector<int32_t> ids = require_tokenizer().encode(text, options).ids;
+  if (ids.empty() && defaults_.bos_token_id) ids.push_back(*defaults_.bos_token_id);
+  return ids;
+}
+
+}  // namespace pagoda

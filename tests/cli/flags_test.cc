@@ -1,0 +1,100 @@
+// Wrong flags, wrong names, help: exit codes and the one form of errors.
+#include <gtest/gtest.h>
+
+#include "tests/cli/child.h"
+
+namespace pagoda::testing {
+namespace {
+
+const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
+const std::vector<std::string> kVerbs{"generate", "chat", "tokenize", "detokenize", "template", "logits",     "gradients",
+                                      "init",     "pull", "info",     "doctor",     "bench",    "completion", "man"};
+
+void expect_error(const Ended& ended, int code, const std::string& text) {
+  EXPECT_EQ(ended.code, code) << ended.err;
+  EXPECT_EQ(ended.err.rfind("error: [", 0), 0u) << ended.err;
+  EXPECT_NE(ended.err.find(text), std::string::npos) << ended.err;
+  EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
+  EXPECT_EQ(ended.out, "");
+}
+
+TEST(Flags, WithoutVerbShowsTheVerbsInOrder) {
+  const Ended ended = run_pagoda({});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_EQ(ended.out, "");
+  size_t at = 0;
+  for (const std::string& verb : kVerbs) {
+    const size_t found = ended.err.find("\n  " + verb + " ", at);
+    EXPECT_NE(found, std::string::npos) << verb << " in\n" << ended.err;
+    if (found != std::string::npos) at = found;
+  }
+  const Ended help = run_pagoda({"--help"});
+  EXPECT_EQ(help.code, 0);
+  EXPECT_EQ(help.out, ended.err);
+  EXPECT_EQ(run_pagoda({"--version"}).out.rfind("pagoda ", 0), 0u);
+}
+
+TEST(Flags, EveryVerbHasExamplesJsonAndQuiet) {
+  for (std::string verb : kVerbs) {
+    std::vector<std::string> arguments{verb};
+    if (verb == "bench") arguments.push_back("latency");
+    arguments.push_back("--help");
+    const Ended ended = run_pagoda(arguments);
+    EXPECT_EQ(ended.code, 0) << verb;
+    for (const char* part : {"Examples:\n  $ ", "--json", "--quiet"}) {
+      EXPECT_NE(ended.out.find(part), std::string::npos) << verb << ": " << part;
+    }
+  }
+}
+
+TEST(Flags, UnknownVerbNamesTheNearest) {
+  expect_error(run_pagoda({"generat"}), 2, "did you mean 'generate'?");
+  expect_error(run_pagoda({"tokenise", "x"}), 2, "did you mean 'tokenize'?");
+  const Ended far = run_pagoda({"xyzzyxyzzy"});
+  expect_error(far, 2, "unknown verb: got 'xyzzyxyzzy', need one of generate, chat");
+  EXPECT_EQ(far.err.find("did you mean"), std::string::npos);
+}
+
+TEST(Flags, WrongFlagsAreInvalidInput) {
+  expect_error(run_pagoda({"generate", kLlama, "--no-such-flag"}), 2, "--no-such-flag");
+  expect_error(run_pagoda({"generate"}), 2, "MODEL");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt", "a", "--prompt-ids", "[1]"}), 2, "--prompt");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--isa", "sse9"}), 2, "sse9");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--dtype", "int3"}), 2, "int3");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--threads", "0"}), 2, "--threads");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--cores", "zero"}), 2, "[cores]");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--top-p", "7"}), 2, "top_p");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--bad-words-ids", "{"}), 2, "[--bad-words-ids]");
+  expect_error(run_pagoda({"bench", "latency", kLlama, "--batch-size", "0"}), 2, "--batch-size");
+  expect_error(run_pagoda({"tokenize", kLlama}), 2, "need --jsonl");
+  expect_error(run_pagoda({"template", kLlama}), 2, "need --jsonl");
+  expect_error(run_pagoda({"generate", "a/b@c d", "--prompt-ids", "[1]"}), 2, "got 'c d'");
+  expect_error(run_pagoda({"bench"}), 2, "ubcommand");
+  expect_error(run_pagoda({"completion", "tcsh"}), 2, "need bash, zsh or fish");
+}
+
+TEST(Flags, ExitCodesByKind) {
+  expect_error(run_pagoda({"generate", "/no/such/folder", "--prompt-ids", "[1]"}), 3, "no such file or folder");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt", "text"}), 3, "no tokenizer");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-file", "/no/such/file"}), 3, "/no/such/file");
+  expect_error(run_pagoda({"logits", kLlama, "--ids", "/no/such/file", "--out", "/tmp/x"}), 3, "/no/such/file");
+  expect_error(run_pagoda({"chat", kLlama}), 3, "no chat template");
+}
+
+TEST(Flags, HostileIds) {
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[99]"}), 2, "got 99, need 0 to 98");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[-1]"}), 2, "got -1");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[9223372036854775807]"}), 2, "got 9223372036854775807");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1e400]"}), 2, "--prompt-ids");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[]"}), 2, "empty prompt");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "{\"a\":1}"}), 2, "need list");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[\"1\"]"}), 2, "need integer");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", std::string(100000, '[')}), 2, "--prompt-ids");
+  std::string many = "[0";
+  for (int i = 0; i < 200; ++i) many += ",1";
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", many + "]"}), 2, "need at most 128");
+  expect_error(run_pagoda({"generate", kLlama}, "\xff\xfe"), 2, "not UTF-8");
+}
+
+}  // namespace
+}  // namespace pagoda::testing

@@ -1,0 +1,321 @@
+// Tokenizer files other than tokenizer.json: SentencePiece, tiktoken, GGUF, plain vocabularies, folders and their
+// configuration.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "formats/sentencepiece.h"
+#include "formats/tiktoken.h"
+#include "formats/tokenizer_gguf.h"
+#include "formats/tokenizer_jsonl.h"
+#include "formats/tokenizer_loader.h"
+
+namespace pagoda {
+namespace {
+
+const std::string kFolder = PAGODA_SOURCE_DIR "/tests/fixtures/tokenizers/";
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "pagoda_tokenizer_XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  void write(const std::string& name, std::string_view text) const {
+    std::filesystem::create_directories(std::filesystem::path(path_ + "/" + name).parent_path());
+    write_file_atomic(path_ + "/" + name, text);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+std::vector<int32_t> ints(const Json& list) {
+  std::vector<int32_t> out;
+  for (const Json& item : list.as_array("list")) out.push_back(static_cast<int32_t>(item.as_int("list")));
+  return out;
+}
+
+TEST(TokenizerFiles, SentencePieceAndTiktokenGiveTheirLibrariesIds) {
+  std::istringstream lines(read_file(kFolder + "files.jsonl", 1 << 24));
+  std::string line;
+  int files = 0;
+  for (; std::getline(lines, line); ++files) {
+    const Json json = Json::parse(line, "files.jsonl");
+    const std::string name = json.at("file", "file").as_string("file");
+    SCOPED_TRACE(name);
+    TokenizerOptions options;
+    options.pattern = json.get_string("pattern", "", "file");
+    const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(kFolder + name, options);
+    for (const Json& row : json.at("rows", "file").as_array("file")) {
+      const std::vector<int32_t> ids = ints(row.at("ids", "row"));
+      if (const Json* text = row.find("text")) {
+        const Encoding got = tokenizer->encode(text->as_string("text"), true);
+        EXPECT_EQ(got.ids, ids) << row.dump();
+        EXPECT_EQ(tokenizer->encode_ids(text->as_string("text"), false), ids);
+        if (const Json* offsets = row.find("offsets")) {
+          std::string own = "[";
+          for (const auto& [begin, end] : got.offsets) own += fmt::format("{}[{},{}]", own.size() > 1 ? "," : "", begin, end);
+          EXPECT_EQ(own + "]", offsets->dump()) << row.dump();
+        }
+      }
+      EXPECT_EQ(tokenizer->decode(ids, false), row.at("decoded", "row").as_string("row")) << row.dump();
+    }
+  }
+  EXPECT_EQ(files, 8);
+}
+
+std::string le(uint64_t value, int bytes) {
+  std::string out;
+  for (int i = 0; i < bytes; ++i) out += static_cast<char>(value >> (8 * i));
+  return out;
+}
+std::string str(std::string_view text) { return le(text.size(), 8) + std::string(text); }
+
+// Key-values of a GGUF file.
+class GgufWriter {
+ public:
+  void text(std::string_view key, std::string_view value) { put(str(key) + le(8, 4) + str(value)); }
+  void flag(std::string_view key, bool value) { put(str(key) + le(7, 4) + le(value ? 1 : 0, 1)); }
+  void number(std::string_view key, uint32_t value) { put(str(key) + le(4, 4) + le(value, 4)); }
+  void strings(std::string_view key, const std::vector<std::string>& values) {
+    std::string body = str(key) + le(9, 4) + le(8, 4) + le(values.size(), 8);
+    for (const std::string& value : values) body += str(value);
+    put(body);
+  }
+  void numbers(std::string_view key, const std::vector<int32_t>& values) {
+    std::string body = str(key) + le(9, 4) + le(5, 4) + le(values.size(), 8);
+    for (const int32_t value : values) body += le(static_cast<uint32_t>(value), 4);
+    put(body);
+  }
+  void floats(std::string_view key, const std::vector<float>& values) {
+    std::string body = str(key) + le(9, 4) + le(6, 4) + le(values.size(), 8);
+    for (const float value : values) {
+      uint32_t bits;
+      std::memcpy(&bits, &value, 4);
+      body += le(bits, 4);
+    }
+    put(body);
+  }
+  std::string bytes() const { return "GGUF" + le(3, 4) + le(0, 8) + le(static_cast<uint64_t>(count_), 8) + body_; }
+
+ private:
+  void put(const std::string& entry) {
+    body_ += entry;
+    ++count_;
+  }
+  std::string body_;
+  int count_ = 0;
+};
+
+TEST(TokenizerFiles, GgufOfEachKind) {
+  GgufWriter bert;
+  bert.text("tokenizer.ggml.model", "bert");
+  bert.strings("tokenizer.ggml.tokens", {"[UNK]", "[CLS]", "[SEP]", "\u2581hello", "o", "\u2581hell"});
+  bert.numbers("tokenizer.ggml.token_type", {3, 3, 3, 1, 1, 1});
+  bert.number("tokenizer.ggml.cls_token_id", 1);
+  bert.number("tokenizer.ggml.seperator_token_id", 2);
+  bert.number("tokenizer.ggml.unknown_token_id", 0);
+  const auto read = [](const GgufWriter& writer) { return read_gguf_tokenizer(*GgufFile::parse(writer.bytes(), "test")); };
+  EXPECT_EQ(read(bert)->encode_ids("Hello helloo x", true), (std::vector<int32_t>{1, 3, 3, 4, 0, 2}));
+
+  GgufWriter llama;
+  llama.text("tokenizer.ggml.model", "llama");
+  llama.strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", "\u2581", "a", "b", "ab", "\u2581ab"});
+  llama.floats("tokenizer.ggml.scores", {0, 0, 0, -9, -8, -7, -1, -2});
+  llama.numbers("tokenizer.ggml.token_type", {2, 3, 3, 1, 1, 1, 1, 1});
+  llama.number("tokenizer.ggml.bos_token_id", 1);
+  const auto spm = read(llama);
+  EXPECT_EQ(spm->encode_ids("ab a", true), (std::vector<int32_t>{1, 7, 3, 4}));
+  EXPECT_EQ(spm->decode({1, 7, 3, 4}, true), "ab a");
+
+  GgufWriter unknown;
+  unknown.text("tokenizer.ggml.model", "gpt2");
+  unknown.text("tokenizer.ggml.pre", "never-heard-of");
+  unknown.strings("tokenizer.ggml.tokens", {"a"});
+  unknown.strings("tokenizer.ggml.merges", {});
+  try {
+    read(unknown);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+    EXPECT_NE(error.message().find("llama-bpe"), std::string::npos) << "the message lists what is known";
+  }
+}
+
+TEST(TokenizerFiles, FoldersAndTheirConfiguration) {
+  const Folder folder;
+  EXPECT_FALSE(has_tokenizer(folder.path()));
+  EXPECT_THROW(load_tokenizer(folder.path()), Error);
+  folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\n##s\n");
+  EXPECT_TRUE(has_tokenizer(folder.path()));
+  EXPECT_EQ(load_tokenizer(folder.path())->encode_ids("HELLOs x", true), (std::vector<int32_t>{2, 5, 6, 1, 3}));
+  folder.write("tokenizer_config.json", R"({"do_lower_case": false})");
+  EXPECT_EQ(load_tokenizer(folder.path())->encode_ids("HELLO hello", true), (std::vector<int32_t>{2, 1, 5, 3}));
+
+  folder.write("tokenizer.json",
+               R"({"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "<unk>": 2, "<s>": 3}, "unk_token": "<unk>"},
+    "pre_tokenizer": {"type": "Whitespace"}, "added_tokens": []})");
+  folder.write(
+      "tokenizer_config.json",
+      R"({"bos_token": {"content": "<s>"}, "eos_token": "<new>", "add_bos_token": true, "tokenizer_class": "LlamaTokenizerFast",
+    "added_tokens_decoder": {"9": {"content": "<x>", "special": false}}, "model_max_length": 1e30,
+    "chat_template": [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"}]})");
+  const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(folder.path());
+  EXPECT_EQ(tokenizer->encode_ids("a b", true), (std::vector<int32_t>{3, 0, 1}));
+  EXPECT_EQ(tokenizer->encode_ids("a<new>", false).back(), *tokenizer->token_to_id("<new>"));
+  EXPECT_TRUE(tokenizer->token_to_id("<x>").has_value());
+  TokenizerConfig config = load_tokenizer_config(folder.path());
+  EXPECT_EQ(config.tokenizer_class, "LlamaTokenizer");
+  EXPECT_EQ(config.eos_token, "<new>");
+  EXPECT_EQ(config.model_max_length, 0);
+  EXPECT_EQ(config.find_chat_template(""), "D");
+  EXPECT_EQ(config.find_chat_template("tool_use"), "T");
+  EXPECT_THROW(config.find_chat_template("rag"), Error);
+  folder.write("chat_template.jinja", "J");
+  folder.write("additional_chat_templates/rag.jinja", "R");
+  config = load_tokenizer_config(folder.path());
+  EXPECT_EQ(config.find_chat_template(""), "J");
+  EXPECT_EQ(config.find_chat_template("rag"), "R");
+}
+
+TEST(TokenizerFiles, VocabAndMergesAreGpt2) {
+  const Folder folder;
+  folder.write("vocab.json", R"({"a": 0, "b": 1, "ab": 2, "\u0120": 3, "\u0120a": 4, "<|endoftext|>": 5})");
+  folder.write("merges.txt", "#version: 0.2\na b\n\u0120 a\n");
+  const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(folder.path());
+  EXPECT_EQ(tokenizer->encode_ids("ab a<|endoftext|>", true), (std::vector<int32_t>{2, 4, 5}));
+  folder.write("merges.txt", "a b c\n");
+  EXPECT_THROW(load_tokenizer(folder.path()), Error);
+}
+
+TEST(JsonLines, BadLinesAreErrorsAndTheRestGoesOn) {
+  const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(kFolder + "sp_bpe.model");
+  std::istringstream in("\"Hello\"\nnot json\n5\n\"\\ud800\"\n\"world\"\n");
+  std::ostringstream out;
+  TokenizeOptions options;
+  options.offsets = true;
+  EXPECT_EQ(tokenize_jsonl(in, out, *tokenizer, options), 3);
+  std::istringstream lines(out.str());
+  std::vector<std::string> all;
+  for (std::string line; std::getline(lines, line);) all.push_back(line);
+  ASSERT_EQ(all.size(), 5u);
+  EXPECT_EQ(all[0], R"({"ids":[8],"offsets":[[0,5]]})");
+  for (const size_t bad : {1, 2, 3}) EXPECT_EQ(all[bad].compare(0, 10, "{\"error\":\""), 0) << all[bad];
+  std::istringstream ids("[8,15]\n[-1]\n{}\n[8]\n");
+  std::ostringstream texts;
+  EXPECT_EQ(detokenize_jsonl(ids, texts, *tokenizer, {}), 2);
+  EXPECT_EQ(texts.str().substr(0, 14), "\"Hello world\"\n");
+}
+
+// Files that lie: each must end in an Error.
+TEST(HostileTokenizers, JsonFiles) {
+  const std::string model = R"("model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"})";
+  const std::vector<std::string> bad = {
+      "",
+      "[]",
+      "{}",
+      "null",
+      R"({"version": "2.0", )" + model + "}",
+      R"({"model": {"type": "Nope"}})",
+      R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": {"a": 1}}})",
+      R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})",
+      R"({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}})",
+      R"({"model": {"type": "BPE", "vocab": {"a": 99999999999}, "merges": []}})",
+      R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.5}})",
+      R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 5}})",
+      R"({"model": {"type": "Unigram", "vocab": [["a"]]}})",
+      R"({"model": {"type": "WordLevel", "vocab": [1]}})",
+      R"({"normalizer": {"type": "Nope"}, )" + model + "}",
+      R"({"normalizer": {"type": "Replace", "pattern": {"Regex": "("}, "content": ""}, )" + model + "}",
+      R"({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, )" + model + "}",
+      R"({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "!"}, )" + model + "}",
+      R"({"pre_tokenizer": {"type": "FixedLength", "length": 0}, )" + model + "}",
+      R"({"pre_tokenizer": {"type": "Metaspace", "replacement": ""}, )" + model + "}",
+      R"({"pre_tokenizer": {"type": "Metaspace", "replacement": "ab"}, )" + model + "}",
+      R"({"pre_tokenizer": {"type": "Split", "pattern": {"String": "a"}, "behavior": "No"}, )" + model + "}",
+      R"({"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x", "type_id": 0}}], "pair": [], "special_tokens": {}}, )" +
+          model + "}",
+      R"({"post_processor": {"type": "BertProcessing", "sep": ["a"], "cls": ["a", 0]}, )" + model + "}",
+      R"({"decoder": {"type": "Strip", "content": " ", "start": -1, "stop": 0}, )" + model + "}",
+      R"({"truncation": {"max_length": -3}, )" + model + "}",
+      R"({"padding": {"strategy": {"Fixed": 99999999999}, "pad_id": 0, "pad_type_id": 0, "pad_token": ""}, )" + model + "}",
+      R"({"added_tokens": [{"id": 0}], )" + model + "}",
+  };
+  for (const std::string& text : bad) EXPECT_THROW(read_tokenizer_json(text, "test"), Error) << text;
+  std::string deep = "{" + model + R"(, "normalizer": )";
+  for (int i = 0; i < 60; ++i) deep += R"({"type": "Sequence", "normalizers": [)";
+  deep += R"({"type": "NFC"})";
+  for (int i = 0; i < 60; ++i) deep += "]}";
+  EXPECT_THROW(read_tokenizer_json(deep + "}", "test"), Error);
+}
+
+TEST(HostileTokenizers, BinaryFilesCutAndFlippedAnywhere) {
+  for (const char* const name : {"sp_bpe.model", "sp_unigram.model", "sp_char.model"}) {
+    const std::string good = read_file(kFolder + name, 1 << 20);
+    for (size_t cut = 0; cut < good.size(); ++cut) {
+      try {
+        make_sentencepiece_tokenizer(parse_sentencepiece(good.substr(0, cut), name), {}, name)
+            ->encode_ids("Hello <sep> ab", true);
+      } catch (const Error&) {
+      }
+    }
+    for (size_t at = 0; at < good.size(); ++at) {
+      std::string bytes = good;
+      bytes[at] = static_cast<char>(bytes[at] ^ (1 << (at % 8)));
+      try {
+        make_sentencepiece_tokenizer(parse_sentencepiece(bytes, name), {}, name)->encode_ids("Hello <sep> ab", true);
+      } catch (const Error&) {
+      }
+    }
+  }
+  GgufWriter writer;
+  writer.text("tokenizer.ggml.model", "llama");
+  writer.strings("tokenizer.ggml.tokens", {"<unk>", "a"});
+  writer.floats("tokenizer.ggml.scores", {0, 0});
+  const std::string good = writer.bytes();
+  EXPECT_NO_THROW(GgufFile::parse(good, "test"));
+  for (size_t cut = 0; cut < good.size(); ++cut) EXPECT_THROW(GgufFile::parse(good.substr(0, cut), "test"), Error) << cut;
+  for (size_t at = 0; at < good.size(); ++at) {
+    for (const int bit : {0, 7}) {
+      std::string bytes = good;
+      bytes[at] = static_cast<char>(bytes[at] ^ (1 << bit));
+      try {
+        read_gguf_tokenizer(*GgufFile::parse(bytes, "test"));
+      } catch (const Error&) {
+      }
+    }
+  }
+  // A billion strings in a short file.
+  EXPECT_THROW(
+      GgufFile::parse("GGUF" + le(3, 4) + le(0, 8) + le(1, 8) + str("k") + le(9, 4) + le(8, 4) + le(1000000000, 8), "test"),
+      Error);
+}
+
+TEST(HostileTokenizers, TiktokenFiles) {
+  for (const char* const bad :
+       {"", "\n", "YQ==", "YQ== x", "YQ== 0\nYQ== 1\n", "YQ== 0\nYg== 0\n", "!!!! 0\n", "YQ== 99999999999\n", "YQ== 0\n"}) {
+    EXPECT_THROW(read_tiktoken(bad, "", "test"), Error) << bad;
+  }
+}
+
+TEST(HostileTokenizers, TextFiles) {
+  const Folder folder;
+  folder.write("vocab.txt", "a\xFF\n");
+  EXPECT_THROW(load_tokenizer(folder.path()), Error);
+  folder.write("vocab.txt", "");
+  EXPECT_THROW(load_tokenizer(folder.path()), Error);
+  folder.write("weird.bin", "nothing known");
+  EXPECT_THROW(load_tokenizer(folder.path() + "/weird.bin"), Error);
+  EXPECT_THROW(load_tokenizer(folder.path() + "/missing.json"), Error);
+  folder.write("tokenizer_config.json", "[1]");
+  EXPECT_THROW(load_tokenizer(folder.path()), Error);
+}
+
+}  // namespace
+}  // namespace pagoda

@@ -1,0 +1,201 @@
+// The pipeline put together by hand: streaming, threads, bad text, the exactness of cuts, added tokens.
+#include "text/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <thread>
+
+#include "base/error.h"
+#include "base/utf8.h"
+#include "text/byte_chars.h"
+
+namespace pagoda {
+namespace {
+
+// A byte-level vocabulary with random merges.
+ModelPtr random_bpe(uint32_t seed, bool cut, bool raw) {
+  std::mt19937 random(seed);
+  Vocab vocab;
+  std::vector<std::string> tokens;
+  for (const uint16_t code : kByteChars) {
+    std::string token;
+    utf8_append(token, code);
+    vocab.add(token, static_cast<int64_t>(tokens.size()), "test");
+    tokens.push_back(token);
+  }
+  std::vector<Merge> merges;
+  const auto pick = [&] {
+    return random() % 4 != 0 && tokens.size() > 256 ? tokens[256 + random() % (tokens.size() - 256)]
+                                                    : std::string(1, static_cast<char>('a' + random() % 4));
+  };
+  while (merges.size() < 200) {
+    const std::string left = pick(), right = pick();
+    if (left.size() + right.size() > 12) continue;
+    if (vocab.find(left + right) < 0) {
+      vocab.add(left + right, static_cast<int64_t>(tokens.size()), "test");
+      tokens.push_back(left + right);
+    }
+    merges.push_back({left, right});
+  }
+  BpeOptions options;
+  options.cut = cut;
+  options.raw_bytes = raw;
+  return make_bpe(std::move(vocab), merges, options, "test");
+}
+
+TEST(Bpe, CutsScansHeapsAndRawBytesAgree) {
+  for (uint32_t seed = 1; seed <= 30; ++seed) {
+    const ModelPtr plain = random_bpe(seed, false, false), cut = random_bpe(seed, true, false),
+                   raw = random_bpe(seed, true, true);
+    EncodeScratch one, two, three;
+    std::mt19937 random(seed * 77);
+    for (int i = 0; i < 100; ++i) {
+      std::string word;
+      for (size_t n = 1 + random() % (i % 10 == 0 ? 300 : 40); word.size() < n;) word += static_cast<char>('a' + random() % 5);
+      std::vector<ModelToken> a, b, c;
+      plain->tokenize(word, a, one);
+      cut->tokenize(word, b, two);
+      raw->tokenize(word, c, three);
+      ASSERT_EQ(a.size(), b.size()) << seed << " " << word;
+      ASSERT_EQ(a.size(), c.size()) << seed << " " << word;
+      for (size_t k = 0; k < a.size(); ++k) {
+        ASSERT_EQ(a[k].id, b[k].id) << word;
+        ASSERT_EQ(a[k].begin, b[k].begin) << word;
+        ASSERT_EQ(a[k].id, c[k].id) << word;
+        ASSERT_EQ(a[k].end, c[k].end) << word;
+      }
+    }
+  }
+}
+
+std::shared_ptr<const Tokenizer> byte_tokenizer() {
+  PipelineParts parts;
+  parts.model = random_bpe(5, true, true);
+  parts.pre_tokenizer = pre_tokenizers::byte_level(
+      Regex::compile(pre_tokenizers::kByteLevelPattern, PatternDialect::kOniguruma, "test"), false, false);
+  parts.decoder = decoders::byte_level();
+  AddedToken special;
+  special.content = "<end>";
+  special.special = true;
+  special.normalized = false;
+  parts.added.add({special}, *parts.model);
+  return make_pipeline_tokenizer(std::move(parts));
+}
+
+TEST(Tokenizer, RoundTripsAndStreamsAnyText) {
+  const std::shared_ptr<const Tokenizer> tokenizer = byte_tokenizer();
+  std::mt19937 random(9);
+  for (int i = 0; i < 200; ++i) {
+    std::string text;
+    for (int n = static_cast<int>(random() % 30); n > 0; --n) {
+      const uint32_t code = random() % 4 == 0 ? random() % 0x110000 : 'a' + random() % 5;
+      utf8_append(text, code);
+    }
+    const std::vector<int32_t> ids = tokenizer->encode_ids(text, true);
+    EXPECT_EQ(tokenizer->decode(ids, true), text);
+    StreamDecoder stream(tokenizer, true);
+    std::string streamed;
+    for (const int32_t id : ids) {
+      const std::string part = stream.push(id);
+      EXPECT_TRUE(utf8_valid(part)) << "a push ended inside a character";
+      streamed += part;
+    }
+    EXPECT_EQ(streamed + stream.finish(), text);
+  }
+}
+
+TEST(Tokenizer, RandomIdsStreamToWhatDecodeGives) {
+  const std::shared_ptr<const Tokenizer> tokenizer = byte_tokenizer();
+  std::mt19937 random(10);
+  for (int i = 0; i < 200; ++i) {
+    std::vector<int32_t> ids;
+    for (int n = static_cast<int>(random() % 20); n > 0; --n) ids.push_back(static_cast<int32_t>(random() % 300));
+    StreamDecoder stream(tokenizer, false);
+    std::string streamed;
+    for (const int32_t id : ids) {
+      streamed += stream.push(id);
+      EXPECT_TRUE(utf8_valid(streamed));
+    }
+    EXPECT_EQ(streamed + stream.finish(), tokenizer->decode(ids, false));
+  }
+}
+
+TEST(Tokenizer, InvalidUtf8IsAnError) {
+  EXPECT_THROW(byte_tokenizer()->encode("a\xFFz", true), Error);
+  EXPECT_THROW(byte_tokenizer()->encode("\xED\xA0\x80", true), Error);
+}
+
+TEST(Tokenizer, SpecialTokensAreTakenOutOrReadAsText) {
+  const std::shared_ptr<const Tokenizer> tokenizer = byte_tokenizer();
+  const int32_t end = *tokenizer->token_to_id("<end>");
+  EXPECT_TRUE(tokenizer->is_special(end));
+  const std::vector<int32_t> ids = tokenizer->encode_ids("a<end>b", true);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), end), 1);
+  EXPECT_EQ(tokenizer->decode(ids, true), "ab");
+  EXPECT_EQ(tokenizer->decode(ids, false), "a<end>b");
+  EncodeOptions options;
+  options.special_as_text = true;
+  const Encoding plain = tokenizer->encode("a<end>b", options);
+  EXPECT_EQ(std::count(plain.ids.begin(), plain.ids.end(), end), 0);
+  EXPECT_EQ(tokenizer->id_to_token(99999), "");
+  EXPECT_EQ(tokenizer->decode({99999, -5}, false), "");
+}
+
+TEST(Tokenizer, ManyThreadsGetTheSameIds) {
+  const std::shared_ptr<const Tokenizer> tokenizer = byte_tokenizer();
+  const std::string text = "abc dabc <end> aabb\u4E2D abcd dcba abab";
+  const std::vector<int32_t> expected = tokenizer->encode_ids(text, true);
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 200; ++i) wrong += tokenizer->encode_ids(text, true) != expected ? 1 : 0;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(WordCache, ForgetsWhenFullAndStaysRight) {
+  WordCache cache;
+  WordCache::Hit hit;
+  for (int round = 0; round < 40000; ++round) {
+    const std::string word = std::to_string(round);
+    const WordCache::Entry entry{round, static_cast<uint32_t>(word.size())};
+    ASSERT_FALSE(cache.find(word, hash_bytes(word), hit));
+    cache.insert(word, hash_bytes(word), &entry, 1);
+    ASSERT_TRUE(cache.find(word, hash_bytes(word), hit));
+    ASSERT_EQ(hit.entries[0].id, round);
+  }
+}
+
+TEST(StringFinder, LeftmostThenLongest) {
+  StringFinder finder;
+  finder.build({"bc", "abcd", "ab", "", "c"});
+  const auto find = [&](std::string_view text) {
+    std::string out;
+    size_t from = 0, begin = 0, end = 0;
+    int32_t key = 0;
+    while (finder.find(text, from, begin, end, key)) {
+      out += std::string(text.substr(begin, end - begin)) + ",";
+      from = end;
+    }
+    return out;
+  };
+  EXPECT_EQ(find("abcd"), "abcd,");
+  EXPECT_EQ(find("abcx"), "ab,c,");
+  EXPECT_EQ(find("xbcab"), "bc,ab,");
+  EXPECT_EQ(find("zzz"), "");
+}
+
+TEST(CleanUp, WorksAcrossTokens) {
+  DecodeSink sink;
+  const std::unique_ptr<DecodeStage> stage = clean_up_decoder()->stage(&sink);
+  for (const char* const part : {"I do", " n'", "t", " .", " '", "s x", " '", " ", "y"}) stage->put(part, true);
+  stage->finish();
+  EXPECT_EQ(sink.take(), "I don't.'s x'y");
+}
+
+}  // namespace
+}  // namespace pagoda
