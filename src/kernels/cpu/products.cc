@@ -5,7 +5,7 @@ namespace pagoda::products {
 
 Pieces::Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t panels, int64_t panel_step, int threads)
     : rows_(m), panels_(panels), runs_(0) {
-  const int64_t blocks = div_up(m, max_rows);
+  const int64_t blocks = div_up(m, max_rows / row_step * row_step);
   block_rows_ = std::min(m, round_up(div_up(m, blocks), row_step));
   row_blocks_ = div_up(m, block_rows_);
   int64_t begin = 0;

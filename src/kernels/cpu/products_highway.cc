@@ -49,6 +49,9 @@ constexpr int kRegisters = 16;
 // Accumulators may take this many registers; the rest hold weights, a broadcast and a mask.
 constexpr int kAccumulators = kRegisters * 3 / 4;
 constexpr int kMaxRows = kVectors == 1 ? 12 : kAccumulators / kVectors;  // 12, 6 or 3
+// On pairs both halves of the weights are alive beside the sums: with fewer registers free, compilers put sums into memory.
+constexpr int kPairAccumulators = kRegisters == 32 ? 24 : 10;
+constexpr int kPairRows = kVectors == 1 ? 12 : kPairAccumulators / kVectors;  // 12, 5 or 2
 // Bytes read ahead of the multiply-adds, in the streams of all panels of a block together: enough to cover the latency of
 // memory at its full rate.
 constexpr int64_t kReadAhead = 4096;
@@ -167,7 +170,8 @@ void run_block(const Block& b) {
 // A block of Rows rows and Panels panels if its accumulators leave registers for weights, a broadcast and a mask.
 template <int Rows, int Panels, bool kPairs>
 constexpr BlockFn block_if_it_fits() {
-  if constexpr (Rows * Panels * kVectors <= kAccumulators || Panels == 1) {
+  constexpr int kLimit = !kPairs ? kAccumulators : Panels == 4 && kRegisters == 32 ? 20 : kPairAccumulators;
+  if constexpr (Rows * Panels * kVectors <= kLimit || Panels == 1) {
     return run_block<Rows, Panels, kPairs>;
   } else {
     return nullptr;
@@ -210,7 +214,7 @@ products::BlockFamily family(bool pairs, bool widens) {
   const auto& floats = blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
   const products::TakeFn take = widens ? widen : nullptr;
   if (!pairs) return {kMaxRows, floats, take, finish, nullptr, nullptr};
-  return {kMaxRows, blocks_of<true>(std::make_integer_sequence<int, kMaxRows>()), take, finish, widen_panel, floats};
+  return {kPairRows, blocks_of<true>(std::make_integer_sequence<int, kPairRows>()), take, finish, widen_panel, floats};
 }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
