@@ -50,6 +50,12 @@ class Writer {
       case Kind::kAssert:
         if (node.assertion == '^' || node.assertion == '$') {
           out += std::string("(?m:") + node.assertion + ")";
+        } else if (node.assertion == 'b' || node.assertion == 'B') {
+          // PCRE2's own word border has another idea of words.
+          const std::string word = "[" + node.class_text + "]";
+          const char* const after = node.assertion == 'b' ? "!" : "=";
+          const char* const else_after = node.assertion == 'b' ? "=" : "!";
+          out += "(?:(?<=" + word + ")(?" + after + word + ")|(?<!" + word + ")(?" + else_after + word + "))";
         } else {
           out += std::string("\\") + node.assertion;
         }

@@ -320,6 +320,22 @@ class Parser {
     return item;
   }
 
+  // \w: Oniguruma adds the superscripts and fractions of Latin-1, Rust the joiners.
+  Item word_item() {
+    Item item = positive_property("word");
+    CodeSet more;
+    if (dialect_ == PatternDialect::kOniguruma) {
+      more.add(0xB2, 0xB3);
+      more.add(0xB9, 0xB9);
+      more.add(0xBC, 0xBE);
+    } else {
+      more.add(0x200C, 0x200D);
+    }
+    item.set = item.set.united(more);
+    item.text += ranges_text(more);
+    return item;
+  }
+
   Item letters_p(bool negated) {
     std::string name;
     if (take("{")) {
@@ -364,8 +380,13 @@ class Parser {
       case 'S': return set("space", true);
       case 'd': return set("Nd", false);
       case 'D': return set("Nd", true);
-      case 'w': return set("word", false);
-      case 'W': return set("word", true);
+      case 'w':
+      case 'W': {
+        ++pos_;
+        item = word_item();
+        if (c == 'W') item = {item.set.complement(), ""};
+        return true;
+      }
       case 'p':
         ++pos_;
         item = letters_p(false);
@@ -433,7 +454,12 @@ class Parser {
       case 'Z':
       case 'b':
       case 'B':
-      case 'G': ++pos_; return assertion(c);
+      case 'G': {
+        ++pos_;
+        Node node = assertion(c);
+        if (c == 'b' || c == 'B') node->class_text = word_item().text;
+        return node;
+      }
       case 'R': {
         ++pos_;
         // (?>\r\n|[\n-\r\x85\u2028\u2029])

@@ -34,6 +34,7 @@ struct PatternNode {
   Kind kind = Kind::kEmpty;
   std::vector<std::unique_ptr<PatternNode>> children;
   CodeSet set;
+  // kAssert b, B: the inside of the class of word characters. kSet:
   // Where the set is a union of things PCRE2 knows: its own spelling of the inside of a class, newer code points added. Else
   // empty.
   std::string class_text;

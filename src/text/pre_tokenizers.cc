@@ -258,7 +258,9 @@ class UnicodeScripts final : public PreTokenizer {
   UnicodeScripts()
       : han_(*unicode::script_by_name("Han")),
         hiragana_(*unicode::script_by_name("Hiragana")),
-        katakana_(*unicode::script_by_name("Katakana")) {}
+        katakana_(*unicode::script_by_name("Katakana")),
+        common_(*unicode::script_by_name("Common")),
+        devanagari_(*unicode::script_by_name("Devanagari")) {}
   void apply(PreTokenized& text, RegexScratch&) const override {
     cut(text, SplitBehavior::kRemoved, true, [this](std::string_view piece, auto&& match) {
       int last = -2;  // none yet
@@ -284,11 +286,14 @@ class UnicodeScripts final : public PreTokenizer {
   int script_of(uint32_t code) const {
     if (code == ' ') return kAny;
     if (code == 0x30FC) return han_;
-    const int script = unicode::assigned(code, unicode::kUnicode16) ? unicode::script(code) : 0;
+    // HF's table of scripts is of Unicode 9; these have moved since.
+    if (code == 0x589 || code == 0x61C) return common_;
+    if (code == 0x953 || code == 0x954) return devanagari_;
+    const int script = unicode::assigned(code, unicode::kUnicode9) ? unicode::script(code) : 0;
     if (script == 0) return kAny;
     return script == hiragana_ || script == katakana_ ? han_ : script;
   }
-  int han_, hiragana_, katakana_;
+  int han_, hiragana_, katakana_, common_, devanagari_;
 };
 
 class FixedLength final : public PreTokenizer {

@@ -89,6 +89,13 @@ TEST(Regex, EmptyMatchesAsTheIteratorsGiveThem) {
   EXPECT_EQ(matches("", "\u00E9").size(), 2u) << "never inside a character";
 }
 
+TEST(Regex, WordCharactersAndTheirBorders) {
+  EXPECT_EQ(matches("\\w+", "a\u00B3b\u2460"), List({"a\u00B3b"})) << "Oniguruma counts the superscripts of Latin-1";
+  EXPECT_EQ(matches("\\w+", "a\u00B3b\u200Dc", PatternDialect::kRust), List({"a", "b\u200Dc"}));
+  EXPECT_EQ(matches("\\b.", "ae\u0301 b"), List({"a", " ", "b"})) << "marks belong to words";
+  EXPECT_EQ(matches("\\Bb", "ab b"), List({"b"}));
+}
+
 TEST(Regex, CaseInsensitive) {
   EXPECT_EQ(matches("(?i:'s|'T)", "'S 't '\u017F"), List({"'S", "'t", "'\u017F"}));
   EXPECT_EQ(matches("(?i)k", "\u212A"), List({"\u212A"}));
