@@ -104,6 +104,7 @@ TEST(Graphemes, Clusters) {
   EXPECT_EQ(clusters("\U0001F1EB\U0001F1F7\U0001F1E9"), 2u);
   EXPECT_EQ(clusters("\u1100\u1161\u11A8\uAC00"), 2u);
   EXPECT_EQ(clusters("\u0915\u094D\u0937"), 1u) << "an Indic conjunct";
+  EXPECT_EQ(clusters("A\u1AE4"), 1u) << "a mark of Unicode 17";
 }
 
 }  // namespace

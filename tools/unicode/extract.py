@@ -13,6 +13,10 @@ NEW_CASE = [(0x1C89, 0x1C8A, 1), (0xA7CB, 0x0264, 1), (0xA7CC, 0xA7CD, 1), (0xA7
             (0xA7D4, 0xA7D5, 1), (0xA7DA, 0xA7DB, 1), (0xA7DC, 0x019B, 1), (0x10D50, 0x10D70, 22), (0x16EA0, 0x16EBB, 25)]
 # Numbers that Unicode 17 added: Rust's char::is_numeric in today's tokenizers knows them.
 NEW_NUMBERS = [(0x11DE0, 0x11DE9, "Nd"), (0x16FF4, 0x16FF6, "Nl")]
+# Marks that Unicode 17 added: they extend grapheme clusters for the segmentation that today's tokenizers use. Nothing else about
+# them is wanted, so they stay unassigned here.
+NEW_EXTEND = [(0x1ACF, 0x1ADD), (0x1AE0, 0x1AEB), (0x10EFA, 0x10EFB), (0x11B60, 0x11B67), (0x1E6E3, 0x1E6E3), (0x1E6E6, 0x1E6E6),
+              (0x1E6EE, 0x1E6EF), (0x1E6F5, 0x1E6F5)]
 
 
 def age(c):
@@ -26,14 +30,17 @@ def record(c):
     for first, last, category in NEW_NUMBERS:
         if first <= c <= last:
             gc, version, script = category, 170, "Common"
+    grapheme = ucd.grapheme_cluster_break(ch)
     flags = ""
+    if any(first <= c <= last for first, last in NEW_EXTEND):
+        grapheme, flags = "Extend", "e"
     if ucd.is_extended_pictographic(ch):
         flags += "p"
     conjunct = ucd.indic_conjunct_break(ch)
     flags += {"Consonant": "c", "Linker": "l", "Extend": "e"}.get(conjunct, "")
     if gc[0] == "L" or gc == "Nl" or c in OTHER_ALPHABETIC:
         flags += "a"
-    return gc, version, script, ucd.grapheme_cluster_break(ch), flags or "-"
+    return gc, version, script, grapheme, flags or "-"
 
 
 def other_alphabetic():
