@@ -2,6 +2,8 @@
 #include "formats/tokenizer_json.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <functional>
 
 #include "base/error.h"
@@ -19,6 +21,30 @@ uint32_t one_character(const Json& json, std::string_view key, std::string_view 
   const uint32_t code = utf8_next(text, pos);
   if (pos != text.size()) invalid(where, "{}: got '{}', need one character", key, text);
   return code;
+}
+
+// The double that serde_json makes of the number's decimal digits: the digits as an integer, rounded, times or over a power of
+// ten, rounded again. A last bit differs from the nearest double now and then, and Unigram's ties are decided by it.
+double as_serde_reads(double exact) {
+  const std::string text = fmt::format("{}", std::abs(exact));
+  uint64_t digits = 0;
+  int exponent = 0;
+  size_t pos = 0;
+  bool fraction = false;
+  for (; pos < text.size() && text[pos] != 'e'; ++pos) {
+    if (text[pos] == '.') {
+      fraction = true;
+      continue;
+    }
+    if (text[pos] < '0' || text[pos] > '9') return exact;           // inf, nan
+    digits = digits * 10 + static_cast<uint64_t>(text[pos] - '0');  // the shortest spelling has at most 17
+    if (fraction) --exponent;
+  }
+  if (pos < text.size()) exponent += std::atoi(text.c_str() + pos + 1);
+  if (exponent < -308 || exponent > 308) return exact;
+  const double power = static_cast<double>(std::pow(10.0L, std::abs(exponent)));
+  const double value = exponent < 0 ? static_cast<double>(digits) / power : static_cast<double>(digits) * power;
+  return std::signbit(exact) ? -value : value;
 }
 
 class Reader {
@@ -431,7 +457,7 @@ class Reader {
       for (const Json& item : json.at("vocab", where).as_array(where)) {
         const Json::Array& pair = item.as_array(where);
         if (pair.size() != 2) invalid(where, "vocab: got {} values, need a token and its score", pair.size());
-        pieces.push_back({pair[0].as_string(where), pair[1].as_double(where)});
+        pieces.push_back({pair[0].as_string(where), as_serde_reads(pair[1].as_double(where))});
       }
       return make_unigram(std::move(pieces), json.get_int("unk_id", -1, where), json.get_bool("byte_fallback", false, where),
                           where);

@@ -215,6 +215,14 @@ TEST(JsonLines, BadLinesAreErrorsAndTheRestGoesOn) {
   EXPECT_EQ(texts.str().substr(0, 14), "\"Hello world\"\n");
 }
 
+// Scores are the doubles that serde_json reads, a bit off the nearest ones: of equal sums of equal pieces that bit chooses.
+TEST(TokenizerFiles, UnigramTiesAreHuggingFaces) {
+  const auto tokenizer = read_tokenizer_json(
+      R"({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["\u2581", -2.0122928619384766], ["-", -5.129043102264404], ["---", -12.130167007446289]]}})",
+      "test");
+  EXPECT_EQ(tokenizer->encode_ids("\u2581-------", false), (std::vector<int32_t>{1, 3, 3, 2}));
+}
+
 // Files that lie: each must end in an Error.
 TEST(HostileTokenizers, JsonFiles) {
   const std::string model = R"("model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"})";
