@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -109,8 +110,11 @@ void BeamSearch::draw(int64_t count) {
     for (int64_t i = 0; i < n; ++i) {
       if (!taken[static_cast<size_t>(i)]) others.push_back(i);
     }
-    const auto score_of = [&](int64_t index) { return scores_[static_cast<size_t>(index)]; };
-    std::stable_sort(others.begin(), others.end(), [&](int64_t a, int64_t b) { return score_of(a) > score_of(b); });
+    std::sort(others.begin(), others.end(), [&](int64_t a, int64_t b) {
+      const float score_a = scores_[static_cast<size_t>(a)];
+      const float score_b = scores_[static_cast<size_t>(b)];
+      return score_a != score_b ? score_a > score_b : a < b;
+    });
     const size_t missing = static_cast<size_t>(count) - drawn.size();
     drawn.insert(drawn.end(), others.begin(), others.begin() + static_cast<std::ptrdiff_t>(std::min(missing, others.size())));
   }
@@ -118,8 +122,9 @@ void BeamSearch::draw(int64_t count) {
     candidates_.push_back({static_cast<int32_t>(index / vocab_), static_cast<int32_t>(index % vocab_),
                            scores_[static_cast<size_t>(index)], false});
   }
-  std::stable_sort(candidates_.begin(), candidates_.end(),
-                   [](const BeamCandidate& a, const BeamCandidate& b) { return a.score > b.score; });
+  std::sort(candidates_.begin(), candidates_.end(), [](const BeamCandidate& a, const BeamCandidate& b) {
+    return a.score != b.score ? a.score > b.score : std::tie(a.parent, a.token) < std::tie(b.parent, b.token);
+  });
 }
 
 float BeamSearch::penalized(float score, int64_t length) const {
@@ -208,7 +213,7 @@ void BeamSearch::keep_running(const std::vector<bool>& hits) {
     const BeamCandidate& candidate = candidates_[static_cast<size_t>(best.index)];
     next.push_back({running_[static_cast<size_t>(candidate.parent)].history, best.score});
     next.back().history.append(candidate.token);
-    step_.parents.push_back(candidate.parent);
+    step_.parents.push_back(started_ ? candidate.parent : 0);  // at first all beams share one row
     step_.tokens.push_back(candidate.token);
   }
   running_ = std::move(next);

@@ -10,7 +10,7 @@
 
 namespace pagoda {
 
-// After a step, row b of the next one continues row parents[b] of this one with tokens[b].
+// After a step, row b of the next one continues row parents[b] (below rows()) of this one with tokens[b].
 struct BeamStep {
   std::vector<int32_t> parents;
   std::vector<int32_t> tokens;

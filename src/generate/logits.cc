@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <tuple>
 
 namespace pagoda {
 namespace {
@@ -35,7 +36,8 @@ LogitsProcessors::Biases LogitsProcessors::group(const std::vector<SequenceBias>
     list[place.first->second.second].second = static_cast<float>(sequence.bias);
   }
   // Single tokens come first.
-  std::stable_partition(groups.begin(), groups.end(), [](const BiasGroup& g) { return g.prefix_length == 0; });
+  const auto singles = std::find_if(groups.begin(), groups.end(), [](const BiasGroup& g) { return g.prefix_length == 0; });
+  if (singles != groups.end()) std::rotate(groups.begin(), singles, singles + 1);
   return groups;
 }
 
@@ -71,7 +73,7 @@ LogitsProcessors::LogitsProcessors(const SamplingParams& params)
 void LogitsProcessors::add_biases(const Biases& biases, float* logits, int64_t vocab, const TokenHistory& history,
                                   LogitsScratch& scratch) {
   // HF sums a token's biases before it adds them; keep its rounding.
-  std::vector<std::pair<int32_t, float>>& sums = scratch.biases;
+  std::vector<LogitsScratch::Bias>& sums = scratch.biases;
   sums.clear();
   const std::vector<int32_t>& ids = history.ids();
   for (const BiasGroup& group : biases) {
@@ -80,15 +82,15 @@ void LogitsProcessors::add_biases(const Biases& biases, float* logits, int64_t v
     for (const auto& [sequence, bias] : group.sequences) {
       if (!std::equal(tail, ids.end(), sequence.begin())) continue;
       const int32_t id = sequence.back();
-      if (in_vocabulary(id, vocab)) sums.emplace_back(id, bias);
+      if (in_vocabulary(id, vocab)) sums.push_back({id, static_cast<int32_t>(sums.size()), bias});
     }
   }
-  const auto by_id = [](const auto& a, const auto& b) { return a.first < b.first; };
-  if (!std::is_sorted(sums.begin(), sums.end(), by_id)) std::stable_sort(sums.begin(), sums.end(), by_id);
+  const auto in_order = [](const auto& a, const auto& b) { return std::tie(a.id, a.place) < std::tie(b.id, b.place); };
+  if (!std::is_sorted(sums.begin(), sums.end(), in_order)) std::sort(sums.begin(), sums.end(), in_order);
   for (size_t i = 0; i < sums.size();) {
-    const int32_t id = sums[i].first;
+    const int32_t id = sums[i].id;
     float sum = 0.0F;
-    for (; i < sums.size() && sums[i].first == id; ++i) sum += sums[i].second;
+    for (; i < sums.size() && sums[i].id == id; ++i) sum += sums[i].bias;
     logits[id] += sum;
   }
 }

@@ -100,8 +100,9 @@ std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k
   for (int64_t i = 0; i < n; ++i) {
     if (logits[i] >= bar) best.push_back({static_cast<int32_t>(i), logits[i] - total});
   }
-  std::stable_sort(best.begin(), best.end(),
-                   [](const TokenLogprob& a, const TokenLogprob& b) { return a.logprob > b.logprob; });
+  std::sort(best.begin(), best.end(), [](const TokenLogprob& a, const TokenLogprob& b) {
+    return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
+  });
   best.resize(static_cast<size_t>(k));
   return best;
 }

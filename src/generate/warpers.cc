@@ -14,6 +14,7 @@ namespace {
 
 using Candidate = LogitsScratch::Candidate;
 using Candidates = std::vector<Candidate>;
+constexpr size_t kFewCandidates = 1024;  // so few are ordered without a histogram
 constexpr float kRemoved = -std::numeric_limits<float>::infinity();
 
 bool before(const Candidate& a, const Candidate& b) { return std::tie(a.key, a.id) < std::tie(b.key, b.id); }
@@ -35,11 +36,36 @@ double set_probabilities(Candidates& candidates, float largest) {
   return std::log(sum);
 }
 
+// Narrows [first, last) to the part of the keys' range in which the running sum, started at `sum`, comes to satisfy `reached`;
+// what is below or above that part moves to the left or right of it. Linear: a vocabulary is neither sorted nor halved.
+template <class Reached>
+void narrow_by_key(LogitsScratch& scratch, size_t& first, size_t& last, double& sum, Reached reached) {
+  constexpr size_t kParts = 2048;
+  const auto begin = scratch.candidates.begin() + static_cast<std::ptrdiff_t>(first);
+  const auto end = scratch.candidates.begin() + static_cast<std::ptrdiff_t>(last);
+  const auto by_key = [](const Candidate& a, const Candidate& b) { return a.key < b.key; };
+  const auto [least, most] = std::minmax_element(begin, end, by_key);
+  const double low = least->key;
+  const double scale = static_cast<double>(kParts) / (static_cast<double>(most->key) - low);
+  if (!std::isfinite(scale)) return;  // all keys are equal, or nearly
+  const auto part_of = [&](const Candidate& x) { return std::min(kParts - 1, static_cast<size_t>((x.key - low) * scale)); };
+  scratch.weights.assign(kParts, 0.0);
+  for (auto x = begin; x != end; ++x) scratch.weights[part_of(*x)] += x->weight;
+  size_t part = 0;
+  for (; part < kParts && !reached(static_cast<float>(sum + scratch.weights[part])); ++part) sum += scratch.weights[part];
+  const auto above = std::partition(begin, end, [&](const Candidate& x) { return part_of(x) <= part; });
+  const auto below = std::partition(begin, above, [&](const Candidate& x) { return part_of(x) < part; });
+  first = static_cast<size_t>(below - scratch.candidates.begin());
+  last = static_cast<size_t>(above - scratch.candidates.begin());
+}
+
 // Orders [first, last) as far as needed to find, in ascending order of (key, id), the first candidate at which the running
 // sum of weights, started at `sum`, satisfies `reached`. Returns its place, or `last`; everything left of the place comes
 // before it, everything right after it. `reached` must stay true once it is.
 template <class Reached>
-size_t find_border(Candidates& c, size_t first, size_t last, double sum, Reached reached) {
+size_t find_border(LogitsScratch& scratch, size_t first, size_t last, double sum, Reached reached) {
+  Candidates& c = scratch.candidates;
+  if (last - first > kFewCandidates) narrow_by_key(scratch, first, last, sum, reached);
   // Halving on the weights before a pivot; the bound on rounds keeps an unlucky order from costing quadratic time.
   for (int round = 0; round < 60 && last - first > 64; ++round) {
     const size_t middle = first + (last - first) / 2;
@@ -67,14 +93,15 @@ size_t find_border(Candidates& c, size_t first, size_t last, double sum, Reached
   return first;
 }
 
-// Keeps the `count` candidates that come last (or first) in order.
+// Keeps the `count` candidates that come last in order.
 void keep_last(Candidates& c, size_t count) {
   if (count >= c.size()) return;
   std::nth_element(c.begin(), c.end() - static_cast<std::ptrdiff_t>(count), c.end(), before);
   c.erase(c.begin(), c.end() - static_cast<std::ptrdiff_t>(count));
 }
 
-void cut_top_p(Candidates& c, double top_p, size_t keep) {
+void cut_top_p(LogitsScratch& scratch, double top_p, size_t keep) {
+  Candidates& c = scratch.candidates;
   if (c.size() <= keep) return;
   set_probabilities(c, largest_logit(c));
   for (Candidate& candidate : c) candidate.key = candidate.logit;
@@ -85,7 +112,7 @@ void cut_top_p(Candidates& c, double top_p, size_t keep) {
   double sum = 0.0;
   for (auto i = c.begin(); i != tail; ++i) sum += i->weight;
   const auto first = static_cast<size_t>(tail - c.begin());
-  const size_t border = find_border(c, first, c.size(), sum, [&](float cumulative) { return cumulative > limit; });
+  const size_t border = find_border(scratch, first, c.size(), sum, [&](float cumulative) { return cumulative > limit; });
   if (c.size() - border >= keep) {
     c.erase(c.begin(), c.begin() + static_cast<std::ptrdiff_t>(border));
   } else {
@@ -110,7 +137,8 @@ void cut_min_p(Candidates& c, double min_p, size_t keep) {
 }
 
 // Locally typical sampling (Meister et al. 2022): tokens whose surprise is nearest the entropy, up to a mass.
-void cut_typical(Candidates& c, double mass, size_t keep) {
+void cut_typical(LogitsScratch& scratch, double mass, size_t keep) {
+  Candidates& c = scratch.candidates;
   if (c.size() <= keep) return;
   const float largest = largest_logit(c);
   const auto log_sum = static_cast<float>(set_probabilities(c, largest));
@@ -122,7 +150,7 @@ void cut_typical(Candidates& c, double mass, size_t keep) {
   const auto entropy = static_cast<float>(-negative_entropy);
   for (Candidate& candidate : c) candidate.key = std::fabs(-candidate.key - entropy);
   const auto limit = static_cast<float>(mass);
-  size_t border = find_border(c, 0, c.size(), 0.0, [&](float cumulative) { return cumulative >= limit; });
+  const size_t border = find_border(scratch, 0, c.size(), 0.0, [&](float cumulative) { return cumulative >= limit; });
   if (border == c.size()) return;  // rounding kept the whole mass below the limit
   const float key = c[border].key;
   const auto kept = std::partition(c.begin(), c.end(), [&](const Candidate& x) { return x.key <= key; });
@@ -231,9 +259,9 @@ void Warpers::apply(float* logits, int64_t vocab, LogitsScratch& scratch) const 
   gather(logits, vocab, scratch);
   Candidates& candidates = scratch.candidates;
   if (candidates.empty()) return;
-  if (top_p_ < 1) cut_top_p(candidates, top_p_, keep_);
+  if (top_p_ < 1) cut_top_p(scratch, top_p_, keep_);
   if (min_p_ > 0) cut_min_p(candidates, min_p_, keep_);
-  if (typical_p_ < 1) cut_typical(candidates, typical_p_, keep_);
+  if (typical_p_ < 1) cut_typical(scratch, typical_p_, keep_);
   if (epsilon_ > 0) cut_epsilon(scratch, epsilon_, keep_);
   if (eta_ > 0) cut_eta(scratch, eta_, keep_);
   std::fill(logits, logits + vocab, kRemoved);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "generate/params.h"
@@ -17,11 +16,16 @@ struct LogitsScratch {
     float key;     // what the cut orders by
     int32_t id;
   };
+  struct Bias {
+    int32_t id;
+    int32_t place;  // in the order given
+    float bias;
+  };
   std::vector<Candidate> candidates;
   std::vector<float> values;
   std::vector<float> room;
   std::vector<double> weights;
-  std::vector<std::pair<int32_t, float>> biases;
+  std::vector<Bias> biases;
 };
 
 // Removed tokens get -inf. Probabilities are float32, as in HF; running sums are float64 rounded to float32, as torch has them.

@@ -194,7 +194,7 @@ TEST(Warpers, LargeVocabulariesAsBySorting) {
     const std::vector<double> p = probabilities(row);
     std::vector<size_t> order(row.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return row[a] < row[b]; });
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return row[a] != row[b] ? row[a] < row[b] : a < b; });
     for (const int64_t k : {1, 50, 3000}) {
       SamplingParams params;
       params.top_k = k;

@@ -85,7 +85,8 @@ std::vector<BeamHypothesis> beams(const Toy& toy, const SamplingParams& params, 
     const BeamStep& step = search.advance(logits.data());
     std::vector<std::vector<int32_t>> next;
     for (size_t b = 0; b < step.parents.size(); ++b) {
-      next.push_back(rows[rows.size() == 1 ? 0 : static_cast<size_t>(step.parents[b])]);
+      EXPECT_LT(static_cast<size_t>(step.parents[b]), rows.size());
+      next.push_back(rows.at(static_cast<size_t>(step.parents[b])));
       next.back().push_back(step.tokens[b]);
     }
     rows = std::move(next);
@@ -229,6 +230,25 @@ TEST(BeamSearch, RefusesWhatCannotBe) {
   EXPECT_THROW(search.commit(), Error);
   std::vector<float> bad = {1, 2, std::numeric_limits<float>::quiet_NaN(), 4, 5};
   EXPECT_THROW(search.advance(bad.data()), Error);
+}
+
+// Bans that leave fewer tokens than beams: rows stay within what the model was given.
+TEST(BeamSearch, FewerTokensThanBeams) {
+  SamplingParams params;
+  params.num_beams = 4;
+  params.num_return_sequences = 4;
+  params.max_new_tokens = 2;
+  params.begin_suppress_tokens = {0, 1, 2, 3, 4};
+  BeamSearch search(params, 6, {1});
+  const std::vector<float> row = {0, 1, 2, 3, 4, 5};
+  for (const int32_t parent : search.advance(row.data()).parents) EXPECT_EQ(parent, 0);
+  std::vector<float> rows;
+  for (int b = 0; b < 4; ++b) rows.insert(rows.end(), row.begin(), row.end());
+  search.advance(rows.data());
+  ASSERT_TRUE(search.done());
+  const std::vector<BeamHypothesis> found = search.finish();
+  ASSERT_EQ(found.size(), 4U);
+  for (size_t i = 0; i < 4; ++i) EXPECT_THAT(found[i].ids, ::testing::ElementsAre(5, 5 - static_cast<int32_t>(i)));
 }
 
 // First step: candidates are drawn without replacement from softmax(row / temperature).
