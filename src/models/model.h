@@ -46,7 +46,8 @@ class Model : public Module {
 
   std::vector<Parameter*> parameters();
   // Fills every parameter from a folder's weights; names may lack the base prefix ("model.", "transformer.") as HF allows.
-  // A missing weight or a wrong shape throws kInvalidInput; a missing bias is zeros, as HF initialises it. The tensors look into the mapped file.
+  // A missing weight or a wrong shape throws kInvalidInput; a missing bias is zeros, as HF initialises it. The tensors look
+  // into the mapped file.
   void load(Device& device, const ModelFolder& folder);
   // load() and prepare(): ready to serve in `compute`.
   void prepare_for_inference(Device& device, DType compute);

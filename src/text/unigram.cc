@@ -16,7 +16,10 @@ constexpr double kUnknownPenalty = 10.0;
 class Unigram final : public TokenModel {
  public:
   Unigram(Vocab vocab, std::vector<double> scores, int64_t unk_id, bool byte_fallback)
-      : TokenModel(std::move(vocab)), scores_(std::move(scores)), unk_(static_cast<int32_t>(unk_id)), byte_fallback_(byte_fallback) {
+      : TokenModel(std::move(vocab)),
+        scores_(std::move(scores)),
+        unk_(static_cast<int32_t>(unk_id)),
+        byte_fallback_(byte_fallback) {
     double lowest = 0;
     for (size_t i = 0; i < scores_.size(); ++i) lowest = i == 0 ? scores_[i] : std::min(lowest, scores_[i]);
     unk_score_ = lowest - kUnknownPenalty;
