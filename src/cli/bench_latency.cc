@@ -86,8 +86,7 @@ struct Times {
 class Bench {
  public:
   Bench(LoadedModel& loaded, const Flags& flags)
-      : flags_(flags),
-        plan_(flags),
+      : plan_(flags),
         vocab_(loaded.model().vocab_size()),
         cache_(loaded.model().layer_states(), loaded.model().compute_dtype(),
                checked_mul(flags.batch_size, div_up(flags.input_len + flags.output_len, kPageTokens), "bench")),
@@ -139,7 +138,6 @@ class Bench {
     return true;
   }
 
-  const Flags& flags_;
   Plan plan_;
   int64_t vocab_;
   KvCache cache_;

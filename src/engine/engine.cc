@@ -30,8 +30,7 @@ int64_t num_pages(const Runtime& runtime, const Model& model, const EngineOption
 }  // namespace
 
 Engine::Engine(Runtime& runtime, const Model& model, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options)
-    : runtime_(runtime),
-      model_(model),
+    : model_(model),
       tokenizer_(std::move(tokenizer)),
       options_(options),
       max_model_len_(options.max_model_len == 0 ? model.max_positions() : options.max_model_len),

@@ -43,7 +43,6 @@ class Engine {
 
  private:
   void start_next();
-  Runtime& runtime_;
   const Model& model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   EngineOptions options_;

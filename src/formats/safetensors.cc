@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -74,8 +75,8 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(std::string_view bytes, 
     entry.owner = owner;
     file->tensors_.push_back(std::move(entry));
   }
-  std::stable_sort(file->tensors_.begin(), file->tensors_.end(), [](const TensorEntry& a, const TensorEntry& b) {
-    return a.data != b.data ? a.data < b.data : a.bytes < b.bytes;
+  std::sort(file->tensors_.begin(), file->tensors_.end(), [](const TensorEntry& a, const TensorEntry& b) {
+    return std::tie(a.data, a.bytes, a.name) < std::tie(b.data, b.bytes, b.name);
   });
   const uint8_t* expected = data + 8 + header_bytes;
   for (size_t i = 0; i < file->tensors_.size(); ++i) {

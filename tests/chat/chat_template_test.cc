@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include <sstream>
 
 #include "base/error.h"
@@ -54,6 +56,7 @@ TEST(ChatTemplate, FromConfig) {
 
 TEST(ChatTemplate, FromFolder) {
   const std::string folder = testing::TempDir() + "/chat_template_folder";
+  std::filesystem::remove_all(folder);  // what an earlier run left
   make_directories(folder + "/additional_chat_templates");
   write_file_atomic(folder + "/tokenizer_config.json", R"({"chat_template": "config", "eos_token": "</s>"})");
   write_file_atomic(folder + "/special_tokens_map.json", R"({"bos_token": {"content": "<s>"}, "eos_token": "E"})");

@@ -41,7 +41,9 @@ void check_row(const std::shared_ptr<const Tokenizer>& tokenizer, const Json& ro
   std::string offsets = "[";
   for (const auto& [begin, end] : got.offsets) offsets += fmt::format("{}[{},{}]", offsets.size() > 1 ? "," : "", begin, end);
   EXPECT_EQ(offsets + "]", row.at("offsets", "row").dump()) << row.dump();
-  if (const Json* types = row.find("type_ids")) EXPECT_EQ(got.type_ids, ints(*types)) << row.dump();
+  if (const Json* types = row.find("type_ids")) {
+    EXPECT_EQ(got.type_ids, ints(*types)) << row.dump();
+  }
   EXPECT_EQ(encode(false).ids, got.ids) << "with and without offsets: " << row.dump();
   EXPECT_EQ(got.tokens.size(), got.ids.size());
   EXPECT_EQ(got.attention_mask.size(), got.ids.size());
