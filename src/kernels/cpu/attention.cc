@@ -97,6 +97,14 @@ struct ItemRun : AttentionItemBase {
         found.values[i] = values;
       }
     }
+    if constexpr (!kWiden) {
+      for (int i = 0; block + 1 < item.last_block && i < kBlockPages; ++i) {
+        const int64_t page = (block + 1) * kBlockPages + i;
+        if (page * kPageTokens >= last.end) break;
+        found.next_keys[i] =
+            reinterpret_cast<const E*>(call.pages.page(sequence.table[page])) + call.layout.key(item.kv_head, 0, 0);
+      }
+    }
     return found;
   }
   void run() const {

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/page_layout.h"
 #include "kernels/cpu/vector-inl.h"
@@ -34,7 +35,17 @@ template <class E>
 struct BlockPages {
   const E* keys[kBlockPages];
   const E* values[kBlockPages];
+  const E* next_keys[kBlockPages];  // of the item's next block; null: nothing to fetch ahead
 };
+
+// Few rows wait for memory, and pages are too short for the processor to foresee the next: while keys are read the same lines
+// of the block's values are fetched, while values are read those of the next block's keys.
+template <int kRows>
+HWY_INLINE void fetch_ahead(const void* base, int64_t bytes) {
+  if constexpr (kRows < kTileRows) {
+    if (base != nullptr) hwy::Prefetch(static_cast<const char*>(base) + bytes);
+  }
+}
 
 // The values of v_head_dim in vectors ("slots"). float32 rows have no padding: their last slot ends with the row and
 // overlaps the one before. bfloat16 values are padded to whole slots.
@@ -50,8 +61,8 @@ struct Slots {
 
 // scores[r][16 first .. 16 (first + kPages)) = q_r . k; q is [head_dim][kRows].
 template <int kRows, int kPages>
-HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const float* const* keys, int64_t head_dim, int first,
-                            float* HWY_RESTRICT scores) {
+HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const float* const* keys, const float* const* ahead, int64_t head_dim,
+                            int first, float* HWY_RESTRICT scores) {
   constexpr int kVectors = kPages * kPageVectors;
   const FloatTag d;
   FloatVec sum[kRows][kVectors];
@@ -62,6 +73,7 @@ HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const float* const* key
   for (int p = 0; p < kPages; ++p) page[p] = keys[first + p];
   // Of the two operands the fewer stay in registers, the others pass by.
   for (int64_t at = 0; at < head_dim; ++at) {
+    for (int p = 0; p < kPages; ++p) fetch_ahead<kRows>(ahead[first + p], at * 64);
     const auto key_at = [&](int i) HWY_ATTR {
       return hn::LoadU(d, page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes);
     };
@@ -96,8 +108,8 @@ HWY_INLINE hn::Vec<PairTag> load_pairs(const BFloat16* from) {
 }
 
 template <int kRows, int kPages>
-HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const BFloat16* const* keys, int64_t head_dim, int first,
-                            float* HWY_RESTRICT scores) {
+HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const BFloat16* const* keys, const BFloat16* const* ahead,
+                            int64_t head_dim, int first, float* HWY_RESTRICT scores) {
   constexpr int kVectors = kPages * kPageVectors;
   const FloatTag d;
   FloatVec sum[kRows][kVectors];
@@ -108,6 +120,7 @@ HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const BFloat16* const* 
   for (int p = 0; p < kPages; ++p) page[p] = keys[first + p];
   int64_t at = 0;
   for (; at + 2 <= head_dim; at += 2) {
+    for (int p = 0; p < kPages; ++p) fetch_ahead<kRows>(ahead[first + p], at * 32);
     for (int i = 0; i < kVectors; ++i) {
       const auto pair = load_pairs(page[i / kPageVectors] + at * kPageTokens + i % kPageVectors * kLanes * 2);
       const FloatVec even = even_of(pair), odd = odd_of(pair);
@@ -129,16 +142,17 @@ HWY_INLINE void score_pages(const float* HWY_RESTRICT q, const BFloat16* const* 
 }
 
 template <class E, int kRows>
-HWY_NOINLINE void score_block(const float* q, const E* const* keys, int64_t head_dim, int first, int last, float* scores) {
+HWY_NOINLINE void score_block(const float* q, const E* const* keys, const E* const* ahead, int64_t head_dim, int first,
+                              int last, float* scores) {
   constexpr int kPages = std::clamp(kAccumulators / (kRows * kPageVectors), 1, kBlockPages / kPageVectors);
-  for (; first + kPages <= last; first += kPages) score_pages<kRows, kPages>(q, keys, head_dim, first, scores);
-  for (; first < last; ++first) score_pages<kRows, 1>(q, keys, head_dim, first, scores);
+  for (; first + kPages <= last; first += kPages) score_pages<kRows, kPages>(q, keys, ahead, head_dim, first, scores);
+  for (; first < last; ++first) score_pages<kRows, 1>(q, keys, ahead, head_dim, first, scores);
 }
 
 // sums[r][slot ..] (+)= sum of weights[r][t] * value[t] over tokens [begin, end) of the block, in this order.
 template <int kRows, int kColumns>
-HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const float* const* values, const Slots& slots, int64_t slot,
-                           int64_t begin, int64_t end, bool fresh, float* HWY_RESTRICT sums) {
+HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const float* const* values, const float* const* ahead,
+                           const Slots& slots, int64_t slot, int64_t begin, int64_t end, bool fresh, float* HWY_RESTRICT sums) {
   const FloatTag d;
   const int64_t row = slots.floats();
   int64_t column[kColumns];
@@ -150,7 +164,11 @@ HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const float* const
   while (begin < end) {
     const int64_t page_end = std::min(end, (begin / kPageTokens + 1) * kPageTokens);
     const float* from = values[begin / kPageTokens] + begin % kPageTokens * slots.dim;
+    const float* next = ahead == nullptr ? nullptr : ahead[begin / kPageTokens];
     for (; begin < page_end; ++begin, from += slots.dim) {
+      for (int c = 0; c < kColumns; c += kPageVectors) {
+        fetch_ahead<kRows>(next, (begin % kPageTokens * slots.dim + column[c]) * 4);
+      }
       if constexpr (kRows < kColumns) {
         FloatVec weight[kRows];
         for (int r = 0; r < kRows; ++r) weight[r] = hn::Set(d, weights[r * kKeyBlock + begin]);
@@ -174,8 +192,8 @@ HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const float* const
 }
 
 template <int kRows, int kColumns>
-HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const BFloat16* const* values, const Slots& slots, int64_t slot,
-                           int64_t begin, int64_t end, bool fresh, float* HWY_RESTRICT sums) {
+HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const BFloat16* const* values, const BFloat16* const* ahead,
+                           const Slots& slots, int64_t slot, int64_t begin, int64_t end, bool fresh, float* HWY_RESTRICT sums) {
   const FloatTag d;
   const int64_t row = slots.floats();
   int64_t column[kColumns];
@@ -190,10 +208,14 @@ HWY_INLINE void add_values(const float* HWY_RESTRICT weights, const BFloat16* co
   while (begin < end) {
     const int64_t page_end = std::min(end, (begin / kPageTokens + 1) * kPageTokens);
     const BFloat16* page = values[begin / kPageTokens];
+    const BFloat16* next = ahead == nullptr ? nullptr : ahead[begin / kPageTokens];
     while (begin < page_end) {
       const BFloat16* from = page + begin % kPageTokens / 2 * 32;
       const bool has_even = begin % 2 == 0, has_odd = (begin | 1) < page_end;
       const int64_t even_token = begin & ~int64_t{1};
+      for (int c = 0; c < kColumns; c += kPageVectors) {
+        fetch_ahead<kRows>(next, (begin % kPageTokens / 2 * 32 + column[c]) * 2);
+      }
       if (has_even && has_odd) {
         for (int c = 0; c < kColumns; ++c) {
           const auto pair = load_pairs(from + column[c]);
@@ -236,8 +258,8 @@ HWY_INLINE void add_short_values(const float* weights, const float* const* value
 }
 
 template <class E, int kRows>
-HWY_NOINLINE void add_block_values(const float* weights, const E* const* values, const Slots& slots, int64_t begin, int64_t end,
-                                   bool fresh, float* sums) {
+HWY_NOINLINE void add_block_values(const float* weights, const E* const* values, const E* const* ahead, const Slots& slots,
+                                   int64_t begin, int64_t end, bool fresh, float* sums) {
   if constexpr (sizeof(E) == 4) {
     if (slots.dim < kLanes) return add_short_values<kRows>(weights, values, slots, begin, end, fresh, sums);
   }
@@ -245,21 +267,21 @@ HWY_NOINLINE void add_block_values(const float* weights, const E* const* values,
   constexpr int kColumns = kFit >= 8 ? 8 : kFit >= 4 ? 4 : 2;
   int64_t slot = 0;
   for (; slot + kColumns <= slots.count; slot += kColumns) {
-    add_values<kRows, kColumns>(weights, values, slots, slot, begin, end, fresh, sums);
+    add_values<kRows, kColumns>(weights, values, ahead, slots, slot, begin, end, fresh, sums);
   }
   if constexpr (kColumns >= 8) {
     if (slot + 4 <= slots.count) {
-      add_values<kRows, 4>(weights, values, slots, slot, begin, end, fresh, sums);
+      add_values<kRows, 4>(weights, values, ahead, slots, slot, begin, end, fresh, sums);
       slot += 4;
     }
   }
   if constexpr (kColumns >= 4) {
     if (slot + 2 <= slots.count) {
-      add_values<kRows, 2>(weights, values, slots, slot, begin, end, fresh, sums);
+      add_values<kRows, 2>(weights, values, ahead, slots, slot, begin, end, fresh, sums);
       slot += 2;
     }
   }
-  if (slot < slots.count) add_values<kRows, 1>(weights, values, slots, slot, begin, end, fresh, sums);
+  if (slot < slots.count) add_values<kRows, 1>(weights, values, ahead, slots, slot, begin, end, fresh, sums);
 }
 
 // Calls fn(std::integral_constant<int, rows>) for 1 <= rows <= kTileRows.
@@ -381,7 +403,7 @@ HWY_INLINE void attend_tile(const AttentionSpec& spec, const TileRow* rows, int 
   const int first_page = static_cast<int>(begin / kPageTokens),
             last_page = static_cast<int>((end + kPageTokens - 1) / kPageTokens);
   with_rows(count, [&](auto n) HWY_ATTR {
-    score_block<E, decltype(n)::value>(q, pages.keys, head_dim, first_page, last_page, scores);
+    score_block<E, decltype(n)::value>(q, pages.keys, pages.values, head_dim, first_page, last_page, scores);
   });
   // All rows' maxima first, then all rows' exponentials: the rows' chains overlap.
   for (int r = 0; r < count; ++r) {
@@ -399,17 +421,18 @@ HWY_INLINE void attend_tile(const AttentionSpec& spec, const TileRow* rows, int 
     if (rows[r].begin >= rows[r].end) continue;
     const int64_t until = shared ? common_begin : rows[r].end;
     if (rows[r].begin < until || (shared && common_begin > begin)) {
-      add_block_values<E, 1>(scores + r * kKeyBlock, pages.values, slots, rows[r].begin, until, true,
+      add_block_values<E, 1>(scores + r * kKeyBlock, pages.values, nullptr, slots, rows[r].begin, until, true,
                              sums + r * slots.floats());
     }
   }
   if (!shared) return;
   with_rows(count, [&](auto n) HWY_ATTR {
-    add_block_values<E, decltype(n)::value>(scores, pages.values, slots, common_begin, common_end, common_begin <= begin, sums);
+    add_block_values<E, decltype(n)::value>(scores, pages.values, pages.next_keys, slots, common_begin, common_end,
+                                            common_begin <= begin, sums);
   });
   for (int r = 0; r < count; ++r) {
     if (common_end < rows[r].end) {
-      add_block_values<E, 1>(scores + r * kKeyBlock, pages.values, slots, common_end, rows[r].end, false,
+      add_block_values<E, 1>(scores + r * kKeyBlock, pages.values, nullptr, slots, common_end, rows[r].end, false,
                              sums + r * slots.floats());
     }
   }
