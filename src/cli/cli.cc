@@ -24,10 +24,11 @@ namespace {
 // A signal handler can reach nothing but globals: this one is written there and read by the verbs.
 std::atomic<bool> g_interrupted{false};
 std::atomic<int> g_signal{0};
+std::atomic<bool> g_end_at_once{false};
 
 void on_signal(int number) {
   g_signal.store(number);
-  if (g_interrupted.exchange(true)) ::_exit(128 + number);
+  if (g_interrupted.exchange(true) || g_end_at_once.load()) ::_exit(128 + number);
 }
 
 }  // namespace
@@ -47,6 +48,9 @@ void install_signal_handlers() {
   ::sigaction(SIGTERM, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 }
+
+EndAtOnce::EndAtOnce() { g_end_at_once.store(true); }
+EndAtOnce::~EndAtOnce() { g_end_at_once.store(false); }
 
 CLI::App* add_verb(Program& program, const std::string& name, const std::string& description,
                    const std::vector<std::string>& examples) {
@@ -119,11 +123,12 @@ void note(const Program& program, std::string_view text) {
 }
 
 void for_each_line(const std::string& path, const std::function<void(int64_t, const std::string&)>& fn) {
+  const EndAtOnce reading;
   std::ifstream file;
   if (path != "-") {
-    if (!file_exists(path)) not_found(path, "no such file");
-    file.open(path, std::ios::binary);
-    if (!file) fail(ErrorKind::kDevice, path, "cannot open");
+    if (directory_exists(path)) invalid(path, "cannot read: got a directory, need a file");
+    file.open(path, std::ios::binary);  // a pipe will do
+    if (!file) fail_errno(path, "cannot open", errno);
   }
   std::istream& in = path == "-" ? std::cin : file;
   int64_t number = 0;

@@ -53,6 +53,14 @@ const std::atomic<bool>& interrupted();
 void clear_interrupt();
 int interrupt_signal();  // the signal that set it; 0: none
 void install_signal_handlers();
+// While one lives the first Ctrl-C ends the process at once: for reading what may never come (a terminal, a pipe).
+class EndAtOnce {
+ public:
+  EndAtOnce();
+  ~EndAtOnce();
+  EndAtOnce(const EndAtOnce&) = delete;
+  EndAtOnce& operator=(const EndAtOnce&) = delete;
+};
 constexpr int kInterruptedExit = 130;
 
 // Lines of a file, or of stdin for "-". Called with the line's number from 1; a trailing newline is taken off.

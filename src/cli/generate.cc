@@ -22,18 +22,20 @@ struct Flags {
   MachineFlags machine;
   SamplingFlags sampling;
   std::string model, prompt, prompt_ids, prompt_file;
-  bool has_prompt = false;
   CLI::Option *prompt_option = nullptr, *ids_option = nullptr, *file_option = nullptr;
 };
 
 std::string read_stdin() {
+  const EndAtOnce reading;
   std::string text((std::istreambuf_iterator<char>(std::cin)), std::istreambuf_iterator<char>());
   return text;
 }
 
 std::vector<int32_t> prompt_ids(const TextGeneration& generation, Model& model, const Flags& flags) {
   if (flags.ids_option->count() > 0) {
-    return parse_ids(Json::parse(flags.prompt_ids, "--prompt-ids"), model.vocab_size(), "--prompt-ids");
+    std::vector<int32_t> ids = parse_ids(Json::parse(flags.prompt_ids, "--prompt-ids"), model.vocab_size(), "--prompt-ids");
+    if (ids.empty()) invalid("--prompt-ids", "empty list: need at least one token id");
+    return ids;
   }
   const Limits limits;
   const std::string text = flags.prompt_option->count() > 0 ? flags.prompt

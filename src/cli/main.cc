@@ -2,30 +2,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "base/error.h"
+#include "base/suggest.h"
 #include "cli/cli.h"
 
 namespace pagoda::cli {
 
 namespace {
-
-// Letters to insert, delete or replace.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      diagonal = std::exchange(row[j + 1], std::min({row[j] + 1, row[j + 1] + 1, diagonal + (a[i] == b[j] ? 0 : 1)}));
-    }
-  }
-  return row.back();
-}
 
 // CLI11 would say only that an argument was not expected.
 void check_verb(const CLI::App& app, std::string_view verb) {

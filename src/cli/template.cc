@@ -28,6 +28,7 @@ int run(const Program& program, const Flags& flags) {
   if (templates.empty())
     not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");
   std::ios::sync_with_stdio(false);
+  const EndAtOnce reading;
   chat::template_jsonl(std::cin, std::cout, templates, options);
   std::cout.flush();
   if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");

@@ -48,6 +48,7 @@ void add_tokenize(Program& program) {
       options.add_special_tokens = !flags->no_special_tokens;
       options.offsets = flags->offsets;
       std::ios::sync_with_stdio(false);
+      const EndAtOnce reading;
       tokenize_jsonl(std::cin, std::cout, *open_tokenizer(program, *flags), options);
       std::cout.flush();
       if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
@@ -67,6 +68,7 @@ void add_detokenize(Program& program) {
       DetokenizeOptions options;
       options.skip_special_tokens = flags->skip_special_tokens;
       std::ios::sync_with_stdio(false);
+      const EndAtOnce reading;
       detokenize_jsonl(std::cin, std::cout, *open_tokenizer(program, *flags), options);
       std::cout.flush();
       if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");

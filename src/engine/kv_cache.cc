@@ -41,6 +41,7 @@ KvCache::KvCache(const std::vector<LayerStateSpec>& layers, DType dtype, int64_t
   void* memory = ::mmap(nullptr, static_cast<size_t>(memory_bytes_), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) fail(ErrorKind::kOutOfMemory, "kv_cache", "no memory for the cache: need {} bytes", memory_bytes_);
+  ::madvise(memory, static_cast<size_t>(memory_bytes_), MADV_HUGEPAGE);
   memory_ = static_cast<uint8_t*>(memory);
   for (KvPages& pages : layers_) {
     pages.base = memory_;

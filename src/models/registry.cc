@@ -1,7 +1,6 @@
 // The explicit list of model families, and the nearest name for one that is not in it.
-#include <algorithm>
-
 #include "base/error.h"
+#include "base/suggest.h"
 #include "models/families.h"
 
 namespace pagoda {
@@ -21,21 +20,6 @@ constexpr Family kFamilies[] = {
     {"GPT2LMHeadModel", "gpt2", gpt2_config},
     {"GPTBigCodeForCausalLM", "gpt_bigcode", gpt_bigcode_config},
 };
-
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t up = row[j];
-      row[j] = std::min({up + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = up;
-    }
-  }
-  return row[b.size()];
-}
 
 }  // namespace
 

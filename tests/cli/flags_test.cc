@@ -86,7 +86,7 @@ TEST(Flags, HostileIds) {
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[-1]"}), 2, "got -1");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[9223372036854775807]"}), 2, "got 9223372036854775807");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1e400]"}), 2, "--prompt-ids");
-  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[]"}), 2, "empty prompt");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[]"}), 2, "empty list");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "{\"a\":1}"}), 2, "need list");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[\"1\"]"}), 2, "need integer");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", std::string(100000, '[')}), 2, "--prompt-ids");

@@ -263,7 +263,8 @@ TEST(FamilyConfig, Transformers4SpellingMeansTheSame) {
 INSTANTIATE_TEST_SUITE_P(All, Family,
                          ::testing::Combine(::testing::ValuesIn(families()), ::testing::ValuesIn(supported_isas(detect_cpu()))),
                          [](const auto& param) { return std::get<0>(param.param) + "_" + isa_name(std::get<1>(param.param)); });
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Family);
+
+TEST(FamilyFixtures, AreThere) { EXPECT_GE(families().size(), 19u) << "in " << kFixtures; }
 
 TEST(Registry, UnknownArchitectureNamesTheNearest) {
   try {

@@ -221,69 +221,6 @@ class Generator:
             tail = "[{{ caller() }}]" if calls else self.one("", "{{ a }}{{ b }}", "{{ a is defined }}")
             return self.block(f"macro {name}(a, b={self.expression(0)})") + body + tail + self.block("endmacro") + call
         if kind == 11:
-            return f"{self.one('deep', 'messages[0]', 'messages[-1]', 'tools[0].function', rng.choice(self.names))}{self.one('.' + rng.choice(ATTRIBUTES), repr([rng.choice(ATTRIBUTES)]))}"
-        if kind == 12:
-            return f"{self.one('words', 'numbers', 'messages', 'bos_token', STRINGS[3], 'range(9)')}[{self.one('0', '-1', '1:', ':-1', '::2', '::-1', '99', '1:3', str(rng.randrange(-4, 5)), 'n')}]"
-        if kind == 13:
-            return self.sequence(depth)
-        if kind == 14:
-            return self.one(f"not {left()}", f"-{self.number()}", f"+{self.number()}", f"-{self.number()} | abs", f"-{left()}")
-        if kind == 15:
-            return f"{{{rng.choice(STRINGS)}: {left()}, 'k': {right()}}}{self.one('', '.k', ' | tojson', ' | length')}"
-        return self.one(f"{left()} ** {self.one('2', '0.5', '3')}", "strftime_now('%d %B %Y %H:%M')", f"{rng.choice(self.macros)}({left()})" if self.macros else "'m'", "cycler('a', 'b').next()", "joiner(',')()",
-                        f"namespace(v={left()}).v", f"{left()} is in {self.sequence(0)}", "[1, 2] == (1, 2)", "1 == 1.0 == true", "1 < 2 < 3")
-
-    def mark(self):
-        return self.one("", "", "", "-")
-
-    def block(self, text):
-        return f"{{%{self.one('', '', '-', '+')} {text} {self.mark()}%}}"
-
-    def output(self, depth):
-        return f"{{{{{self.mark()} {self.expression(depth)} {self.mark()}}}}}"
-
-    def text(self):
-        return self.one("", " ", "\n", "text", " a\n  b\n", "<|im_start|>", "\n\n", "    ", "\t", "{ x }", "#", "'", "中\r\n", "x{#- c -#} y", "{# c #}\n")
-
-    def body(self, depth, count=None):
-        return "".join(self.text() + self.statement(depth) for _ in range(count or self.rng.randrange(1, 4))) + self.text()
-
-    def scoped(self, names, make):
-        before = list(self.names)
-        self.names += names
-        made = make()
-        self.names = before
-        return made
-
-    def statement(self, depth):
-        rng, kind = self.rng, self.rng.randrange(14)
-        if depth <= 0 or kind < 5:
-            return self.output(self.rng.randrange(1, 4))
-        if kind == 5:
-            middle = self.block(f"elif {self.expression(2)}") + self.body(depth - 1, 1) if rng.random() < 0.3 else ""
-            other = self.block("else") + self.body(depth - 1, 1) if rng.random() < 0.6 else ""
-            return self.block(f"if {self.expression(2)}") + self.body(depth - 1) + middle + other + self.block("endif")
-        if kind in (6, 7):
-            inside = lambda: self.body(depth - 1) + (self.block(f"if {self.one('loop.index > 2', 'loop.last', 'not loop.first', self.expression(1))}") + self.block(self.one("break", "continue")) + self.block("endif") + self.text()
-                                                     if rng.random() < 0.25 else "") + self.one("", "{{ loop.index0 }}{{ loop.length }}", "{{ loop.previtem }}|{{ loop.nextitem }}", "{{ loop.cycle('o', 'e') }}", "{{ loop.revindex }}{{ loop.depth }}", "{{ loop.changed(item) }}")
-            head = self.one(f"for item in {self.sequence(1)}", f"for item in {self.sequence(1)} if {self.one('item', 'item is string', 'loop is undefined', 'item is not none')}", "for key, value in deep.items()", "for item in messages",
-                            "for key, value in deep | dictsort", "for item in messages | selectattr('role', 'equalto', 'user')", f"for item in {self.expression(1)}")
-            other = self.block("else") + self.text() if rng.random() < 0.2 else ""
-            return self.block(head) + self.scoped(["loop", "item", "item", "key", "value"], inside) + other + self.block("endfor")
-        if kind == 8:
-            name = self.one("v1", "v2")
-            made = self.block(f"set {name} = {self.expression(2)}")
-            self.names.append(name)
-            return made + self.text() + f"{{{{ {name} }}}}"
-        if kind == 9:
-            return self.block("set ns = namespace(total=0, seen=[])") + self.block(f"for item in {self.sequence(0)}") + self.block(f"set ns.total = {self.one('ns.total + 1', 'loop.index', 'ns.total ~ item', 'item')}") + self.block("endfor") + "{{ ns.total }}"
-        if kind == 10:
-            name = f"m{len(self.macros)}"
-            body = self.scoped(["a", "b", "caller"], lambda: self.body(depth - 1, 1))
-            self.macros.append(name)
-            call = self.one(f"{{{{ {name}({self.expression(1)}) }}}}", f"{{{{ {name}(1, b={self.expression(1)}) }}}}", self.block(f"call {name}(2)") + self.text() + self.block("endcall"))
-            return self.block(f"macro {name}(a, b={self.expression(0)})") + body + self.one("", "{{ a }}{{ b }}", "{{ caller() if caller else '' }}") + self.block("endmacro") + call
-        if kind == 11:
             return self.one(self.block("filter " + self.one("upper", "trim", "indent(2)", "replace('a', 'b')")) + self.body(depth - 1, 1) + self.block("endfilter"),
                             self.block("set captured") + self.body(depth - 1, 1) + self.block("endset") + "{{ captured }}{{ captured | length }}",
                             self.block("set captured | upper") + self.text() + self.block("endset") + "{{ captured }}")

@@ -45,6 +45,9 @@ void export_page(const KvPages& pages, int64_t page, void* keys, void* values) {
 }
 
 void import_page(const KvPages& pages, int64_t page, const void* keys, const void* values) {
+  // Padding is multiplied by zero, which a NaN left there would survive.
+  std::memset(pages.page(page), 0,
+              static_cast<size_t>(page_bytes(pages.num_key_value_heads, pages.head_dim, pages.v_head_dim, pages.dtype)));
   const size_t size = static_cast<size_t>(dtype_size(pages.dtype));
   uint8_t* data = pages.page(page);
   each_page_element(pages, [&](bool key, int64_t to, int64_t from) {

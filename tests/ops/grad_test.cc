@@ -1,0 +1,202 @@
+// Every differentiable op against finite differences, on the reference kernels in double; the tape's own rules.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <utility>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "ops/attention.h"
+#include "ops/linear.h"
+#include "ops/loss.h"
+#include "ops/math.h"
+#include "ops/norm.h"
+#include "ops/runtime.h"
+#include "ops/tape.h"
+
+namespace pagoda {
+namespace {
+
+class Gradients : public ::testing::Test {
+ protected:
+  Gradients() : runtime_(options()) {}
+  static RuntimeOptions options() {
+    RuntimeOptions options;
+    options.threads = 1;
+    options.isa = Isa::kReference;
+    return options;
+  }
+  Tensor leaf(const std::vector<int64_t>& dims) {
+    Tensor tensor = Tensor::empty(runtime_.device(), DType::kFloat64, dims);
+    const RandomStream random(5, ++stream_);
+    for (int64_t i = 0; i < tensor.numel(); ++i) tensor.data<double>()[i] = random.normal(static_cast<uint64_t>(i));
+    tensor.set_requires_grad(true);
+    return tensor;
+  }
+  Tensor ints(DType dtype, const std::vector<int64_t>& values) {
+    Tensor tensor = Tensor::empty(runtime_.device(), dtype, {static_cast<int64_t>(values.size())});
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (dtype == DType::kInt32) {
+        tensor.data<int32_t>()[i] = static_cast<int32_t>(values[i]);
+      } else {
+        tensor.data<int64_t>()[i] = values[i];
+      }
+    }
+    return tensor;
+  }
+  // Cosines and sines of some angles, [rows, half].
+  std::pair<Tensor, Tensor> turns(int64_t rows, int64_t half) {
+    Tensor cosines = Tensor::empty(runtime_.device(), DType::kFloat64, {rows, half}), sines = Tensor::like(cosines);
+    for (int64_t i = 0; i < rows * half; ++i) {
+      cosines.data<double>()[i] = std::cos(0.3 * static_cast<double>(i + 1));
+      sines.data<double>()[i] = std::sin(0.3 * static_cast<double>(i + 1));
+    }
+    return {cosines, sines};
+  }
+  // A scalar that depends on every element of y [T, N] in its own way: cross-entropy of y against fixed labels.
+  Tensor scalar(const Tensor& y) {
+    std::vector<int64_t> labels;
+    for (int64_t t = 0; t < y.dim(0); ++t) labels.push_back((3 * t + 1) % y.dim(1));
+    return ops::cross_entropy(y, ints(DType::kInt64, labels), y.dim(0));
+  }
+  // With the tape on: without it rotary turns its argument in place.
+  // Central differences of `fn` at every element of every leaf against the tape.
+  void check(const std::vector<Tensor>& leaves, const std::function<Tensor()>& fn) {
+    backward(fn());
+    constexpr double kStep = 1e-5;
+    for (size_t which = 0; which < leaves.size(); ++which) {
+      const Tensor& x = leaves[which];
+      ASSERT_TRUE(x.grad()) << "leaf " << which;
+      for (int64_t i = 0; i < x.numel(); ++i) {
+        double& value = x.data<double>()[i];
+        const double kept = value;
+        value = kept + kStep;
+        const double above = fn().data<double>()[0];
+        value = kept - kStep;
+        const double below = fn().data<double>()[0];
+        value = kept;
+        const double slope = (above - below) / (2 * kStep);
+        ASSERT_NEAR(x.grad().data<double>()[i], slope, 1e-6 * std::max(1.0, std::fabs(slope)))
+            << "leaf " << which << " element " << i;
+      }
+    }
+  }
+  Runtime runtime_;
+  uint64_t stream_ = 0;
+};
+
+TEST_F(Gradients, Linear) {
+  const Tensor x = leaf({3, 4}), w = leaf({5, 4}), b = leaf({5}), wt = leaf({4, 5});
+  check({x, w, b}, [&] { return scalar(ops::linear(x, w, b)); });
+  const Tensor x2 = leaf({3, 4});
+  check({x2, wt}, [&] { return scalar(ops::linear(x2, wt, Tensor(), true)); });
+}
+
+TEST_F(Gradients, Norms) {
+  const Tensor x = leaf({3, 5}), w = leaf({5}), b = leaf({5}), x2 = leaf({3, 5}), w2 = leaf({5});
+  check({x, w, b}, [&] { return scalar(ops::layer_norm(x, w, b, 1e-5f)); });
+  check({x2, w2}, [&] { return scalar(ops::rms_norm(x2, w2, 1e-5f)); });
+}
+
+TEST_F(Gradients, Activations) {
+  for (int kind = 0; kind <= static_cast<int>(Activation::kSqrtSoftplus); ++kind) {
+    SCOPED_TRACE(kind);
+    const Tensor x = leaf({4, 5}), gate = leaf({4, 5}), up = leaf({4, 5});
+    check({x}, [&] { return scalar(ops::activation(x, static_cast<Activation>(kind))); });
+    check({gate, up}, [&] { return scalar(ops::gated_activation(gate, up, static_cast<Activation>(kind))); });
+  }
+}
+
+TEST_F(Gradients, ColumnsHeadsAndSums) {
+  const Tensor x = leaf({3, 12}), y = leaf({3, 4});
+  check({x, y}, [&] {
+    const Tensor heads =
+        ops::view_as(ops::rotary(ops::heads(x, 1, 2, 5, 2), turns(3, 1).first, turns(3, 1).second, RotaryStyle::kHalf), {3, 4});
+    return scalar(ops::add(ops::add(heads, y), ops::narrow(x, 4, 8)));
+  });
+}
+
+TEST_F(Gradients, EmbeddingAddsRowsThatAreUsedTwice) {
+  const Tensor table = leaf({4, 3}), ids = ints(DType::kInt32, {2, 0, 2});
+  check({table}, [&] { return scalar(ops::embedding(table, ids, DType::kFloat64)); });
+  for (int64_t j = 0; j < 3; ++j) EXPECT_EQ(table.grad().data<double>()[3 + j], 0.0);  // row 1 is not used
+}
+
+TEST_F(Gradients, AttentionInAllItsForms) {
+  const auto starts = std::make_shared<const std::vector<int32_t>>(std::vector<int32_t>{0, 5, 6, 9});
+  for (const AttentionSpec::Mask mask : {AttentionSpec::Mask::kCausal, AttentionSpec::Mask::kFull}) {
+    for (const int64_t window : {0, 2}) {
+      for (const float cap : {0.0f, 1.5f}) {
+        AttentionSpec spec;
+        spec.mask = mask;
+        spec.window = window;
+        spec.soft_cap = cap;
+        spec.scale = 0.7f;
+        const float slopes[4] = {0.5f, 0.25f, 0.125f, 0.0625f};
+        if (window == 0) {
+          spec.bias = AttentionSpec::Bias::kAlibi;
+          spec.alibi_slopes = slopes;
+        }
+        const Tensor q = leaf({9, 12}), k = leaf({9, 6}), v = leaf({9, 4});
+        check({q, k, v}, [&] {
+          return scalar(ops::view_as(
+              ops::attention(ops::heads(q, 0, 4, 3, 3), ops::heads(k, 0, 2, 3, 3), ops::heads(v, 0, 2, 2, 2), starts, spec),
+              {9, 8}));
+        });
+      }
+    }
+  }
+}
+
+TEST_F(Gradients, ATensorUsedTwiceSumsItsGradients) {
+  const Tensor x = leaf({2, 3});
+  check({x}, [&] { return scalar(ops::add(x, ops::add(x, x))); });
+}
+
+TEST_F(Gradients, NoNodeWithoutNeed) {
+  const Tensor x = leaf({2, 3});
+  Tensor plain = Tensor::zeros(runtime_.device(), DType::kFloat64, {2, 3});
+  EXPECT_FALSE(ops::add(plain, plain).grad_node());
+  EXPECT_TRUE(ops::add(x, plain).grad_node());
+  const NoGrad no_grad;
+  EXPECT_FALSE(ops::add(x, x).grad_node());
+}
+
+TEST_F(Gradients, TheTapeIsFreedByTheWalk) {
+  const int64_t before = runtime_.allocator().bytes_in_use();
+  {
+    const Tensor x = leaf({2, 3});
+    backward(scalar(ops::activation(x, Activation::kSilu)));
+  }
+  EXPECT_EQ(runtime_.allocator().bytes_in_use(), before);
+}
+
+TEST_F(Gradients, WrongShapesNameOpAndShapes) {
+  const Tensor x = leaf({3, 4}), w = leaf({5, 3});
+  try {
+    ops::linear(x, w, Tensor());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalidInput);
+    EXPECT_EQ(error.message(), "[linear] weight: got [5, 3] float64, need [5, 4]");
+  }
+  EXPECT_THROW(backward(x), Error);
+  EXPECT_THROW(ops::embedding(w, ints(DType::kInt32, {5}), DType::kFloat64), Error);
+  EXPECT_THROW(ops::embedding(w, ints(DType::kInt32, {-1}), DType::kFloat64), Error);
+  EXPECT_THROW(ops::cross_entropy(x, ints(DType::kInt64, {0, 1, 4}), 3), Error);
+}
+
+TEST(Runtime, ImpossibleMachinesAreRefused) {
+  RuntimeOptions options;
+  options.threads = 5000;
+  EXPECT_THROW(Runtime runtime(options), Error);
+  options.threads = 1;
+  options.cores = {100'000};
+  EXPECT_THROW(Runtime runtime(options), Error);
+  EXPECT_EQ(parse_core_list("0,2,4-6"), (std::vector<int>{0, 2, 4, 5, 6}));
+  for (const char* bad : {"a", "1-", "3-1", "1;2", "-1"}) EXPECT_THROW(parse_core_list(bad), Error) << bad;
+}
+
+}  // namespace
+}  // namespace pagoda
