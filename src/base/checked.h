@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <string_view>
 
 #include "base/error.h"
@@ -24,15 +23,6 @@ inline int64_t checked_mul(int64_t a, int64_t b, std::string_view where) {
 // Rounds up to a multiple of `to` (> 0).
 inline int64_t checked_round_up(int64_t a, int64_t to, std::string_view where) {
   return checked_mul(checked_add(a, to - 1, where) / to, to, where);
-}
-
-template <class To, class From>
-To checked_cast(From value, std::string_view where) {
-  const To result = static_cast<To>(value);
-  if (static_cast<From>(result) != value || ((result < To{}) != (value < From{}))) {
-    invalid(where, "value out of range: {} does not fit in {} bits", value, sizeof(To) * 8);
-  }
-  return result;
 }
 
 constexpr int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -67,17 +67,8 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<uint8_t*>(data_), static_cast<size_t>(size_));
 }
 
-void MappedFile::advise_sequential() const {
-  if (data_ != nullptr) ::madvise(const_cast<uint8_t*>(data_), static_cast<size_t>(size_), MADV_SEQUENTIAL);
-}
-
-void MappedFile::drop_pages(int64_t offset, int64_t length) const {
-  const int64_t page = ::sysconf(_SC_PAGESIZE);
-  const int64_t begin = (offset + page - 1) / page * page;
-  const int64_t end = (offset + length) / page * page;
-  if (data_ != nullptr && end > begin) {
-    ::madvise(const_cast<uint8_t*>(data_) + begin, static_cast<size_t>(end - begin), MADV_DONTNEED);
-  }
+void MappedFile::drop_pages() const {
+  if (data_ != nullptr) ::madvise(const_cast<uint8_t*>(data_), static_cast<size_t>(size_), MADV_DONTNEED);
 }
 
 bool file_exists(const std::string& path) {

@@ -21,8 +21,7 @@ class MappedFile {
   int64_t size() const { return size_; }
   std::string_view bytes() const { return {reinterpret_cast<const char*>(data_), static_cast<size_t>(size_)}; }
   const std::string& path() const { return path_; }
-  void advise_sequential() const;                         // the whole file will be read once
-  void drop_pages(int64_t offset, int64_t length) const;  // pages no longer needed (they were packed elsewhere)
+  void drop_pages() const;  // that were read and are kept elsewhere now; reading them again brings them back
 
  private:
   MappedFile() = default;

@@ -32,6 +32,9 @@ class SafetensorsSource : public WeightSource {
     for (const auto& [name, entry] : index_) all.push_back(name);
     return all;
   }
+  void drop_pages() const override {
+    for (const std::shared_ptr<SafetensorsFile>& file : files_) file->drop_pages();
+  }
 
  private:
   std::vector<std::shared_ptr<SafetensorsFile>> files_;

@@ -18,6 +18,8 @@ class WeightSource {
   virtual ~WeightSource() = default;
   virtual const TensorEntry* find(const std::string& name) const = 0;
   virtual std::vector<std::string> names() const = 0;  // sorted
+  // Gives memory of the mapped files back: after weights were packed elsewhere. What is read again comes back from the file.
+  virtual void drop_pages() const {}
 };
 
 class ModelFolder {

@@ -99,7 +99,13 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(std::string_view bytes, 
 
 std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path, const Limits& limits) {
   const std::shared_ptr<MappedFile> map = MappedFile::open(path);
-  return parse(map->bytes(), path, map, limits);
+  const std::shared_ptr<SafetensorsFile> file = parse(map->bytes(), path, map, limits);
+  file->map_ = map;
+  return file;
+}
+
+void SafetensorsFile::drop_pages() const {
+  if (map_) map_->drop_pages();
 }
 
 const TensorEntry* SafetensorsFile::find(const std::string& name) const {

@@ -35,9 +35,11 @@ class SafetensorsFile {
   const std::vector<TensorEntry>& tensors() const { return tensors_; }  // in order of their offsets
   const TensorEntry* find(const std::string& name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  void drop_pages() const;  // of the mapped file, see MappedFile
 
  private:
   std::vector<TensorEntry> tensors_;
+  std::shared_ptr<const MappedFile> map_;  // null for bytes in memory
   std::map<std::string, size_t> index_;
   std::map<std::string, std::string> metadata_;
 };

@@ -37,7 +37,8 @@ class TorchSource : public WeightSource {
  public:
   TorchSource(const std::vector<std::string>& files, const Limits& limits) {
     for (const std::string& path : files) {
-      const std::shared_ptr<MappedFile> file = MappedFile::open(path);
+      const std::shared_ptr<const MappedFile> file = MappedFile::open(path);
+      files_.push_back(file);
       // Views may overlap, so a small file could ask for any number of packed copies.
       int64_t budget = checked_add(checked_mul(file->size(), 4, path), kSpareBytes, path);
       for (TorchTensor& tensor : parse_torch_bin(file->bytes(), path, limits)) {
@@ -69,8 +70,12 @@ class TorchSource : public WeightSource {
     for (const auto& [name, entry] : entries_) all.push_back(name);
     return all;
   }
+  void drop_pages() const override {
+    for (const std::shared_ptr<const MappedFile>& file : files_) file->drop_pages();
+  }
 
  private:
+  std::vector<std::shared_ptr<const MappedFile>> files_;
   std::map<std::string, TensorEntry> entries_;
 };
 

@@ -25,6 +25,7 @@ std::unique_ptr<LoadedModel> LoadedModel::open_plain(const std::string& name, co
 std::unique_ptr<LoadedModel> LoadedModel::open(const std::string& name, const LoadOptions& options) {
   std::unique_ptr<LoadedModel> loaded = open_plain(name, options);
   loaded->model_->prepare_for_inference(loaded->runtime_->device(), choose_dtype(options.dtype, loaded->folder_->dtype()));
+  loaded->folder_->weights().drop_pages();
   return loaded;
 }
 

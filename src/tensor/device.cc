@@ -50,7 +50,6 @@ void* Arena::allocate(int64_t bytes) {
   }
   char* data = chunks_[current_].data + used_;
   used_ += bytes;
-  peak_ = std::max(peak_, before_ + used_);
   return data;
 }
 

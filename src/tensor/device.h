@@ -30,7 +30,6 @@ class Arena {
   int64_t mark() const;
   void release(int64_t mark);  // back to an earlier mark()
   void reset();
-  int64_t peak() const { return peak_; }
 
  private:
   struct Chunk {
@@ -41,7 +40,6 @@ class Arena {
   size_t current_ = 0;  // chunk in use
   int64_t used_ = 0;    // bytes used of it
   int64_t before_ = 0;  // bytes of the chunks before it
-  int64_t peak_ = 0;
 };
 
 // Gives scratch back at the end of a scope.
