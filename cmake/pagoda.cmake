@@ -19,7 +19,7 @@ if(PAGODA_SANITIZE)
   target_link_options(pagoda_flags INTERFACE -fsanitize=address,undefined)
 endif()
 if(PAGODA_FUZZ)
-  add_compile_options(-fsanitize=fuzzer-no-link)
+  target_compile_options(pagoda_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # pagoda_library(base DEPS ... LIBS ...): target pagoda_<name> from the .cc files of this folder.
