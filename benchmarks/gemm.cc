@@ -4,26 +4,15 @@
 // of the weight so that all of 1 GiB is read in turn: no weight is found in a cache. "limit" is the share of
 // max(FLOPs / measured FLOP/s, bytes of weights, activations and results / measured read rate) in the time taken.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <string>
 #include <vector>
 
-#include "base/cpu_info.h"
-#include "base/error.h"
-#include "base/thread_pool.h"
-#include "kernels/limits.h"
-#include "kernels/table.h"
-#include "tensor/device.h"
+#include "machine.h"
 
 namespace pagoda {
 namespace {
 
 constexpr int64_t kMemory = int64_t{1} << 30;
-constexpr int kPasses = 5;
 constexpr double kPassSeconds = 0.02;
 
 struct Shape {
@@ -46,17 +35,9 @@ View matrix(void* data, DType dtype, int64_t rows, int64_t columns) {
   return v;
 }
 
-double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-struct Machine {
-  Exec exec;
-  const KernelTable* table;
-  char* memory;
-  double read_rate;  // bytes/s
-};
-
-void measure(const Machine& machine, WeightFormat format, DType dtype, double flop_rate) {
-  const ProductKernel* kernel = machine.table->find_product(format, dtype, 1);
+void measure(Machine& machine, WeightFormat format, DType dtype) {
+  const double flop_rate = machine.measured_flop_rate(dtype);
+  const ProductKernel* kernel = machine.table.find_product(format, dtype, 1);
   std::printf("\n%s: weights and activations %s, limits %.1f GFLOP/s and %.1f GB/s\n", kernel->name, dtype_name(dtype),
               flop_rate * 1e-9, machine.read_rate * 1e-9);
   std::printf("%-14s %6s %6s %5s %10s %9s %9s %6s\n", "shape", "N", "K", "M", "us", "GB/s", "GFLOP/s", "limit");
@@ -67,18 +48,11 @@ void measure(const Machine& machine, WeightFormat format, DType dtype, double fl
       std::vector<char> x(static_cast<size_t>(m * shape.k * dtype_size(dtype)), 0x3C);
       std::vector<char> y(static_cast<size_t>(m * shape.n * dtype_size(dtype)));
       const View in = matrix(x.data(), dtype, m, shape.k), out = matrix(y.data(), dtype, m, shape.n);
-      double best = 1e30;
-      for (int pass = 0; pass < kPasses; ++pass) {
-        int64_t calls = 0;
-        const double begin = seconds();
-        double now = begin;
-        for (; now - begin < kPassSeconds; now = seconds(), ++calls) {
-          const PackedView w{machine.memory + copy * bytes, format, shape.n, shape.k};
-          copy = (copy + 1) % copies;
-          kernel->run(machine.exec, in, w, Epilogue(), out);
-        }
-        best = std::min(best, (now - begin) / static_cast<double>(calls));
-      }
+      const double best = best_of(kPassSeconds, [&] {
+        const PackedView w{machine.memory + copy * bytes, format, shape.n, shape.k};
+        copy = (copy + 1) % copies;
+        kernel->run(machine.exec, in, w, Epilogue(), out);
+      });
       const double flops = 2.0 * static_cast<double>(m * shape.n * shape.k);
       const double moved = static_cast<double>(bytes) + static_cast<double>(x.size() + y.size());
       const double limit = std::max(flops / flop_rate, moved / machine.read_rate);
@@ -89,41 +63,15 @@ void measure(const Machine& machine, WeightFormat format, DType dtype, double fl
   }
 }
 
-int run(int argc, char** argv) {
-  const CpuInfo cpu = detect_cpu();
-  const Isa isa = argc > 1 ? parse_isa(argv[1]) : best_isa(cpu);
-  if (!isa_supported(isa, cpu)) unsupported("bench_gemm", "this machine has no {}", isa_name(isa));
-  ThreadPool pool(argc > 2 ? std::atoi(argv[2]) : cpu.usable_cores);
-  KernelTable table;
-  fill_cpu(table, isa);
-  CachingAllocator allocator;
-  Arena arena;
-  Machine machine;
-  machine.exec.pool = &pool;
-  machine.exec.scratch = &arena;
-  machine.table = &table;
-  const double read_rate = measure_read_bandwidth(pool, kMemory) * 1e9;
-  machine.read_rate = read_rate;
-  machine.memory = static_cast<char*>(allocator.allocate(kMemory));
-  std::memset(machine.memory, 0x3C, kMemory);  // as bfloat16 and as float32 a small number
-  std::printf("%s, %d threads, %s\n", cpu.model.c_str(), pool.num_threads(), isa_name(isa));
-  {
-    const ThreadPool::Step step(pool);
-    measure(machine, WeightFormat::kBf16Pairs, DType::kBFloat16, measure_flops(pool, isa, DType::kBFloat16) * 1e9);
-    measure(machine, WeightFormat::kFloat32Panels, DType::kFloat32, measure_flops(pool, isa, DType::kFloat32) * 1e9);
-  }
-  allocator.deallocate(machine.memory, kMemory);
-  return 0;
+void run(int argc, char** argv) {
+  Machine machine("bench_gemm", kMemory, argc, argv);
+  std::printf("%s, %d threads, %s\n", machine.cpu.model.c_str(), machine.pool.num_threads(), isa_name(machine.isa));
+  const ThreadPool::Step step(machine.pool);
+  measure(machine, WeightFormat::kBf16Pairs, DType::kBFloat16);
+  measure(machine, WeightFormat::kFloat32Panels, DType::kFloat32);
 }
 
 }  // namespace
 }  // namespace pagoda
 
-int main(int argc, char** argv) {
-  try {
-    return pagoda::run(argc, argv);
-  } catch (const pagoda::Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return pagoda::exit_code(error.kind());
-  }
-}
+int main(int argc, char** argv) { return pagoda::run_benchmark(argc, argv, pagoda::run); }

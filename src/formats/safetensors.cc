@@ -52,7 +52,7 @@ TensorEntry read_entry(const std::string& where, const std::string& name, const 
 }  // namespace
 
 std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(std::string_view bytes, const std::string& where,
-                                                        std::shared_ptr<const void> owner, const Limits& limits) {
+                                                        const std::shared_ptr<const void>& owner, const Limits& limits) {
   const uint8_t* data = reinterpret_cast<const uint8_t*>(bytes.data());
   if (bytes.size() < 8) invalid(where, "not safetensors: got {} bytes, need at least 8", bytes.size());
   const uint64_t header_bytes = read_u64(data);

@@ -30,7 +30,7 @@ class SafetensorsFile {
   static std::shared_ptr<SafetensorsFile> open(const std::string& path, const Limits& limits = {});
   // The same checks on bytes in memory (fuzzing, network). `owner` keeps them alive.
   static std::shared_ptr<SafetensorsFile> parse(std::string_view bytes, const std::string& where,
-                                                std::shared_ptr<const void> owner, const Limits& limits = {});
+                                                const std::shared_ptr<const void>& owner, const Limits& limits = {});
 
   const std::vector<TensorEntry>& tensors() const { return tensors_; }  // in order of their offsets
   const TensorEntry* find(const std::string& name) const;

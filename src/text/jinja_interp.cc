@@ -76,7 +76,7 @@ void Interp::check_work() {
 }
 
 void Interp::check_size(size_t bytes) const {
-  if (static_cast<int64_t>(std::min<size_t>(bytes, INT64_MAX)) > limits_.max_output_bytes) {
+  if (static_cast<int64_t>(std::min<uint64_t>(bytes, INT64_MAX)) > limits_.max_output_bytes) {
     limit(fmt::format("text too long: got {} bytes, need at most {} (max_output_bytes)", bytes, limits_.max_output_bytes));
   }
 }
