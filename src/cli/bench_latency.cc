@@ -90,6 +90,7 @@ class Bench {
         vocab_(loaded.model().vocab_size()),
         cache_(loaded.model().layer_states(), loaded.model().compute_dtype(),
                checked_mul(flags.batch_size, div_up(flags.input_len + flags.output_len, kPageTokens), "bench")),
+        blocks_(cache_.num_pages()),
         runner_(loaded.runtime(), loaded.model(), cache_),
         tables_(static_cast<size_t>(flags.batch_size)) {
     for (int64_t s = 0; s < flags.batch_size; ++s) {
@@ -112,7 +113,7 @@ class Bench {
     const double middle = now();
     const bool complete = prefilled && run_steps(plan_.decode);
     const double end = now();
-    for (BlockTable& table : tables_) cache_.release(table);
+    for (BlockTable& table : tables_) blocks_.release(table, true);
     times = {middle - start, end - middle};
     return complete;
   }
@@ -124,10 +125,13 @@ class Bench {
       SchedulerOutput step;
       for (const auto& [sequence, part] : rows) {
         BlockTable& table = tables_[static_cast<size_t>(sequence)];
-        if (!cache_.reserve(table, part.from + part.count)) fail(ErrorKind::kInternal, "bench", "cache too small for the plan");
-        step.items.push_back({&sequences_[static_cast<size_t>(sequence)], &table, part.count, part.logits > 0, false});
+        if (!blocks_.reserve(table, part.from + part.count, step.copies)) {
+          fail(ErrorKind::kInternal, "bench", "cache too small for the plan");
+        }
+        step.items.push_back({&sequences_[static_cast<size_t>(sequence)], &table, part.from, part.count, part.logits > 0});
       }
       const StepResult result = runner_.run(step);
+      advance(step);
       int64_t row = 0;
       for (const auto& [sequence, part] : rows) {
         if (part.logits == 0) continue;
@@ -141,6 +145,7 @@ class Bench {
   Plan plan_;
   int64_t vocab_;
   KvCache cache_;
+  BlockManager blocks_;
   Runner runner_;
   std::vector<BlockTable> tables_;
   std::vector<std::vector<int32_t>> prompts_, sequences_;

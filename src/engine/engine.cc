@@ -2,10 +2,10 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <random>
 
 #include "base/checked.h"
-#include "engine/group.h"
 
 namespace pagoda {
 
@@ -27,21 +27,41 @@ int64_t num_pages(const Runtime& runtime, const Model& model, const EngineOption
   return std::min(pages, int64_t{1} << 30);
 }
 
+int64_t longest(const Model& model, const EngineOptions& options, int64_t pages) {
+  const int64_t room = checked_mul(pages, kPageTokens, "kv_cache");
+  if (options.max_model_len == 0) return std::min(model.max_positions(), room);
+  if (options.max_model_len < 1 || (model.positions_are_learned() && options.max_model_len > model.max_positions())) {
+    invalid("engine", "max_model_len: got {}, need 1 to {}", options.max_model_len, model.max_positions());
+  }
+  if (options.max_model_len > room && KvCache::window(model.layer_states()) == 0) {
+    invalid("engine", "max_model_len: got {}, need at most {} (what the cache holds; give it more memory or shorten the context)",
+            options.max_model_len, room);
+  }
+  return options.max_model_len;
+}
+
+SchedulerOptions scheduler_options(const EngineOptions& options) {
+  SchedulerOptions result;
+  result.max_num_seqs = options.max_num_seqs;
+  result.max_num_batched_tokens = options.max_num_batched_tokens;
+  result.by_priority = options.by_priority;
+  result.rates = options.rates;
+  return result;
+}
+
 }  // namespace
 
 Engine::Engine(Runtime& runtime, const Model& model, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options)
-    : model_(model),
+    : runtime_(runtime),
+      model_(model),
       tokenizer_(std::move(tokenizer)),
       options_(options),
-      max_model_len_(options.max_model_len == 0 ? model.max_positions() : options.max_model_len),
       cache_(model.layer_states(), model.compute_dtype(), num_pages(runtime, model, options)),
-      runner_(runtime, model, cache_) {
-  if (max_model_len_ < 1 || (model.positions_are_learned() && max_model_len_ > model.max_positions())) {
-    invalid("engine", "max_model_len: got {}, need 1 to {}", max_model_len_, model.max_positions());
-  }
-  if (options_.max_prefill_tokens < 1)
-    invalid("engine", "max_prefill_tokens: got {}, need at least 1", options_.max_prefill_tokens);
-}
+      max_model_len_(longest(model, options, cache_.num_pages())),
+      blocks_(cache_.num_pages(), KvCache::window(model.layer_states())),
+      runner_(runtime, model, cache_),
+      scheduler_(scheduler_options(options), blocks_),
+      scratch_(static_cast<size_t>(runtime.pool().num_threads())) {}
 
 Engine::~Engine() = default;
 
@@ -61,46 +81,175 @@ uint64_t Engine::add(Request request) {
   request.params.min_new_tokens = std::min(request.params.min_new_tokens, request.params.max_new_tokens);
   if (!tokenizer_ && !request.params.stop_strings.empty())
     invalid("prompt", "stop strings need a tokenizer: this model has none");
+  if (request.constraint && request.params.num_beams > 1) invalid("prompt", "structured outputs: not with beam search");
   if (!request.params.seed) {
     std::random_device device;
     request.params.seed = (uint64_t{device()} << 32) | device();
   }
-  waiting_.emplace_back(next_id_, std::move(request));
+  auto group = std::make_unique<Group>(next_id_, std::move(request), blocks_, options_.enable_prefix_caching,
+                                       model_.vocab_size(), tokenizer_);
+  scheduler_.add(&group->state());
+  groups_.emplace(next_id_, std::move(group));
   return next_id_++;
 }
 
-void Engine::start_next() {
-  if (active_ != nullptr || waiting_.empty()) return;
-  auto [id, request] = std::move(waiting_.front());
-  waiting_.pop_front();
-  active_ = std::make_unique<GroupState>(id, std::move(request), cache_, model_.vocab_size(), tokenizer_);
+void Engine::finish(uint64_t request) {
+  const auto found = groups_.find(request);
+  if (found == groups_.end()) return;
+  scheduler_.remove(&found->second->state());
+  groups_.erase(found);
+}
+
+void Engine::abort(uint64_t request) { finish(request); }
+
+void Engine::fail(uint64_t request, const Error& error, std::vector<Event>& events) {
+  if (groups_.find(request) == groups_.end()) return;
+  finish(request);
+  Event event;
+  event.request = request;
+  event.request_done = true;
+  event.error = error;
+  events.push_back(std::move(event));
 }
 
 std::vector<Event> Engine::step() {
-  const uint64_t next = active_ != nullptr ? active_->id() : waiting_.empty() ? 0 : waiting_.front().first;
-  if (next == 0) return {};
   std::vector<Event> events;
+  last_ = scheduler_.schedule();
+  totals_.num_preemptions += static_cast<int64_t>(last_.preempted.size());
+  for (RequestState* request : last_.too_large) {
+    const Error error(ErrorKind::kOutOfMemory,
+                      fmt::format("[engine] the cache is full: the request alone needs more than its {} pages of {} bytes",
+                                  cache_.num_pages(), cache_.page_bytes()));
+    fail(request->id, error, events);
+  }
+  if (last_.items.empty()) return events;
   try {
-    start_next();
-    const SchedulerOutput scheduled = active_->schedule(options_.max_prefill_tokens);
-    const StepResult result = runner_.run(scheduled);
-    events = active_->update(result);
-    if (active_->done()) active_.reset();
+    const StepResult result = runner_.run(last_);
+    scheduler_.commit(last_);
+    count_prompts();
+    ++totals_.num_steps;
+    failures_ = 0;
+    sample(result, events);
   } catch (...) {
-    active_.reset();
-    Event event;
-    event.request = next;
-    event.request_done = true;
-    event.error = current_error();
-    events.push_back(std::move(event));
+    // No one request is to blame: all that took part end, their pages are freed, the others go on.
+    const Error error = current_error();
+    if (error.kind() == ErrorKind::kDevice || error.kind() == ErrorKind::kInternal) ++failures_;
+    scheduler_.discard(last_);
+    std::vector<uint64_t> ids;
+    for (const SchedulerOutput::Item& item : last_.items) {
+      if (ids.empty() || ids.back() != item.request->id) ids.push_back(item.request->id);
+    }
+    for (const uint64_t id : ids) fail(id, error, events);
   }
   return events;
 }
 
-void Engine::abort(uint64_t request) {
-  if (active_ != nullptr && active_->id() == request) active_.reset();
-  waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), [&](const auto& entry) { return entry.first == request; }),
-                 waiting_.end());
+// Prompts whose last token this step computed, once each.
+void Engine::count_prompts() {
+  for (const SchedulerOutput::Item& item : last_.items) {
+    const int64_t prompt = item.sequence->history.prompt_length(), to = item.from + item.num_new_tokens;
+    if (item.request->num_preemptions > 0 || item.from >= prompt || to < prompt) continue;
+    totals_.num_prompt_tokens += prompt;
+    totals_.num_cached_prompt_tokens += std::max<int64_t>(0, item.request->num_cached_tokens);
+  }
+}
+
+void Engine::sample(const StepResult& result, std::vector<Event>& events) {
+  choices_.clear();
+  const float* rows = result.logits ? result.logits.data<float>() : nullptr;
+  for (size_t i = 0; i < last_.items.size();) {
+    size_t end = i;
+    int64_t wanted = 0;
+    for (; end < last_.items.size() && last_.items[end].request == last_.items[i].request; ++end) {
+      wanted += last_.items[end].rows_wanted();
+    }
+    if (wanted > 0) groups_.at(last_.items[i].request->id)->take(&last_.items[i], end - i, rows, choices_);
+    rows += wanted * model_.vocab_size();
+    i = end;
+  }
+  runtime_.pool().parallel_for(static_cast<int64_t>(choices_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      Group::Choice& choice = choices_[static_cast<size_t>(i)];
+      try {
+        choice.group->choose(choice, scratch_[static_cast<size_t>(thread)]);
+      } catch (...) {
+        choice.error = current_error();
+      }
+    }
+  });
+  std::vector<uint64_t> ended;
+  std::vector<std::pair<uint64_t, Error>> failed;
+  for (Group::Choice& choice : choices_) {
+    const uint64_t id = choice.group->state().id;
+    if (!failed.empty() && failed.back().first == id) continue;
+    if (!choice.error) {
+      try {
+        choice.group->apply(choice, events);
+        if (choice.group->done()) ended.push_back(id);
+        continue;
+      } catch (...) {
+        choice.error = current_error();
+      }
+    }
+    failed.emplace_back(id, *choice.error);
+  }
+  for (const Event& event : events) totals_.num_generated_tokens += static_cast<int64_t>(event.token_ids.size());
+  for (const uint64_t id : ended) finish(id);
+  for (const auto& [id, error] : failed) fail(id, error, events);
+}
+
+EngineStats Engine::stats() const {
+  EngineStats stats = totals_;
+  stats.num_running = scheduler_.num_running();
+  stats.num_waiting = scheduler_.num_waiting();
+  stats.num_blocks = blocks_.pool().num_blocks();
+  stats.num_allocated_blocks = stats.num_blocks - blocks_.pool().num_free();
+  std::vector<bool> seen(static_cast<size_t>(stats.num_blocks));
+  for (const auto& [id, group] : groups_) {
+    for (const SequenceState& sequence : group->state().sequences) {
+      for (size_t i = 0; i < sequence.table.blocks.size(); ++i) {
+        const int32_t block = sequence.table.blocks[i];
+        if (block < 0) continue;
+        ++stats.num_table_blocks;
+        if (seen[static_cast<size_t>(block)]) continue;
+        seen[static_cast<size_t>(block)] = true;
+        stats.num_held_tokens +=
+            std::clamp<int64_t>(sequence.table.num_tokens - static_cast<int64_t>(i) * kPageTokens, 0, kPageTokens);
+      }
+    }
+  }
+  return stats;
+}
+
+StepRates measure_rates(Runtime& runtime, const Model& model) {
+  constexpr int64_t kRows = 64;
+  KvCache cache(model.layer_states(), model.compute_dtype(), 2 * kRows);
+  BlockManager blocks(cache.num_pages());
+  Runner runner(runtime, model, cache);
+  const std::vector<int32_t> ids(static_cast<size_t>(kRows), 0);
+  const int64_t longest = std::min(kRows, model.max_positions());
+  // `sequences` of `count` tokens each; the best of a few.
+  const auto seconds = [&](int64_t sequences, int64_t count, int repeats) {
+    double best = 1e30;
+    for (int repeat = 0; repeat < repeats; ++repeat) {
+      std::vector<BlockTable> tables(static_cast<size_t>(sequences));
+      SchedulerOutput step;
+      for (BlockTable& table : tables) {
+        blocks.reserve(table, count, step.copies);
+        step.items.push_back({&ids, &table, 0, count, true, false, nullptr, nullptr});
+      }
+      const auto start = std::chrono::steady_clock::now();
+      runner.run(step);
+      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      for (BlockTable& table : tables) blocks.release(table, true);
+    }
+    return best;
+  };
+  StepRates rates;
+  rates.step = seconds(1, 1, 4);
+  rates.decode_row = std::max(0.0, (seconds(16, 1, 2) - rates.step) / 15);
+  rates.prefill_row = std::max(1e-9, (seconds(1, longest, 2) - rates.step) / static_cast<double>(std::max<int64_t>(1, longest - 1)));
+  return rates;
 }
 
 }  // namespace pagoda

@@ -2,26 +2,42 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
+#include "engine/group.h"
 #include "engine/request.h"
 #include "engine/runner.h"
+#include "engine/scheduler.h"
 #include "text/tokenizer.h"
 
 namespace pagoda {
 
 struct EngineOptions {
-  int64_t max_model_len = 0;         // prompt and output together; 0: what the model was made for
-  int64_t max_prefill_tokens = 512;  // prompt tokens of one step: a longer prompt is computed in chunks
-  int64_t kv_cache_bytes = 0;        // 0: 60 % of the memory that is free now, at most what 2^20 tokens need
+  int64_t max_model_len = 0;  // prompt and output together; 0: what the model was made for, and fits into the cache
+  int64_t kv_cache_bytes = 0;  // 0: 60 % of the memory that is free now, at most what 2^20 tokens need
+  int64_t max_num_seqs = 256;
+  int64_t max_num_batched_tokens = 2048;
+  bool enable_prefix_caching = true;
+  bool by_priority = false;
+  StepRates rates;  // see measure_rates
 };
 
-class GroupState;  // one request being worked on
+struct EngineStats {
+  int64_t num_running = 0, num_waiting = 0;  // requests
+  int64_t num_blocks = 0, num_allocated_blocks = 0;
+  int64_t num_held_tokens = 0;       // in allocated blocks, shared ones once
+  int64_t num_table_blocks = 0;      // blocks in tables: with sharing more than are allocated
+  // Since the start.
+  int64_t num_steps = 0, num_preemptions = 0;
+  int64_t num_prompt_tokens = 0, num_cached_prompt_tokens = 0;  // of prompts that are computed; found in the cache
+  int64_t num_generated_tokens = 0;
+};
 
-// Owned and stepped by one thread. Requests are served one after the other, all sequences of one request together.
-// A request that fails (bad logits, no page left) ends with an event that carries the error; the engine goes on.
+// Owned and stepped by one thread. Requests run together as far as pages, max_num_seqs and max_num_batched_tokens allow; what
+// comes out of a request does not depend on what else runs. A request that fails (bad logits, larger than the cache) ends with
+// an event that carries the error; the engine goes on.
 class Engine {
  public:
   // tokenizer may be null: events then carry ids alone, and stop strings are refused.
@@ -33,25 +49,45 @@ class Engine {
   // Checks the request and queues it; returns its number. kInvalidInput: empty or too long a prompt, ids outside the
   // vocabulary, parameters that validate() refuses.
   uint64_t add(Request request);
-  bool has_work() const { return active_ != nullptr || !waiting_.empty(); }
-  // Computes the next tokens of the current request.
+  bool has_work() const { return !groups_.empty(); }
+  // Computes the next tokens of the requests that run.
   std::vector<Event> step();
   void abort(uint64_t request);  // no further event of it; its pages are free at once
 
   int64_t max_model_len() const { return max_model_len_; }
   const KvCache& cache() const { return cache_; }
+  const BlockPool& pool() const { return blocks_.pool(); }
+  // What the last step computed: from, num_new_tokens and rows_wanted() of its items; their pointers are spent.
+  const SchedulerOutput& last_step() const { return last_; }
+  EngineStats stats() const;
+  // False after two steps in a row that ended with a device or internal error.
+  bool healthy() const { return failures_ < 2; }
 
  private:
-  void start_next();
+  void count_prompts();
+  void sample(const StepResult& result, std::vector<Event>& events);
+  void fail(uint64_t request, const Error& error, std::vector<Event>& events);
+  void finish(uint64_t request);
+
+  Runtime& runtime_;
   const Model& model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   EngineOptions options_;
-  int64_t max_model_len_;
   KvCache cache_;
+  int64_t max_model_len_;
+  BlockManager blocks_;
   Runner runner_;
-  std::deque<std::pair<uint64_t, Request>> waiting_;
-  std::unique_ptr<GroupState> active_;
+  Scheduler scheduler_;
+  std::unordered_map<uint64_t, std::unique_ptr<Group>> groups_;
+  std::vector<LogitsScratch> scratch_;  // one a thread
+  std::vector<Group::Choice> choices_;
+  SchedulerOutput last_;
+  EngineStats totals_;
+  int failures_ = 0;
   uint64_t next_id_ = 1;
 };
+
+// Times a few steps of this model on this machine (tenths of a second).
+StepRates measure_rates(Runtime& runtime, const Model& model);
 
 }  // namespace pagoda

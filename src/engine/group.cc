@@ -7,131 +7,181 @@
 
 namespace pagoda {
 
-GroupState::GroupState(uint64_t id, Request request, KvCache& cache, int64_t vocab_size,
-                       std::shared_ptr<const Tokenizer> tokenizer)
-    : id_(id),
-      request_(std::move(request)),
-      cache_(cache),
+Group::Group(uint64_t id, Request request, BlockManager& blocks, bool shares_prefix, int64_t vocab_size,
+             std::shared_ptr<const Tokenizer> tokenizer)
+    : request_(std::move(request)),
+      blocks_(blocks),
       vocab_size_(vocab_size),
       tokenizer_(std::move(tokenizer)),
       processors_(request_.params),
       seed_(request_.params.seed.value_or(0)) {
-  sequences_.emplace_back(TokenHistory(request_.prompt_ids));
+  state_.id = id;
+  state_.priority = request_.priority;
+  state_.width = std::max(request_.params.num_return_sequences, request_.params.num_beams);
+  // Without sharing, names of pages still serve the request's own forks when it comes back from preemption.
+  state_.forget_pages = !shares_prefix;
+  state_.root = blocks.hasher().root(shares_prefix ? "shared:" + request_.cache_salt : "alone:" + std::to_string(id));
+  if (request_.prompt_logprobs) state_.prompt_logits_from = 0;
+  state_.sequences.emplace_back(TokenHistory(request_.prompt_ids));
   if (request_.params.num_beams > 1) beams_.emplace(request_.params, vocab_size, request_.prompt_ids);
-}
-
-GroupState::~GroupState() {
-  for (Sequence& sequence : sequences_) cache_.release(sequence.table);
 }
 
 // The text of an answer is what the whole sequence decodes to beyond what its prompt decodes to: a decoder that has read the
 // prompt knows whether a leading space is a space.
-std::unique_ptr<StreamDecoder> GroupState::decoder_after_prompt() const {
+std::unique_ptr<StreamDecoder> Group::decoder_after_prompt() const {
   if (!tokenizer_) return nullptr;
-  auto decoder = std::make_unique<StreamDecoder>(tokenizer_, true);
+  auto decoder = std::make_unique<StreamDecoder>(tokenizer_, request_.skip_special_tokens);
   for (const int32_t token : request_.prompt_ids) decoder->push(token);
   return decoder;
 }
 
-SchedulerOutput GroupState::schedule(int64_t max_prefill_tokens) {
-  SchedulerOutput step;
-  for (Sequence& sequence : sequences_) {
-    if (!sequence.running) continue;
-    const int64_t missing = sequence.history.length() - sequence.table.num_tokens;
-    const int64_t count = std::min(missing, max_prefill_tokens);
-    if (!cache_.reserve(sequence.table, sequence.table.num_tokens + count)) {
-      fail(ErrorKind::kOutOfMemory, "engine", "the cache is full: {} pages of {} bytes are in use, need one more for {} tokens",
-           cache_.pool().num_blocks(), cache_.page_bytes(), sequence.history.length());
+void Group::take(const SchedulerOutput::Item* items, size_t count, const float* rows, std::vector<Choice>& choices) {
+  const float* first = rows;
+  for (size_t i = 0; i < count; ++i) {
+    const SchedulerOutput::Item& item = items[i];
+    if (item.wants_all_logits) take_prompt_logprobs(item, rows);
+    const float* last = rows + (item.rows_wanted() - 1) * vocab_size_;
+    rows += item.rows_wanted() * vocab_size_;
+    if (!item.wants_logits || beams_ || request_.prompt_only) continue;
+    if (answers_.empty()) {
+      fork_prompt();
+      for (size_t fork = 0; fork < answers_.size(); ++fork) choices.push_back({this, fork, last, -1, {}, {}});
+      continue;
     }
-    step.items.push_back({&sequence.history.ids(), &sequence.table, count, count == missing, false});
+    const auto mine = [&](const Answer& answer) { return answer.sequence == item.sequence; };
+    const auto answer = std::find_if(answers_.begin(), answers_.end(), mine);
+    choices.push_back({this, static_cast<size_t>(answer - answers_.begin()), last, -1, {}, {}});
   }
-  return step;
-}
-
-std::vector<Event> GroupState::update(const StepResult& result) {
-  if (!result.logits) return {};  // a chunk of the prompt that is not the last
-  if (beams_) return advance_beams(result);
-  if (!prompt_done_) fork_prompt(request_.params.num_return_sequences);
-  return sample_all(result);
-}
-
-void GroupState::fork_prompt(int64_t count) {
-  prompt_done_ = true;
-  for (int64_t i = 1; i < count; ++i) {
-    sequences_.emplace_back(sequences_[0].history);
-    sequences_.back().table = cache_.fork(sequences_[0].table);
-  }
-  if (beams_) return;
-  for (Sequence& sequence : sequences_) {
-    sequence.decoder = decoder_after_prompt();
-    sequence.stops = std::make_unique<StopMatcher>(request_.params.stop_strings, request_.params.include_stop_str);
+  if (!beams_ && !request_.prompt_only) return;
+  // All sequences of beams stand at their last token in the same step; a chunk of the prompt wants nothing.
+  if (items[count - 1].wants_logits) {
+    const float* row = beams_ && count > 1 ? first : rows - vocab_size_;
+    choices.push_back({this, 0, row, -1, {}, {}});
   }
 }
 
-void GroupState::append(Sequence& sequence, int32_t token, Event& event) {
-  sequence.history.append(token);
+void Group::take_prompt_logprobs(const SchedulerOutput::Item& item, const float* rows) {
+  const auto prompt = static_cast<int64_t>(request_.prompt_ids.size());
+  for (int64_t i = 0; i < item.num_new_tokens; ++i) {
+    const int64_t position = item.from + i + 1;  // the row at from + i predicts it
+    if (position >= prompt) break;
+    if (position <= static_cast<int64_t>(prompt_logprobs_.size())) continue;  // known from before a preemption
+    prompt_logprobs_.push_back(logprobs_of(rows + i * vocab_size_, request_.prompt_ids[static_cast<size_t>(position)],
+                                           *request_.prompt_logprobs));
+  }
+}
+
+PositionLogprobs Group::logprobs_of(const float* logits, int32_t token, int64_t count) const {
+  PositionLogprobs position;
+  const double total = log_sum_exp(logits, vocab_size_);
+  position.token = token;
+  position.logprob = logits[token] - total;
+  position.rank = token_rank(logits, vocab_size_, token);
+  if (count > 0) position.top = top_logprobs(logits, vocab_size_, std::min(count, vocab_size_));
+  return position;
+}
+
+void Group::fork_prompt() {
+  SequenceState& prompt = state_.sequences.front();
+  for (int64_t i = 1; i < request_.params.num_return_sequences; ++i) {
+    state_.sequences.emplace_back(prompt.history);
+    state_.sequences.back().table = blocks_.fork(prompt.table);
+  }
+  for (SequenceState& sequence : state_.sequences) {
+    Answer answer{&sequence, decoder_after_prompt(), nullptr, nullptr};
+    answer.stops = std::make_unique<StopMatcher>(request_.params.stop_strings, request_.params.include_stop_str);
+    if (request_.constraint) answer.constraint = request_.constraint->clone();
+    answers_.push_back(std::move(answer));
+  }
+}
+
+void Group::choose(Choice& choice, LogitsScratch& scratch) {
+  if (request_.prompt_only) return;
+  if (beams_) {
+    beams_->propose(choice.logits);
+    return;
+  }
+  Answer& answer = answers_[choice.sequence];
+  const TokenHistory& history = answer.sequence->history;
+  const float* chosen_from = choice.logits;
+  if (!processors_.empty() || answer.constraint) {
+    scratch.row.assign(choice.logits, choice.logits + vocab_size_);
+    if (answer.constraint) answer.constraint->mask(scratch.row.data(), vocab_size_);
+    processors_.apply(scratch.row.data(), vocab_size_, history, scratch);
+    chosen_from = scratch.row.data();
+  }
+  const DrawKey key{seed_, choice.sequence, static_cast<uint64_t>(history.output_length())};
+  choice.token =
+      request_.params.do_sample() ? sample(chosen_from, vocab_size_, key, scratch) : argmax(chosen_from, vocab_size_);
+  if (request_.logprobs) choice.logprobs = logprobs_of(choice.logits, choice.token, *request_.logprobs);
+}
+
+void Group::apply(Choice& choice, std::vector<Event>& events) {
+  if (request_.prompt_only) return finish_prompt(events);
+  if (beams_) return advance_beams(events);
+  Answer& answer = answers_[choice.sequence];
+  Event event;
+  event.index = static_cast<int>(choice.sequence);
+  if (choice.logprobs) event.logprobs.push_back(std::move(*choice.logprobs));
+  if (answer.constraint) answer.constraint->accept(choice.token);
+  append(answer, choice.token, event);
+  if (event.finish != FinishReason::kNone) end(answer);
+  done_ = state_.num_running() == 0;
+  push(std::move(event), events);
+}
+
+void Group::push(Event event, std::vector<Event>& events) {
+  event.request = state_.id;
+  event.request_done = done_;
+  event.num_cached_tokens = std::max<int64_t>(0, state_.num_cached_tokens);
+  if (!told_) event.prompt_logprobs = std::move(prompt_logprobs_);
+  told_ = true;
+  events.push_back(std::move(event));
+}
+
+void Group::append(Answer& answer, int32_t token, Event& event) {
+  TokenHistory& history = answer.sequence->history;
+  history.append(token);
   event.token_ids.push_back(token);
-  event.finish = check_token(request_.params, token, sequence.history.output_length());
-  if (sequence.decoder == nullptr) return;
-  event.text += sequence.stops->feed(sequence.decoder->push(token));
-  if (sequence.stops->matched()) {
+  event.finish = check_token(request_.params, token, history.output_length());
+  const std::vector<int32_t>& stops = request_.params.stop_token_ids;
+  if (event.finish == FinishReason::kStop && std::find(stops.begin(), stops.end(), token) != stops.end()) {
+    event.stop_reason = token;
+  }
+  if (event.finish != FinishReason::kStop && answer.constraint && answer.constraint->complete()) {
     event.finish = FinishReason::kStop;
-  } else if (event.finish != FinishReason::kNone) {
-    event.text += sequence.stops->feed(sequence.decoder->finish());
-    if (sequence.stops->matched()) {
-      event.finish = FinishReason::kStop;
-    } else {
-      event.text += sequence.stops->flush();
-    }
+  }
+  if (answer.decoder == nullptr) return;
+  event.text += answer.stops->feed(answer.decoder->push(token));
+  if (!answer.stops->matched() && event.finish != FinishReason::kNone) {
+    event.text += answer.stops->feed(answer.decoder->finish());
+    if (!answer.stops->matched()) event.text += answer.stops->flush();
+  }
+  if (answer.stops->matched()) {
+    event.finish = FinishReason::kStop;
+    event.stop_reason = request_.params.stop_strings[*answer.stops->match()];
   }
 }
 
-std::vector<Event> GroupState::sample_all(const StepResult& result) {
-  const bool shared_row = result.logits.dim(0) == 1;  // the prompt's last row serves every fork
-  std::vector<Event> events;
-  std::vector<float> copy;
-  int64_t row = 0;
-  int64_t running = 0;
-  for (size_t i = 0; i < sequences_.size(); ++i) {
-    Sequence& sequence = sequences_[i];
-    if (!sequence.running) continue;
-    const float* raw = result.logits.data<float>() + (shared_row ? 0 : row++) * vocab_size_;
-    const float* chosen_from = raw;
-    if (!processors_.empty()) {
-      copy.assign(raw, raw + vocab_size_);
-      processors_.apply(copy.data(), vocab_size_, sequence.history, scratch_);
-      chosen_from = copy.data();
-    }
-    const DrawKey key{seed_, i, static_cast<uint64_t>(sequence.history.output_length())};
-    const int32_t token =
-        request_.params.do_sample() ? sample(chosen_from, vocab_size_, key, scratch_) : argmax(chosen_from, vocab_size_);
-    Event event;
-    event.request = id_;
-    event.index = static_cast<int>(i);
-    append(sequence, token, event);
-    if (event.finish != FinishReason::kNone) {
-      sequence.running = false;
-      cache_.release(sequence.table);
-    } else {
-      ++running;
-    }
-    events.push_back(std::move(event));
-  }
-  if (running == 0) {
-    done_ = true;
-    events.back().request_done = true;
-  }
-  return events;
+void Group::end(Answer& answer) {
+  answer.sequence->running = false;
+  blocks_.release(answer.sequence->table, state_.forget_pages);
 }
 
-std::vector<Event> GroupState::advance_beams(const StepResult& result) {
-  if (!prompt_done_) prompt_done_ = true;
-  const std::vector<BeamCandidate>& candidates = beams_->propose(result.logits.data<float>());
+void Group::finish_prompt(std::vector<Event>& events) {
+  Event event;
+  event.finish = FinishReason::kLength;
+  done_ = true;
+  push(std::move(event), events);
+}
+
+void Group::advance_beams(std::vector<Event>& events) {
+  const std::vector<BeamCandidate>& candidates = beams_->candidates();
   std::vector<bool> also_ends;
   if (!request_.params.stop_strings.empty()) {
     // A candidate ends where its text, decoded anew, holds a stop string: beams change parents, so no stream can be kept.
     for (const BeamCandidate& candidate : candidates) {
-      StreamDecoder decoder(tokenizer_, true);
+      StreamDecoder decoder(tokenizer_, request_.skip_special_tokens);
       StopMatcher stops(request_.params.stop_strings, request_.params.include_stop_str);
       const std::vector<int32_t>& ids = beams_->ids(candidate.parent);
       for (size_t i = 0; i < ids.size(); ++i) {
@@ -143,37 +193,38 @@ std::vector<Event> GroupState::advance_beams(const StepResult& result) {
     }
   }
   const BeamStep& step = beams_->commit(also_ends);
-  if (beams_->done()) return finish_beams();
-  std::vector<Sequence> next;
+  if (beams_->done()) return finish_beams(events);
+  std::vector<SequenceState*> parents;
+  for (SequenceState& sequence : state_.sequences) parents.push_back(&sequence);
+  std::list<SequenceState> next;
   for (size_t i = 0; i < step.parents.size(); ++i) {
-    Sequence& parent = sequences_[static_cast<size_t>(step.parents[i])];
     next.emplace_back(TokenHistory(beams_->ids(static_cast<int64_t>(i))));
-    next.back().table = cache_.fork(parent.table);
+    next.back().table = blocks_.fork(parents[static_cast<size_t>(step.parents[i])]->table);
   }
-  for (Sequence& sequence : sequences_) cache_.release(sequence.table);
-  sequences_ = std::move(next);
-  return {};
+  // What no beam continues is forgotten; what another sequence holds stays.
+  for (SequenceState& sequence : state_.sequences) blocks_.release(sequence.table, true);
+  state_.sequences = std::move(next);
 }
 
-std::vector<Event> GroupState::finish_beams() {
-  std::vector<Event> events;
-  for (const BeamHypothesis& hypothesis : beams_->finish()) {
+void Group::finish_beams(std::vector<Event>& events) {
+  const std::vector<BeamHypothesis> hypotheses = beams_->finish();
+  for (size_t i = 0; i < hypotheses.size(); ++i) {
+    const BeamHypothesis& hypothesis = hypotheses[i];
     Event event;
-    event.request = id_;
-    event.index = static_cast<int>(events.size());
+    event.index = static_cast<int>(i);
     event.token_ids = hypothesis.ids;
+    event.score = hypothesis.score;
     event.finish = hypothesis.stopped ? FinishReason::kStop : FinishReason::kLength;
     if (const std::unique_ptr<StreamDecoder> decoder = decoder_after_prompt()) {
       StopMatcher stops(request_.params.stop_strings, request_.params.include_stop_str);
       for (const int32_t token : hypothesis.ids) event.text += stops.feed(decoder->push(token));
       event.text += stops.feed(decoder->finish());
       event.text += stops.flush();
+      if (stops.matched()) event.stop_reason = request_.params.stop_strings[*stops.match()];
     }
-    events.push_back(std::move(event));
+    done_ = i + 1 == hypotheses.size();
+    push(std::move(event), events);
   }
-  done_ = true;
-  events.back().request_done = true;
-  return events;
 }
 
 }  // namespace pagoda

@@ -1,4 +1,4 @@
-// One request being worked on: its sequences, from prompt to finish. Private to the engine.
+// The output side of one request: from logits to tokens, text and finish, for every sequence. Private to the engine.
 #pragma once
 
 #include <memory>
@@ -6,54 +6,67 @@
 #include <vector>
 
 #include "engine/request.h"
-#include "engine/runner.h"
+#include "engine/scheduler.h"
 #include "generate/beam_search.h"
-#include "generate/sampler.h"
+#include "generate/logits.h"
+#include "generate/stop.h"
 #include "text/tokenizer.h"
 
 namespace pagoda {
 
-class GroupState {
+class Group {
  public:
-  GroupState(uint64_t id, Request request, KvCache& cache, int64_t vocab_size, std::shared_ptr<const Tokenizer> tokenizer);
-  ~GroupState();  // gives all pages back
-  GroupState(const GroupState&) = delete;
-  GroupState& operator=(const GroupState&) = delete;
+  Group(uint64_t id, Request request, BlockManager& blocks, bool shares_prefix, int64_t vocab_size,
+        std::shared_ptr<const Tokenizer> tokenizer);
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
 
-  uint64_t id() const { return id_; }
+  RequestState& state() { return state_; }
   bool done() const { return done_; }
-  // The next step: a chunk of the prompt, or a token of every running sequence. Reserves the pages that it writes; throws
-  // kOutOfMemory if there are none.
-  SchedulerOutput schedule(int64_t max_prefill_tokens);
-  // Chooses tokens from the step's logits (none while the prompt is unfinished).
-  std::vector<Event> update(const StepResult& result);
+
+  // One thing to decide from logits: the next token of one sequence, or of all beams. May run on any thread beside others.
+  struct Choice {
+    Group* group = nullptr;
+    size_t sequence = 0;
+    const float* logits = nullptr;  // [vocab], of beams [rows, vocab]
+    int32_t token = -1;
+    std::optional<PositionLogprobs> logprobs;
+    std::optional<Error> error;
+  };
+  // The items of this request in a step that was computed, with their rows of logits in order. Appends what must be chosen.
+  void take(const SchedulerOutput::Item* items, size_t count, const float* rows, std::vector<Choice>& choices);
+  void choose(Choice& choice, LogitsScratch& scratch);
+  // Serial, in order of choices.
+  void apply(Choice& choice, std::vector<Event>& events);
 
  private:
-  struct Sequence {
-    explicit Sequence(TokenHistory past) : history(std::move(past)) {}
-    TokenHistory history;
-    BlockTable table;
+  struct Answer {
+    SequenceState* sequence;
     std::unique_ptr<StreamDecoder> decoder;  // null without a tokenizer
     std::unique_ptr<StopMatcher> stops;
-    bool running = true;
+    std::unique_ptr<TokenConstraint> constraint;
   };
-  std::vector<Event> sample_all(const StepResult& result);
-  std::vector<Event> advance_beams(const StepResult& result);
-  std::vector<Event> finish_beams();
-  void fork_prompt(int64_t count);
-  void append(Sequence& sequence, int32_t token, Event& event);
+  void take_prompt_logprobs(const SchedulerOutput::Item& item, const float* rows);
+  PositionLogprobs logprobs_of(const float* logits, int32_t token, int64_t count) const;
+  void fork_prompt();
+  void append(Answer& answer, int32_t token, Event& event);
+  void end(Answer& answer);
+  void advance_beams(std::vector<Event>& events);
+  void finish_beams(std::vector<Event>& events);
+  void finish_prompt(std::vector<Event>& events);
+  void push(Event event, std::vector<Event>& events);
   std::unique_ptr<StreamDecoder> decoder_after_prompt() const;
 
-  uint64_t id_;
   Request request_;
-  KvCache& cache_;
+  BlockManager& blocks_;
   int64_t vocab_size_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   LogitsProcessors processors_;
-  LogitsScratch scratch_;
-  std::vector<Sequence> sequences_;  // sampling: one an answer; beams: one a running beam
+  RequestState state_;
+  std::vector<Answer> answers_;  // of sampling, once the prompt is computed
   std::optional<BeamSearch> beams_;
-  bool prompt_done_ = false;
+  std::vector<PositionLogprobs> prompt_logprobs_;
+  bool told_ = false;  // an event was sent
   bool done_ = false;
   uint64_t seed_;
 };

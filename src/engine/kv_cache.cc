@@ -1,4 +1,4 @@
-// Memory of the cache and copy on write.
+// One mapping, cut into slabs and pages.
 #include "engine/kv_cache.h"
 
 #include <sys/mman.h>
@@ -23,7 +23,16 @@ int64_t KvCache::bytes_per_token(const std::vector<LayerStateSpec>& layers, DTyp
   return bytes / kPageTokens;
 }
 
-KvCache::KvCache(const std::vector<LayerStateSpec>& layers, DType dtype, int64_t num_pages) : pool_(num_pages) {
+int64_t KvCache::window(const std::vector<LayerStateSpec>& layers) {
+  int64_t widest = 0;
+  for (const LayerStateSpec& layer : layers) {
+    if (layer.window <= 0) return 0;
+    widest = std::max(widest, layer.window);
+  }
+  return widest;
+}
+
+KvCache::KvCache(const std::vector<LayerStateSpec>& layers, DType dtype, int64_t num_pages) : num_pages_(num_pages) {
   for (const LayerStateSpec& layer : layers) {
     KvPages pages;
     pages.layer_offset = page_bytes_;
@@ -55,35 +64,8 @@ KvCache::~KvCache() {
   if (memory_ != nullptr) ::munmap(memory_, static_cast<size_t>(memory_bytes_));
 }
 
-bool KvCache::reserve(BlockTable& table, int64_t length) {
-  const int64_t have = static_cast<int64_t>(table.blocks.size());
-  const int64_t need = div_up(length, kPageTokens);
-  const int64_t first_written = table.num_tokens / kPageTokens;
-  int64_t missing = std::max<int64_t>(0, need - have);
-  for (int64_t i = first_written; i < have; ++i) missing += pool_.references(table.blocks[static_cast<size_t>(i)]) > 1 ? 1 : 0;
-  if (missing > pool_.num_free()) return false;
-  for (int64_t i = first_written; i < have; ++i) {
-    int32_t& block = table.blocks[static_cast<size_t>(i)];
-    if (pool_.references(block) == 1) continue;
-    const int32_t own = *pool_.allocate();
-    for (const KvPages& pages : layers_) copy_page(pages, block, own);
-    pool_.release(block);
-    block = own;
-  }
-  for (int64_t i = have; i < need; ++i) table.blocks.push_back(*pool_.allocate());
-  return true;
-}
-
-BlockTable KvCache::fork(const BlockTable& table) {
-  for (const int32_t block : table.blocks) pool_.retain(block);
-  return table;
-}
-
-void KvCache::release(BlockTable& table) {
-  // Tail first: what is reused first is what is least likely to be shared.
-  for (auto block = table.blocks.rbegin(); block != table.blocks.rend(); ++block) pool_.release(*block);
-  table.blocks.clear();
-  table.num_tokens = 0;
+void KvCache::copy(const BlockCopy& copy) {
+  for (const KvPages& pages : layers_) copy_page(pages, copy.from, copy.to);
 }
 
 }  // namespace pagoda

@@ -24,11 +24,11 @@ class PagedStates : public LayerStates {
       const std::vector<int32_t>& blocks = item.table->blocks;
       std::copy(blocks.begin(), blocks.end(), tables_.begin() + static_cast<std::ptrdiff_t>(s * static_cast<size_t>(widest)));
       for (int64_t i = 0; i < item.num_new_tokens; ++i) {
-        const int64_t position = item.table->num_tokens + i;
+        const int64_t position = item.from + i;
         slots_.push_back(int64_t{blocks[static_cast<size_t>(position / kPageTokens)]} * kPageTokens + position % kPageTokens);
       }
       starts_.push_back(starts_.back() + static_cast<int32_t>(item.num_new_tokens));
-      lengths_.push_back(static_cast<int32_t>(item.table->num_tokens + item.num_new_tokens));
+      lengths_.push_back(static_cast<int32_t>(item.from + item.num_new_tokens));
     }
     rows_ = {{static_cast<int64_t>(step.items.size()), starts_.data()}, lengths_.data(), tables_.data(), widest};
     slot_view_.data = slots_.data();
@@ -50,16 +50,15 @@ class PagedStates : public LayerStates {
 }  // namespace
 
 StepResult Runner::run(const SchedulerOutput& step, Observer* observer) {
+  for (const BlockCopy& copy : step.copies) cache_.copy(copy);
   const NoGrad no_grad;
   const ThreadPool::Step spinning(runtime_.pool());
   auto layout = std::make_shared<Layout>();
   auto starts = std::make_shared<std::vector<int32_t>>(1, 0);
-  int64_t total = 0;
-  for (const SchedulerOutput::Item& item : step.items) total += item.num_new_tokens;
-  Inputs inputs{Tensor::empty(runtime_.device(), DType::kInt32, {total})};
+  Inputs inputs{Tensor::empty(runtime_.device(), DType::kInt32, {step.num_new_tokens()})};
   int64_t row = 0;
   for (const SchedulerOutput::Item& item : step.items) {
-    const int64_t from = item.table->num_tokens;
+    const int64_t from = item.from;
     DCHECK(from + item.num_new_tokens <= static_cast<int64_t>(item.ids->size()));
     for (int64_t i = 0; i < item.num_new_tokens; ++i, ++row) {
       inputs.ids.data<int32_t>()[row] = (*item.ids)[static_cast<size_t>(from + i)];
@@ -78,7 +77,6 @@ StepResult Runner::run(const SchedulerOutput& step, Observer* observer) {
   context.states = &states;
   context.observer = observer;
   Outputs outputs = model_.forward(inputs, context);
-  for (const SchedulerOutput::Item& item : step.items) item.table->num_tokens += item.num_new_tokens;
   return {outputs.logits, outputs.hidden};
 }
 

@@ -51,6 +51,7 @@ class BeamSearch {
     propose(logits);
     return commit();
   }
+  const std::vector<BeamCandidate>& candidates() const { return candidates_; }  // of the last propose
   bool done() const { return done_; }
 
   // The num_return_sequences best, best first. Before done(): what is finished so far, then the running beams. Where bans left

@@ -25,6 +25,7 @@ struct LogitsScratch {
   std::vector<float> values;
   std::vector<float> room;
   std::vector<double> weights;
+  std::vector<float> row;  // logits that may be changed
   std::vector<Bias> biases;
 };
 

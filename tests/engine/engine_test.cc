@@ -1,4 +1,4 @@
-// The engine: one request after the other, forks, errors that end a request and not the engine, pages all given back.
+// The engine: many requests at once, forks, errors that end a request and not the engine, pages all given back.
 #include "engine/engine.h"
 
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/file.h"
+#include "base/random.h"
 #include "ops/math.h"
 
 namespace pagoda {
@@ -54,7 +55,7 @@ class EngineTest : public ::testing::Test {
         if (event.request_done) outcome.done.push_back(event.request);
       }
     }
-    EXPECT_EQ(engine.cache().pool().num_free(), engine.cache().pool().num_blocks());
+    EXPECT_EQ(engine.pool().num_free(), engine.pool().num_blocks());
     return outcome;
   }
   std::unique_ptr<Runtime> runtime_;
@@ -65,7 +66,8 @@ TEST_F(EngineTest, GreedyEqualsTransformersWhateverTheChunk) {
   const Json cases = Json::parse(read_file(kFolder + "/cases.json", 1 << 24), "cases");
   for (const int64_t chunk : {1, 3, 512}) {
     EngineOptions options;
-    options.max_prefill_tokens = chunk;
+    options.max_num_seqs = chunk;
+    options.max_num_batched_tokens = chunk;
     Engine engine(*runtime_, *model_, nullptr, options);
     for (const Json& row : cases.at("greedy", "cases").as_array("cases")) {
       std::vector<int32_t> prompt, expected;
@@ -103,30 +105,208 @@ TEST_F(EngineTest, AnAnswerDoesNotDependOnItsNeighboursOrThreads) {
   for (const auto& answer : answers) EXPECT_EQ(answer, answers[0]);
 }
 
-TEST_F(EngineTest, RequestsAreServedInOrderAndAbortsFreeTheirPages) {
+TEST_F(EngineTest, AbortsFreePagesAndLeaveTheOthersAlone) {
   Engine engine(*runtime_, *model_, nullptr);
   const uint64_t first = engine.add(request({5, 6, 7}, 4)), second = engine.add(request({8}, 4)),
                  third = engine.add(request({9}, 4));
   engine.step();
-  EXPECT_LT(engine.cache().pool().num_free(), engine.cache().pool().num_blocks());
+  EXPECT_EQ(engine.pool().num_blocks() - engine.pool().num_free(), 3);
   engine.abort(first);
-  EXPECT_EQ(engine.cache().pool().num_free(), engine.cache().pool().num_blocks());
   engine.abort(third);
+  engine.abort(12345);
+  EXPECT_EQ(engine.pool().num_blocks() - engine.pool().num_free(), 1);
   EXPECT_EQ(drain(engine).done, std::vector<uint64_t>{second});
 }
 
 TEST_F(EngineTest, AFullCacheEndsItsRequestOnly) {
   EngineOptions options;
-  options.kv_cache_bytes = 2 * kPageTokens * KvCache::bytes_per_token(model_->layer_states(), DType::kFloat32);
+  options.kv_cache_bytes = 3 * kPageTokens * KvCache::bytes_per_token(model_->layer_states(), DType::kFloat32);
   Engine engine(*runtime_, *model_, nullptr, options);
-  const uint64_t big = engine.add(request(std::vector<int32_t>(30, 5), 20)), small = engine.add(request({5}, 4));
+  EXPECT_EQ(engine.max_model_len(), 3 * kPageTokens);
+  Request wide = request(std::vector<int32_t>(30, 5), 15, 1.0);
+  wide.params.num_return_sequences = 3;  // two pages each, one of them shared: too many once they differ
+  const uint64_t big = engine.add(std::move(wide)), small = engine.add(request({5}, 4));
   const Outcome outcome = drain(engine);
   ASSERT_EQ(outcome.errors.count(big), 1u);
   EXPECT_EQ(outcome.errors.at(big).kind(), ErrorKind::kOutOfMemory);
   EXPECT_EQ(outcome.errors.count(small), 0u);
   EXPECT_EQ((outcome.ids.at({small, 0}).size()), 4u);
+  options.max_model_len = 100;
+  EXPECT_THROW(Engine(*runtime_, *model_, nullptr, options), Error);
   options.kv_cache_bytes = 1;
   EXPECT_THROW(Engine(*runtime_, *model_, nullptr, options), Error);
+}
+
+// The same request gives the same bits alone and among others, whatever is preempted, cancelled, cut or found in the cache.
+TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) {
+  load(2);
+  struct Answers {
+    std::map<std::pair<int, int>, std::vector<int32_t>> ids;
+    std::map<std::pair<int, int>, std::vector<double>> logprobs;
+    bool operator==(const Answers& other) const { return ids == other.ids && logprobs == other.logprobs; }
+  };
+  const RandomStream random(5, 0);
+  const auto nth = [&](int i) {
+    const auto draw = [&](uint64_t k, uint64_t below) { return random.bits(static_cast<uint64_t>(i) * 64 + k) % below; };
+    std::vector<int32_t> prompt;
+    for (uint64_t k = 0; k < draw(0, 3) * 17; ++k) prompt.push_back(static_cast<int32_t>(k % 90));  // often the same beginning
+    for (uint64_t k = 0; k < 1 + draw(1, 20); ++k) prompt.push_back(static_cast<int32_t>(draw(2 + k, 99)));
+    Request one = request(prompt, 1 + static_cast<int64_t>(draw(30, 24)), draw(31, 2) == 0 ? 0.0 : 1.0);
+    one.params.seed = static_cast<uint64_t>(i);
+    one.params.ignore_eos = true;
+    const uint64_t kind = draw(32, 6);
+    if (kind == 0) {
+      one.params.temperature = 0;
+      one.params.num_beams = one.params.num_return_sequences = 3;
+    } else if (kind == 1) {
+      one.params.temperature = 0.8;
+      one.params.num_return_sequences = 3;
+    } else if (kind == 2) {
+      one.params.repetition_penalty = 1.3;
+      one.params.top_p = 0.9;
+    }
+    if (kind != 0) one.logprobs = 2;
+    return one;
+  };
+  constexpr int kRequests = 120;
+  const auto collect = [](Engine& engine, const std::map<uint64_t, int>& names, Answers& answers) {
+    for (const Event& event : engine.step()) {
+      EXPECT_FALSE(event.error) << event.error->message();
+      const auto name = names.find(event.request);
+      if (name == names.end()) continue;
+      std::vector<int32_t>& ids = answers.ids[{name->second, event.index}];
+      ids.insert(ids.end(), event.token_ids.begin(), event.token_ids.end());
+      for (const PositionLogprobs& position : event.logprobs) {
+        answers.logprobs[{name->second, event.index}].push_back(position.logprob);
+        for (const TokenLogprob& top : position.top) answers.logprobs[{name->second, event.index}].push_back(top.logprob);
+      }
+    }
+  };
+  Answers alone;
+  {
+    EngineOptions options;
+    options.enable_prefix_caching = false;
+    Engine engine(*runtime_, *model_, nullptr, options);
+    for (int i = 0; i < kRequests; ++i) {
+      const std::map<uint64_t, int> names = {{engine.add(nth(i)), i}};
+      while (engine.has_work()) collect(engine, names, alone);
+    }
+  }
+  for (const int64_t pages : {400, 14}) {
+    for (const bool prefixes : {true, false}) {
+      EngineOptions options;
+      options.kv_cache_bytes = pages * kPageTokens * KvCache::bytes_per_token(model_->layer_states(), DType::kFloat32);
+      options.max_num_seqs = 24;
+      options.max_num_batched_tokens = 40;
+      options.enable_prefix_caching = prefixes;
+      Engine engine(*runtime_, *model_, nullptr, options);
+      Answers together;
+      std::map<uint64_t, int> names;
+      std::vector<uint64_t> doomed;
+      int next = 0;
+      for (int step = 0; next < kRequests || engine.has_work(); ++step) {
+        if (next < kRequests) {
+          names[engine.add(nth(next))] = next;
+          if (next % 4 == 0) doomed.push_back(engine.add(nth(next)));  // a twin that will be cancelled
+          ++next;
+        }
+        if (step % 7 == 3 && !doomed.empty()) {
+          engine.abort(doomed.back());
+          doomed.pop_back();
+        }
+        collect(engine, names, together);
+      }
+      EXPECT_TRUE(together == alone) << pages << " pages, prefixes " << prefixes;
+      const EngineStats stats = engine.stats();
+      EXPECT_EQ(stats.num_allocated_blocks, 0);
+      if (pages < 100) {
+        EXPECT_GT(stats.num_preemptions, 0);
+      }
+      if (prefixes) {
+        EXPECT_GT(stats.num_cached_prompt_tokens, 0);
+      }
+    }
+  }
+}
+
+TEST_F(EngineTest, LogprobsAreOfTheModelsOwnDistribution) {
+  Engine engine(*runtime_, *model_, nullptr);
+  Request one = request({5, 6, 7, 8}, 3, 0.7);
+  one.logprobs = 5;
+  one.prompt_logprobs = 2;
+  engine.add(std::move(one));
+  std::vector<Event> events;
+  while (engine.has_work()) {
+    for (Event& event : engine.step()) events.push_back(std::move(event));
+  }
+  ASSERT_EQ(events.size(), 3u);
+  ASSERT_EQ(events[0].prompt_logprobs.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(events[0].prompt_logprobs[i].token, static_cast<int32_t>(6 + i));
+    EXPECT_EQ(events[0].prompt_logprobs[i].top.size(), 2u);
+  }
+  EXPECT_TRUE(events[1].prompt_logprobs.empty());
+  for (const Event& event : events) {
+    ASSERT_EQ(event.logprobs.size(), 1u);
+    const PositionLogprobs& position = event.logprobs[0];
+    EXPECT_EQ(position.token, event.token_ids[0]);
+    ASSERT_EQ(position.top.size(), 5u);
+    EXPECT_LE(position.logprob, position.top[0].logprob);
+    EXPECT_LT(position.top[0].logprob, 0.0);
+    if (position.rank <= 5) {
+      EXPECT_EQ(position.top[static_cast<size_t>(position.rank - 1)].logprob, position.logprob);
+    }
+  }
+  // A prompt's probabilities are those that its tokens get when the model is asked for them one by one.
+  Request again = request({5, 6, 7, 8}, 1);
+  again.prompt_logprobs = 0;
+  again.prompt_only = true;
+  engine.add(std::move(again));
+  std::vector<Event> scored = engine.step();
+  ASSERT_EQ(scored.size(), 1u);
+  EXPECT_TRUE(scored[0].request_done);
+  EXPECT_TRUE(scored[0].token_ids.empty());
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(scored[0].prompt_logprobs[i].logprob, events[0].prompt_logprobs[i].logprob);
+}
+
+// Tokens in steps of one more: 40, 41, 42 and then nothing but the end.
+class Counting : public TokenConstraint {
+ public:
+  std::unique_ptr<TokenConstraint> clone() const override { return std::make_unique<Counting>(*this); }
+  void mask(float* logits, int64_t vocab) override {
+    for (int64_t i = 0; i < vocab; ++i) {
+      if (i != next_) logits[i] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  void accept(int32_t token) override { next_ = token + 1; }
+  bool complete() const override { return next_ == 43; }
+
+ private:
+  int64_t next_ = 40;
+};
+
+TEST_F(EngineTest, AConstraintDecidesAndEnds) {
+  Engine engine(*runtime_, *model_, nullptr);
+  Request one = request({5, 6}, 30, 1.0);
+  one.params.num_return_sequences = 2;
+  one.constraint = std::make_unique<Counting>();
+  const uint64_t id = engine.add(std::move(one));
+  Outcome outcome = drain(engine);
+  for (const int fork : {0, 1}) {
+    EXPECT_EQ((outcome.ids[{id, fork}]), (std::vector<int32_t>{40, 41, 42}));
+    EXPECT_EQ((outcome.finish[{id, fork}]), FinishReason::kStop);
+  }
+  Request beams = request({5}, 3);
+  beams.params.num_beams = 2;
+  beams.constraint = std::make_unique<Counting>();
+  EXPECT_THROW(engine.add(std::move(beams)), Error);
+}
+
+TEST_F(EngineTest, RatesOfThisMachine) {
+  const StepRates rates = measure_rates(*runtime_, *model_);
+  EXPECT_GT(rates.step, 0);
+  EXPECT_GE(rates.decode_row, 0);
+  EXPECT_GT(rates.prefill_row, 0);
 }
 
 TEST_F(EngineTest, NanWeightsAreAnErrorNotAToken) {

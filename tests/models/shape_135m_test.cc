@@ -82,11 +82,13 @@ TEST(Shape135M, ForksOfADecodeStep) {
   KvCache cache(model->layer_states(), DType::kBFloat16, 64);
   Runner runner(runtime, *model, cache);
   std::vector<int32_t> ids = random_ids(model->vocab_size());
+  BlockManager blocks(cache.num_pages());
   BlockTable table;
-  ASSERT_TRUE(cache.reserve(table, kTokens));
   SchedulerOutput step;
-  step.items.push_back({&ids, &table, kTokens - 1, true, false});
+  ASSERT_TRUE(blocks.reserve(table, kTokens, step.copies));
+  step.items.push_back({&ids, &table, 0, kTokens - 1, true, false});
   runner.run(step);
+  step.items[0].from = kTokens - 1;
   step.items[0].num_new_tokens = 1;
   const uint64_t before = runtime.pool().regions();
   runner.run(step);
