@@ -1,4 +1,5 @@
-// Tables of pages: which pages hold a sequence's tokens, made, shared, found again and given back. Touches no memory of the cache.
+// Tables of pages: which pages hold a sequence's tokens, made, shared, found again and given back. Touches no memory of the
+// cache.
 #pragma once
 
 #include <cstdint>

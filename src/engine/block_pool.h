@@ -13,9 +13,9 @@ namespace pagoda {
 // Knows no memory: page p is a number below num_blocks. Every call takes constant time. Not thread-safe: owned by the engine's
 // thread.
 //
-// A page without references is free, and may still be known by the hash of what it holds: free pages wait in a list in the order
-// in which they will be handed out. Pages whose content nobody can ask for come first, the last freed of them foremost (it is
-// warm in the CPU's cache); then known pages, the longest unused first.
+// A page without references is free, and may still be known by the hash of what it holds: free pages wait in a list in the
+// order in which they will be handed out. Pages whose content nobody can ask for come first, the last freed of them foremost
+// (it is warm in the CPU's cache); then known pages, the longest unused first.
 class BlockPool {
  public:
   explicit BlockPool(int64_t num_blocks);

@@ -34,7 +34,8 @@ int64_t longest(const Model& model, const EngineOptions& options, int64_t pages)
     invalid("engine", "max_model_len: got {}, need 1 to {}", options.max_model_len, model.max_positions());
   }
   if (options.max_model_len > room && KvCache::window(model.layer_states()) == 0) {
-    invalid("engine", "max_model_len: got {}, need at most {} (what the cache holds; give it more memory or shorten the context)",
+    invalid("engine",
+            "max_model_len: got {}, need at most {} (what the cache holds; give it more memory or shorten the context)",
             options.max_model_len, room);
   }
   return options.max_model_len;
@@ -248,7 +249,8 @@ StepRates measure_rates(Runtime& runtime, const Model& model) {
   StepRates rates;
   rates.step = seconds(1, 1, 4);
   rates.decode_row = std::max(0.0, (seconds(16, 1, 2) - rates.step) / 15);
-  rates.prefill_row = std::max(1e-9, (seconds(1, longest, 2) - rates.step) / static_cast<double>(std::max<int64_t>(1, longest - 1)));
+  rates.prefill_row =
+      std::max(1e-9, (seconds(1, longest, 2) - rates.step) / static_cast<double>(std::max<int64_t>(1, longest - 1)));
   return rates;
 }
 

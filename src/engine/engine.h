@@ -15,7 +15,7 @@
 namespace pagoda {
 
 struct EngineOptions {
-  int64_t max_model_len = 0;  // prompt and output together; 0: what the model was made for, and fits into the cache
+  int64_t max_model_len = 0;   // prompt and output together; 0: what the model was made for, and fits into the cache
   int64_t kv_cache_bytes = 0;  // 0: 60 % of the memory that is free now, at most what 2^20 tokens need
   int64_t max_num_seqs = 256;
   int64_t max_num_batched_tokens = 2048;
@@ -27,8 +27,8 @@ struct EngineOptions {
 struct EngineStats {
   int64_t num_running = 0, num_waiting = 0;  // requests
   int64_t num_blocks = 0, num_allocated_blocks = 0;
-  int64_t num_held_tokens = 0;       // in allocated blocks, shared ones once
-  int64_t num_table_blocks = 0;      // blocks in tables: with sharing more than are allocated
+  int64_t num_held_tokens = 0;   // in allocated blocks, shared ones once
+  int64_t num_table_blocks = 0;  // blocks in tables: with sharing more than are allocated
   // Since the start.
   int64_t num_steps = 0, num_preemptions = 0;
   int64_t num_prompt_tokens = 0, num_cached_prompt_tokens = 0;  // of prompts that are computed; found in the cache

@@ -66,8 +66,8 @@ void Group::take_prompt_logprobs(const SchedulerOutput::Item& item, const float*
     const int64_t position = item.from + i + 1;  // the row at from + i predicts it
     if (position >= prompt) break;
     if (position <= static_cast<int64_t>(prompt_logprobs_.size())) continue;  // known from before a preemption
-    prompt_logprobs_.push_back(logprobs_of(rows + i * vocab_size_, request_.prompt_ids[static_cast<size_t>(position)],
-                                           *request_.prompt_logprobs));
+    prompt_logprobs_.push_back(
+        logprobs_of(rows + i * vocab_size_, request_.prompt_ids[static_cast<size_t>(position)], *request_.prompt_logprobs));
   }
 }
 

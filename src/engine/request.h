@@ -26,8 +26,8 @@ struct Request {
   std::optional<int64_t> prompt_logprobs;
 
   bool skip_special_tokens = true;  // left out of the text
-  int64_t priority = 0;    // lower first, where the engine goes by priority
-  std::string cache_salt;  // cached pages are shared only among requests of the same salt
+  int64_t priority = 0;             // lower first, where the engine goes by priority
+  std::string cache_salt;           // cached pages are shared only among requests of the same salt
   // The prompt alone: nothing is generated, the request ends once the prompt is computed (scores, echo without an answer).
   bool prompt_only = false;
   std::unique_ptr<TokenConstraint> constraint;  // each sequence gets a copy; not for beams
@@ -51,7 +51,7 @@ struct Event {
   FinishReason finish = FinishReason::kNone;  // set in the last event of a sequence
   // Why it stopped, where that was neither the model's own end token nor a length: a stop token's id or a stop string.
   std::variant<std::monostate, int32_t, std::string> stop_reason;
-  double score = 0;                           // of a finished beam
+  double score = 0;  // of a finished beam
   // With the request's first event: of prompt position 1 and on (nothing precedes position 0).
   std::vector<PositionLogprobs> prompt_logprobs;
   int64_t num_cached_tokens = 0;  // of the prompt, found in the cache instead of computed

@@ -1,4 +1,5 @@
-// Which tokens of which sequences the next step computes, and in which pages. Plain data in, plain data out: no tensor, no model.
+// Which tokens of which sequences the next step computes, and in which pages. Plain data in, plain data out: no tensor, no
+// model.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,12 @@ struct SequenceState {
 
 // One request as the scheduler sees it. Its owner appends tokens, forks and ends sequences between steps.
 struct RequestState {
-  uint64_t id = 0;         // ascending with arrival
-  int64_t priority = 0;    // lower first; the same for all unless the policy is by priority
-  int64_t width = 1;       // the most sequences it will have at once
-  BlockHash root;          // pages are shared among requests of the same root
+  uint64_t id = 0;       // ascending with arrival
+  int64_t priority = 0;  // lower first; the same for all unless the policy is by priority
+  int64_t width = 1;     // the most sequences it will have at once
+  BlockHash root;        // pages are shared among requests of the same root
   bool finds_prefix = true;
-  int64_t prompt_logits_from = -1;    // >= 0: logits of the prompt's positions from here on are wanted
+  int64_t prompt_logits_from = -1;     // >= 0: logits of the prompt's positions from here on are wanted
   bool forget_pages = false;           // no other request will ask for its pages
   std::list<SequenceState> sequences;  // addresses stay while steps run
 
