@@ -1,0 +1,151 @@
+// The loop of the engine's thread.
+#include "engine/async_engine.h"
+
+#include <chrono>
+
+namespace pagoda {
+
+namespace {
+
+constexpr int64_t kSnapshotMs = 100;
+
+int64_t now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Event failed(const Error& error) {
+  Event event;
+  event.request_done = true;
+  event.error = error;
+  return event;
+}
+
+}  // namespace
+
+AsyncEngine::AsyncEngine(Engine& engine, int64_t max_open) : engine_(engine), max_open_(max_open) {
+  stats_ = engine.stats();
+  thread_ = std::thread([this] { work(); });
+}
+
+AsyncEngine::~AsyncEngine() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+std::optional<uint64_t> AsyncEngine::submit(Request request, Sink sink) {
+  uint64_t ticket = 0;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (max_open_ > 0 && num_open_.load(std::memory_order_relaxed) >= max_open_) return std::nullopt;
+    num_open_.fetch_add(1, std::memory_order_relaxed);
+    ticket = next_ticket_++;
+    inbox_.push_back({ticket, std::move(request), std::move(sink)});
+  }
+  wake_.notify_one();
+  return ticket;
+}
+
+void AsyncEngine::abort(uint64_t ticket) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    aborts_.push_back(ticket);
+  }
+  wake_.notify_one();
+}
+
+EngineStats AsyncEngine::stats() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return stats_;
+}
+
+void AsyncEngine::drain() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  idle_.wait(lock, [this] { return num_open_.load(std::memory_order_relaxed) == 0; });
+}
+
+void AsyncEngine::snapshot(bool now) {
+  const int64_t time = now_ms();
+  if (!now && time - snapshot_at_ < kSnapshotMs) return;
+  snapshot_at_ = time;
+  const EngineStats stats = engine_.stats();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stats_ = stats;
+}
+
+void AsyncEngine::end(uint64_t ticket) {
+  const auto open = open_.find(ticket);
+  if (open == open_.end()) return;
+  ticket_of_.erase(open->second.request);
+  open_.erase(open);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  num_open_.fetch_sub(1, std::memory_order_relaxed);
+  if (num_open_.load(std::memory_order_relaxed) == 0) idle_.notify_all();
+}
+
+void AsyncEngine::tell(const Event& event) {
+  const auto found = ticket_of_.find(event.request);
+  if (found == ticket_of_.end()) return;
+  const uint64_t ticket = found->second;
+  // The sink outlives its entry: it may be the last to hold what it writes to.
+  const Sink sink = event.request_done ? std::move(open_.at(ticket).sink) : open_.at(ticket).sink;
+  sink(event);
+  if (event.request_done) end(ticket);
+}
+
+void AsyncEngine::take_in() {
+  std::vector<Submission> submissions;
+  std::vector<uint64_t> aborts;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    submissions.swap(inbox_);
+    aborts.swap(aborts_);
+  }
+  for (Submission& submission : submissions) {
+    open_[submission.ticket] = {0, std::move(submission.sink)};
+    try {
+      const uint64_t request = engine_.add(std::move(submission.request));
+      open_[submission.ticket].request = request;
+      ticket_of_[request] = submission.ticket;
+    } catch (...) {
+      const Sink sink = std::move(open_[submission.ticket].sink);
+      sink(failed(current_error()));
+      end(submission.ticket);
+    }
+  }
+  for (const uint64_t ticket : aborts) {
+    const auto open = open_.find(ticket);
+    if (open == open_.end()) continue;
+    engine_.abort(open->second.request);
+    end(ticket);
+  }
+}
+
+void AsyncEngine::work() {
+  for (;;) {
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [this] { return stop_ || !inbox_.empty() || !aborts_.empty() || engine_.has_work(); });
+      if (stop_) break;
+    }
+    take_in();
+    const bool worked = engine_.has_work();
+    for (const Event& event : engine_.step()) tell(event);
+    healthy_.store(engine_.healthy(), std::memory_order_relaxed);
+    snapshot(worked && !engine_.has_work());
+  }
+  take_in();
+  const Error error(ErrorKind::kDevice, "[engine] shutting down");
+  while (!open_.empty()) {
+    const auto& [ticket, open] = *open_.begin();
+    const Sink sink = open.sink;
+    engine_.abort(open.request);
+    end(uint64_t{ticket});
+    sink(failed(error));
+  }
+}
+
+}  // namespace pagoda

@@ -1,0 +1,119 @@
+// The engine on its own thread: many callers, cancellations, refusals, the end.
+#include "engine/async_engine.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+
+#include "base/file.h"
+
+namespace pagoda {
+namespace {
+
+class AsyncEngineTest : public ::testing::Test {
+ protected:
+  AsyncEngineTest() {
+    const std::string path = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
+    const auto folder = ModelFolder::open(path);
+    model_ = make_model(folder->config(), path);
+    model_->load(runtime_.device(), *folder);
+    model_->prepare_for_inference(runtime_.device(), DType::kFloat32);
+    engine_ = std::make_unique<Engine>(runtime_, *model_, nullptr);
+  }
+  static Request request(int32_t token, int64_t length) {
+    Request request;
+    request.prompt_ids = {token, 6, 7};
+    request.params.max_new_tokens = length;
+    request.params.ignore_eos = true;
+    return request;
+  }
+  static RuntimeOptions one_thread() {
+    RuntimeOptions options;
+    options.threads = 1;
+    return options;
+  }
+  Runtime runtime_{one_thread()};
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_F(AsyncEngineTest, ManyCallersEachGetTheirOwn) {
+  std::vector<std::vector<int32_t>> alone(8), together(64);
+  for (int32_t i = 0; i < 8; ++i) {
+    engine_->add(request(i, 12));
+    while (engine_->has_work()) {
+      for (const Event& event : engine_->step()) {
+        alone[static_cast<size_t>(i)].insert(alone[static_cast<size_t>(i)].end(), event.token_ids.begin(),
+                                             event.token_ids.end());
+      }
+    }
+  }
+  AsyncEngine async(*engine_, 0);
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&, caller] {
+      for (int i = caller; i < 64; i += 4) {
+        std::vector<int32_t>& ids = together[static_cast<size_t>(i)];
+        EXPECT_TRUE(async.submit(request(i % 8, 12), [&ids](const Event& event) {
+          ids.insert(ids.end(), event.token_ids.begin(), event.token_ids.end());
+        }));
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  async.drain();
+  for (size_t i = 0; i < 64; ++i) EXPECT_EQ(together[i], alone[i % 8]) << i;
+  EXPECT_EQ(async.num_open(), 0);
+  EXPECT_TRUE(async.healthy());
+}
+
+TEST_F(AsyncEngineTest, AbortsAndRefusals) {
+  AsyncEngine async(*engine_, 2);
+  std::atomic<int> events{0};
+  std::promise<void> started;
+  const auto ticket = async.submit(request(5, 100), [&](const Event&) {
+    if (events.fetch_add(1) == 0) started.set_value();
+  });
+  ASSERT_TRUE(ticket);
+  started.get_future().wait();
+  async.abort(*ticket);
+  async.abort(*ticket);
+  async.abort(999);
+  async.drain();
+  EXPECT_LT(events.load(), 100);
+  std::promise<Error> refused;
+  ASSERT_TRUE(async.submit(request(-1, 4), [&](const Event& event) { refused.set_value(*event.error); }));
+  EXPECT_EQ(refused.get_future().get().kind(), ErrorKind::kInvalidInput);
+  async.drain();
+}
+
+TEST_F(AsyncEngineTest, AFullHouseRefuses) {
+  AsyncEngine async(*engine_, 2);
+  std::promise<void> gate;
+  std::shared_future<void> open = gate.get_future().share();
+  ASSERT_TRUE(async.submit(request(5, 2), [open](const Event&) { open.wait(); }));
+  ASSERT_TRUE(async.submit(request(6, 2), [](const Event&) {}));
+  EXPECT_FALSE(async.submit(request(7, 2), [](const Event&) {}));
+  gate.set_value();
+  async.drain();
+  EXPECT_TRUE(async.submit(request(7, 2), [](const Event&) {}));
+}
+
+TEST_F(AsyncEngineTest, TheEndTellsThoseWhoWait) {
+  std::atomic<int> ended{0};
+  {
+    AsyncEngine async(*engine_, 0);
+    for (int i = 0; i < 20; ++i) {
+      async.submit(request(5, 120), [&](const Event& event) {
+        if (event.request_done) ended.fetch_add(1);
+      });
+    }
+  }
+  EXPECT_EQ(ended.load(), 20);
+  EXPECT_FALSE(engine_->has_work());
+  EXPECT_EQ(engine_->pool().num_free(), engine_->pool().num_blocks());
+}
+
+}  // namespace
+}  // namespace pagoda
