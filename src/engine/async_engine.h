@@ -28,6 +28,7 @@ class AsyncEngine {
   AsyncEngine(const AsyncEngine&) = delete;
   AsyncEngine& operator=(const AsyncEngine&) = delete;
 
+  void check(const Request& request) const { engine_.check(request); }
   // A number for abort(); empty where max_open are open already.
   std::optional<uint64_t> submit(Request request, Sink sink);
   // No further event of it. Of no effect once it is done.

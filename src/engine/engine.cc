@@ -66,7 +66,7 @@ Engine::Engine(Runtime& runtime, const Model& model, std::shared_ptr<const Token
 
 Engine::~Engine() = default;
 
-uint64_t Engine::add(Request request) {
+void Engine::check(const Request& request) const {
   validate(request.params, model_.vocab_size());
   const int64_t length = static_cast<int64_t>(request.prompt_ids.size());
   if (length == 0) invalid("prompt", "empty prompt: need at least one token (this model has no start token to stand for it)");
@@ -77,12 +77,21 @@ uint64_t Engine::add(Request request) {
   }
   if (length > max_model_len_)
     invalid("prompt", "too long: got {} tokens, need at most {} (the model's context)", length, max_model_len_);
-  // At least one token comes out: the last position of the context still predicts one.
-  request.params.max_new_tokens = std::min(request.params.max_new_tokens, std::max<int64_t>(1, max_model_len_ - length));
-  request.params.min_new_tokens = std::min(request.params.min_new_tokens, request.params.max_new_tokens);
   if (!tokenizer_ && !request.params.stop_strings.empty())
     invalid("prompt", "stop strings need a tokenizer: this model has none");
   if (request.constraint && request.params.num_beams > 1) invalid("prompt", "structured outputs: not with beam search");
+  const int64_t width = std::max(request.params.num_return_sequences, request.params.num_beams);
+  if (width > options_.max_num_seqs) {
+    invalid("prompt", "too many sequences in one request: got {}, need at most {} (max_num_seqs)", width, options_.max_num_seqs);
+  }
+}
+
+uint64_t Engine::add(Request request) {
+  check(request);
+  const auto length = static_cast<int64_t>(request.prompt_ids.size());
+  // At least one token comes out: the last position of the context still predicts one.
+  request.params.max_new_tokens = std::min(request.params.max_new_tokens, std::max<int64_t>(1, max_model_len_ - length));
+  request.params.min_new_tokens = std::min(request.params.min_new_tokens, request.params.max_new_tokens);
   if (!request.params.seed) {
     std::random_device device;
     request.params.seed = (uint64_t{device()} << 32) | device();

@@ -46,8 +46,10 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Checks the request and queues it; returns its number. kInvalidInput: empty or too long a prompt, ids outside the
-  // vocabulary, parameters that validate() refuses.
+  // Throws kInvalidInput: empty or too long a prompt, ids outside the vocabulary, parameters that validate() refuses, more
+  // sequences than may run. May be called from any thread.
+  void check(const Request& request) const;
+  // Checks the request and queues it; returns its number.
   uint64_t add(Request request);
   bool has_work() const { return !groups_.empty(); }
   // Computes the next tokens of the requests that run.

@@ -1,0 +1,184 @@
+// Submission, gathering, streaming, cancellation.
+#include "server/generation_job.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace pagoda::server {
+
+namespace {
+
+int64_t unix_seconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Json Usage::json() const {
+  Json usage = Json::object();
+  usage.set("prompt_tokens", prompt_tokens)
+      .set("total_tokens", prompt_tokens + completion_tokens)
+      .set("completion_tokens", completion_tokens);
+  Json details = Json::object();
+  details.set("cached_tokens", cached_tokens);
+  usage.set("prompt_tokens_details", std::move(details));
+  return usage;
+}
+
+GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRequest request, std::vector<PromptState> prompts,
+                             std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response)
+    : engine_(engine),
+      metrics_(metrics),
+      request_(std::move(request)),
+      format_(std::move(format)),
+      response_(std::move(response)),
+      created_(unix_seconds()),
+      prompts_(std::move(prompts)) {}
+
+void GenerationJob::start(int64_t max_model_len) {
+  std::vector<Request> requests;
+  for (PromptState& prompt : prompts_) {
+    requests.push_back(request_.make(prompt.ids, max_model_len));
+    engine_.check(requests.back());
+    prompt.answers.resize(static_cast<size_t>(request_.best_of));
+  }
+  const std::shared_ptr<GenerationJob> self = shared_from_this();
+  bool full = false;
+  {
+    // Events wait until all prompts are submitted.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    begun_.assign(prompts_.size() * static_cast<size_t>(request_.best_of), false);
+    for (size_t i = 0; i < requests.size() && !full; ++i) {
+      timers_.emplace_back(static_cast<int64_t>(prompts_[i].ids.size()), request_.best_of, request_.params.max_new_tokens);
+      const auto ticket = engine_.submit(std::move(requests[i]), [self, i](const Event& event) { self->on_event(i, event); });
+      full = !ticket;
+      if (ticket) tickets_.push_back(*ticket);
+    }
+    open_ = tickets_.size();
+    over_ = full;
+    if (!full && request_.stream) response_->begin(200, "text/event-stream; charset=utf-8", {{"cache-control", "no-cache"}});
+  }
+  if (full) {
+    for (const uint64_t ticket : tickets_) engine_.abort(ticket);
+    metrics_.count_rejection();
+    response_->send(503, "application/json", error_body(503, "[server] too many requests are open: try again later"),
+                    {{"retry-after", "1"}});
+    return;
+  }
+  const std::weak_ptr<GenerationJob> weak = self;
+  response_->on_disconnect([weak] {
+    if (const std::shared_ptr<GenerationJob> job = weak.lock()) job->cancel();
+  });
+}
+
+void GenerationJob::cancel() {
+  std::vector<uint64_t> tickets;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (over_) return;
+    over_ = true;
+    tickets = tickets_;
+    for (RequestTimer& timer : timers_) metrics_.finish(timer, "abort");
+  }
+  for (const uint64_t ticket : tickets) engine_.abort(ticket);
+}
+
+Usage GenerationJob::usage() const {
+  Usage usage;
+  for (const PromptState& prompt : prompts_) {
+    usage.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
+    usage.cached_tokens += prompt.num_cached_tokens;
+    for (const Answer& answer : prompt.answers) usage.completion_tokens += static_cast<int64_t>(answer.token_ids.size());
+  }
+  return usage;
+}
+
+void GenerationJob::on_event(size_t prompt, const Event& event) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (over_) return;
+  if (event.error) return fail(*event.error);
+  PromptState& state = prompts_[prompt];
+  metrics_.tokens(timers_[prompt], static_cast<int64_t>(event.token_ids.size()));
+  state.num_cached_tokens = event.num_cached_tokens;
+  if (!event.prompt_logprobs.empty()) state.logprobs = event.prompt_logprobs;
+  Answer& answer = state.answers[static_cast<size_t>(event.index)];
+  if (request_.stream) stream(prompt, event);
+  answer.text += event.text;
+  answer.token_ids.insert(answer.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
+  for (const PositionLogprobs& position : event.logprobs) {
+    answer.cumulative_logprob += position.logprob;
+    answer.logprobs.push_back(position);
+  }
+  if (event.finish != FinishReason::kNone) {
+    answer.finish_reason = finish_reason_name(event.finish);
+    answer.stop_reason = event.stop_reason;
+    if (request_.params.num_beams > 1) answer.cumulative_logprob = event.score;
+  }
+  if (!event.request_done) return;
+  metrics_.finish(timers_[prompt], answer.finish_reason);
+  if (--open_ == 0) end();
+}
+
+void GenerationJob::stream(size_t prompt, const Event& event) {
+  std::vector<Json> chunks;
+  const size_t index = prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
+  if (!begun_[index]) format_->begin(*this, prompt, static_cast<size_t>(event.index), chunks);
+  begun_[index] = true;
+  format_->delta(*this, prompt, static_cast<size_t>(event.index), event, chunks);
+  write(chunks);
+}
+
+void GenerationJob::write(const std::vector<Json>& chunks) {
+  std::string text;
+  for (const Json& chunk : chunks) {
+    text += "data: ";
+    text += chunk.dump();
+    text += "\n\n";
+  }
+  if (!text.empty()) response_->write(std::move(text));
+}
+
+// The answers of each prompt by cumulative log-probability where more were made than are wanted.
+std::vector<std::vector<size_t>> GenerationJob::ranking() const {
+  std::vector<std::vector<size_t>> order;
+  for (const PromptState& prompt : prompts_) {
+    std::vector<size_t> indices(prompt.answers.size());
+    std::iota(indices.begin(), indices.end(), size_t{0});
+    if (request_.best_of > request_.n && request_.params.num_beams == 1) {
+      std::stable_sort(indices.begin(), indices.end(), [&](size_t a, size_t b) {
+        return prompt.answers[a].cumulative_logprob > prompt.answers[b].cumulative_logprob;
+      });
+    }
+    indices.resize(static_cast<size_t>(request_.n));
+    order.push_back(std::move(indices));
+  }
+  return order;
+}
+
+void GenerationJob::end() {
+  over_ = true;
+  if (!request_.stream) {
+    response_->send(200, "application/json", format_->whole(*this, ranking()).dump());
+    return;
+  }
+  if (request_.include_usage) write({format_->usage_chunk(*this)});
+  response_->write("data: [DONE]\n\n");
+  response_->finish();
+}
+
+void GenerationJob::fail(const Error& error) {
+  over_ = true;
+  for (const uint64_t ticket : tickets_) engine_.abort(ticket);
+  for (RequestTimer& timer : timers_) metrics_.finish(timer, "error");
+  const int status = http_status(error.kind());
+  if (!request_.stream) {
+    response_->send(status, "application/json", error_body(status, error.message()));
+    return;
+  }
+  response_->write("data: " + error_body(status, error.message()) + "\n\ndata: [DONE]\n\n");
+  response_->finish();
+}
+
+}  // namespace pagoda::server

@@ -1,0 +1,95 @@
+// One HTTP request for generated text: its prompts in the engine, its answers gathered or streamed, its end in every case.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/async_engine.h"
+#include "server/generation_request.h"
+#include "server/http_server.h"
+#include "server/metrics.h"
+
+namespace pagoda::server {
+
+// What one answer has come to.
+struct Answer {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  std::vector<PositionLogprobs> logprobs;
+  double cumulative_logprob = 0;
+  std::string finish_reason;  // empty: not yet
+  std::variant<std::monostate, int32_t, std::string> stop_reason;
+};
+
+struct PromptState {
+  std::vector<int32_t> ids;
+  std::string text;  // as given, where it was given as text
+  std::vector<PositionLogprobs> logprobs;
+  std::vector<Answer> answers;  // best_of of them
+  int64_t num_cached_tokens = 0;
+};
+
+struct Usage {
+  int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+  Json json() const;
+};
+
+class GenerationJob;
+
+// How an endpoint writes answers. Used by one thread at a time.
+class AnswerFormat {
+ public:
+  virtual ~AnswerFormat() = default;
+  // The whole answer. `order`: the answers of each prompt that are wanted, best first.
+  virtual Json whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) = 0;
+  // The first chunks of choice `index`, before any token (a role, an echo).
+  virtual void begin(const GenerationJob& job, size_t prompt, size_t index, std::vector<Json>& chunks) = 0;
+  // The chunks that an event becomes.
+  virtual void delta(const GenerationJob& job, size_t prompt, size_t index, const Event& event, std::vector<Json>& chunks) = 0;
+  // The chunk that carries usage alone.
+  virtual Json usage_chunk(const GenerationJob& job) = 0;
+};
+
+class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
+ public:
+  GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRequest request, std::vector<PromptState> prompts,
+                std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response);
+
+  // Checks all prompts, then hands them to the engine. Throws kInvalidInput for what cannot run; a full engine is answered with
+  // 503 and Retry-After.
+  void start(int64_t max_model_len);
+
+  const GenerationRequest& request() const { return request_; }
+  const std::vector<PromptState>& prompts() const { return prompts_; }
+  Usage usage() const;
+  int64_t created() const { return created_; }  // seconds since 1970
+
+ private:
+  void on_event(size_t prompt, const Event& event);
+  void stream(size_t prompt, const Event& event);
+  void write(const std::vector<Json>& chunks);
+  void end();
+  void fail(const Error& error);
+  void cancel();
+  std::vector<std::vector<size_t>> ranking() const;
+
+  AsyncEngine& engine_;
+  Metrics& metrics_;
+  GenerationRequest request_;
+  std::unique_ptr<AnswerFormat> format_;
+  std::shared_ptr<HttpResponse> response_;
+  int64_t created_;
+  std::mutex mutex_;  // guards what follows: events come from the engine's thread, disconnects from the server's
+  std::vector<PromptState> prompts_;
+  std::vector<uint64_t> tickets_;
+  std::vector<RequestTimer> timers_;  // one a prompt
+  std::vector<bool> begun_;           // choices whose first chunk was sent
+  size_t open_ = 0;                   // prompts under way
+  bool over_ = false;                 // answered, failed or abandoned
+};
+
+}  // namespace pagoda::server

@@ -1,0 +1,248 @@
+// Fields of OpenAI's and vLLM's requests.
+#include "server/generation_request.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+#include "base/utf8.h"
+
+namespace pagoda::server {
+
+namespace {
+
+constexpr int64_t kMostTokens = int64_t{1} << 31;
+
+class AllowedTokens : public TokenConstraint {
+ public:
+  explicit AllowedTokens(std::shared_ptr<const std::vector<int32_t>> ids) : ids_(std::move(ids)) {}
+  std::unique_ptr<TokenConstraint> clone() const override { return std::make_unique<AllowedTokens>(*this); }
+  void mask(float* logits, int64_t vocab) override {
+    size_t next = 0;
+    for (int64_t id = 0; id < vocab; ++id) {
+      if (next < ids_->size() && (*ids_)[next] == id) {
+        ++next;
+      } else {
+        logits[id] = -std::numeric_limits<float>::infinity();
+      }
+    }
+  }
+  void accept(int32_t) override {}
+  bool complete() const override { return false; }
+
+ private:
+  std::shared_ptr<const std::vector<int32_t>> ids_;  // ascending
+};
+
+void take_drawing(Fields& fields, SamplingParams& params) {
+  if (const auto value = fields.number("temperature", 0, 100)) params.temperature = *value;
+  if (const auto value = fields.number("top_p", 0, 1)) {
+    if (*value == 0) invalid("top_p", "out of range: got 0, need more than 0 and at most 1");
+    params.top_p = *value;
+  }
+  if (const auto value = fields.integer("top_k", -1, kMostTokens)) params.top_k = std::max<int64_t>(0, *value);
+  if (const auto value = fields.number("min_p", 0, 1)) params.min_p = *value;
+  if (const auto value = fields.number("presence_penalty", -2, 2)) params.presence_penalty = *value;
+  if (const auto value = fields.number("frequency_penalty", -2, 2)) params.frequency_penalty = *value;
+  if (const auto value = fields.number("repetition_penalty", 1e-3, 1e3)) params.repetition_penalty = *value;
+  if (const auto value = fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
+    params.seed = static_cast<uint64_t>(*value);
+  }
+}
+
+void take_logit_bias(Fields& fields, SamplingParams& params, const RequestLimits& limits) {
+  const Json* bias = fields.take("logit_bias");
+  if (bias == nullptr) return;
+  const Json::Object& members = bias->as_object("logit_bias");
+  if (static_cast<int64_t>(members.size()) > limits.max_list) {
+    invalid("logit_bias", "too many: got {}, need at most {}", members.size(), limits.max_list);
+  }
+  for (const JsonMember& member : members) {
+    const bool digits = !member.key.empty() && member.key.size() < 10 &&
+                        std::all_of(member.key.begin(), member.key.end(), [](char c) { return c >= '0' && c <= '9'; });
+    if (!digits) invalid("logit_bias", "no token id: got '{}', need digits", member.key.substr(0, 32));
+    const double value = member.value.as_double("logit_bias");
+    // OpenAI clamps nothing and documents this range; vLLM clamps to it.
+    if (!(value >= -100 && value <= 100)) invalid("logit_bias", "out of range: got {}, need -100 to 100", value);
+    params.logit_bias[static_cast<int32_t>(std::stol(member.key))] = value;
+  }
+}
+
+// As vLLM reads them: each word alone, and as it stands after a space.
+void take_bad_words(Fields& fields, SamplingParams& params, const RequestLimits& limits, const TextGeneration& generation) {
+  const auto words = fields.strings("bad_words", static_cast<size_t>(limits.max_list), static_cast<size_t>(limits.max_string));
+  if (!words) return;
+  for (const std::string& word : *words) {
+    std::vector<int32_t> alone = generation.require_tokenizer().encode_ids(word, false);
+    if (alone.empty()) invalid("bad_words", "empty word");
+    const size_t start = word.find_first_not_of(' ');
+    std::vector<int32_t> spaced =
+        generation.require_tokenizer().encode_ids(" " + (start == std::string::npos ? "" : word.substr(start)), false);
+    if (spaced != alone && spaced.size() == alone.size() && spaced[0] != alone[0]) {
+      params.bad_words_ids.push_back(std::move(spaced));
+    }
+    params.bad_words_ids.push_back(std::move(alone));
+  }
+}
+
+void take_ends(Fields& fields, SamplingParams& params, const RequestLimits& limits) {
+  if (const auto stop = fields.strings("stop", static_cast<size_t>(limits.max_stop), static_cast<size_t>(limits.max_string))) {
+    for (const std::string& text : *stop) {
+      if (text.empty()) invalid("stop", "empty stop string");
+    }
+    params.stop_strings = *stop;
+  }
+  if (auto ids = fields.ids("stop_token_ids", static_cast<size_t>(limits.max_list))) params.stop_token_ids = std::move(*ids);
+  if (const auto value = fields.boolean("include_stop_str_in_output")) params.include_stop_str = *value;
+  if (const auto value = fields.boolean("ignore_eos")) params.ignore_eos = *value;
+  if (const auto value = fields.integer("min_tokens", 0, kMostTokens)) params.min_new_tokens = *value;
+}
+
+void take_several(Fields& fields, GenerationRequest& request, const RequestLimits& limits) {
+  if (const auto value = fields.integer("n", 1, limits.max_n)) request.n = *value;
+  request.best_of = request.n;
+  if (const auto value = fields.integer("best_of", 1, limits.max_n)) request.best_of = *value;
+  if (request.best_of < request.n) invalid("best_of", "less than n: got {}, need at least {}", request.best_of, request.n);
+  SamplingParams& params = request.params;
+  params.num_return_sequences = request.best_of;
+  if (const auto value = fields.number("length_penalty", -100, 100)) params.length_penalty = *value;
+  if (fields.boolean("use_beam_search").value_or(false)) {
+    // vLLM's beam search: n beams, all of them returned, no draws.
+    params.num_beams = std::max<int64_t>(2, request.best_of);
+    params.temperature = 0;
+  } else if (request.best_of > 1 && !params.do_sample()) {
+    invalid("n", "several answers need a temperature above 0: got n {} with temperature 0", request.best_of);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<TokenConstraint> make_allowed_tokens(std::vector<int32_t> ids) {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return std::make_unique<AllowedTokens>(std::make_shared<const std::vector<int32_t>>(std::move(ids)));
+}
+
+SamplingParams serving_defaults(const ModelFolder& folder, bool plain) {
+  const SamplingParams model = generation_defaults(folder);
+  SamplingParams params;
+  params.temperature = 1.0;
+  params.bos_token_id = model.bos_token_id;
+  params.eos_token_ids = model.eos_token_ids;
+  const Json& config = folder.generation_config();
+  if (plain || !config.is_object()) return params;
+  const auto has = [&](const char* key) {
+    const Json* value = config.find(key);
+    return value != nullptr && !value->is_null();
+  };
+  if (has("temperature")) params.temperature = model.temperature;
+  if (has("top_p")) params.top_p = model.top_p;
+  if (has("top_k")) params.top_k = model.top_k;
+  if (has("min_p")) params.min_p = model.min_p;
+  if (has("repetition_penalty")) params.repetition_penalty = model.repetition_penalty;
+  return params;
+}
+
+GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const SamplingParams& defaults,
+                                   const RequestLimits& limits, const TextGeneration& generation) {
+  GenerationRequest request;
+  request.params = defaults;
+  const bool chat = endpoint == Endpoint::kChat;
+  take_drawing(fields, request.params);
+  take_logit_bias(fields, request.params, limits);
+  take_bad_words(fields, request.params, limits, generation);
+  take_ends(fields, request.params, limits);
+  take_several(fields, request, limits);
+
+  auto most = fields.integer("max_tokens", 0, kMostTokens);
+  if (chat) {
+    if (const auto value = fields.integer("max_completion_tokens", 0, kMostTokens)) most = value;
+  }
+  request.max_tokens_given = most.has_value();
+  request.params.max_new_tokens = most.value_or(16);
+  request.echo = fields.boolean("echo").value_or(false);
+
+  if (chat) {
+    const bool wanted = fields.boolean("logprobs").value_or(false);
+    const auto top = fields.integer("top_logprobs", 0, limits.max_logprobs);
+    if (top && !wanted) invalid("top_logprobs", "needs logprobs to be true");
+    if (wanted) request.logprobs = top.value_or(0);
+  } else {
+    request.logprobs = fields.integer("logprobs", 0, limits.max_logprobs);
+  }
+  request.prompt_logprobs = fields.integer("prompt_logprobs", 0, limits.max_logprobs);
+
+  request.stream = fields.boolean("stream").value_or(false);
+  if (const Json* options = fields.take("stream_options")) {
+    if (!request.stream) invalid("stream_options", "needs stream to be true");
+    Fields inner(*options, "stream_options");
+    request.include_usage = inner.boolean("include_usage").value_or(false);
+    request.usage_always = inner.boolean("continuous_usage_stats").value_or(false);
+    inner.ignore({"include_obfuscation"});
+    inner.finish();
+  }
+  if (request.stream && request.best_of > request.n) invalid("best_of", "cannot be streamed: got best_of above n");
+  if (request.stream && request.prompt_logprobs) invalid("prompt_logprobs", "cannot be streamed");
+
+  request.return_token_ids = fields.boolean("return_token_ids").value_or(false);
+  request.tokens_as_token_ids = fields.boolean("return_tokens_as_token_ids").value_or(false);
+  request.skip_special_tokens = fields.boolean("skip_special_tokens").value_or(true);
+  if (!fields.boolean("spaces_between_special_tokens").value_or(true)) {
+    invalid("spaces_between_special_tokens", "false is not supported");
+  }
+  request.add_special_tokens = fields.boolean("add_special_tokens");
+  request.truncate_prompt_tokens = fields.integer("truncate_prompt_tokens", -1, kMostTokens);
+  if (const auto side = fields.string("truncation_side", 16)) {
+    if (*side != "left" && *side != "right") invalid("truncation_side", "got '{}', need left or right", *side);
+    request.truncate_left = *side == "left";
+  }
+  request.priority = fields.integer("priority", -(int64_t{1} << 40), int64_t{1} << 40).value_or(0);
+  request.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
+  request.request_id = fields.string("request_id", 128).value_or("");
+  request.allowed_token_ids = fields.ids("allowed_token_ids", static_cast<size_t>(limits.max_list));
+  if (request.allowed_token_ids && request.allowed_token_ids->empty()) invalid("allowed_token_ids", "empty list");
+
+  fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+                 "session_id", "stream_interval"});
+  fields.refuse({"kv_transfer_params", "ec_transfer_params", "vllm_xargs", "watermarking", "logprob_token_ids",
+                 "routed_experts_prompt_start", "return_mm_kwargs", "repetition_detection", "thinking_token_budget",
+                 "return_token_offsets", "logits_processors"},
+                "not supported by this server");
+  return request;
+}
+
+void truncate_prompt(std::vector<int32_t>& ids, const GenerationRequest& request) {
+  if (!request.truncate_prompt_tokens || *request.truncate_prompt_tokens < 0) return;
+  const auto most = static_cast<size_t>(*request.truncate_prompt_tokens);
+  if (ids.size() <= most) return;
+  if (request.truncate_left) {
+    ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));
+  } else {
+    ids.resize(most);
+  }
+}
+
+Request GenerationRequest::make(std::vector<int32_t> prompt_ids, int64_t max_model_len) const {
+  Request result;
+  result.params = params;
+  const auto length = static_cast<int64_t>(prompt_ids.size());
+  if (max_tokens_given && params.max_new_tokens > 0 && length + params.max_new_tokens > max_model_len) {
+    invalid("max_tokens", "prompt and answer are too long: got {} and {} tokens, need at most {} together", length,
+            params.max_new_tokens, max_model_len);
+  }
+  result.prompt_only = params.max_new_tokens == 0;
+  if (result.prompt_only) result.params.max_new_tokens = 1;
+  if (result.prompt_only) result.params.num_return_sequences = result.params.num_beams = 1;
+  result.logprobs = logprobs;
+  result.prompt_logprobs = prompt_logprobs;
+  // An echoed prompt shows its own log-probabilities.
+  if (echo && logprobs && !result.prompt_logprobs) result.prompt_logprobs = logprobs;
+  result.priority = priority;
+  result.cache_salt = cache_salt;
+  result.skip_special_tokens = skip_special_tokens;
+  if (allowed_token_ids) result.constraint = make_allowed_tokens(*allowed_token_ids);
+  result.prompt_ids = std::move(prompt_ids);
+  return result;
+}
+
+}  // namespace pagoda::server

@@ -1,0 +1,67 @@
+// What /v1/completions and /v1/chat/completions share: from a request's fields to what the engine is asked.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "pipelines/text_generation.h"
+#include "server/fields.h"
+
+namespace pagoda::server {
+
+// Bounds of one request; each is a flag of `pagoda serve`.
+struct RequestLimits {
+  int64_t max_n = 128;          // n, best_of, beams
+  int64_t max_logprobs = 20;    // logprobs, top_logprobs, prompt_logprobs
+  int64_t max_prompts = 256;    // prompts of one completion request
+  int64_t max_stop = 16;        // stop strings
+  int64_t max_list = 4096;      // other lists: logit_bias, allowed_token_ids, bad_words
+  int64_t max_string = 4096;    // bytes of a stop string, an id, a salt
+  int64_t max_messages = 4096;  // of a chat
+};
+
+enum class Endpoint { kCompletions, kChat };
+
+struct GenerationRequest {
+  // The engine's request without its prompt: copied for each prompt (make()).
+  SamplingParams params;
+  bool max_tokens_given = false;
+  std::optional<int64_t> logprobs, prompt_logprobs;
+  int64_t priority = 0;
+  std::string cache_salt;
+  bool skip_special_tokens = true;
+  std::optional<std::vector<int32_t>> allowed_token_ids;
+
+  int64_t n = 1, best_of = 1;
+  bool echo = false;
+  bool stream = false, include_usage = false, usage_always = false;
+  bool return_token_ids = false;
+  bool tokens_as_token_ids = false;  // "token_id:42" instead of a token's text in logprobs
+  std::optional<int64_t> truncate_prompt_tokens;
+  bool truncate_left = true;
+  std::optional<bool> add_special_tokens;
+  std::string request_id;
+
+  Request make(std::vector<int32_t> prompt_ids, int64_t max_model_len) const;
+};
+
+// What a model's requests start from: temperature 1, top_p 1 and no other cut, as vLLM, over which generation_config.json's
+// values stand (unless `plain`), and the model's end tokens.
+SamplingParams serving_defaults(const ModelFolder& folder, bool plain);
+
+// Takes the fields that both endpoints know. Throws kInvalidInput naming the field. `generation` gives vocabulary and
+// tokenizer.
+GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const SamplingParams& defaults,
+                                   const RequestLimits& limits, const TextGeneration& generation);
+
+// Cuts a prompt as truncate_prompt_tokens asks.
+void truncate_prompt(std::vector<int32_t>& ids, const GenerationRequest& request);
+
+// Allows these tokens and ends alone (vLLM's allowed_token_ids).
+std::unique_ptr<TokenConstraint> make_allowed_tokens(std::vector<int32_t> ids);
+
+}  // namespace pagoda::server

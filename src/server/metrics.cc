@@ -1,0 +1,153 @@
+// Histograms with vLLM's buckets, and the text format.
+#include "server/metrics.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace pagoda::server {
+
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+// 1, 2, 5, 10, 20, 50 ... up to `most`.
+std::vector<double> decades(double most) {
+  std::vector<double> bounds;
+  for (double power = 1; power <= most; power *= 10) {
+    for (const double digit : {1.0, 2.0, 5.0}) {
+      if (digit * power <= most) bounds.push_back(digit * power);
+    }
+  }
+  return bounds;
+}
+
+std::string escape(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\\' || c == '"') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+void head(std::string& out, std::string_view name, std::string_view type, std::string_view help) {
+  out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+}
+
+}  // namespace
+
+void Histogram::observe(double value) {
+  const auto place = std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin();
+  ++counts_[static_cast<size_t>(place)];
+  sum_ += value;
+  ++count_;
+}
+
+void Histogram::write(std::string& out, std::string_view name, const std::string& labels) const {
+  int64_t below = 0;
+  for (size_t i = 0; i < bounds_.size(); ++i) {
+    below += counts_[i];
+    out += fmt::format("{}_bucket{{{},le=\"{}\"}} {}\n", name, labels, bounds_[i], below);
+  }
+  out += fmt::format("{}_bucket{{{},le=\"+Inf\"}} {}\n{}_count{{{}}} {}\n{}_sum{{{}}} {}\n", name, labels, count_, name, labels,
+                     count_, name, labels, sum_);
+}
+
+Metrics::Metrics(std::string model_name)
+    : labels_("model_name=\"" + escape(model_name) + "\",engine=\"0\""),
+      finished_({{"stop", 0}, {"length", 0}, {"abort", 0}, {"error", 0}}),
+      first_token_({0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,  0.25,  0.5,   0.75,
+                    1.0,   2.5,   5.0,  7.5,  10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0}),
+      inter_token_({0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0}),
+      per_output_token_(
+          {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0}),
+      end_to_end_({0.3,  0.5,  0.8,  1.0,  1.5,   2.0,   2.5,   5.0,   10.0,   15.0,  20.0,
+                   30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0}),
+      prompt_tokens_(decades(200000)),
+      generation_tokens_(decades(200000)),
+      params_n_({1, 2, 5, 10, 20}),
+      params_max_tokens_(decades(200000)) {}
+
+void Metrics::tokens(RequestTimer& timer, int64_t count) {
+  if (count == 0) return;
+  const auto now = RequestTimer::Clock::now();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (timer.generated == 0) {
+    timer.first = now;
+    first_token_.observe(Seconds(now - timer.arrival).count());
+  } else {
+    inter_token_.observe(Seconds(now - timer.last).count());
+  }
+  timer.last = now;
+  timer.generated += count;
+}
+
+void Metrics::finish(RequestTimer& timer, std::string_view reason) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (timer.finished) return;
+  timer.finished = true;
+  const auto found = finished_.find(reason);
+  if (found != finished_.end()) ++found->second;
+  end_to_end_.observe(Seconds(RequestTimer::Clock::now() - timer.arrival).count());
+  prompt_tokens_.observe(static_cast<double>(timer.prompt_tokens));
+  generation_tokens_.observe(static_cast<double>(timer.generated));
+  params_n_.observe(static_cast<double>(timer.sequences));
+  params_max_tokens_.observe(static_cast<double>(timer.max_tokens));
+  if (timer.generated > 1) {
+    per_output_token_.observe(Seconds(timer.last - timer.first).count() / static_cast<double>(timer.generated - 1));
+  }
+}
+
+void Metrics::count_rejection() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ++rejections_;
+}
+
+std::string Metrics::text(const EngineStats& stats, int64_t kv_block_size) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::string out;
+  const auto value = [&](std::string_view name, std::string_view type, std::string_view help, double number) {
+    head(out, name, type, help);
+    out += fmt::format("{}{{{}}} {}\n", name, labels_, number);
+  };
+  const auto histogram = [&](std::string_view name, std::string_view help, const Histogram& data) {
+    head(out, name, "histogram", help);
+    data.write(out, name, labels_);
+  };
+  const auto number = [](int64_t count) { return static_cast<double>(count); };
+  value("vllm:num_requests_running", "gauge", "Requests in the running batch", number(stats.num_running));
+  value("vllm:num_requests_waiting", "gauge", "Requests waiting to be begun", number(stats.num_waiting));
+  value("vllm:kv_cache_usage_perc", "gauge", "Share of cache pages in use, 1 is all",
+        stats.num_blocks > 0 ? number(stats.num_allocated_blocks) / number(stats.num_blocks) : 0);
+  head(out, "vllm:cache_config_info", "gauge", "The cache");
+  out += fmt::format("vllm:cache_config_info{{{},block_size=\"{}\",num_gpu_blocks=\"{}\"}} 1\n", labels_, kv_block_size,
+                     stats.num_blocks);
+  value("vllm:prompt_tokens_total", "counter", "Prompt tokens of requests that were begun", number(stats.num_prompt_tokens));
+  value("vllm:prompt_tokens_cached_total", "counter", "Prompt tokens found in the cache",
+        number(stats.num_cached_prompt_tokens));
+  value("vllm:prefix_cache_queries_total", "counter", "Tokens looked for in the prefix cache", number(stats.num_prompt_tokens));
+  value("vllm:prefix_cache_hits_total", "counter", "Tokens found in the prefix cache", number(stats.num_cached_prompt_tokens));
+  value("vllm:generation_tokens_total", "counter", "Generated tokens", number(stats.num_generated_tokens));
+  value("vllm:num_preemptions_total", "counter", "Requests preempted", number(stats.num_preemptions));
+  value("vllm:admission_rejections_total", "counter", "Requests refused because too many were open", number(rejections_));
+  head(out, "vllm:request_success_total", "counter", "Requests that ended, by reason");
+  for (const auto& [reason, count] : finished_) {
+    out += fmt::format("vllm:request_success_total{{{},finished_reason=\"{}\"}} {}\n", labels_, reason, count);
+  }
+  histogram("vllm:time_to_first_token_seconds", "From arrival to the first token", first_token_);
+  histogram("vllm:inter_token_latency_seconds", "Between two tokens", inter_token_);
+  histogram("vllm:request_time_per_output_token_seconds", "Mean time of a token after the first", per_output_token_);
+  histogram("vllm:e2e_request_latency_seconds", "From arrival to the end", end_to_end_);
+  histogram("vllm:request_prompt_tokens", "Prompt tokens of a request", prompt_tokens_);
+  histogram("vllm:request_generation_tokens", "Generated tokens of a request", generation_tokens_);
+  histogram("vllm:request_params_n", "Answers asked for", params_n_);
+  histogram("vllm:request_params_max_tokens", "max_tokens asked for", params_max_tokens_);
+  return out;
+}
+
+}  // namespace pagoda::server

@@ -1,0 +1,64 @@
+// What the server counts and times, under the names and labels of vLLM's Prometheus metrics, so that its dashboards work.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace pagoda::server {
+
+// The times of one prompt's way through the engine. Owned by its job; touched under the job's lock.
+struct RequestTimer {
+  using Clock = std::chrono::steady_clock;
+  RequestTimer(int64_t prompt, int64_t n, int64_t max)
+      : arrival(Clock::now()), last(arrival), prompt_tokens(prompt), sequences(n), max_tokens(max) {}
+  Clock::time_point arrival, last, first;
+  int64_t prompt_tokens, sequences, max_tokens, generated = 0;
+  bool finished = false;
+};
+
+// Cumulative counts below bounds, as Prometheus has them.
+class Histogram {
+ public:
+  explicit Histogram(std::vector<double> bounds) : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
+  void observe(double value);
+  // Lines of the text format.
+  void write(std::string& out, std::string_view name, const std::string& labels) const;
+
+ private:
+  std::vector<double> bounds_;
+  std::vector<int64_t> counts_;
+  double sum_ = 0;
+  int64_t count_ = 0;
+};
+
+// Thread-safe.
+class Metrics {
+ public:
+  explicit Metrics(std::string model_name);
+
+  void tokens(RequestTimer& timer, int64_t count);  // `count` more tokens came
+  // reason: "stop", "length", "abort", "error". Counts once.
+  void finish(RequestTimer& timer, std::string_view reason);
+  void count_rejection();
+
+  // The page that is scraped, in Prometheus' text format 0.0.4.
+  std::string text(const EngineStats& stats, int64_t kv_block_size) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::string labels_;
+  std::map<std::string, int64_t, std::less<>> finished_;
+  int64_t rejections_ = 0;
+  Histogram first_token_, inter_token_, per_output_token_, end_to_end_, prompt_tokens_, generation_tokens_, params_n_,
+      params_max_tokens_;
+};
+
+}  // namespace pagoda::server
