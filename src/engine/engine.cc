@@ -41,12 +41,12 @@ int64_t longest(const Model& model, const EngineOptions& options, int64_t pages)
   return options.max_model_len;
 }
 
-SchedulerOptions scheduler_options(const EngineOptions& options) {
+SchedulerOptions scheduler_options(Runtime& runtime, const Model& model, const EngineOptions& options) {
   SchedulerOptions result;
   result.max_num_seqs = options.max_num_seqs;
   result.max_num_batched_tokens = options.max_num_batched_tokens;
   result.by_priority = options.by_priority;
-  result.rates = options.rates;
+  result.rates = options.measure_rates ? measure_step_rates(runtime, model) : options.rates;
   return result;
 }
 
@@ -61,7 +61,7 @@ Engine::Engine(Runtime& runtime, const Model& model, std::shared_ptr<const Token
       max_model_len_(longest(model, options, cache_.num_pages())),
       blocks_(cache_.num_pages(), KvCache::window(model.layer_states())),
       runner_(runtime, model, cache_),
-      scheduler_(scheduler_options(options), blocks_),
+      scheduler_(scheduler_options(runtime, model, options), blocks_),
       scratch_(static_cast<size_t>(runtime.pool().num_threads())) {}
 
 Engine::~Engine() = default;
@@ -231,7 +231,7 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
-StepRates measure_rates(Runtime& runtime, const Model& model) {
+StepRates measure_step_rates(Runtime& runtime, const Model& model) {
   constexpr int64_t kRows = 64;
   KvCache cache(model.layer_states(), model.compute_dtype(), 2 * kRows);
   BlockManager blocks(cache.num_pages());

@@ -21,7 +21,8 @@ struct EngineOptions {
   int64_t max_num_batched_tokens = 2048;
   bool enable_prefix_caching = true;
   bool by_priority = false;
-  StepRates rates;  // see measure_rates
+  StepRates rates;             // what steps cost
+  bool measure_rates = false;  // find out at start (tenths of a second)
 };
 
 struct EngineStats {
@@ -89,7 +90,7 @@ class Engine {
   uint64_t next_id_ = 1;
 };
 
-// Times a few steps of this model on this machine (tenths of a second).
-StepRates measure_rates(Runtime& runtime, const Model& model);
+// Times a few steps of this model on this machine.
+StepRates measure_step_rates(Runtime& runtime, const Model& model);
 
 }  // namespace pagoda

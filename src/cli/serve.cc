@@ -1,0 +1,248 @@
+// pagoda serve: the OpenAI-compatible server.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "base/env.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/cli.h"
+#include "server/app.h"
+#include "server/http_server.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+struct Flags {
+  MachineFlags machine;
+  std::string model, kv_cache_memory, chat_template, generation_config = "auto", policy = "fcfs", allowed_origins, served_names;
+  double memory_utilization = 0.6;
+  int64_t max_model_len = 0, max_num_seqs = 256, max_num_batched_tokens = 0, shutdown_timeout = 30;
+  double header_timeout = 10, body_timeout = 60, keep_alive_timeout = 75, write_timeout = 60;
+  bool no_prefix_caching = false, no_access_log = false;
+  std::vector<std::string> api_keys, names;
+  server::HttpOptions http;
+  server::AppOptions app;
+};
+
+// "4194304", "512MiB", "2GB", "1.5G" (a single letter is binary, as in vLLM's and llama.cpp's flags).
+int64_t parse_bytes(const std::string& text) {
+  size_t end = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  const std::string unit = text.substr(end);
+  static const std::vector<std::pair<std::string, double>> kUnits = {{"", 1},
+                                                                     {"B", 1},
+                                                                     {"KB", 1e3},
+                                                                     {"MB", 1e6},
+                                                                     {"GB", 1e9},
+                                                                     {"TB", 1e12},
+                                                                     {"K", 1024.0},
+                                                                     {"M", 1048576.0},
+                                                                     {"G", 1073741824.0},
+                                                                     {"T", 1099511627776.0},
+                                                                     {"KiB", 1024.0},
+                                                                     {"MiB", 1048576.0},
+                                                                     {"GiB", 1073741824.0},
+                                                                     {"TiB", 1099511627776.0}};
+  for (const auto& [name, factor] : kUnits) {
+    if (end > 0 && unit == name && value > 0 && value * factor < 9e18) return static_cast<int64_t>(value * factor);
+  }
+  invalid("--kv-cache-memory", "no size: got '{}', need bytes as 4194304, 512MiB or 2GB", text);
+}
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+std::vector<std::string> string_list(const std::string& text, const std::string& where) {
+  std::vector<std::string> list;
+  for (const Json& each : Json::parse(text, where).as_array(where)) list.push_back(each.as_string(where));
+  return list;
+}
+
+void complete(Flags& flags) {
+  flags.http.header_timeout = milliseconds(flags.header_timeout);
+  flags.http.body_timeout = milliseconds(flags.body_timeout);
+  flags.http.keep_alive_timeout = milliseconds(flags.keep_alive_timeout);
+  flags.http.write_timeout = milliseconds(flags.write_timeout);
+  flags.app.model = flags.model;
+  flags.app.served_model_names = flags.names.empty() ? std::vector<std::string>{flags.model} : flags.names;
+  flags.app.api_keys = flags.api_keys;
+  if (const std::optional<std::string> key = env("PAGODA_API_KEY"); key && !key->empty()) flags.app.api_keys.push_back(*key);
+  for (const std::string& key : flags.app.api_keys) {
+    if (key.empty()) invalid("--api-key", "empty key");
+  }
+  if (!flags.allowed_origins.empty()) flags.app.allowed_origins = string_list(flags.allowed_origins, "--allowed-origins");
+  if (!flags.chat_template.empty()) flags.app.chat_template = read_file(flags.chat_template, Limits().max_string_bytes);
+  flags.app.plain_defaults = flags.generation_config == "vllm";
+}
+
+EngineOptions engine_options(const Flags& flags) {
+  EngineOptions options;
+  options.max_model_len = flags.max_model_len;
+  options.max_num_seqs = flags.max_num_seqs;
+  options.max_num_batched_tokens =
+      flags.max_num_batched_tokens > 0 ? flags.max_num_batched_tokens : std::max<int64_t>(2048, flags.max_num_seqs);
+  options.enable_prefix_caching = !flags.no_prefix_caching;
+  options.by_priority = flags.policy == "priority";
+  options.kv_cache_bytes =
+      flags.kv_cache_memory.empty()
+          ? static_cast<int64_t>(static_cast<double>(detect_cpu().memory_available) * flags.memory_utilization)
+          : parse_bytes(flags.kv_cache_memory);
+  options.measure_rates = flags.max_num_batched_tokens == 0;
+  return options;
+}
+
+std::string address(const Flags& flags, const server::HttpServer& http) {
+  if (!flags.http.uds.empty()) return "unix:" + flags.http.uds;
+  return fmt::format("{}://{}:{}", flags.http.ssl_certfile.empty() ? "http" : "https", flags.http.host, http.port());
+}
+
+int run(const Program& program, Flags flags) {
+  const auto begun = std::chrono::steady_clock::now();
+  const LoadOptions load_options = flags.machine.load_options();
+  complete(flags);
+  const EngineOptions options = engine_options(flags);
+  // Clients find the port open, and are told to wait, while the model loads.
+  std::unique_ptr<TextGeneration> generation;  // outlives the App, which outlives the server
+  server::App app(flags.app);
+  server::AccessLog log;
+  std::mutex log_mutex;
+  if (!flags.no_access_log && !program.quiet) {
+    log = [&log_mutex](const server::HttpRequest& request, int status, int64_t bytes, double ms) {
+      const std::lock_guard<std::mutex> lock(log_mutex);
+      fmt::print(stderr, "{} {} {} {} {} B {:.1f} ms {}\n", request.remote, request.method, request.path, status, bytes, ms,
+                 request.id);
+    };
+  }
+  server::HttpServer http(
+      flags.http,
+      [&app](server::HttpRequest request, std::shared_ptr<server::HttpResponse> response) {
+        app.handle(std::move(request), std::move(response));
+      },
+      log);
+  generation = TextGeneration::open(find_model(program, flags.model), load_options, options);
+  app.ready(*generation);
+  const Engine& engine = generation->engine();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  const int64_t cache_bytes = engine.cache().num_pages() * engine.cache().page_bytes();
+  note(program, fmt::format("serving {} at {} after {:.2f} s: cache {:.2f} GiB ({} tokens), context {}, at most {} sequences",
+                            flags.app.served_model_names[0], address(flags, http), seconds,
+                            static_cast<double>(cache_bytes) / (int64_t{1} << 30), engine.cache().num_pages() * kPageTokens,
+                            engine.max_model_len(), options.max_num_seqs));
+  if (program.json) {
+    Json ready = Json::object();
+    ready.set("url", address(flags, http)).set("port", http.port()).set("seconds", seconds).set("kv_cache_bytes", cache_bytes);
+    write_json(ready);
+  }
+  while (!interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  app.close();
+  note(program, fmt::format("shutting down: {} requests are finished first, for at most {} s (once more to end at once)",
+                            app.engine()->num_open(), flags.shutdown_timeout));
+  const int64_t cut = http.stop(std::chrono::seconds(flags.shutdown_timeout));
+  if (cut > 0) note(program, fmt::format("{} answers were cut off", cut));
+  return 0;
+}
+
+}  // namespace
+
+void add_serve(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb = add_verb(
+      program, "serve", "Serve a model over HTTP as OpenAI's API has it",
+      {"pagoda serve MODEL --port 8000", "pagoda serve MODEL --api-key $KEY --kv-cache-memory 2GiB --max-num-seqs 64",
+       "pagoda serve MODEL --uds /run/pagoda.sock --served-model-name small",
+       "pagoda serve MODEL --ssl-certfile cert.pem --ssl-keyfile key.pem --allowed-origins '[\"https://app.example\"]'"});
+  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  verb->add_option("--host", flags->http.host, "Address to listen at")->capture_default_str();
+  verb->add_option("--port", flags->http.port, "Port; 0: one that is free")->capture_default_str()->check(CLI::Range(0, 65535));
+  verb->add_option("--uds", flags->http.uds, "Unix socket instead of host and port");
+  verb->add_option("--api-key", flags->api_keys, "Key that clients must send (also PAGODA_API_KEY); several may be given");
+  verb->add_option("--served-model-name", flags->names, "Name of the model in requests and answers; the first answers");
+  verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
+  verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
+  verb->add_option("--memory-utilization,--gpu-memory-utilization", flags->memory_utilization,
+                   "Without --kv-cache-memory: share of the memory that is free at start")
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 0.95));
+  verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens,
+                   "Tokens of one step. Without it prompts are cut so that a step with decodes takes at most twice as long as "
+                   "the decodes alone, by rates measured at start")
+      ->check(CLI::PositiveNumber);
+  verb->add_flag("--no-enable-prefix-caching", flags->no_prefix_caching,
+                 "Share no pages between requests with equal beginnings");
+  verb->add_option("--scheduling-policy", flags->policy, "Who runs first")
+      ->check(CLI::IsMember({"fcfs", "priority"}))
+      ->capture_default_str();
+  verb->add_option("--chat-template", flags->chat_template, "File of a chat template that stands for the model's own");
+  verb->add_option("--generation-config", flags->generation_config,
+                   "auto: the model's defaults; vllm: temperature 1 and no cuts")
+      ->check(CLI::IsMember({"auto", "vllm"}))
+      ->capture_default_str();
+  verb->add_option("--allowed-origins", flags->allowed_origins, "Browsers' origins that may call, a JSON list; [\"*\"]: any");
+  verb->add_option("--root-path", flags->app.root_path, "Prefix that a proxy leaves before every path");
+  verb->add_option("--ssl-certfile", flags->http.ssl_certfile, "TLS certificate (PEM)")->check(CLI::ExistingFile);
+  verb->add_option("--ssl-keyfile", flags->http.ssl_keyfile, "Its key (PEM)")->check(CLI::ExistingFile);
+  verb->add_option("--ssl-ca-certs", flags->http.ssl_ca_certs, "Clients must show a certificate that these sign")
+      ->check(CLI::ExistingFile);
+  verb->add_option("--http-threads", flags->http.threads, "Threads that talk to clients")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+  verb->add_option("--max-open-requests", flags->app.max_open, "Requests that run or wait; more get 503")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--max-connections", flags->http.max_connections, "Connections")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--max-header-bytes", flags->http.max_header_bytes, "Larger headers get 431")
+      ->capture_default_str()
+      ->check(CLI::Range(1024, 1 << 20));
+  verb->add_option("--max-body-bytes", flags->http.max_body_bytes, "Larger requests get 413")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--max-n", flags->app.limits.max_n, "Largest n, best_of and number of beams")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--max-logprobs", flags->app.limits.max_logprobs, "Largest logprobs and top_logprobs")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--max-stop-sequences", flags->app.limits.max_stop, "Most stop strings")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--max-prompts", flags->app.limits.max_prompts, "Most prompts of one completion request")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--header-timeout", flags->header_timeout, "Seconds for a client to send its headers")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--body-timeout", flags->body_timeout, "Seconds to send its body")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--keep-alive-timeout", flags->keep_alive_timeout, "Seconds between two requests of a connection")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--write-timeout", flags->write_timeout, "Seconds that a client may not read before it is cut off")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--shutdown-timeout", flags->shutdown_timeout, "Seconds for open answers to finish after Ctrl-C or SIGTERM")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  verb->add_flag("--disable-access-log", flags->no_access_log, "No line a request on stderr (never holds prompts)");
+  add_machine_flags(verb, flags->machine);
+  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+}
+
+}  // namespace pagoda::cli

@@ -1,0 +1,22 @@
+// Pieces of answers that both generating endpoints write.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/json.h"
+#include "engine/request.h"
+#include "text/tokenizer.h"
+
+namespace pagoda::server {
+
+// The text of one token as logprobs show it; "token_id:42" where ids are asked for or there is no tokenizer.
+std::string token_text(const Tokenizer* tokenizer, int32_t id, bool as_id);
+Json stop_reason_json(const std::variant<std::monostate, int32_t, std::string>& reason);
+Json ids_json(const std::vector<int32_t>& ids);
+// {"12": {"logprob": ..., "rank": ..., "decoded_token": ...}, ...} for each position, null for the first.
+Json prompt_logprobs_json(const std::vector<PositionLogprobs>& positions, const Tokenizer* tokenizer);
+
+}  // namespace pagoda::server

@@ -1,0 +1,95 @@
+// The server's routes over one model: OpenAI's endpoints and those that clients of vLLM expect beside them.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/async_engine.h"
+#include "generate/chat/chat_template.h"
+#include "pipelines/text_generation.h"
+#include "server/generation_job.h"
+#include "server/http_server.h"
+#include "server/metrics.h"
+
+namespace pagoda::server {
+
+struct AppOptions {
+  std::vector<std::string> served_model_names;  // the first is the one that answers carry; empty: the model's own name
+  std::string model;                            // as it was given
+  std::vector<std::string> api_keys;            // empty: none is asked for
+  std::vector<std::string> allowed_origins;     // of browsers; "*": any
+  std::string root_path;                        // a prefix that a proxy leaves before every path
+  std::string chat_template;                    // text of a template that stands for the model's own; empty: the model's
+  bool plain_defaults = false;                  // --generation-config vllm: the model's generation_config.json is not looked at
+  int64_t max_open = 1024;                      // requests that run or wait; more are told to come back (503)
+  RequestLimits limits;
+};
+
+// Answers requests from the first moment: 503 until ready() was called.
+class App {
+ public:
+  explicit App(AppOptions options);
+  ~App();
+  App(const App&) = delete;
+  App& operator=(const App&) = delete;
+
+  // The model is loaded: from now on there are answers. `generation` must live as long as the App.
+  void ready(TextGeneration& generation);
+  void handle(HttpRequest request, std::shared_ptr<HttpResponse> response);
+  // No new requests; waits for none.
+  void close() { closing_ = true; }
+  AsyncEngine* engine() { return engine_.get(); }
+
+ private:
+  using Route = void (App::*)(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  struct Entry {
+    std::string method, path;
+    Route route;
+    bool needs_model, needs_key;
+  };
+  static const std::vector<Entry>& routes();
+
+  void health(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void version(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void metrics(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void models(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void tokenize(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void detokenize(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void completions(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void chat_completions(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+
+  bool authorized(const HttpRequest& request) const;
+  Headers cors(const HttpRequest& request) const;
+  void check_model(Fields& fields) const;
+  const std::string& model_name() const { return options_.served_model_names[0]; }
+  std::string render_chat(Fields& fields, const Json& messages, bool& continues);
+  void start(const HttpRequest& http, GenerationRequest request, std::vector<PromptState> prompts,
+             std::unique_ptr<AnswerFormat> format, const std::shared_ptr<HttpResponse>& response);
+
+  AppOptions options_;
+  TextGeneration* generation_ = nullptr;
+  SamplingParams defaults_;
+  Metrics metrics_;
+  std::unique_ptr<AsyncEngine> engine_;
+  chat::TemplateSet templates_;
+  Json special_tokens_;
+  std::mutex template_mutex_;
+  chat::TemplateCache template_cache_;
+  std::atomic<bool> ready_{false}, closing_{false};
+  int64_t started_;
+};
+
+// Formats of the two endpoints.
+struct FormatContext {
+  std::string id, model;
+  const Tokenizer* tokenizer;  // may be null
+};
+std::unique_ptr<AnswerFormat> make_completion_format(FormatContext context);
+std::unique_ptr<AnswerFormat> make_chat_format(FormatContext context, std::string role);
+
+}  // namespace pagoda::server

@@ -1,0 +1,209 @@
+// /v1/completions: prompts as text or ids, answers as OpenAI and vLLM write them.
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/utf8.h"
+#include "server/answer_json.h"
+#include "server/app.h"
+#include "server/generation_job.h"
+
+namespace pagoda::server {
+
+namespace {
+
+class CompletionFormat : public AnswerFormat {
+ public:
+  explicit CompletionFormat(FormatContext context) : context_(std::move(context)) {}
+
+  Json whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) override {
+    Json choices = Json::array();
+    for (size_t p = 0; p < order.size(); ++p) {
+      const PromptState& prompt = job.prompts()[p];
+      for (size_t i = 0; i < order[p].size(); ++i) {
+        const Answer& answer = prompt.answers[order[p][i]];
+        Json choice = Json::object();
+        const std::string echoed = job.request().echo ? echo_text(prompt) : "";
+        choice.set("index", number(job, p, i)).set("text", echoed + answer.text);
+        Json logprobs;
+        if (job.request().logprobs) {
+          size_t offset = 0;
+          logprobs = Json::object();
+          if (job.request().echo) add_logprobs(logprobs, prompt.ids, prompt.logprobs, true, offset, job.request());
+          add_logprobs(logprobs, answer.token_ids, answer.logprobs, false, offset, job.request());
+        }
+        choice.set("logprobs", std::move(logprobs))
+            .set("finish_reason", answer.finish_reason)
+            .set("stop_reason", stop_reason_json(answer.stop_reason));
+        if (job.request().return_token_ids) {
+          choice.set("token_ids", ids_json(answer.token_ids)).set("prompt_token_ids", ids_json(prompt.ids));
+        }
+        if (job.request().prompt_logprobs) {
+          choice.set("prompt_logprobs", prompt_logprobs_json(prompt.logprobs, context_.tokenizer));
+        }
+        choices.push_back(std::move(choice));
+      }
+    }
+    Json answer = head(job);
+    answer.set("choices", std::move(choices)).set("usage", job.usage().json());
+    return answer;
+  }
+
+  void begin(const GenerationJob& job, size_t prompt, size_t index, std::vector<Json>& chunks) override {
+    offsets_.resize(job.prompts().size() * static_cast<size_t>(job.request().best_of), 0);
+    if (!job.request().echo) return;
+    Json choice = Json::object(), logprobs;
+    const PromptState& state = job.prompts()[prompt];
+    if (job.request().logprobs) {
+      logprobs = Json::object();
+      add_logprobs(logprobs, state.ids, state.logprobs, true, offset(job, prompt, index), job.request());
+    }
+    choice.set("index", number(job, prompt, index))
+        .set("text", echo_text(state))
+        .set("logprobs", std::move(logprobs))
+        .set("finish_reason", Json())
+        .set("stop_reason", Json());
+    chunks.push_back(chunk(job, std::move(choice)));
+  }
+
+  void delta(const GenerationJob& job, size_t prompt, size_t index, const Event& event, std::vector<Json>& chunks) override {
+    const bool last = event.finish != FinishReason::kNone;
+    const bool says_ids = job.request().return_token_ids && !event.token_ids.empty();
+    // Half a character is no news.
+    if (event.text.empty() && event.logprobs.empty() && !last && !says_ids) return;
+    Json choice = Json::object(), logprobs;
+    if (job.request().logprobs) {
+      logprobs = Json::object();
+      add_logprobs(logprobs, event.token_ids, event.logprobs, false, offset(job, prompt, index), job.request());
+    }
+    choice.set("index", number(job, prompt, index))
+        .set("text", event.text)
+        .set("logprobs", std::move(logprobs))
+        .set("finish_reason", last ? Json(finish_reason_name(event.finish)) : Json())
+        .set("stop_reason", stop_reason_json(event.stop_reason));
+    if (job.request().return_token_ids) choice.set("token_ids", ids_json(event.token_ids));
+    chunks.push_back(chunk(job, std::move(choice)));
+  }
+
+  Json usage_chunk(const GenerationJob& job) override {
+    Json answer = head(job);
+    answer.set("choices", Json::array()).set("usage", job.usage().json());
+    return answer;
+  }
+
+ private:
+  Json head(const GenerationJob& job) const {
+    Json answer = Json::object();
+    answer.set("id", context_.id).set("object", "text_completion").set("created", job.created()).set("model", context_.model);
+    return answer;
+  }
+  Json chunk(const GenerationJob& job, Json choice) const {
+    Json choices = Json::array(), answer = head(job);
+    choices.push_back(std::move(choice));
+    answer.set("choices", std::move(choices));
+    if (job.request().usage_always) answer.set("usage", job.usage().json());
+    return answer;
+  }
+  static int64_t number(const GenerationJob& job, size_t prompt, size_t index) {
+    return static_cast<int64_t>(prompt) * job.request().n + static_cast<int64_t>(index);
+  }
+  size_t& offset(const GenerationJob& job, size_t prompt, size_t index) {
+    return offsets_[prompt * static_cast<size_t>(job.request().best_of) + index];
+  }
+  std::string echo_text(const PromptState& prompt) const {
+    if (!prompt.text.empty() || context_.tokenizer == nullptr) return prompt.text;
+    return context_.tokenizer->decode(prompt.ids, true);
+  }
+  // Appends to OpenAI's four lists. A prompt's first token has no log-probability.
+  void add_logprobs(Json& lists, const std::vector<int32_t>& ids, const std::vector<PositionLogprobs>& positions, bool prompt,
+                    size_t& offset, const GenerationRequest& request) const {
+    for (const char* key : {"text_offset", "token_logprobs", "tokens", "top_logprobs"}) {
+      if (!lists.contains(key)) lists.set(key, Json::array());
+    }
+    const size_t skipped = prompt ? 1 : 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const std::string text = token_text(context_.tokenizer, ids[i], request.tokens_as_token_ids);
+      lists.find("text_offset")->push_back(static_cast<int64_t>(offset));
+      offset += utf8_length(text);
+      lists.find("tokens")->push_back(text);
+      const bool known = i >= skipped && i - skipped < positions.size();
+      lists.find("token_logprobs")->push_back(known ? Json(positions[i - skipped].logprob) : Json());
+      Json top;
+      if (known && *request.logprobs > 0) {
+        const PositionLogprobs& position = positions[i - skipped];
+        top = Json::object();
+        for (const TokenLogprob& each : position.top) {
+          top.set(token_text(context_.tokenizer, each.id, request.tokens_as_token_ids), each.logprob);
+        }
+        if (!top.contains(text)) top.set(text, position.logprob);
+      }
+      lists.find("top_logprobs")->push_back(std::move(top));
+    }
+  }
+
+  FormatContext context_;
+  std::vector<size_t> offsets_;
+};
+
+std::vector<int32_t> ids_of(const Json& list, int64_t vocab) {
+  std::vector<int32_t> ids;
+  for (const Json& each : list.as_array("prompt")) {
+    const int64_t id = each.as_int("prompt");
+    if (id < 0 || id >= vocab) invalid("prompt", "token id outside the vocabulary: got {}, need 0 to {}", id, vocab - 1);
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
+}
+
+}  // namespace
+
+std::unique_ptr<AnswerFormat> make_completion_format(FormatContext context) {
+  return std::make_unique<CompletionFormat>(std::move(context));
+}
+
+void App::completions(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
+  const Json body = Json::parse(http.body, "request");
+  Fields fields(body, "request");
+  check_model(fields);
+  GenerationRequest request = parse_generation(fields, Endpoint::kCompletions, defaults_, options_.limits, *generation_);
+  const Json* prompt = fields.take("prompt");
+  fields.refuse({"suffix", "prompt_embeds"}, "not supported by this server");
+  fields.finish();
+  if (prompt == nullptr) invalid("prompt", "missing: need a string, a list of strings, a list of ids or a list of such lists");
+  std::vector<PromptState> prompts;
+  const auto add_text = [&](const std::string& text) {
+    PromptState state;
+    state.text = text;
+    state.ids = request.add_special_tokens.value_or(true) ? generation_->encode_prompt(text)
+                                                          : generation_->require_tokenizer().encode_ids(text, false);
+    prompts.push_back(std::move(state));
+  };
+  const auto add_ids = [&](const Json& list) {
+    PromptState state;
+    state.ids = ids_of(list, generation_->model().vocab_size());
+    prompts.push_back(std::move(state));
+  };
+  if (prompt->is_string()) {
+    add_text(prompt->as_string("prompt"));
+  } else {
+    const Json::Array& list = prompt->as_array("prompt");
+    if (list.empty()) invalid("prompt", "empty list");
+    if (list[0].is_number()) {
+      add_ids(*prompt);
+    } else {
+      if (static_cast<int64_t>(list.size()) > options_.limits.max_prompts) {
+        invalid("prompt", "too many prompts: got {}, need at most {}", list.size(), options_.limits.max_prompts);
+      }
+      for (const Json& each : list) each.is_string() ? add_text(each.as_string("prompt")) : add_ids(each);
+    }
+  }
+  for (PromptState& state : prompts) {
+    const size_t before = state.ids.size();
+    truncate_prompt(state.ids, request);
+    if (state.ids.size() < before) state.text.clear();
+  }
+  FormatContext context{"cmpl-" + (request.request_id.empty() ? http.id : request.request_id), model_name(),
+                        generation_->tokenizer().get()};
+  start(http, std::move(request), std::move(prompts), make_completion_format(std::move(context)), response);
+}
+
+}  // namespace pagoda::server
