@@ -1,0 +1,360 @@
+// The routes without a network: what each request is answered, whole and streamed, right and wrong.
+#include "server/app.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+
+#include "base/error.h"
+#include "tests/word_model.h"
+
+namespace pagoda::server {
+namespace {
+
+// Remembers what it was told.
+class Told : public HttpResponse {
+ public:
+  void send(int code, std::string_view type, std::string text, const Headers& more) override {
+    const std::lock_guard<std::mutex> lock(mutex);
+    status = code;
+    content_type = type;
+    body = std::move(text);
+    headers = more;
+    done = true;
+    ended.notify_all();
+  }
+  void begin(int code, std::string_view type, const Headers& more) override {
+    const std::lock_guard<std::mutex> lock(mutex);
+    status = code;
+    content_type = type;
+    headers = more;
+  }
+  bool write(std::string chunk) override {
+    const std::lock_guard<std::mutex> lock(mutex);
+    body += chunk;
+    return !gone;
+  }
+  void finish() override {
+    const std::lock_guard<std::mutex> lock(mutex);
+    done = true;
+    ended.notify_all();
+  }
+  void on_disconnect(std::function<void()> callback) override { disconnect = std::move(callback); }
+  int64_t pending_bytes() const override { return 0; }
+
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex);
+    ended.wait(lock, [this] { return done; });
+  }
+  Json json() const { return Json::parse(body, "answer"); }
+  // The JSON chunks of a stream; its end must be [DONE].
+  std::vector<Json> chunks() const {
+    std::vector<Json> list;
+    size_t at = 0;
+    bool finished = false;
+    while (at < body.size()) {
+      const size_t end = body.find("\n\n", at);
+      EXPECT_EQ(body.compare(at, 6, "data: "), 0);
+      const std::string data = body.substr(at + 6, end - at - 6);
+      EXPECT_FALSE(finished);
+      if (data == "[DONE]") {
+        finished = true;
+      } else {
+        list.push_back(Json::parse(data, "chunk"));
+      }
+      at = end + 2;
+    }
+    EXPECT_TRUE(finished);
+    return list;
+  }
+
+  std::mutex mutex;
+  std::condition_variable ended;
+  int status = 0;
+  std::string content_type, body;
+  Headers headers;
+  bool done = false, gone = false;
+  std::function<void()> disconnect;
+};
+
+class AppTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = ::testing::TempDir() + "pagoda_app_model";
+    pagoda::testing::make_word_model(folder_);
+    LoadOptions options;
+    options.runtime.threads = 2;
+    generation_ = TextGeneration::open(folder_, options).release();
+  }
+  static void TearDownTestSuite() {
+    delete generation_;
+    std::filesystem::remove_all(folder_);
+  }
+  static AppOptions plain() {
+    AppOptions options;
+    options.served_model_names = {"words", "other"};
+    options.model = folder_;
+    return options;
+  }
+  void SetUp() override { make(plain()); }
+  void make(AppOptions options) {
+    app_ = std::make_unique<App>(std::move(options));
+    app_->ready(*generation_);
+  }
+  static HttpRequest request(const std::string& method, const std::string& path, const std::string& body = "",
+                             Headers headers = {}) {
+    HttpRequest http;
+    http.method = method;
+    http.path = path;
+    http.body = body;
+    http.headers = std::move(headers);
+    http.id = "r1";
+    return http;
+  }
+  // As the server does it: errors become answers.
+  std::shared_ptr<Told> call(HttpRequest http) {
+    auto told = std::make_shared<Told>();
+    try {
+      app_->handle(std::move(http), told);
+    } catch (...) {
+      const Error error = current_error();
+      told->send(http_status(error.kind()), "application/json", error_body(http_status(error.kind()), error.message()), {});
+    }
+    told->wait();
+    return told;
+  }
+  std::shared_ptr<Told> post(const std::string& path, const std::string& body) { return call(request("POST", path, body)); }
+  Json complete(const std::string& fields) {
+    const auto told = post("/v1/completions", "{\"model\": \"words\", " + fields + "}");
+    EXPECT_EQ(told->status, 200) << told->body;
+    return told->json();
+  }
+  void expect_refused(const std::string& path, const std::string& body, const std::string& says, int status = 400) {
+    const auto told = post(path, body);
+    EXPECT_EQ(told->status, status) << body;
+    const Json error = told->json().at("error", "answer");
+    EXPECT_NE(error.get_string("message", "", "error").find(says), std::string::npos) << body << " -> " << told->body;
+    EXPECT_EQ(error.at("code", "error"), Json(status));
+  }
+  static const Json& choice(const Json& answer, size_t i = 0) {
+    return answer.at("choices", "answer").as_array("choices").at(i);
+  }
+
+  static std::string folder_;
+  static TextGeneration* generation_;
+  std::unique_ptr<App> app_;
+};
+std::string AppTest::folder_;
+TextGeneration* AppTest::generation_ = nullptr;
+
+TEST_F(AppTest, SmallRoutes) {
+  EXPECT_EQ(call(request("GET", "/health"))->status, 200);
+  EXPECT_EQ(call(request("GET", "/version"))->json().at("version", "v"), Json(PAGODA_VERSION));
+  const Json models = call(request("GET", "/v1/models"))->json();
+  EXPECT_EQ(models.at("data", "m").size(), 2u);
+  EXPECT_EQ(models.at("data", "m").as_array("m")[0].at("id", "m"), Json("words"));
+  EXPECT_EQ(call(request("GET", "/nowhere"))->status, 404);
+  EXPECT_EQ(call(request("DELETE", "/v1/models"))->status, 405);
+  const auto metrics = call(request("GET", "/metrics"));
+  EXPECT_NE(metrics->body.find("vllm:num_requests_running{model_name=\"words\",engine=\"0\"} 0"), std::string::npos)
+      << metrics->body;
+}
+
+TEST_F(AppTest, LoadingAndClosingAre503) {
+  app_ = std::make_unique<App>(plain());
+  EXPECT_EQ(call(request("GET", "/health"))->status, 503);
+  const auto told = post("/v1/completions", R"({"prompt": "w9"})");
+  EXPECT_EQ(told->status, 503);
+  EXPECT_EQ(told->headers.at(0).first, "retry-after");
+  app_->ready(*generation_);
+  EXPECT_EQ(call(request("GET", "/health"))->status, 200);
+  app_->close();
+  EXPECT_EQ(call(request("GET", "/health"))->status, 503);
+}
+
+TEST_F(AppTest, CompletionsEqualTheEngine) {
+  const Json answer = complete(R"("prompt": "w7 w8", "max_tokens": 6, "temperature": 0, "ignore_eos": true)");
+  EXPECT_EQ(answer.at("object", "a"), Json("text_completion"));
+  EXPECT_EQ(answer.at("id", "a"), Json("cmpl-r1"));
+  EXPECT_EQ(answer.at("usage", "a").at("prompt_tokens", "u"), Json(3));
+  EXPECT_EQ(answer.at("usage", "a").at("completion_tokens", "u"), Json(6));
+  EXPECT_EQ(choice(answer).at("finish_reason", "c"), Json("length"));
+  const std::string text = choice(answer).get_string("text", "", "c");
+  // The same prompt as ids, as a list of both, in a stream, and with its log-probabilities.
+  const Json ids =
+      complete(R"("prompt": [1, 7, 8], "max_tokens": 6, "temperature": 0, "ignore_eos": true, "return_token_ids": true)");
+  EXPECT_EQ(choice(ids).get_string("text", "", "c"), text);
+  EXPECT_EQ(choice(ids).at("token_ids", "c").size(), 6u);
+  const Json both = complete(R"("prompt": ["w7 w8", "w9"], "max_tokens": 6, "temperature": 0, "ignore_eos": true)");
+  EXPECT_EQ(both.at("choices", "a").size(), 2u);
+  EXPECT_EQ(choice(both).get_string("text", "", "c"), text);
+  EXPECT_EQ(choice(both, 1).at("index", "c"), Json(1));
+  const auto stream = post("/v1/completions",
+                           R"({"prompt": "w7 w8", "max_tokens": 6, "temperature": 0, "ignore_eos": true, "stream": true,
+                               "stream_options": {"include_usage": true}})");
+  EXPECT_EQ(stream->content_type, "text/event-stream; charset=utf-8");
+  std::string streamed;
+  const std::vector<Json> chunks = stream->chunks();
+  for (const Json& chunk : chunks) {
+    if (chunk.at("choices", "c").size() > 0) streamed += choice(chunk).get_string("text", "", "c");
+  }
+  EXPECT_EQ(streamed, text);
+  EXPECT_EQ(chunks.back().at("usage", "c").at("completion_tokens", "u"), Json(6));
+  const Json scored = complete(
+      R"("prompt": "w7 w8", "max_tokens": 2, "temperature": 0, "ignore_eos": true, "logprobs": 3, "echo": true, "prompt_logprobs": 1)");
+  const Json& lists = choice(scored).at("logprobs", "c");
+  EXPECT_EQ(lists.at("tokens", "l").dump().compare(0, 16, R"(["<s>","w7","w8")"), 0);
+  EXPECT_EQ(lists.at("tokens", "l").size(), 5u);
+  EXPECT_TRUE(lists.at("token_logprobs", "l").as_array("l")[0].is_null());
+  EXPECT_LT(lists.at("token_logprobs", "l").as_array("l")[1].as_double("l"), 0);
+  EXPECT_EQ(choice(scored).at("prompt_logprobs", "c").size(), 3u);
+  EXPECT_EQ(choice(scored).get_string("text", "", "c").compare(0, 5, "w7 w8"), 0);
+}
+
+TEST_F(AppTest, SeveralAnswers) {
+  const std::string fields = R"("prompt": "w7", "max_tokens": 5, "temperature": 1.0, "seed": 4, "ignore_eos": true, )";
+  const Json four = complete(fields + R"("n": 4)");
+  ASSERT_EQ(four.at("choices", "a").size(), 4u);
+  EXPECT_NE(choice(four, 0).get_string("text", "", "c"), choice(four, 1).get_string("text", "", "c"));
+  EXPECT_EQ(complete(fields + R"("n": 4)").at("choices", "a"), four.at("choices", "a"));  // seeded
+  const Json best = complete(fields + R"("n": 1, "best_of": 4)");
+  ASSERT_EQ(best.at("choices", "a").size(), 1u);
+  EXPECT_EQ(best.at("usage", "a").at("completion_tokens", "u"), Json(20));
+  const Json beams = complete(R"("prompt": "w7", "max_tokens": 5, "n": 3, "use_beam_search": true)");
+  EXPECT_EQ(beams.at("choices", "a").size(), 3u);
+  const Json allowed = complete(fields + R"("allowed_token_ids": [40], "return_token_ids": true)");
+  EXPECT_EQ(choice(allowed).at("token_ids", "c").dump(), "[40,40,40,40,40]");
+  const Json scored = complete(R"("prompt": "w7 w8", "max_tokens": 0, "echo": true, "logprobs": 0)");
+  EXPECT_EQ(choice(scored).get_string("text", "", "c"), "w7 w8");
+  EXPECT_EQ(scored.at("usage", "a").at("completion_tokens", "u"), Json(0));
+}
+
+TEST_F(AppTest, Chat) {
+  const std::string messages = R"("messages": [{"role": "system", "content": "w9"}, {"role": "user", "content":
+      [{"type": "text", "text": "w7"}]}], "temperature": 0, "max_tokens": 4, "ignore_eos": true)";
+  const Json answer = post("/v1/chat/completions", "{" + messages + "}")->json();
+  EXPECT_EQ(answer.at("object", "a"), Json("chat.completion"));
+  EXPECT_EQ(answer.at("usage", "a").at("prompt_tokens", "u"), Json(6));
+  const Json& message = choice(answer).at("message", "c");
+  EXPECT_EQ(message.at("role", "m"), Json("assistant"));
+  const Json plain = complete(
+      R"("prompt": "<s> system w9 user w7 assistant", "add_special_tokens": false, "temperature": 0, "max_tokens": 4, "ignore_eos": true)");
+  EXPECT_EQ(message.at("content", "m"), choice(plain).at("text", "c"));
+  std::string streamed;
+  const std::vector<Json> chunks =
+      post("/v1/chat/completions", "{" + messages + R"(, "stream": true, "logprobs": true, "top_logprobs": 2})")->chunks();
+  EXPECT_EQ(choice(chunks[0]).at("delta", "c").at("role", "d"), Json("assistant"));
+  for (const Json& chunk : chunks) streamed += choice(chunk).at("delta", "c").get_string("content", "", "d");
+  EXPECT_EQ(Json(streamed), message.at("content", "m"));
+  EXPECT_EQ(choice(chunks[1]).at("logprobs", "c").at("content", "l").as_array("l")[0].at("top_logprobs", "l").size(), 2u);
+  EXPECT_EQ(choice(chunks.back()).at("finish_reason", "c"), Json("length"));
+  // Without max_tokens an answer may fill the context.
+  const Json long_answer =
+      post("/v1/chat/completions", R"({"messages": [{"role": "user", "content": "w7"}], "temperature": 0, "ignore_eos": true})")
+          ->json();
+  EXPECT_EQ(long_answer.at("usage", "a").at("total_tokens", "u"), Json(128));
+  expect_refused("/v1/chat/completions", R"({"messages": [{"role": "user", "content": "w90"}]})", "no w90 here");
+  expect_refused("/v1/chat/completions", R"({"messages": []})", "[messages] empty");
+  expect_refused("/v1/chat/completions", R"({"messages": [{"content": "w1"}]})", "role");
+  expect_refused("/v1/chat/completions", R"({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]})",
+                 "image_url");
+  expect_refused("/v1/chat/completions", "{" + messages + R"(, "tools": [{}]})", "[tools]");
+}
+
+TEST_F(AppTest, TokenizeAndBack) {
+  const Json ids = post("/tokenize", R"({"prompt": "w7 w8", "return_token_strs": true})")->json();
+  EXPECT_EQ(ids.at("tokens", "t").dump(), "[1,7,8]");
+  EXPECT_EQ(ids.at("token_strs", "t").dump(), R"(["<s>","w7","w8"])");
+  EXPECT_EQ(post("/tokenize", R"({"messages": [{"role": "user", "content": "w7"}]})")->json().at("count", "t"), Json(4));
+  EXPECT_EQ(post("/detokenize", R"({"tokens": [7, 8]})")->json().at("prompt", "t"), Json("w7 w8"));
+  expect_refused("/tokenize", R"({})", "[prompt] missing");
+}
+
+TEST_F(AppTest, WrongRequestsAreNamed) {
+  const auto bad = [&](const std::string& fields, const std::string& says) {
+    expect_refused("/v1/completions", R"({"prompt": "w7")" + (fields.empty() ? "" : ", " + fields) + "}", says);
+  };
+  bad(R"("tempurature": 1)", "tempurature");
+  bad(R"("temperature": -1)", "[temperature]");
+  bad(R"("temperature": "hot")", "[temperature]");
+  bad(R"("top_p": 0)", "[top_p]");
+  bad(R"("n": 0)", "[n]");
+  bad(R"("n": 100000)", "[n]");
+  bad(R"("n": 2, "temperature": 0)", "[n]");
+  bad(R"("n": 3, "best_of": 2)", "[best_of]");
+  bad(R"("best_of": 2, "stream": true)", "[best_of]");
+  bad(R"("logprobs": 1000)", "[logprobs]");
+  bad(R"("max_tokens": 100000)", "too long");
+  bad(R"("stop": ["", "a"])", "[stop]");
+  bad(R"("stop": ["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16","17"])", "[stop] too many");
+  bad(R"("logit_bias": {"x": 1})", "[logit_bias]");
+  bad(R"("logit_bias": {"5": 1000})", "[logit_bias]");
+  bad(R"("logit_bias": {"5000": 1})", "5000");
+  bad(R"("stream_options": {"include_usage": true})", "[stream_options]");
+  bad(R"("suffix": "w8")", "[suffix]");
+  bad(R"("allowed_token_ids": [])", "[allowed_token_ids]");
+  bad(R"("seed": 1.5)", "[seed]");
+  expect_refused("/v1/completions", "{", "request");
+  expect_refused("/v1/completions", "[1]", "request");
+  expect_refused("/v1/completions", std::string(100000, '['), "request");
+  expect_refused("/v1/completions", R"({"max_tokens": 3})", "[prompt] missing");
+  expect_refused("/v1/completions", R"({"prompt": []})", "[prompt] empty");
+  expect_refused("/v1/completions", R"({"prompt": [99]})", "[prompt]");
+  expect_refused("/v1/completions", R"({"prompt": "w7", "model": "gpt-4"})", "does not exist", 404);
+  // Ignored, as OpenAI's own servers do.
+  complete(R"("prompt": "w7", "user": "me", "max_tokens": 1, "temperature": null, "metadata": {"a": "b"})");
+}
+
+TEST_F(AppTest, KeysAndOrigins) {
+  AppOptions options = plain();
+  options.api_keys = {"secret", "second"};
+  options.allowed_origins = {"https://app.example"};
+  options.root_path = "/proxy";
+  make(options);
+  EXPECT_EQ(call(request("GET", "/v1/models"))->status, 401);
+  EXPECT_EQ(call(request("GET", "/nowhere"))->status, 401);
+  EXPECT_EQ(call(request("GET", "/metrics"))->status, 401);
+  EXPECT_EQ(call(request("GET", "/health"))->status, 200);
+  EXPECT_EQ(call(request("GET", "/v1/models", "", {{"authorization", "Bearer wrong"}}))->status, 401);
+  EXPECT_EQ(call(request("GET", "/v1/models", "", {{"authorization", "Bearer secret"}}))->status, 200);
+  EXPECT_EQ(call(request("GET", "/proxy/v1/models", "", {{"authorization", "Bearer second"}}))->status, 200);
+  const auto preflight = call(request("OPTIONS", "/v1/completions", "", {{"origin", "https://app.example"}}));
+  EXPECT_EQ(preflight->status, 204);
+  EXPECT_EQ(preflight->headers.at(0),
+            (std::pair<std::string, std::string>{"access-control-allow-origin", "https://app.example"}));
+  EXPECT_EQ(call(request("OPTIONS", "/v1/completions", "", {{"origin", "https://evil.example"}}))->status, 405);
+}
+
+TEST_F(AppTest, AClientThatLeavesFreesItsPages) {
+  auto told = std::make_shared<Told>();
+  app_->handle(request("POST", "/v1/completions", R"({"prompt": "w7", "max_tokens": 120, "ignore_eos": true, "stream": true})"),
+               told);
+  told->disconnect();
+  app_->engine()->drain();
+  EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
+}
+
+TEST_F(AppTest, TooManyOpenRequestsAreToldToComeBack) {
+  AppOptions options = plain();
+  options.max_open = 2;
+  make(options);
+  const auto told = post("/v1/completions", R"({"prompt": ["w7", "w8", "w9"], "max_tokens": 2})");
+  EXPECT_EQ(told->status, 503);
+  EXPECT_EQ(told->headers.at(0).first, "retry-after");
+  app_->engine()->drain();
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": ["w7", "w8"], "max_tokens": 2})")->status, 200);
+}
+
+TEST_F(AppTest, CountsWhatHappened) {
+  complete(R"("prompt": "w7 w8", "max_tokens": 5, "ignore_eos": true)");
+  const std::string text = call(request("GET", "/metrics"))->body;
+  EXPECT_NE(text.find("vllm:request_success_total{model_name=\"words\",engine=\"0\",finished_reason=\"length\"} 1"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("vllm:time_to_first_token_seconds_count{model_name=\"words\",engine=\"0\"} 1"), std::string::npos);
+  EXPECT_NE(text.find("vllm:inter_token_latency_seconds_count{model_name=\"words\",engine=\"0\"} 4"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pagoda::server
