@@ -55,7 +55,8 @@ void prefill(Machine& machine, double flop_rate, const Heads& heads, DType dtype
     machine.table.attention(machine.exec, spec, RaggedRows{1, starts}, q.view, k.view, v.view, out.view, View());
     machine.arena.reset();
   });
-  const double flops = 2.0 * static_cast<double>(length * (length + 1) / 2 * heads.queries * heads.dim * 2);
+  const int64_t pairs = length * (length + 1) / 2;  // of a query and a key that it sees
+  const double flops = 2.0 * static_cast<double>(pairs * heads.queries * heads.dim * 2);
   std::printf("prefill %-9s %2d/%d x %-4d length %6d %10.1f us %8.1f GFLOP/s %4.0f%% of limit\n", dtype_name(dtype),
               static_cast<int>(heads.queries), static_cast<int>(heads.keys), static_cast<int>(heads.dim),
               static_cast<int>(length), time * 1e6, flops / time * 1e-9, 100 * flops / flop_rate / time);

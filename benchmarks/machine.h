@@ -19,10 +19,10 @@ namespace pagoda {
 
 // Made from the words "[ISA [THREADS]]"; by default the best instruction set on all usable cores.
 struct Machine {
-  Machine(const char* program, int64_t memory_bytes, int argc, char** argv)
+  Machine(const char* program, int64_t bytes, int argc, char** argv)
       : isa(choose_isa(program, cpu, argc > 1 ? argv[1] : nullptr)),
         pool(argc > 2 ? std::atoi(argv[2]) : cpu.usable_cores),
-        memory_bytes(memory_bytes) {
+        memory_bytes(bytes) {
     fill_cpu(table, isa);
     exec.pool = &pool;
     exec.scratch = &arena;

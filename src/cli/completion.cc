@@ -55,19 +55,23 @@ std::string choice_cases(const std::vector<const VerbNode*>& verbs, const char* 
   return cases;
 }
 
+// Walks $at down the verbs among `words`, completes a choice of the flag `previous`, and opens the cases of $at.
+std::string walk(const std::vector<const VerbNode*>& verbs, const std::string& words, const std::string& previous,
+                 const char* choice) {
+  return "  for word in \"" + words + "\"; do\n    case \"$at/$word\" in\n      " + walk_patterns(verbs) +
+         ") at=\"$at/$word\" ;;\n    esac\n  done\n  case \"$at " + previous + "\" in\n" + choice_cases(verbs, choice) +
+         "  esac\n  case \"$at\" in\n";
+}
+
 std::string bash(const VerbNode& root) {
   const auto verbs = all_verbs(root);
   std::string text =
       "# bash completion of pagoda: source <(pagoda completion bash)\n"
       "_pagoda() {\n"
       "  local current=\"${COMP_WORDS[COMP_CWORD]}\" previous=\"${COMP_WORDS[COMP_CWORD-1]}\" at=\"\" words=\"\" word\n"
-      "  COMPREPLY=()\n"
-      "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-      "    case \"$at/$word\" in\n";
-  text += "      " + walk_patterns(verbs) + ") at=\"$at/$word\" ;;\n    esac\n  done\n";
-  text += "  case \"$at $previous\" in\n" +
-          choice_cases(verbs, "    {}) COMPREPLY=($(compgen -W '{}' -- \"$current\")); return ;;\n") + "  esac\n";
-  text += "  case \"$at\" in\n";
+      "  COMPREPLY=()\n";
+  text += walk(verbs, "${COMP_WORDS[@]:1:COMP_CWORD-1}", "$previous",
+               "    {}) COMPREPLY=($(compgen -W '{}' -- \"$current\")); return ;;\n");
   std::string parents;
   for (const VerbNode* verb : verbs) {
     text += fmt::format("    {}) words={} ;;\n", quoted(key_of(*verb)), quoted(words_of(*verb)));
@@ -92,12 +96,8 @@ std::string zsh(const VerbNode& root) {
       "# zsh completion of pagoda: pagoda completion zsh > DIRECTORY_OF_FPATH/_pagoda\n"
       "_pagoda() {\n"
       "  local at=\"\" word\n"
-      "  local -a below flags\n"
-      "  for word in \"${(@)words[2,CURRENT-1]}\"; do\n"
-      "    case \"$at/$word\" in\n";
-  text += "      " + walk_patterns(verbs) + ") at=\"$at/$word\" ;;\n    esac\n  done\n";
-  text += "  case \"$at ${words[CURRENT-1]}\" in\n" + choice_cases(verbs, "    {}) compadd -- {}; return ;;\n") + "  esac\n";
-  text += "  case \"$at\" in\n";
+      "  local -a below flags\n";
+  text += walk(verbs, "${(@)words[2,CURRENT-1]}", "${words[CURRENT-1]}", "    {}) compadd -- {}; return ;;\n");
   const auto entry = [](const std::string& name, const std::string& description) {
     return " " + quoted(name + ":" + replaced(description, ":", "\\:"));
   };

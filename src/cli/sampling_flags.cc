@@ -2,6 +2,7 @@
 #include "cli/sampling_flags.h"
 
 #include <memory>
+#include <type_traits>
 
 #include "base/error.h"
 
@@ -27,8 +28,8 @@ SamplingParams SamplingFlags::apply(SamplingParams defaults) const {
 void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
   const std::string group = "Sampling";
   // Binds a flag with a value of type T to what it does to the parameters, if it was given.
-  const auto bind = [&](auto zero, const std::string& names, const std::string& help, auto set) {
-    using T = decltype(zero);
+  const auto bind = [&](const auto& zero, const std::string& names, const std::string& help, auto set) {
+    using T = std::decay_t<decltype(zero)>;
     const auto value = std::make_shared<T>();
     CLI::Option* option = verb->add_option(names, *value, help)->group(group);
     flags.setters_.push_back([value, option, set](SamplingParams& p) {

@@ -377,6 +377,7 @@ std::optional<PullResult> complete_in_cache(const Target& target, const PullOpti
     const auto check = check_cache(target, options);
     if (check && check->missing.empty()) return check->result;
   } catch (const Error&) {
+    // Counts as nothing.
   }
   return std::nullopt;
 }

@@ -24,6 +24,52 @@ struct MergeResult {
   int32_t id = -1;
 };
 
+// Joins linked symbols, lowest rank first, of equal ones the leftmost. `find` gives the candidate of two neighbours, if they
+// join; `mark` is what tells a symbol from what it was when its candidate was found. `bytes` 0 marks a symbol that was joined
+// to its left.
+template <class Find, class Mark>
+void join_by_heap(EncodeScratch& scratch, const Find& find, const Mark& mark) {
+  using Candidate = EncodeScratch::Candidate;
+  auto& symbols = scratch.symbols;
+  auto& heap = scratch.heap;
+  heap.clear();
+  const auto later = [](const Candidate& a, const Candidate& b) {
+    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
+  };
+  const auto candidate = [&](int32_t position, Candidate& out) {
+    const auto& left = symbols[static_cast<size_t>(position)];
+    return left.next >= 0 && find(left, symbols[static_cast<size_t>(left.next)], position, out);
+  };
+  for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+    Candidate c;
+    if (candidate(static_cast<int32_t>(i), c)) heap.push_back(c);
+  }
+  std::make_heap(heap.begin(), heap.end(), later);
+  const auto push = [&](int32_t position) {
+    Candidate c;
+    if (!candidate(position, c)) return;
+    heap.push_back(c);
+    std::push_heap(heap.begin(), heap.end(), later);
+  };
+  while (!heap.empty()) {
+    const Candidate top = heap.front();
+    std::pop_heap(heap.begin(), heap.end(), later);
+    heap.pop_back();
+    auto& left = symbols[static_cast<size_t>(top.position)];
+    if (left.bytes == 0 || mark(left) != top.left || left.next < 0) continue;
+    auto& right = symbols[static_cast<size_t>(left.next)];
+    if (mark(right) != top.right) continue;
+    left.id = top.merged;
+    left.bytes += right.bytes;
+    right.bytes = 0;
+    left.next = right.next;
+    if (right.next >= 0) symbols[static_cast<size_t>(right.next)].previous = top.position;
+    right.next = -1;
+    if (left.previous >= 0) push(left.previous);
+    push(top.position);
+  }
+}
+
 class Bpe final : public TokenModel {
  public:
   Bpe(Vocab vocab, BpeOptions options) : TokenModel(std::move(vocab)), options_(std::move(options)) {
@@ -297,51 +343,16 @@ class Bpe final : public TokenModel {
   }
 
   void merge_by_heap(EncodeScratch& scratch) const {
-    using Candidate = EncodeScratch::Candidate;
-    auto& symbols = scratch.symbols;
-    auto& heap = scratch.heap;
-    heap.clear();
-    symbols.back().next = -1;
-    const auto later = [](const Candidate& a, const Candidate& b) {
-      return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-    };
-    const auto candidate = [&](int32_t position, Candidate& out) {
-      const auto& left = symbols[static_cast<size_t>(position)];
-      if (left.next < 0) return false;
-      const int32_t right = symbols[static_cast<size_t>(left.next)].id;
-      const MergeResult merge = merge_of(left.id, right);
-      if (merge.rank == kNoRank) return false;
-      out = {merge.rank, position, left.id, right, merge.id};
-      return true;
-    };
-    for (size_t i = 0; i + 1 < symbols.size(); ++i) {
-      Candidate c;
-      if (candidate(static_cast<int32_t>(i), c)) heap.push_back(c);
-    }
-    std::make_heap(heap.begin(), heap.end(), later);
-    const auto push = [&](int32_t position) {
-      Candidate c;
-      if (!candidate(position, c)) return;
-      heap.push_back(c);
-      std::push_heap(heap.begin(), heap.end(), later);
-    };
-    while (!heap.empty()) {
-      const Candidate top = heap.front();
-      std::pop_heap(heap.begin(), heap.end(), later);
-      heap.pop_back();
-      auto& left = symbols[static_cast<size_t>(top.position)];
-      if (left.bytes == 0 || left.id != top.left || left.next < 0) continue;
-      auto& right = symbols[static_cast<size_t>(left.next)];
-      if (right.id != top.right) continue;
-      left.id = top.merged;
-      left.bytes += right.bytes;
-      right.bytes = 0;
-      left.next = right.next;
-      if (right.next >= 0) symbols[static_cast<size_t>(right.next)].previous = top.position;
-      right.next = -1;
-      if (left.previous >= 0) push(left.previous);
-      push(top.position);
-    }
+    scratch.symbols.back().next = -1;
+    join_by_heap(
+        scratch,
+        [&](const auto& left, const auto& right, int32_t position, EncodeScratch::Candidate& out) {
+          const MergeResult merge = merge_of(left.id, right.id);
+          if (merge.rank == kNoRank) return false;
+          out = {merge.rank, position, left.id, right.id, merge.id};
+          return true;
+        },
+        [](const auto& symbol) { return symbol.id; });
   }
 
   BpeOptions options_;
@@ -393,49 +404,23 @@ class RankBpe final : public TokenModel {
 
  private:
   void merge(std::string_view word, EncodeScratch& scratch) const {
-    using Candidate = EncodeScratch::Candidate;
     auto& symbols = scratch.symbols;
-    auto& heap = scratch.heap;
     symbols.clear();
-    heap.clear();
-    // A symbol's position is its first byte; `bytes` 0 marks one that was joined to its left.
     for (size_t i = 0; i < word.size(); ++i) {
       const int32_t n = static_cast<int32_t>(i);
       symbols.push_back({byte_ids_[static_cast<unsigned char>(word[i])], n - 1, i + 1 < word.size() ? n + 1 : -1, 1});
     }
-    const auto later = [](const Candidate& a, const Candidate& b) {
-      return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-    };
-    const auto push = [&](int32_t position) {
-      const auto& left = symbols[static_cast<size_t>(position)];
-      if (left.next < 0) return;
-      const auto& right = symbols[static_cast<size_t>(left.next)];
-      const size_t bytes = left.bytes + right.bytes;
-      if (bytes > vocab_.longest()) return;
-      const int32_t id = vocab_.find(word.substr(static_cast<size_t>(position), bytes));
-      if (id < 0) return;
-      heap.push_back(
-          {static_cast<uint32_t>(id), position, static_cast<int32_t>(left.bytes), static_cast<int32_t>(right.bytes), id});
-      std::push_heap(heap.begin(), heap.end(), later);
-    };
-    for (size_t i = 0; i + 1 < word.size(); ++i) push(static_cast<int32_t>(i));
-    while (!heap.empty()) {
-      const Candidate top = heap.front();
-      std::pop_heap(heap.begin(), heap.end(), later);
-      heap.pop_back();
-      auto& left = symbols[static_cast<size_t>(top.position)];
-      if (left.bytes != static_cast<uint32_t>(top.left) || left.next < 0) continue;
-      auto& right = symbols[static_cast<size_t>(left.next)];
-      if (right.bytes != static_cast<uint32_t>(top.right)) continue;
-      left.id = top.merged;
-      left.bytes += right.bytes;
-      right.bytes = 0;
-      left.next = right.next;
-      if (right.next >= 0) symbols[static_cast<size_t>(right.next)].previous = top.position;
-      right.next = -1;
-      if (left.previous >= 0) push(left.previous);
-      push(top.position);
-    }
+    join_by_heap(
+        scratch,
+        [&](const auto& left, const auto& right, int32_t position, EncodeScratch::Candidate& out) {
+          const size_t bytes = left.bytes + right.bytes;
+          if (bytes > vocab_.longest()) return false;
+          const int32_t id = vocab_.find(word.substr(static_cast<size_t>(position), bytes));
+          if (id < 0) return false;
+          out = {static_cast<uint32_t>(id), position, static_cast<int32_t>(left.bytes), static_cast<int32_t>(right.bytes), id};
+          return true;
+        },
+        [](const auto& symbol) { return static_cast<int32_t>(symbol.bytes); });
     for (int32_t i = 0; i >= 0; i = symbols[static_cast<size_t>(i)].next) {
       scratch.entries.push_back({symbols[static_cast<size_t>(i)].id, symbols[static_cast<size_t>(i)].bytes});
     }

@@ -24,15 +24,6 @@ CodeSet collect(int at, const std::function<bool(const unicode::Record&)>& wante
   return set;
 }
 
-std::string plain(std::string_view name) {
-  std::string out;
-  for (char c : name) {
-    if (c == '_' || c == '-' || c == ' ') continue;
-    out += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  }
-  return out;
-}
-
 // Long names of categories, as patterns may spell them.
 struct LongName {
   const char* name;
@@ -80,7 +71,7 @@ constexpr LongName kLongNames[] = {
     {"unassigned", "Cn"},
 };
 
-std::string category_of(Category category) { return plain(unicode::category_name(category)); }
+std::string category_of(Category category) { return unicode::plain_name(unicode::category_name(category)); }
 
 bool is_mark(Category c) { return c >= Category::kMn && c <= Category::kMe; }
 constexpr int kAlphabeticFlag = 16;
@@ -100,10 +91,10 @@ CodeSet CodeSet::range(uint32_t first, uint32_t last) {
 }
 
 std::optional<CodeSet> CodeSet::property(std::string_view name, int at) {
-  const std::string key = plain(name);
+  const std::string key = unicode::plain_name(name);
   std::string category = key;
   for (const LongName& known : kLongNames) {
-    if (key == known.name) category = plain(known.category);
+    if (key == known.name) category = unicode::plain_name(known.category);
   }
   if (category == "lc" || category == "l&") {
     return collect(at, [](const unicode::Record& r) {

@@ -183,18 +183,25 @@ class Restore {
 
 }  // namespace
 
+Interp::Flow Interp::capture(const Block& body, Frame& frame, Value& text) {
+  Capture written(out_);
+  if (const Flow flow = exec(body, frame); flow != Flow::kNormal) return flow;
+  text = str(std::move(written.text), autoescape_);
+  return Flow::kNormal;
+}
+
+Value Interp::filter_text(const Expr& filter, const Value& text, Frame& frame) {
+  const Restore restore(block_text_);
+  block_text_ = &text;
+  return eval(filter, frame);
+}
+
 Interp::Flow Interp::exec_set_block(const Stmt& stmt, Frame& frame) {
   enter(stmt.scope, frame);
   Value text;
-  {
-    Capture capture(out_);
-    if (const Flow flow = exec(stmt.body, frame); flow != Flow::kNormal) return flow;
-    text = str(std::move(capture.text), autoescape_);
-  }
+  if (const Flow flow = capture(stmt.body, frame, text); flow != Flow::kNormal) return flow;
   if (stmt.filter != nullptr) {
-    const Restore restore(block_text_);
-    block_text_ = &text;
-    Value filtered = eval(*stmt.filter, frame);
+    Value filtered = filter_text(*stmt.filter, text, frame);
     text = autoescape_ && !filtered.is_markup() ? str(to_text(filtered), true) : std::move(filtered);
   }
   assign(*stmt.target, std::move(text), frame);
@@ -206,16 +213,8 @@ Interp::Flow Interp::exec_set_block(const Stmt& stmt, Frame& frame) {
 Interp::Flow Interp::exec_filter_block(const Stmt& stmt, Frame& frame) {
   enter(stmt.scope, frame);
   Value text;
-  {
-    Capture capture(out_);
-    if (const Flow flow = exec(stmt.body, frame); flow != Flow::kNormal) return flow;
-    text = str(std::move(capture.text), autoescape_);
-  }
-  {
-    const Restore restore(block_text_);
-    block_text_ = &text;
-    write(to_text(eval(*stmt.expr, frame)));
-  }
+  if (const Flow flow = capture(stmt.body, frame, text); flow != Flow::kNormal) return flow;
+  write(to_text(filter_text(*stmt.expr, text, frame)));
   leave(stmt.scope, frame);
   return Flow::kNormal;
 }

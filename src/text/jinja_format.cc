@@ -1,6 +1,7 @@
 // Python's text formatting: the % operator, str.format with its field specifications.
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 #include "base/utf8.h"
 #include "text/jinja_objects.h"
@@ -182,6 +183,9 @@ std::string zero_group(std::string digits, const Spec& spec, size_t prefix, char
   return grouped;
 }
 
+// Types that show any number as a float; a float has 'n' and none besides.
+bool is_float_type(char type) { return type != 0 && std::strchr("eEfFgG%", type) != nullptr; }
+
 std::string format_float_spec(Interp& interp, const Value& value, const Spec& spec) {
   const double number = value.as_double();
   char type = spec.type;
@@ -235,16 +239,7 @@ std::string format_float_spec(Interp& interp, const Value& value, const Spec& sp
 }
 
 std::string format_int_spec(Interp& interp, const Value& value, const Spec& spec) {
-  switch (spec.type) {
-    case 'e':
-    case 'E':
-    case 'f':
-    case 'F':
-    case 'g':
-    case 'G':
-    case '%': return format_float_spec(interp, Value::real(value.as_double()), spec);
-    default: break;
-  }
+  if (is_float_type(spec.type)) return format_float_spec(interp, Value::real(value.as_double()), spec);
   if (spec.precision >= 0) interp.value_error("Precision not allowed in integer format specifier");
   if (spec.no_negative_zero)
     interp.value_error("Negative zero coercion (z) not allowed in format specifier with integer format code '" +
@@ -300,18 +295,8 @@ std::string format_value(Interp& interp, const Value& value, const std::string& 
   }
   if (value.is_bool() && spec.type == 0) return format_int_spec(interp, Value::integer(value.as_int()), spec);
   if (value.is_float()) {
-    switch (spec.type) {
-      case 0:
-      case 'e':
-      case 'E':
-      case 'f':
-      case 'F':
-      case 'g':
-      case 'G':
-      case 'n':
-      case '%': return format_float_spec(interp, value, spec);
-      default: unknown_code(interp, spec, value);
-    }
+    if (spec.type != 0 && spec.type != 'n' && !is_float_type(spec.type)) unknown_code(interp, spec, value);
+    return format_float_spec(interp, value, spec);
   }
   return format_int_spec(interp, value, spec);
 }

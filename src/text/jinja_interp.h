@@ -169,6 +169,8 @@ class Interp {
   void exec_generation(const Stmt& stmt, Frame& frame);
   void exec_block(const Stmt& stmt, Frame& frame);
   Flow run_loop(const Stmt& stmt, Frame& frame, const Value& iterable, const std::shared_ptr<Frame>& closure, int64_t depth);
+  Flow capture(const Block& body, Frame& frame, Value& text);  // what the body writes
+  Value filter_text(const Expr& filter, const Value& text, Frame& frame);
   void export_names(const Stmt& stmt, Frame& frame);
   void check_namespaces(const Expr& target, Frame& frame);
   Value make_macro(const Stmt& stmt, Frame& frame);

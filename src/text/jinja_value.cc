@@ -76,12 +76,7 @@ Value Value::missing() {
   return value;
 }
 
-Value Value::undefined(std::shared_ptr<UndefinedInfo> info) {
-  Value value;
-  value.kind_ = Kind::kUndefined;
-  value.heap_ = std::move(info);
-  return value;
-}
+Value Value::undefined(std::shared_ptr<UndefinedInfo> info) { return {Kind::kUndefined, std::move(info)}; }
 
 Value Value::boolean(bool flag) {
   Value value;
@@ -104,33 +99,15 @@ Value Value::real(double number) {
   return value;
 }
 
-Value Value::of(std::shared_ptr<Str> text) {
-  Value value;
-  value.kind_ = Kind::kString;
-  value.heap_ = std::move(text);
-  return value;
-}
+Value Value::of(std::shared_ptr<Str> text) { return {Kind::kString, std::move(text)}; }
 
 Value Value::of(std::shared_ptr<Sequence> items, bool is_tuple) {
-  Value value;
-  value.kind_ = is_tuple ? Kind::kTuple : Kind::kList;
-  value.heap_ = std::move(items);
-  return value;
+  return {is_tuple ? Kind::kTuple : Kind::kList, std::move(items)};
 }
 
-Value Value::of(std::shared_ptr<Dict> dict) {
-  Value value;
-  value.kind_ = Kind::kDict;
-  value.heap_ = std::move(dict);
-  return value;
-}
+Value Value::of(std::shared_ptr<Dict> dict) { return {Kind::kDict, std::move(dict)}; }
 
-Value Value::of(std::shared_ptr<Object> object) {
-  Value value;
-  value.kind_ = Kind::kObject;
-  value.heap_ = std::move(object);
-  return value;
-}
+Value Value::of(std::shared_ptr<Object> object) { return {Kind::kObject, std::move(object)}; }
 
 Value Value::string(std::string text, bool markup) { return of(std::make_shared<Str>(std::move(text), markup)); }
 Value Value::list(std::vector<Value> items) { return of(std::make_shared<Sequence>(std::move(items)), false); }

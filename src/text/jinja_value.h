@@ -122,6 +122,8 @@ class Value {
   bool identical(const Value& other) const;  // Python's `is`
 
  private:
+  Value(Kind kind, std::shared_ptr<Heap> heap) : kind_(kind), heap_(std::move(heap)) {}
+
   Kind kind_ = Kind::kNone;
   union {
     bool b;

@@ -10,18 +10,6 @@ namespace pagoda::unicode {
 
 namespace {
 
-enum Flag {
-  kPictographic = 1,
-  kConsonant = 2,
-  kLinker = 4,
-  kConjunctExtend = 8,
-  kAlphabetic = 16,
-  kDecomposes = 32,
-  kHasCase = 64,
-  kComposesBack = 128,
-  kNotNfc = 256
-};
-
 const Record& record(uint32_t code) {
   return kRecords[code < 0x110000 ? kStage2[kStage1[code >> 8] * 256 + (code & 255)] : kStage2[kStage1[0x10FF] * 256 + 255]];
 }
@@ -39,7 +27,15 @@ void append(std::string& out, Codes codes, uint32_t code) {
   for (int i = 0; i < codes.size; ++i) utf8_append(out, codes.data[i]);
 }
 
-std::string plain(std::string_view name) {
+}  // namespace
+
+Category category(uint32_t code) { return static_cast<Category>(record(code).category); }
+int age(uint32_t code) { return record(code).age; }
+char major_category(uint32_t code) { return category_name(category(code))[0]; }
+
+const char* category_name(Category category) { return kCategoryNames[static_cast<int>(category)]; }
+
+std::string plain_name(std::string_view name) {
   std::string out;
   for (char c : name) {
     if (c == '_' || c == '-' || c == ' ') continue;
@@ -48,26 +44,13 @@ std::string plain(std::string_view name) {
   return out;
 }
 
-}  // namespace
-
-Category category(uint32_t code) { return static_cast<Category>(record(code).category); }
-int age(uint32_t code) { return record(code).age; }
-char major_category(uint32_t code) { return category_name(category(code))[0]; }
-
-const char* category_name(Category category) {
-  static constexpr const char* kNames[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
-                                           "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
-                                           "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
-  return kNames[static_cast<int>(category)];
-}
-
 int script(uint32_t code) { return record(code).script; }
 const char* script_name(int script) { return kScriptNames[script]; }
 
 std::optional<int> script_by_name(std::string_view name) {
-  const std::string wanted = plain(name);
+  const std::string wanted = plain_name(name);
   for (int i = 0; i < kScriptCount; ++i) {
-    if (plain(kScriptNames[i]) == wanted) return i;
+    if (plain_name(kScriptNames[i]) == wanted) return i;
   }
   return std::nullopt;
 }

@@ -72,7 +72,8 @@ char major_category(uint32_t code);                        // 'L', 'M', 'N', 'P'
 const char* category_name(Category category);              // "Lu"
 int script(uint32_t code);                                 // number for script_name
 const char* script_name(int script);                       // "Latin"
-std::optional<int> script_by_name(std::string_view name);  // case, spaces, '_' and '-' ignored
+std::string plain_name(std::string_view name);             // in lower case, without spaces, '_' and '-'
+std::optional<int> script_by_name(std::string_view name);  // compared as plain names
 Break grapheme_break(uint32_t code);
 bool is_pictographic(uint32_t code);
 bool is_alphabetic(uint32_t code);  // the derived property Alphabetic

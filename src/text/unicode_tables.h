@@ -1,16 +1,34 @@
-// Layout of the generated Unicode tables; only text/unicode.cc and text/code_set.cc read them.
+// Layout of the generated Unicode tables; tools/unicode/generate.cc writes them, only text/unicode.cc and text/code_set.cc
+// read them.
 #pragma once
 
 #include <cstdint>
 
 namespace pagoda::unicode {
 
+enum Flag {
+  kPictographic = 1,
+  kConsonant = 2,
+  kLinker = 4,
+  kConjunctExtend = 8,
+  kAlphabetic = 16,
+  kDecomposes = 32,
+  kHasCase = 64,
+  kComposesBack = 128,
+  kNotNfc = 256
+};
+
+// In the order of Category.
+inline constexpr const char* kCategoryNames[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
+                                                 "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
+                                                 "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
+
 struct Record {
-  uint8_t category;
-  uint8_t age;     // Unicode version * 10, 0 for unassigned
-  uint8_t script;  // index into kScriptNames
+  uint8_t category;  // index into kCategoryNames
+  uint8_t age;       // Unicode version * 10, 0 for unassigned
+  uint8_t script;    // index into kScriptNames
   uint8_t grapheme_break;
-  uint16_t flags;
+  uint16_t flags;  // of Flag
   uint8_t combining_class;
 };
 

@@ -77,7 +77,8 @@ TEST(Flags, ExitCodesByKind) {
   expect_error(run_pagoda({"generate", "/no/such/folder", "--prompt-ids", "[1]"}), 3, "no such file or folder");
   expect_error(run_pagoda({"generate", kLlama, "--prompt", "text"}), 3, "no tokenizer");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-file", "/no/such/file"}), 3, "/no/such/file");
-  expect_error(run_pagoda({"logits", kLlama, "--ids", "/no/such/file", "--out", "/tmp/x"}), 3, "/no/such/file");
+  expect_error(run_pagoda({"logits", kLlama, "--ids", "/no/such/file", "--out", ::testing::TempDir() + "x"}), 3,
+               "/no/such/file");
   expect_error(run_pagoda({"chat", kLlama}), 3, "no chat template");
 }
 

@@ -123,10 +123,11 @@ struct AttentionTable {
   // Stand-ins are slow: every fifth of the bfloat16 cases still meets every spec, shape and list of lengths.
   std::vector<Case> cases() const {
     std::vector<Case> all = all_cases(), chosen;
-    if (!halves) return all;
+    Share share;
     size_t i = 0;
     for (Case& c : all) {
-      if (c.dtype == DType::kBFloat16 && i++ % 5 == 0) chosen.push_back(std::move(c));
+      if (halves && (c.dtype != DType::kBFloat16 || i++ % 5 != 0)) continue;
+      if (share.wanted()) chosen.push_back(std::move(c));
     }
     return chosen;
   }
@@ -135,7 +136,7 @@ struct AttentionTable {
 std::vector<AttentionTable> attention_tables() {
   const CpuInfo cpu = detect_cpu();
   std::vector<AttentionTable> tables;
-  for (const NamedTable& named : vector_tables()) tables.push_back({named.name, named.table, false});
+  for (const NamedTable& named : all_vector_tables()) tables.push_back({named.name, named.table, false});
   const auto add = [&](const char* name, Isa needs, void (*fill)(KernelTable&)) {
     if (!isa_supported(needs, cpu)) return;
     tables.push_back({name, tables.back().table, true});
@@ -145,6 +146,7 @@ std::vector<AttentionTable> attention_tables() {
   add("amx stand-in", Isa::kAvx2, fill_vector_amx_standin);
   add("avx512_bf16", Isa::kAvx512Bf16, fill_vector_avx512_bf16);
   add("amx", Isa::kAmx, fill_vector_amx);
+  std::erase_if(tables, [](const AttentionTable& named) { return !table_wanted(named.name); });
   return tables;
 }
 

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -17,12 +19,34 @@
 
 namespace pagoda::test {
 
+// For machines so slow that only a part can be tested, as tools/emulate makes them. PAGODA_TEST_TABLES: tables by name, with
+// commas between ("avx512,amx"), instead of all.
+inline bool table_wanted(const std::string& name) {
+  const char* wanted = std::getenv("PAGODA_TEST_TABLES");
+  return wanted == nullptr || ("," + std::string(wanted) + ",").find("," + name + ",") != std::string::npos;
+}
+
+// PAGODA_TEST_SHARE: a number N, to run only every Nth case of the long lists, which ask wanted() before each.
+class Share {
+ public:
+  bool wanted() { return count_++ % every_ == 0; }
+
+ private:
+  static uint64_t every() {
+    const char* text = std::getenv("PAGODA_TEST_SHARE");
+    return text == nullptr ? 1 : std::max(1ull, std::strtoull(text, nullptr, 10));
+  }
+  const uint64_t every_ = every();
+  uint64_t count_ = 0;
+};
+
 struct NamedTable {
   std::string name;
   KernelTable table;
 };
 
-inline std::vector<NamedTable> vector_tables() {
+// All that the machine runs: one that others are built on may not be wanted itself.
+inline std::vector<NamedTable> all_vector_tables() {
   const CpuInfo cpu = detect_cpu();
   std::vector<NamedTable> tables;
   const auto add = [&](const char* name, auto... fillers) {
@@ -33,6 +57,12 @@ inline std::vector<NamedTable> vector_tables() {
   add("portable", fill_vector_portable);
   if (isa_supported(Isa::kAvx2, cpu)) add("avx2", fill_vector_portable, fill_vector_avx2);
   if (isa_supported(Isa::kAvx512, cpu)) add("avx512", fill_vector_portable, fill_vector_avx2, fill_vector_avx512);
+  return tables;
+}
+
+inline std::vector<NamedTable> vector_tables() {
+  std::vector<NamedTable> tables = all_vector_tables();
+  std::erase_if(tables, [](const NamedTable& named) { return !table_wanted(named.name); });
   return tables;
 }
 

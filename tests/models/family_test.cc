@@ -46,12 +46,24 @@ struct Fixture {
       labels.push_back(row);
     }
   }
+  std::unique_ptr<Model> load(Device& device, const std::string& name) const {
+    std::unique_ptr<Model> model = make_model(folder->config(), name);
+    model->load(device, *folder);
+    return model;
+  }
   std::shared_ptr<ModelFolder> folder;
   std::shared_ptr<SafetensorsFile> reference;
   Json cases;
   std::vector<std::vector<int32_t>> lines;
   std::vector<std::vector<int64_t>> labels;
 };
+
+RuntimeOptions one_thread(Isa isa) {
+  RuntimeOptions options;
+  options.threads = 1;
+  options.isa = isa;
+  return options;
+}
 
 Tensor ids_tensor(Device& device, const std::vector<int32_t>& ids) {
   Tensor tensor = Tensor::empty(device, DType::kInt32, {static_cast<int64_t>(ids.size())});
@@ -116,12 +128,8 @@ class Family : public ::testing::TestWithParam<std::tuple<std::string, Isa>> {};
 TEST_P(Family, LogitsEqualTransformersAndAllPathsEachOther) {
   const auto& [name, isa] = GetParam();
   const Fixture fixture(name);
-  RuntimeOptions options;
-  options.threads = 1;
-  options.isa = isa;
-  Runtime runtime(options);
-  const std::unique_ptr<Model> model = make_model(fixture.folder->config(), name);
-  model->load(runtime.device(), *fixture.folder);
+  Runtime runtime(one_thread(isa));
+  const std::unique_ptr<Model> model = fixture.load(runtime.device(), name);
   model->prepare_for_inference(runtime.device(), DType::kFloat32);
   const NoGrad no_grad;
   const Outputs all = dense(runtime, *model, fixture.lines);
@@ -154,12 +162,8 @@ TEST_P(Family, LossAndGradientsEqualPyTorch) {
   const auto& [name, isa] = GetParam();
   const Fixture fixture(name);
   if (fixture.reference->find("loss") == nullptr) GTEST_SKIP() << "fixture has no loss";
-  RuntimeOptions options;
-  options.threads = 1;
-  options.isa = isa;
-  Runtime runtime(options);
-  const std::unique_ptr<Model> model = make_model(fixture.folder->config(), name);
-  model->load(runtime.device(), *fixture.folder);
+  Runtime runtime(one_thread(isa));
+  const std::unique_ptr<Model> model = fixture.load(runtime.device(), name);
   model->prepare_for_training(runtime.device(), DType::kFloat32);
   // Labels shift inside: row t predicts label t + 1 of its line.
   std::vector<int64_t> labels;

@@ -4,44 +4,36 @@
 #include <cstdint>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <sstream>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "text/unicode_tables.h"
+
 namespace {
 
+namespace unicode = pagoda::unicode;
+
 // Order matters: src/text/unicode.h numbers the same names.
-const std::vector<std::string> kCategories = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
-                                              "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
-                                              "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
 const std::vector<std::string> kBreaks = {"Other",   "CR",          "LF", "Control", "Extend", "ZWJ", "Regional_Indicator",
                                           "Prepend", "SpacingMark", "L",  "V",       "T",      "LV",  "LVT"};
 
-int index_of(const std::vector<std::string>& names, const std::string& name) {
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end()) {
+template <class Names>
+int index_of(const Names& names, const std::string& name) {
+  const auto found = std::find(std::begin(names), std::end(names), name);
+  if (found == std::end(names)) {
     std::cerr << "generate: unknown name " << name << "\n";
     std::exit(1);
   }
-  return static_cast<int>(found - names.begin());
+  return static_cast<int>(found - std::begin(names));
 }
 
 // category, age, script, break, flags, combining class
 using Record = std::array<int, 6>;
 constexpr int kCodes = 0x110000;
-enum Flag {
-  kPictographic = 1,
-  kConjunctConsonant = 2,
-  kConjunctLinker = 4,
-  kConjunctExtend = 8,
-  kAlphabetic = 16,
-  kDecomposes = 32,
-  kHasCase = 64,
-  kComposesBack = 128,
-  kNotNfc = 256
-};
 
 template <class T>
 void emit(std::ostream& out, const char* type, const char* name, const std::vector<T>& values) {
@@ -84,14 +76,18 @@ int main(int argc, char** argv) {
       if (known == scripts.end()) known = scripts.insert(scripts.end(), script);
       int bits = 0;
       for (char c : flags)
-        bits |= c == 'p'   ? kPictographic
-                : c == 'c' ? kConjunctConsonant
-                : c == 'l' ? kConjunctLinker
-                : c == 'e' ? kConjunctExtend
-                : c == 'a' ? kAlphabetic
+        bits |= c == 'p'   ? unicode::kPictographic
+                : c == 'c' ? unicode::kConsonant
+                : c == 'l' ? unicode::kLinker
+                : c == 'e' ? unicode::kConjunctExtend
+                : c == 'a' ? unicode::kAlphabetic
                            : 0;
-      const Record record = {index_of(kCategories, category), age,  static_cast<int>(known - scripts.begin()),
-                             index_of(kBreaks, grapheme),     bits, 0};
+      const Record record = {index_of(unicode::kCategoryNames, category),
+                             age,
+                             static_cast<int>(known - scripts.begin()),
+                             index_of(kBreaks, grapheme),
+                             bits,
+                             0};
       for (uint32_t c = first; c <= last; ++c) records[c] = record;
     } else if (letter == "C") {
       uint32_t code;
@@ -108,17 +104,17 @@ int main(int argc, char** argv) {
       }
       for (uint32_t to; fields >> to;) mapping.to.push_back(to);
       if (letter == "D") {
-        records[mapping.code][4] |= kDecomposes | (mapping.kind == 1 ? kNotNfc : 0);
+        records[mapping.code][4] |= unicode::kDecomposes | (mapping.kind == 1 ? unicode::kNotNfc : 0);
         if (mapping.kind == 0 && mapping.to.size() == 2) composes_back.push_back(mapping.to[1]);
         decompositions.push_back(mapping);
       } else {
-        records[mapping.code][4] |= kHasCase;
+        records[mapping.code][4] |= unicode::kHasCase;
         cases[letter == "L" ? 0 : letter == "U" ? 1 : 2].push_back(mapping);
       }
     }
   }
 
-  for (uint32_t c : composes_back) records[c][4] |= kComposesBack;
+  for (uint32_t c : composes_back) records[c][4] |= unicode::kComposesBack;
 
   std::ofstream out(argv[2]);
   out << "// Made by tools/unicode/generate.cc from ucd.txt; not committed.\n#include \"text/unicode_tables.h\"\nnamespace "

@@ -6,12 +6,12 @@
 namespace pagoda {
 
 inline const KernelTable& reference_table() {
-  static const KernelTable table = [] {
+  static const KernelTable kTable = [] {
     KernelTable filled;
     fill_reference(filled);
     return filled;
   }();
-  return table;
+  return kTable;
 }
 
 inline bool is_vector_dtype(DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kBFloat16; }

@@ -31,8 +31,7 @@ float largest_of(const T* x, int64_t n) {
   return result;
 }
 
-// Sum of exp(x - shift); short float32 sums are joined in float64, as vocabularies are long. Each exponential also goes to
-// `each` (pointer to kLanes floats, position, how many are valid).
+// Sum of exp(x - shift); short float32 sums are joined in float64, as vocabularies are long.
 template <class T>
 double sum_of_exponentials(const T* x, int64_t n, float shift) {
   const FloatTag d;
@@ -57,6 +56,16 @@ double sum_of_exponentials(const T* x, int64_t n, float shift) {
   return total;
 }
 
+// y = scale(exp(x - shift)).
+template <class T, class Scale>
+HWY_INLINE void map_exponentials(const T* x, T* y, int64_t n, float shift, const Scale& scale) {
+  const FloatTag d;
+  const FloatVec shift_by = hn::Set(d, shift);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(scale(exp_of_negative(d, hn::Sub(load(x + i), shift_by))), y + i);
+  if (i < n) store_n(scale(exp_of_negative(d, hn::Sub(load_n(x + i, n - i), shift_by))), y + i, n - i);
+}
+
 template <class T>
 void softmax_rows(const Exec& exec, View x, View y) {
   const int64_t width = x.dims[1];
@@ -67,14 +76,8 @@ void softmax_rows(const Exec& exec, View x, View y) {
       T* to = y.as<T>() + t * y.strides[0];
       const float shift = largest_of(from, width);
       const float total = static_cast<float>(sum_of_exponentials(from, width, shift));
-      const FloatVec shift_by = hn::Set(d, shift), divide_by = hn::Set(d, total);
-      int64_t i = 0;
-      for (; i + kLanes <= width; i += kLanes) {
-        store(hn::Div(exp_of_negative(d, hn::Sub(load(from + i), shift_by)), divide_by), to + i);
-      }
-      if (i < width) {
-        store_n(hn::Div(exp_of_negative(d, hn::Sub(load_n(from + i, width - i), shift_by)), divide_by), to + i, width - i);
-      }
+      const FloatVec divide_by = hn::Set(d, total);
+      map_exponentials(from, to, width, shift, [&](FloatVec e) HWY_ATTR { return hn::Div(e, divide_by); });
     }
   });
 }
@@ -107,14 +110,8 @@ void cross_entropy_rows(const Exec& exec, View logits, View labels, View losses,
       const float factor = static_cast<float>(scale / total);
       const float at_label =
           static_cast<float>(scale * (std::exp(static_cast<double>(static_cast<float>(from[label]) - shift)) / total - 1));
-      const FloatVec shift_by = hn::Set(d, shift), times = hn::Set(d, factor);
-      int64_t i = 0;
-      for (; i + kLanes <= width; i += kLanes) {
-        store(hn::Mul(exp_of_negative(d, hn::Sub(load(from + i), shift_by)), times), to + i);
-      }
-      if (i < width) {
-        store_n(hn::Mul(exp_of_negative(d, hn::Sub(load_n(from + i, width - i), shift_by)), times), to + i, width - i);
-      }
+      const FloatVec times = hn::Set(d, factor);
+      map_exponentials(from, to, width, shift, [&](FloatVec e) HWY_ATTR { return hn::Mul(e, times); });
       to[label] = static_cast<T>(at_label);
     }
   });

@@ -70,15 +70,17 @@ HWY_INLINE hn::Vec<D> clamp(D d, hn::Vec<D> x, float low, float high) {
   return at_most(d, at_least(d, x, low), high);
 }
 
-// 2^n for -252 <= n <= 254 in two factors, so that results below 2^-126 and at 2^128 come out right.
+// 2^n for -126 <= n <= 127; 0 and infinity one beyond.
+template <class D, class VI>
+HWY_INLINE hn::Vec<D> power_of_two(D d, VI n) {
+  return hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(hn::RebindToSigned<D>(), 127))));
+}
+
+// v 2^n for -252 <= n <= 254 in two factors, so that results below 2^-126 and at 2^128 come out right.
 template <class D, class VI>
 HWY_INLINE hn::Vec<D> scale_by_power(D d, hn::Vec<D> v, VI n) {
-  const hn::RebindToSigned<D> di;
   const auto half = hn::ShiftRight<1>(n);
-  const auto bias = hn::Set(di, 127);
-  const auto first = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(half, bias)));
-  const auto second = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::Sub(n, half), bias)));
-  return hn::Mul(hn::Mul(v, first), second);
+  return hn::Mul(hn::Mul(v, power_of_two(d, half)), power_of_two(d, hn::Sub(n, half)));
 }
 
 // x = n ln 2 + r; returns e^r - 1. x must lie in [-104, 89] (or be NaN).
@@ -106,21 +108,18 @@ HWY_INLINE hn::Vec<D> exp_of(D d, hn::Vec<D> x) {
 // e^x for x <= 0 (or NaN): 0 below -87.3. One multiplication less than exp_of, for softmax.
 template <class D>
 HWY_INLINE hn::Vec<D> exp_of_negative(D d, hn::Vec<D> x) {
-  const hn::RebindToSigned<D> di;
   hn::Vec<hn::RebindToSigned<D>> n;
   const auto p = expm1_reduced(d, at_least(d, x, -88.0f), n);
-  const auto scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127))));
-  const auto result = hn::Mul(hn::Add(p, hn::Set(d, 1.0f)), scale);
+  const auto result = hn::Mul(hn::Add(p, hn::Set(d, 1.0f)), power_of_two(d, n));
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3f)), result);
 }
 
 // e^x - 1 for x <= 0 (or NaN), without cancellation near 0.
 template <class D>
 HWY_INLINE hn::Vec<D> expm1_of_negative(D d, hn::Vec<D> x) {
-  const hn::RebindToSigned<D> di;
   hn::Vec<hn::RebindToSigned<D>> n;
   const auto p = expm1_reduced(d, at_least(d, x, -87.0f), n);
-  const auto scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127))));
+  const auto scale = power_of_two(d, n);
   return hn::MulAdd(p, scale, hn::Sub(scale, hn::Set(d, 1.0f)));
 }
 

@@ -17,6 +17,11 @@ inline int64_t padded_k(const PackedView& w) { return w.format == WeightFormat::
 // Elements of the format from a panel to the next.
 inline int64_t panel_stride(const PackedView& w) { return padded_k(w) * kPanel; }
 
+// What the instructions on bfloat16 support, at any number of rows.
+inline bool takes_bf16_pairs(WeightFormat format, DType x, int64_t) {
+  return format == WeightFormat::kBf16Pairs && x == DType::kBFloat16;
+}
+
 template <class T>
 T* row(const View& view, int64_t i) {
   return view.as<T>() + i * view.strides[0];

@@ -259,9 +259,5 @@ void run_tiles(products::EpilogueFn finish, const Exec& exec, const View& x, con
   });
 }
 
-bool tile_supports(WeightFormat format, DType x, int64_t) {
-  return format == WeightFormat::kBf16Pairs && x == DType::kBFloat16;
-}
-
 }  // namespace
 }  // namespace pagoda

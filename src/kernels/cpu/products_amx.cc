@@ -54,7 +54,7 @@ PAGODA_END_AMX
 
 namespace pagoda {
 
-void fill_products_amx(KernelTable& table) { table.add_product({"amx", Isa::kAmx, tile_supports, run}); }
+void fill_products_amx(KernelTable& table) { table.add_product({"amx", Isa::kAmx, products::takes_bf16_pairs, run}); }
 
 limits::Loop limits::tiles_amx() { return {tile_loop, 4.0 * 16 * 16 * 32 * 2}; }
 

@@ -18,6 +18,8 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 
 }  // namespace
 
-void fill_products_amx_standin(KernelTable& table) { table.add_product({"amx stand-in", Isa::kAmx, tile_supports, run}); }
+void fill_products_amx_standin(KernelTable& table) {
+  table.add_product({"amx stand-in", Isa::kAmx, products::takes_bf16_pairs, run});
+}
 
 }  // namespace pagoda

@@ -97,7 +97,5 @@ void run_dot(products::EpilogueFn finish, const Exec& exec, const View& x, const
   products::run_blocks({kDotMaxRows, blocks, nullptr, finish, nullptr, nullptr}, exec, x, w, epilogue, y);
 }
 
-bool dot_supports(WeightFormat format, DType x, int64_t) { return format == WeightFormat::kBf16Pairs && x == DType::kBFloat16; }
-
 }  // namespace
 }  // namespace pagoda

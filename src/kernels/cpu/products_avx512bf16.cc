@@ -46,7 +46,9 @@ PAGODA_END_AVX512BF16
 
 namespace pagoda {
 
-void fill_products_avx512_bf16(KernelTable& table) { table.add_product({"avx512_bf16", Isa::kAvx512Bf16, dot_supports, run}); }
+void fill_products_avx512_bf16(KernelTable& table) {
+  table.add_product({"avx512_bf16", Isa::kAvx512Bf16, products::takes_bf16_pairs, run});
+}
 
 limits::Loop limits::dot_avx512_bf16() { return {dot_loop, 24.0 * 16 * 2 * 2}; }
 

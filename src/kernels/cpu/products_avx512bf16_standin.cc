@@ -20,7 +20,7 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 }  // namespace
 
 void fill_products_avx512_bf16_standin(KernelTable& table) {
-  table.add_product({"avx512_bf16 stand-in", Isa::kAvx512Bf16, dot_supports, run});
+  table.add_product({"avx512_bf16 stand-in", Isa::kAvx512Bf16, products::takes_bf16_pairs, run});
 }
 
 }  // namespace pagoda

@@ -28,6 +28,7 @@ namespace product {
 using products::kPanel;
 
 const hn::CappedTag<float, 16> kTag;
+const hn::RebindToUnsigned<decltype(kTag)> kBits;
 using Vec = hn::Vec<decltype(kTag)>;
 constexpr int kLanes = HWY_LANES(float) < 16 ? HWY_LANES(float) : 16;
 constexpr int kVectors = 16 / kLanes;  // of a panel
@@ -63,6 +64,16 @@ HWY_INLINE void prefetch(const void* base, int64_t offset) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + static_cast<uintptr_t>(offset)), 0, 3);
 }
 
+// One input's weights of a pair: the even input's bits are the low half.
+template <bool kOdd>
+HWY_INLINE Vec half(hn::Vec<decltype(kBits)> pairs) {
+  if constexpr (kOdd) {
+    return hn::BitCast(kTag, hn::And(pairs, hn::Set(kBits, 0xFFFF0000u)));
+  } else {
+    return hn::BitCast(kTag, hn::ShiftLeft<16>(pairs));
+  }
+}
+
 // The multiply-adds of one input (kFloat32Panels) or of a pair of inputs (kBf16Pairs), for Rows rows and Panels panels.
 template <int Rows, int Panels>
 struct Step {
@@ -84,26 +95,13 @@ struct Step {
     one(x, x_stride, weights, acc);
   }
 
-  // The even input's bits are the low half of each pair.
-  static HWY_INLINE void even(const float* x, int64_t x_stride, const uint32_t* w, int64_t panel_stride,
-                              Vec (&acc)[Rows][kWide]) {
-    const hn::RebindToUnsigned<decltype(kTag)> bits;
+  template <bool kOdd>
+  static HWY_INLINE void run_half(const float* x, int64_t x_stride, const uint32_t* w, int64_t panel_stride,
+                                  Vec (&acc)[Rows][kWide]) {
     Vec weights[kWide];
     HWY_UNROLL(16)
     for (int v = 0; v < kWide; ++v) {
-      const auto pairs = hn::Load(bits, w + (v / kVectors) * panel_stride + (v % kVectors) * kLanes);
-      weights[v] = hn::BitCast(kTag, hn::ShiftLeft<16>(pairs));
-    }
-    one(x, x_stride, weights, acc);
-  }
-  static HWY_INLINE void odd(const float* x, int64_t x_stride, const uint32_t* w, int64_t panel_stride,
-                             Vec (&acc)[Rows][kWide]) {
-    const hn::RebindToUnsigned<decltype(kTag)> bits;
-    Vec weights[kWide];
-    HWY_UNROLL(16)
-    for (int v = 0; v < kWide; ++v) {
-      const auto pairs = hn::Load(bits, w + (v / kVectors) * panel_stride + (v % kVectors) * kLanes);
-      weights[v] = hn::BitCast(kTag, hn::And(pairs, hn::Set(bits, 0xFFFF0000u)));
+      weights[v] = half<kOdd>(hn::Load(kBits, w + (v / kVectors) * panel_stride + (v % kVectors) * kLanes));
     }
     one(x, x_stride, weights, acc);
   }
@@ -129,8 +127,8 @@ void run_block(const Block& b) {
   const auto* w = static_cast<const typename std::conditional<kPairs, uint32_t, float>::type*>(b.w);
   const auto step = [&]() HWY_ATTR {
     if constexpr (kPairs) {
-      S::even(x, x_stride, w, stride, acc);
-      S::odd(x + 1, x_stride, w, stride, acc);
+      S::template run_half<false>(x, x_stride, w, stride, acc);
+      S::template run_half<true>(x + 1, x_stride, w, stride, acc);
       x += 2;
     } else {
       S::run(x, x_stride, w, stride, acc);
@@ -158,7 +156,7 @@ void run_block(const Block& b) {
     for (; i < steps; ++i) step();
   }
   if constexpr (kPairs) {
-    if (b.k % 2 != 0) S::even(x, x_stride, w, stride, acc);
+    if (b.k % 2 != 0) S::template run_half<false>(x, x_stride, w, stride, acc);
   }
   HWY_UNROLL(16)
   for (int r = 0; r < Rows; ++r) {
@@ -199,13 +197,12 @@ void widen(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_
 }
 
 void widen_panel(const void* pairs, int64_t k, float* to) {
-  const hn::RebindToUnsigned<decltype(kTag)> bits;
   const auto* from = static_cast<const uint32_t*>(pairs);
   for (int64_t i = 0; i < k; i += 2, from += kPanel, to += 2 * kPanel) {  // panels are padded to whole pairs, and so is `to`
     for (int v = 0; v < kVectors; ++v) {
-      const auto both = hn::Load(bits, from + v * kLanes);
-      hn::Store(hn::BitCast(kTag, hn::ShiftLeft<16>(both)), kTag, to + v * kLanes);
-      hn::Store(hn::BitCast(kTag, hn::And(both, hn::Set(bits, 0xFFFF0000u))), kTag, to + kPanel + v * kLanes);
+      const auto both = hn::Load(kBits, from + v * kLanes);
+      hn::Store(half<false>(both), kTag, to + v * kLanes);
+      hn::Store(half<true>(both), kTag, to + kPanel + v * kLanes);
     }
   }
 }
