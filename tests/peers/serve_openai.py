@@ -1,0 +1,158 @@
+"""The real `openai` package drives `pagoda serve`: completions and chats, whole and streamed, several at once, and its errors.
+
+usage: serve_openai.py PAGODA [--model FOLDER]     (default: the stories model of PAGODA_TEST_DATA)
+"""
+
+import concurrent.futures
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import openai
+
+import common
+
+CHAT = "{{ bos_token }}{% for m in messages %}{{ m['content'] }} {% endfor %}"
+
+
+class Server:
+    """`pagoda serve` on a free port, stopped as a service manager would."""
+
+    def __init__(self, binary, model, *flags):
+        self.process = subprocess.Popen([binary, "serve", model, "--port", "0", "--json", "--disable-access-log", *flags],
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"serve did not start: {self.process.stderr.read()}")
+        self.ready = json.loads(line)
+        self.url = self.ready["url"]
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(60)
+
+
+def fetch(url, data=None, headers=None):
+    request = urllib.request.Request(url, data, headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def expect_error(count, group, kind, call):
+    try:
+        call()
+    except kind as error:
+        count.check(True, group)
+        return error
+    except Exception as error:  # noqa: BLE001: any other is the failure
+        count.check(False, group, f"got {type(error).__name__}: {error}")
+        return None
+    count.check(False, group, "no error")
+    return None
+
+
+def completions(count, client, model, expected):
+    whole = client.completions.create(model=model, prompt="", max_tokens=64, temperature=0)
+    text = whole.choices[0].text
+    count.check(expected.startswith(text.strip()) and len(text) > 50, "greedy", repr(text))
+    count.check(whole.usage.completion_tokens == 64, "usage", whole.usage)
+    pieces = [chunk.choices[0].text for chunk in
+              client.completions.create(model=model, prompt="", max_tokens=64, temperature=0, stream=True)]
+    count.check("".join(pieces) == text and len(pieces) > 10, "stream", pieces)
+    scored = client.completions.create(model=model, prompt="Once upon", max_tokens=4, temperature=0, logprobs=3, echo=True)
+    lists = scored.choices[0].logprobs
+    count.check(len(lists.tokens) == len(lists.token_logprobs) == len(lists.top_logprobs) and lists.token_logprobs[0] is None,
+                "logprobs", lists)
+    several = client.completions.create(model=model, prompt=["Once", "The"], max_tokens=8, n=3, temperature=1, seed=1)
+    count.check([c.index for c in several.choices] == list(range(6)), "n of several prompts", several)
+    stopped = client.completions.create(model=model, prompt="", max_tokens=200, temperature=0, stop=["."])
+    count.check("." not in stopped.choices[0].text and stopped.choices[0].finish_reason == "stop", "stop", stopped)
+    beams = client.completions.create(model=model, prompt="Once", max_tokens=8, n=2, extra_body={"use_beam_search": True})
+    count.check(len(beams.choices) == 2, "beams", beams)
+    return text
+
+
+def chats(count, client, model):
+    messages = [{"role": "user", "content": "Once upon a time"}]
+    whole = client.chat.completions.create(model=model, messages=messages, max_tokens=24, temperature=0)
+    count.check(whole.choices[0].message.role == "assistant" and whole.choices[0].message.content, "chat", whole)
+    stream = client.chat.completions.create(model=model, messages=messages, max_tokens=24, temperature=0, stream=True,
+                                            stream_options={"include_usage": True})
+    text, usage = "", None
+    for chunk in stream:
+        if chunk.choices:
+            text += chunk.choices[0].delta.content or ""
+        usage = chunk.usage or usage
+    count.check(text == whole.choices[0].message.content, "chat stream", text)
+    count.check(usage is not None and usage.completion_tokens == 24, "chat usage", usage)
+    scored = client.chat.completions.create(model=model, messages=messages, max_tokens=3, logprobs=True, top_logprobs=2)
+    count.check(len(scored.choices[0].logprobs.content) == 3 and len(scored.choices[0].logprobs.content[0].top_logprobs) == 2,
+                "chat logprobs", scored)
+
+
+def together(count, client, model, alone):
+    def one(i):
+        if i % 3 == 0:
+            return client.completions.create(model=model, prompt="", max_tokens=64, temperature=0).choices[0].text == alone
+        if i % 3 == 1:
+            stream = client.completions.create(model=model, prompt="Once", max_tokens=200, temperature=1, seed=i, stream=True)
+            next(iter(stream))
+            stream.close()  # a client that leaves
+            return True
+        text = [client.completions.create(model=model, prompt="Once", max_tokens=20, temperature=1, seed=7).choices[0].text
+                for _ in range(2)]
+        return text[0] == text[1]
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        for i, good in enumerate(pool.map(one, range(90))):
+            count.check(good, "the same in company", i)
+
+
+def errors(count, client, model, url):
+    expect_error(count, "no such model", openai.NotFoundError, lambda: client.completions.create(model="gpt-4", prompt="a"))
+    expect_error(count, "wrong value", openai.BadRequestError,
+                 lambda: client.completions.create(model=model, prompt="a", temperature=-1))
+    expect_error(count, "unknown field", openai.BadRequestError,
+                 lambda: client.completions.create(model=model, prompt="a", extra_body={"nonsense": 1}))
+    expect_error(count, "wrong key", openai.AuthenticationError,
+                 lambda: openai.OpenAI(base_url=url + "/v1", api_key="wrong", max_retries=0).models.list())
+    count.check(fetch(url + "/health")[0] == 200, "health after errors")
+
+
+def main():
+    count = common.Count()
+    data = common.data_folder()
+    model = pathlib.Path(sys.argv[sys.argv.index("--model") + 1]) if "--model" in sys.argv else data and data / "checkpoints/llama2c/hf"
+    if not model or not model.is_dir():
+        count.skip("serve_openai", "needs PAGODA_TEST_DATA", 1)
+        count.finish()
+    with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
+        template.write(CHAT)
+        template.flush()
+        begun = time.monotonic()
+        server = Server(common.binary(), str(model), "--api-key", "secret", "--served-model-name", "stories", "--chat-template",
+                        template.name)
+        print(f"ready after {time.monotonic() - begun:.2f} s")
+        client = openai.OpenAI(base_url=server.url + "/v1", api_key="secret", max_retries=0)
+        count.check([m.id for m in client.models.list()] == ["stories"], "models")
+        expected = (model / "../expected_greedy.txt").resolve()
+        expected = expected if expected.is_file() else model / "expected_greedy.txt"
+        alone = completions(count, client, "stories", expected.read_text() if expected.is_file() else "")
+        chats(count, client, "stories")
+        together(count, client, "stories", alone)
+        errors(count, client, "stories", server.url)
+        status, text = fetch(server.url + "/metrics", headers={"Authorization": "Bearer secret"})
+        count.check(status == 200 and "vllm:generation_tokens_total" in text, "metrics", text[:200])
+        count.check(server.stop() == 0, "a clean end", server.process.returncode)
+    count.finish()
+
+
+if __name__ == "__main__":
+    main()
