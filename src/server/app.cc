@@ -153,7 +153,7 @@ void App::check_model(Fields& fields) const {
   const auto name = fields.string("model", 4096);
   const std::vector<std::string>& names = options_.served_model_names;
   if (!name || std::find(names.begin(), names.end(), *name) != names.end()) return;
-  not_found("model", fmt::format("The model `{}` does not exist: need {}", *name, fmt::join(names, " or ")));
+  not_found("model", "The model `{}` does not exist: need {}", *name, fmt::join(names, " or "));
 }
 
 void App::health(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {

@@ -5,45 +5,18 @@
 
 #include "base/file.h"
 #include "tests/cli/child.h"
+#include "tests/word_model.h"
 
 namespace pagoda::testing {
 namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
-const char* const kTemplate =
-    "{{ bos_token }}{% for m in messages %} {{ m.role }} {{ m.content }}{% endfor %}{% if tools %} w{{ tools | length }}{% "
-    "endif %}"
-    "{% if messages[-1].content == 'w90' %}{{ raise_exception('no w90 here') }}{% endif %}"
-    "{% if add_generation_prompt %} assistant{% endif %}";
-
 class Chat : public ::testing::Test {
  protected:
   void SetUp() override {
     folder_ = ::testing::TempDir() + "pagoda_chat_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    for (const char* name : {"config.json", "generation_config.json", "model.safetensors"}) {
-      fs::copy_file(kLlama + "/" + name, folder_ + "/" + name);
-    }
-    // Words w0 to w98 by their ids, but for a few that the template writes.
-    Json vocab = Json::object();
-    for (int id = 0; id < 99; ++id) {
-      const char* const first[] = {"<unk>", "<s>", "w2", "user", "assistant", "system"};
-      vocab.set(id < 6 ? first[id] : "w" + std::to_string(id), id);
-    }
-    write("tokenizer.json",
-          R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [{"id": 1, "content": "<s>",
-      "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}], "normalizer": null,
-      "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": {"type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
-      "decoder": null, "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": )" +
-              vocab.dump() + "}}");
-    write("tokenizer_config.json", R"({"bos_token": "<s>", "tokenizer_class": "PreTrainedTokenizerFast"})");
-    write("chat_template.jinja", kTemplate);
+    make_word_model(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
 
@@ -109,7 +82,7 @@ TEST_F(Chat, OwnTemplateAndItsErrors) {
   EXPECT_EQ(none.code, 3);
   EXPECT_NE(none.err.find("--chat-template"), std::string::npos);
   EXPECT_EQ(turns({"--chat-template", folder_ + "/other.jinja"}, "w10\n")[0].get_int("prompt_tokens", 0, "turn"), 2);
-  write("chat_template.jinja", kTemplate);
+  write("chat_template.jinja", kWordTemplate);
   const Ended raised = run_pagoda({"chat", folder_}, "w90\n");
   EXPECT_EQ(raised.code, 2);
   EXPECT_NE(raised.err.find("no w90 here"), std::string::npos);
