@@ -256,10 +256,10 @@ StepRates measure_step_rates(Runtime& runtime, const Model& model) {
     return best;
   };
   StepRates rates;
-  rates.step = seconds(1, 1, 4);
-  rates.decode_row = std::max(0.0, (seconds(16, 1, 2) - rates.step) / 15);
+  rates.step = seconds(1, 1, 3);
+  rates.decode_row = std::max(0.0, (seconds(16, 1, 1) - rates.step) / 15);
   rates.prefill_row =
-      std::max(1e-9, (seconds(1, longest, 2) - rates.step) / static_cast<double>(std::max<int64_t>(1, longest - 1)));
+      std::max(1e-9, (seconds(1, longest, 1) - rates.step) / static_cast<double>(std::max<int64_t>(1, longest - 1)));
   return rates;
 }
 
