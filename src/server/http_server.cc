@@ -130,8 +130,8 @@ class HttpServer::Impl {
     std::unique_lock lock(core_.mutex);
     core_.stopping = true;  // under the lock: a connection is either in `sessions` by now or will not be
     asio::post(acceptor_.get_executor(), [this] {
-      error_code ignored;
-      acceptor_.close(ignored);
+      error_code ec;
+      ec = acceptor_.close(ec);  // whatever it says, nothing is accepted any more
       pause_.cancel();
     });
     listener_.remove_file();

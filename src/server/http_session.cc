@@ -26,6 +26,9 @@ constexpr std::chrono::milliseconds kLinger{2'000};
 constexpr size_t kKeptCapacity = 64 << 10;
 constexpr int kClientClosed = 499;  // as nginx logs it
 
+// What fails while a connection is being closed changes nothing.
+void quietly(const error_code&) {}
+
 Clock::time_point after(std::chrono::milliseconds time) { return Clock::now() + time; }
 
 }  // namespace
@@ -334,10 +337,10 @@ void Session::linger() {
   if (tls_) {
     tls_->async_shutdown([self = shared_from_this()](error_code) {
       error_code nothing;
-      if (self->state_ != State::kClosed) self->socket_.shutdown(Socket::shutdown_send, nothing);
+      if (self->state_ != State::kClosed) quietly(self->socket_.shutdown(Socket::shutdown_send, nothing));
     });
   } else {
-    socket_.shutdown(Socket::shutdown_send, ignored);
+    quietly(socket_.shutdown(Socket::shutdown_send, ignored));
   }
   read();
   arm();
@@ -359,8 +362,8 @@ void Session::close(bool reset) {
   state_ = State::kClosed;
   error_code ignored;
   timer_.cancel();
-  if (reset) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
-  socket_.close(ignored);
+  if (reset) quietly(socket_.set_option(asio::socket_base::linger(true, 0), ignored));
+  quietly(socket_.close(ignored));
   release_body();
   head_ = {};
   if (exchange_) end_exchange(kClientClosed);
