@@ -26,7 +26,7 @@ class Response final : public HttpResponse {
   Response(const Response&) = delete;
   Response& operator=(const Response&) = delete;
   void send(int status, std::string_view content_type, std::string body, const Headers& headers) override {
-    exchange_->send(status, content_type, std::move(body), headers);
+    exchange_->send(status, content_type, body, headers);
   }
   void begin(int status, std::string_view content_type, const Headers& headers) override {
     exchange_->begin(status, content_type, headers);
@@ -95,7 +95,7 @@ void Exchange::send_locked(int status, std::string_view content_type, std::strin
   wake_locked();
 }
 
-void Exchange::send(int status, std::string_view content_type, std::string body, const Headers& headers) {
+void Exchange::send(int status, std::string_view content_type, std::string_view body, const Headers& headers) {
   std::function<void()> dropped;  // may hold the response itself: to be destroyed without the lock
   const std::lock_guard lock(mutex_);
   if (begun_ || finished_ || gone_) return;

@@ -32,7 +32,7 @@ class Exchange {
   Exchange(std::weak_ptr<Wakeable> session, Request request) : session_(std::move(session)), request_(std::move(request)) {}
 
   // ---- the handler's side, see HttpResponse
-  void send(int status, std::string_view content_type, std::string body, const Headers& headers);
+  void send(int status, std::string_view content_type, std::string_view body, const Headers& headers);
   void begin(int status, std::string_view content_type, const Headers& headers);
   bool write(std::string_view chunk);
   void finish();

@@ -31,6 +31,8 @@ using Endpoint = asio::generic::stream_protocol::endpoint;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 // After the last answer of a server that stops: the time for clients to take it and close.
 constexpr std::chrono::milliseconds kFarewell{500};
+// Beyond this the system takes no more for a client that does not read: what waits is then seen in pending_bytes().
+constexpr int kMostUnsent = 256 << 10;
 
 std::string remote_of(const Endpoint& peer) {
   char text[INET6_ADDRSTRLEN] = "";
@@ -52,6 +54,7 @@ std::string remote_of(const Endpoint& peer) {
 void set_tcp_options(int fd) {
   const auto set = [fd](int level, int option, int value) { ::setsockopt(fd, level, option, &value, sizeof(value)); };
   set(IPPROTO_TCP, TCP_NODELAY, 1);  // tokens are to be seen at once
+  set(IPPROTO_TCP, TCP_NOTSENT_LOWAT, kMostUnsent);
   // A client whose machine vanished says nothing: probes find out while an answer is still being made.
   set(SOL_SOCKET, SO_KEEPALIVE, 1);
   set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
@@ -66,6 +69,7 @@ void check(const HttpOptions& options) {
   positive(options.threads, "threads");
   positive(options.max_header_bytes, "max_header_bytes");
   positive(options.max_connections, "max_connections");
+  positive(options.max_buffered_bytes, "max_buffered_bytes");
   positive(options.header_timeout.count(), "header_timeout");
   positive(options.body_timeout.count(), "body_timeout");
   positive(options.keep_alive_timeout.count(), "keep_alive_timeout");
@@ -126,8 +130,8 @@ class HttpServer::Impl {
     std::unique_lock lock(core_.mutex);
     core_.stopping = true;  // under the lock: a connection is either in `sessions` by now or will not be
     asio::post(acceptor_.get_executor(), [this] {
-      error_code ignored;
-      acceptor_.close(ignored);
+      error_code ec;
+      ec = acceptor_.close(ec);  // whatever it says, nothing is accepted any more
       pause_.cancel();
     });
     listener_.remove_file();

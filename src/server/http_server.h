@@ -24,6 +24,8 @@ struct HttpOptions {
   int64_t max_header_bytes = 32 << 10;
   int64_t max_body_bytes = 16 << 20;
   int64_t max_connections = 4096;
+  // Bodies that are being received, of all connections together: who would go beyond gets 503 with Retry-After.
+  int64_t max_buffered_bytes = 256 << 20;
   // What a slow client is given: to send its headers and its body (408), between two requests, and to read what a stream
   // has for it (then it is cut off).
   std::chrono::milliseconds header_timeout{10'000}, body_timeout{60'000}, keep_alive_timeout{75'000}, write_timeout{60'000};
@@ -33,7 +35,7 @@ struct HttpOptions {
 
 struct HttpRequest {
   std::string method;                                        // "GET", ...
-  std::string path;                                          // decoded, without query; begins with "/"
+  std::string path;                                          // decoded, without query; begins with "/", or is "*" (OPTIONS)
   std::vector<std::pair<std::string, std::string>> query;    // decoded
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::string body;
@@ -58,9 +60,10 @@ class HttpResponse {
   // More of the stream; false once the client is gone: nobody reads on.
   virtual bool write(std::string chunk) = 0;
   virtual void finish() = 0;
-  // Called once, on a thread of the server's, when the client goes away before the answer is finished; at once if it has gone.
+  // Called once, on a thread of the server's, when the client goes away before the answer is finished; at once, on the caller's
+  // thread, if it has gone. A client that only closes its sending side counts as gone. The last callback given counts.
   virtual void on_disconnect(std::function<void()> callback) = 0;
-  // Bytes written to the stream and not yet taken by the client.
+  // Bytes written to the stream and not yet taken by the client's connection, framing included.
   virtual int64_t pending_bytes() const = 0;
 };
 
@@ -84,8 +87,8 @@ class HttpServer {
 
   int port() const;  // 0 for a Unix socket
   int64_t connections() const;
-  // Accepts no more connections and requests, waits until answers under way are finished, at most so long, then cuts the rest
-  // off. Returns the number that were cut.
+  // Not from a handler or a callback. Accepts no more connections and requests, waits until answers under way are finished, at
+  // most so long, then cuts the rest off. Returns the number that were cut.
   int64_t stop(std::chrono::milliseconds patience);
 
  private:

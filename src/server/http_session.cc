@@ -1,6 +1,9 @@
 // The states of a connection.
 #include "server/http_session.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
@@ -22,6 +25,9 @@ constexpr size_t kMostAhead = 64 << 10;
 constexpr std::chrono::milliseconds kLinger{2'000};
 constexpr size_t kKeptCapacity = 64 << 10;
 constexpr int kClientClosed = 499;  // as nginx logs it
+
+// What fails while a connection is being closed changes nothing.
+void quietly(const error_code&) {}
 
 Clock::time_point after(std::chrono::milliseconds time) { return Clock::now() + time; }
 
@@ -188,12 +194,12 @@ bool Session::read_body() {
     const size_t here = std::min(missing, in_.size());
     body.append(in_, 0, here);
     in_.erase(0, here);
-    if (here < missing) return false;
+    if (!count_body() || here < missing) return false;
   } else {
     std::string_view rest = in_;
     const ChunkDecoder::State found = chunks_->decode(rest, body);
     in_.erase(0, in_.size() - rest.size());
-    if (found == ChunkDecoder::State::kMore) return false;
+    if (!count_body() || found == ChunkDecoder::State::kMore) return false;
     if (found != ChunkDecoder::State::kEnd) {
       const bool large = found == ChunkDecoder::State::kTooLarge;
       refuse(large ? 413 : 400, large
@@ -206,9 +212,22 @@ bool Session::read_body() {
   return true;
 }
 
+// False after a refusal: there is no room for what came.
+bool Session::count_body() {
+  const auto size = static_cast<int64_t>(head_.request.body.size());
+  const int64_t before = core_.buffered.fetch_add(size - counted_);
+  const int64_t more = std::exchange(counted_, size);
+  if (size == more || before + size - more <= core_.options.max_buffered_bytes) return true;
+  refuse(503, "[http] too many large requests at once: try again later", {{"Retry-After", "1"}});
+  return false;
+}
+
+void Session::release_body() { core_.buffered -= std::exchange(counted_, 0); }
+
 // ---- answering
 
 void Session::open_exchange(bool keep_alive) {
+  release_body();
   Exchange::Request about;
   about.id = head_.request.id;
   about.head_only = head_.request.method == "HEAD";
@@ -239,16 +258,16 @@ void Session::dispatch() {
   }
 }
 
-void Session::refuse(int status, std::string_view message) {
+void Session::refuse(int status, std::string_view message, const Headers& headers) {
   if (head_.request.id.empty()) head_.request.id = request_id(nullptr);
   head_.request.remote = remote_;
   discard_ = true;
   in_.clear();
   open_exchange(false);
-  head_.request.body.clear();
+  head_.request.body = {};
   logged_ = std::move(head_.request);
   head_ = {};
-  exchange_->send(status, "application/json", error_body(status, message), {});
+  exchange_->send(status, "application/json", error_body(status, message), headers);
 }
 
 // ---- writing
@@ -272,6 +291,7 @@ void Session::flush() {
     }
   }
   writing_ = true;
+  unsent_ = unsent_bytes();
   write_deadline_ = after(core_.options.write_timeout);
   const auto bytes = asio::buffer(out_.data() + written_, out_.size() - written_);
   auto done = [self = shared_from_this()](error_code ec, size_t size) {
@@ -317,10 +337,10 @@ void Session::linger() {
   if (tls_) {
     tls_->async_shutdown([self = shared_from_this()](error_code) {
       error_code nothing;
-      if (self->state_ != State::kClosed) self->socket_.shutdown(Socket::shutdown_send, nothing);
+      if (self->state_ != State::kClosed) quietly(self->socket_.shutdown(Socket::shutdown_send, nothing));
     });
   } else {
-    socket_.shutdown(Socket::shutdown_send, ignored);
+    quietly(socket_.shutdown(Socket::shutdown_send, ignored));
   }
   read();
   arm();
@@ -342,8 +362,10 @@ void Session::close(bool reset) {
   state_ = State::kClosed;
   error_code ignored;
   timer_.cancel();
-  if (reset) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
-  socket_.close(ignored);
+  if (reset) quietly(socket_.set_option(asio::socket_base::linger(true, 0), ignored));
+  quietly(socket_.close(ignored));
+  release_body();
+  head_ = {};
   if (exchange_) end_exchange(kClientClosed);
   {
     const std::lock_guard lock(core_.mutex);
@@ -392,9 +414,20 @@ void Session::arm() {
   });
 }
 
+int Session::unsent_bytes() {
+  int bytes = 0;
+  return ::ioctl(socket_.native_handle(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
 void Session::on_time() {
   const Clock::time_point now = Clock::now();
-  if (now >= write_deadline_) return close(true);
+  if (now >= write_deadline_) {
+    // A write goes on only once a good part of the system's buffer is free: a slow client may take its time with that.
+    const int unsent = unsent_bytes();
+    if (unsent >= unsent_) return close(true);
+    unsent_ = unsent;
+    write_deadline_ = now + core_.options.write_timeout;
+  }
   if (now >= read_deadline_) {
     switch (state_) {
       case State::kHead: return refuse(408, "[http] the headers took too long");

@@ -47,6 +47,7 @@ struct ServerCore {
   std::unordered_set<std::shared_ptr<Session>> sessions;  // open connections
   int64_t answering = 0;                                  // sessions whose answer is under way
   std::atomic<bool> stopping{false};
+  std::atomic<int64_t> buffered{0};  // bytes of bodies that are being received
 };
 
 class Session final : public Wakeable, public std::enable_shared_from_this<Session> {
@@ -67,9 +68,11 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   void advance();
   bool read_head();
   bool read_body();
+  bool count_body();
+  void release_body();
   void dispatch();
   void open_exchange(bool keep_alive);
-  void refuse(int status, std::string_view message);
+  void refuse(int status, std::string_view message, const Headers& headers = {});
   void flush();
   void on_written(boost::system::error_code ec, size_t size);
   void complete();
@@ -79,6 +82,7 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   void end_exchange(int status_if_none);
   void arm();
   void on_time();
+  int unsent_bytes();
   // An event of this connection's that throws (no memory) ends it, and nothing else.
   template <class Event>
   void guarded(Event event) noexcept;
@@ -99,6 +103,7 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   HeadScanner scanner_;
   std::optional<ChunkDecoder> chunks_;
   RequestHead head_;
+  int64_t counted_ = 0;  // bytes of this body within ServerCore::buffered
 
   // Writing.
   std::shared_ptr<Exchange> exchange_;
@@ -109,6 +114,7 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   size_t written_ = 0;
   bool writing_ = false;
   bool out_is_answer_ = false;
+  int unsent_ = 0;  // what the system held for the client when this write began
   Exchange::Rest rest_ = Exchange::Rest::kMore;
 
   // Deadlines; max(): none.

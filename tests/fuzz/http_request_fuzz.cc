@@ -61,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     switch (data[0] % 3) {
       case 0: require(serve(bytes, bytes.size()) == serve(bytes, 1)); break;
       case 1: pagoda::server::parse_target("OPTIONS", bytes); break;
-      case 2: {
+      default: {
         const std::string given(bytes);
         require(!pagoda::server::request_id(&given).empty());
         pagoda::server::parse_content_length(bytes);

@@ -286,6 +286,37 @@ TEST_F(Http, ARefusedClientThatKeepsSendingCanReadTheAnswer) {
   expect_error(client.read_answer(), 413);
 }
 
+TEST_F(Http, BodiesOfAllConnectionsTogetherAreLimited) {
+  HttpOptions options = any_port();
+  options.max_buffered_bytes = 1000;
+  start(options);
+  const std::string head = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 700\r\n\r\n";
+  Client first(port());
+  first.send(head + std::string(600, 'a'));
+  Client second(port());
+  Answer answer;
+  // Until the first one's bytes are in, there is room for the second's.
+  EXPECT_TRUE(eventually([&] {
+    Client probe(port());
+    answer = probe.ask(head + std::string(700, 'a'));
+    return answer.status == 503;
+  }));
+  expect_error(answer, 503);
+  EXPECT_EQ(answer.header("retry-after"), "1");
+  EXPECT_EQ(first.ask(std::string(100, 'a')).status, 200);
+  EXPECT_EQ(second.ask(head + std::string(700, 'a')).status, 200);
+  // A connection that ends gives back what it held.
+  for (int i = 0; i < 5; ++i) {
+    Client leaving(port());
+    leaving.send(head + std::string(600, 'a'));
+    EXPECT_TRUE(eventually([&] { return server_->connections() == 3; }));
+    std::this_thread::sleep_for(5ms);
+    leaving.close();
+    EXPECT_TRUE(eventually([&] { return server_->connections() == 2; }));
+  }
+  EXPECT_EQ(second.ask(head + std::string(700, 'a')).status, 200);
+}
+
 TEST_F(Http, ConnectionsOverTheLimitAreClosed) {
   HttpOptions options = any_port();
   options.max_connections = 2;
@@ -305,7 +336,7 @@ TEST_F(Http, MalformedRequestsAre400) {
   start(any_port());
   for (const std::string& bytes : std::vector<std::string>{
            "GET\r\n\r\n", "GET /\r\n\r\n", "GET / \r\n\r\n", "GET / HTTP/1.1 x\r\n\r\n", "GET / http/1.1\r\nHost: h\r\n\r\n",
-           "GET  / HTTP/1.1\r\nHost: h\r\n\r\n", "G\x01T / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+           "GET  / HTTP/1.1\r\nHost: h\r\n\r\n", "G\x01T / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x01\xfc\x03\x03",
            "GET / HTTP/1.1\nHost: h\n\n", "GET / HTTP/1.1\r\nHost h\r\n\r\n", "GET / HTTP/1.1\r\nHost : h\r\n\r\n",
            "GET / HTTP/1.1\r\nHost: h\r\n: x\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n c\r\n\r\n",
            "{\"model\": \"x\"}\r\n\r\n", "GET x HTTP/1.1\r\nHost: h\r\n\r\n", "CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n"}) {
