@@ -82,7 +82,8 @@ void Engine::check(const Request& request) const {
   if (request.constraint && request.params.num_beams > 1) invalid("prompt", "structured outputs: not with beam search");
   const int64_t width = std::max(request.params.num_return_sequences, request.params.num_beams);
   if (width > options_.max_num_seqs) {
-    invalid("prompt", "too many sequences in one request: got {}, need at most {} (max_num_seqs)", width, options_.max_num_seqs);
+    invalid("prompt", "too many sequences in one request: got {}, need at most {} (max_num_seqs)", width,
+            options_.max_num_seqs);
   }
 }
 
