@@ -30,7 +30,10 @@ struct TwoSets {
   CodeSet narrow, wide;
   static TwoSets exactly(const CodeSet& set) { return {set, set}; }
   TwoSets opposite() const { return {wide.complement(), narrow.complement()}; }
-  TwoSets united(const TwoSets& other) const { return {narrow.united(other.narrow), wide.united(other.wide)}; }
+  void add(const TwoSets& other) {
+    for (const CodeSet::Range& range : other.narrow.ranges()) narrow.add(range.first, range.last);
+    for (const CodeSet::Range& range : other.wide.ranges()) wide.add(range.first, range.last);
+  }
 };
 
 TwoSets digits() { return {of({{'0', '9'}}), of({{'0', '9'}}).united(property("Nd"))}; }
@@ -357,6 +360,7 @@ class Parser {
     const bool negated = take("^");
     TwoSets out;
     for (bool first = true;; first = false) {
+      if (at_ % 1024 == 0) out.wide.ranges(), out.narrow.ranges();  // put in order: a long class stays small
       if (done()) {
         at_ = begin;
         fail("'[' without ']'");
@@ -371,14 +375,14 @@ class Parser {
       if (take("&&") || take("--") || take("~~")) refuse("set arithmetic in a class is");
       const TwoSets low = look() == '\\' ? escape(true) : TwoSets::exactly(one(code()));
       if (look() != '-' || look(1) == ']' || at_ + 1 >= pattern_.size()) {
-        out = out.united(low);
+        out.add(low);
         continue;
       }
       ++at_;
       const TwoSets high = look() == '\\' ? escape(true) : TwoSets::exactly(one(code()));
       const uint32_t from = single(low), to = single(high);
       if (from > to) fail("range of a class: need the lower end first");
-      out = out.united(TwoSets::exactly(CodeSet::range(from, to)));
+      out.add(TwoSets::exactly(CodeSet::range(from, to)));
     }
     ++at_;
     return negated ? out.opposite().narrow : out.narrow;
