@@ -12,8 +12,9 @@ namespace pagoda::grammar {
 
 namespace {
 
-constexpr int64_t kMostDigits = 20;    // before the point, where the bounds do not say
-constexpr int64_t kMostFraction = 16;  // behind it
+constexpr int64_t kMostDigits = 20;       // before the point, where the bounds do not say
+constexpr int64_t kMostWholeDigits = 18;  // of integers, so that they fit int64
+constexpr int64_t kMostFraction = 16;     // behind it
 constexpr int64_t kMostBoundDigits = 64;
 
 struct Decimal {
@@ -73,7 +74,8 @@ class Magnitudes {
 
   Expr all() {
     const auto least = static_cast<int64_t>(low_.value.whole.size());
-    const int64_t most = high_ ? static_cast<int64_t>(high_->value.whole.size()) : std::max(kMostDigits, least + 1);
+    const int64_t most =
+        high_ ? static_cast<int64_t>(high_->value.whole.size()) : std::max(whole_ ? kMostWholeDigits : kMostDigits, least + 1);
     std::vector<Expr> choices;
     for (int64_t length = least; length <= most; ++length) {
       digits_ = length;

@@ -467,37 +467,33 @@ class Schema {
     return builder_.sequence({open, min == 0 ? builder_.optional(some) : some, close});
   }
 
-  // Named properties in order, each written or (where it may be) left out. Two chains of rules, one for when something is
-  // written before and a comma is due; each rule calls the next as its last act.
-  Expr record(const std::vector<Property>& properties, const Json* rest, const std::string& path) {
+  // Named properties in order, each written or (where it may be) left out. `rest[i]` writes one of those from i on and what
+  // follows it; `after[i]` ends, or goes on with a comma. Each rule calls the next as its last act, so that no stack grows, and
+  // what is common to all choices (the comma) stands once.
+  Expr record(const std::vector<Property>& properties, const Json* other, const std::string& path) {
     const Expr end = builder_.sequence({text_.space(), builder_.literal("}")});
-    std::vector<Expr> last = {end}, only = {builder_.literal("}")};
-    if (rest != nullptr) {
+    Expr rest = builder_.never(), after = end;
+    if (other != nullptr) {
       std::vector<std::string> names;
       for (const Property& property : properties) names.push_back(property.name);
-      const Rule other = builder_.rule_of(member(text_.other_key(names), use(*rest, path + "/additionalProperties")), path);
-      const Expr one = builder_.use(other);
-      const Expr more = builder_.repeat(builder_.sequence({text_.comma(), one}), 0, kUnbounded);
-      last = {builder_.sequence({more, end})};
-      only.push_back(builder_.sequence({one, more, end}));
+      const Expr key = text_.other_key(names);
+      const Rule more = builder_.add_rule(path);
+      const Expr value = use(*other, path + "/additionalProperties");
+      rest = builder_.use(builder_.rule_of(builder_.sequence({member(key, value), builder_.use(more)}), path));
+      builder_.define(more, builder_.alternation({end, builder_.sequence({text_.comma(), rest})}));
+      after = builder_.use(more);
     }
-    Expr after = builder_.use(builder_.rule_of(builder_.alternation(last), path));
-    Expr first = builder_.use(builder_.rule_of(builder_.alternation(only), path));
-    size_t begin = 0;  // properties before which something is written for sure have no place in the first chain
-    while (begin < properties.size() && !properties[begin].required) ++begin;
+    bool may_end = true;  // no property from here on is required
     for (size_t i = properties.size(); i-- > 0;) {
       const Property& property = properties[i];
-      const Expr here = member(text_.key(property.name), property.value);
-      const Expr due = builder_.sequence({text_.comma(), here, after});
-      if (i <= begin) {
-        const Expr fresh = builder_.sequence({here, after});
-        const std::vector<Expr> ways = property.required ? std::vector<Expr>{fresh} : std::vector<Expr>{fresh, first};
-        first = builder_.use(builder_.rule_of(builder_.alternation(ways), path));
-      }
-      const std::vector<Expr> ways = property.required ? std::vector<Expr>{due} : std::vector<Expr>{due, after};
-      after = builder_.use(builder_.rule_of(builder_.alternation(ways), path));
+      const Expr here = builder_.sequence({member(text_.key(property.name), property.value), after});
+      rest = builder_.use(builder_.rule_of(property.required ? here : builder_.alternation({here, rest}), path));
+      may_end = may_end && !property.required;
+      const Expr go_on = builder_.sequence({text_.comma(), rest});
+      after = builder_.use(builder_.rule_of(may_end ? builder_.alternation({end, go_on}) : go_on, path));
     }
-    return builder_.sequence({builder_.literal("{"), text_.space(), first});
+    const Expr begin = builder_.sequence({builder_.literal("{"), text_.space()});
+    return builder_.sequence({begin, may_end ? builder_.alternation({builder_.literal("}"), rest}) : rest});
   }
 
   Builder& builder_;

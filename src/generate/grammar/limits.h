@@ -14,9 +14,10 @@ struct GrammarLimits {
   int64_t max_states = int64_t{1} << 21;  // of the automaton
   int64_t max_count = int64_t{1} << 30;   // of a repetition
 
-  int64_t max_stack = 1024;                 // nesting of the text: deeper is not offered
-  int64_t max_readings = int64_t{1} << 16;  // ways to read the text so far that are followed at once
-  int64_t max_mask_steps = 4'000'000;       // readings advanced for one mask; then the tokens found so far are what is offered
+  int64_t max_stack = 1024;                     // nesting of the text: deeper is not offered
+  int64_t max_stacks = 4096;                    // ways through calls to read the text so far that are followed at once
+  int64_t max_readings = int64_t{1} << 18;      // those times the places they have come to
+  int64_t max_mask_steps = 4'000'000;           // readings advanced for one mask; then the tokens found so far are offered
   int64_t max_cache_bytes = int64_t{64} << 20;  // masks and transitions of one grammar over one vocabulary
 };
 

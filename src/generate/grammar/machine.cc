@@ -117,7 +117,6 @@ bool Memory::see(const Reading& reading) {
     }
     seen_slots_.assign(seen_slots_.size() * 2, 0);
     seen_stamps_.assign(seen_slots_.size(), 0);
-    stamp_ = 1;
     for (const uint64_t key : keys) {
       size_t at = mix(key, key >> 32) & (seen_slots_.size() - 1);
       while (seen_stamps_[at] == stamp_) at = (at + 1) & (seen_slots_.size() - 1);
@@ -142,9 +141,11 @@ void Memory::push(int32_t state, int32_t frame) { work_.push_back({state, frame}
 int32_t Memory::close() {
   if (++stamp_ == 0) {
     std::fill(seen_stamps_.begin(), seen_stamps_.end(), 0);
+    std::fill(frame_stamps_.begin(), frame_stamps_.end(), 0);
     stamp_ = 1;
   }
   seen_count_ = 0;
+  int64_t stacks = 0;
   found_.clear();
   bool ends = false, escapes = false;
   const auto most_seen = static_cast<size_t>(limits_.max_readings) * 8;
@@ -154,6 +155,12 @@ int32_t Memory::close() {
     if (seen_count_ >= most_seen || static_cast<int64_t>(found_.size()) >= limits_.max_readings) {
       work_.clear();
       break;
+    }
+    if (frame_stamps_.size() < frames_.size()) frame_stamps_.resize(frames_.size() + frames_.size() / 2, 0);
+    if (uint32_t& stamp = frame_stamps_[static_cast<size_t>(reading.frame)]; stamp != stamp_) {
+      if (stacks >= limits_.max_stacks) continue;
+      ++stacks;
+      stamp = stamp_;
     }
     if (!see(reading)) continue;
     const auto state = static_cast<size_t>(reading.state);

@@ -120,6 +120,7 @@ class Memory {
   std::vector<uint32_t> seen_stamps_;
   uint32_t stamp_ = 0;
   size_t seen_count_ = 0;
+  std::vector<uint32_t> frame_stamps_;
   bool see(const Reading& reading);  // false: seen before
   std::vector<int32_t> levels_;
 };
