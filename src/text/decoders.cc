@@ -20,14 +20,21 @@ constexpr size_t kMaxTokenBytes = size_t{1} << 26;  // that replacements may mak
 class Maker final : public Decoder {
  public:
   using Make = std::function<std::unique_ptr<DecodeStage>(DecodeStage*)>;
-  explicit Maker(Make make) : make_(std::move(make)) {}
+  using Middle = std::function<void(std::string&, bool&)>;
+  Maker(Make make, Middle middle) : make_(std::move(make)), middle_(std::move(middle)) {}
   std::unique_ptr<DecodeStage> stage(DecodeStage* next) const override { return make_(next); }
+  void middle_bytes(std::string& token, bool& fused) const override {
+    if (middle_) middle_(token, fused);
+  }
 
  private:
   Make make_;
+  Middle middle_;
 };
 
-DecoderPtr make(Maker::Make function) { return std::make_shared<Maker>(std::move(function)); }
+DecoderPtr make(Maker::Make function, Maker::Middle middle = nullptr) {
+  return std::make_shared<Maker>(std::move(function), std::move(middle));
+}
 
 std::string replace_all(std::string text, std::string_view from, std::string_view to) {
   if (from.empty()) {
@@ -98,6 +105,17 @@ class Lossy {
   std::string pending_;
 };
 
+// The bytes that a token's characters stand for; a token with others (an added one) is taken as it is.
+std::string bytes_of_level(const std::string& token) {
+  std::string bytes;
+  for (size_t pos = 0; pos < token.size();) {
+    const int byte = byte_of_char(utf8_next(token, pos));
+    if (byte < 0) return token;
+    bytes += static_cast<char>(byte);
+  }
+  return bytes;
+}
+
 class ByteLevel final : public WholeToken {
  public:
   using WholeToken::WholeToken;
@@ -108,16 +126,7 @@ class ByteLevel final : public WholeToken {
 
  protected:
   void token(std::string text) override {
-    std::string bytes;
-    for (size_t pos = 0; pos < text.size();) {
-      const int byte = byte_of_char(utf8_next(text, pos));
-      if (byte < 0) {
-        bytes = text;  // not of the alphabet: an added token, taken as it is
-        break;
-      }
-      bytes += static_cast<char>(byte);
-    }
-    lossy_.add(bytes);
+    lossy_.add(bytes_of_level(text));
     const std::string ready = lossy_.take(false);
     if (!ready.empty()) next_->put(ready, false);
   }
@@ -321,6 +330,21 @@ class Strip final : public DecodeStage {
   bool at_start_ = true;
 };
 
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// The byte that a token <0xE2> names; -1: another token.
+int fallback_byte(const std::string& token) {
+  if (token.size() != 6 || token.compare(0, 3, "<0x") != 0 || token[5] != '>') return -1;
+  const int high = hex_digit(token[3]), low = hex_digit(token[4]);
+  if (high >= 0 && low >= 0) return high * 16 + low;
+  return token[3] == '+' && low >= 0 ? low : -1;  // Rust's number parser takes a sign
+}
+
 class ByteFallback final : public WholeToken {
  public:
   using WholeToken::WholeToken;
@@ -331,12 +355,7 @@ class ByteFallback final : public WholeToken {
 
  protected:
   void token(std::string text) override {
-    int byte = -1;
-    if (text.size() == 6 && text.compare(0, 3, "<0x") == 0 && text[5] == '>') {
-      const int high = digit(text[3]), low = digit(text[4]);
-      if (high >= 0 && low >= 0) byte = high * 16 + low;
-      if (text[3] == '+' && low >= 0) byte = low;  // Rust's number parser takes a sign
-    }
+    const int byte = fallback_byte(text);
     if (byte >= 0) {
       bytes_ += static_cast<char>(byte);
       return;
@@ -346,12 +365,6 @@ class ByteFallback final : public WholeToken {
   }
 
  private:
-  static int digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-  }
   // A run of bytes is text as a whole, or else one U+FFFD a byte: so nothing of it is known before it ends.
   void flush() {
     if (bytes_.empty()) return;
@@ -410,45 +423,85 @@ class CleanUp final : public DecodeStage {
 }  // namespace
 
 DecoderPtr sequence(std::vector<DecoderPtr> steps) {
-  return make([steps = std::move(steps)](DecodeStage* next) { return std::make_unique<Sequence>(steps, next); });
+  const auto shared = std::make_shared<const std::vector<DecoderPtr>>(std::move(steps));
+  return make([shared](DecodeStage* next) { return std::make_unique<Sequence>(*shared, next); },
+              [shared](std::string& token, bool& fused) {
+                for (const DecoderPtr& step : *shared) step->middle_bytes(token, fused);
+              });
 }
 DecoderPtr byte_level() {
-  return make([](DecodeStage* next) { return std::make_unique<ByteLevel>(next); });
+  return make([](DecodeStage* next) { return std::make_unique<ByteLevel>(next); },
+              [](std::string& token, bool&) { token = bytes_of_level(token); });
 }
 DecoderPtr metaspace(uint32_t replacement, bool drops_first) {
   std::string text;
   utf8_append(text, replacement);
-  return make([text, drops_first](DecodeStage* next) { return std::make_unique<Metaspace>(text, drops_first, next); });
+  return make([text, drops_first](DecodeStage* next) { return std::make_unique<Metaspace>(text, drops_first, next); },
+              [text](std::string& token, bool&) { token = replace_all(std::move(token), text, " "); });
 }
 DecoderPtr wordpiece(std::string prefix, bool cleanup) {
-  return make([prefix, cleanup](DecodeStage* next) { return std::make_unique<WordPiece>(prefix, cleanup, next); });
+  return make([prefix, cleanup](DecodeStage* next) { return std::make_unique<WordPiece>(prefix, cleanup, next); },
+              [prefix, cleanup](std::string& token, bool&) {
+                if (token.compare(0, prefix.size(), prefix) == 0) {
+                  token.erase(0, prefix.size());
+                } else {
+                  token.insert(0, " ");
+                }
+                if (cleanup) token = clean(std::move(token));
+              });
 }
 DecoderPtr bpe(std::string suffix) {
-  return make([suffix](DecodeStage* next) { return std::make_unique<Bpe>(suffix, next); });
+  return make([suffix](DecodeStage* next) { return std::make_unique<Bpe>(suffix, next); },
+              [suffix](std::string& token, bool&) { token = replace_all(std::move(token), suffix, " "); });
 }
 DecoderPtr ctc(std::string pad_token, std::string word_delimiter, bool cleanup) {
-  return make([=](DecodeStage* next) { return std::make_unique<Ctc>(pad_token, word_delimiter, cleanup, next); });
+  return make([=](DecodeStage* next) { return std::make_unique<Ctc>(pad_token, word_delimiter, cleanup, next); },
+              [=](std::string& token, bool&) {
+                token = replace_all(std::move(token), pad_token, "");
+                if (cleanup) token = replace_all(clean(std::move(token)), word_delimiter, " ");
+              });
 }
 DecoderPtr replace(std::shared_ptr<const Regex> pattern, std::string content) {
-  return make([=](DecodeStage* next) { return std::make_unique<ReplacePattern>(pattern, content, next); });
+  return make([=](DecodeStage* next) { return std::make_unique<ReplacePattern>(pattern, content, next); },
+              [=](std::string& token, bool&) {
+                DecodeSink sink;
+                ReplacePattern(pattern, content, &sink).put(token, true);
+                token = sink.take();
+              });
 }
 DecoderPtr replace(std::string literal, std::string content) {
   if (literal.empty()) return replace(Regex::literal("", "decoder"), std::move(content));
-  return make([=](DecodeStage* next) { return std::make_unique<ReplaceLiteral>(literal, content, next); });
+  return make([=](DecodeStage* next) { return std::make_unique<ReplaceLiteral>(literal, content, next); },
+              [=](std::string& token, bool&) {
+                DecodeSink sink;
+                ReplaceLiteral(literal, content, &sink).put(token, true);
+                token = sink.take();
+              });
 }
 DecoderPtr fuse() {
-  return make([](DecodeStage* next) { return std::make_unique<Fuse>(next); });
+  return make([](DecodeStage* next) { return std::make_unique<Fuse>(next); }, [](std::string&, bool& fused) { fused = true; });
 }
 DecoderPtr strip(uint32_t content, int64_t start, int64_t stop) {
   std::string text;
   utf8_append(text, content);
-  return make([=](DecodeStage* next) { return std::make_unique<Strip>(text, start, stop, next); });
+  return make([=](DecodeStage* next) { return std::make_unique<Strip>(text, start, stop, next); },
+              [=](std::string& token, bool& fused) {
+                if (fused) return;
+                DecodeSink sink;
+                Strip(text, start, stop, &sink).put(token, true);
+                token = sink.take();
+              });
 }
 DecoderPtr byte_fallback() {
-  return make([](DecodeStage* next) { return std::make_unique<ByteFallback>(next); });
+  return make([](DecodeStage* next) { return std::make_unique<ByteFallback>(next); },
+              [](std::string& token, bool&) {
+                const int byte = fallback_byte(token);
+                if (byte >= 0) token.assign(1, static_cast<char>(byte));
+              });
 }
 DecoderPtr join(std::string separator) {
-  return make([=](DecodeStage* next) { return std::make_unique<Join>(separator, next); });
+  return make([=](DecodeStage* next) { return std::make_unique<Join>(separator, next); },
+              [=](std::string& token, bool&) { token.insert(0, separator); });
 }
 
 }  // namespace decoders

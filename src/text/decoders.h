@@ -44,6 +44,12 @@ class Decoder {
   virtual ~Decoder() = default;
   // A fresh stage, or several that own one another; `next` must outlive it.
   virtual std::unique_ptr<DecodeStage> stage(DecodeStage* next) const = 0;
+  // Turns a token into the raw bytes that it adds in the middle of a text (an unfinished character stays as it is). `fused`:
+  // an earlier step made all tokens one, so that what happens at a token's ends no longer does.
+  virtual void middle_bytes(std::string& token, bool& fused) const {
+    (void)token;
+    (void)fused;
+  }
 };
 
 using DecoderPtr = std::shared_ptr<const Decoder>;

@@ -36,6 +36,20 @@ int byte_of_piece(std::string_view piece) {
   return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
+// A piece's text: a space for each mark of one.
+std::string with_spaces(std::string_view piece) {
+  std::string out;
+  for (size_t pos = 0; pos < piece.size();) {
+    if (piece.substr(pos, kSpace.size()) == kSpace) {
+      out += ' ';
+      pos += kSpace.size();
+    } else {
+      out += piece[pos++];
+    }
+  }
+  return out;
+}
+
 struct Unit {
   int32_t id;
   uint32_t begin, end;  // bytes of the normalised text
@@ -127,6 +141,17 @@ class SentencePieceTokenizer final : public Tokenizer {
     return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() && type(id) == Type::kControl;
   }
 
+  std::optional<std::string> token_bytes(int32_t id) const override {
+    if (const AddedToken* const added = added_.token(id)) {
+      return added->special ? std::nullopt : std::optional<std::string>(added->content);
+    }
+    if (id < 0 || static_cast<size_t>(id) >= model_.pieces.size()) return std::nullopt;
+    if (type(id) == Type::kControl || type(id) == Type::kUnknown) return std::nullopt;
+    const std::string& piece = model_.pieces[static_cast<size_t>(id)].text;
+    if (type(id) == Type::kByte) return std::string(1, static_cast<char>(byte_of_piece(piece)));
+    return with_spaces(piece);
+  }
+
  protected:
   // Tokens travel to the stage as their ids, since their type decides.
   bool decode_token(int32_t id, bool skip_special_tokens, std::string& token) const override {
@@ -164,16 +189,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       if (owner_.type(id) == Type::kUnknown) {
         emit(owner_.model_.unk_surface);
       } else {
-        std::string out;
-        for (size_t pos = 0; pos < piece.size();) {
-          if (piece.substr(pos, kSpace.size()) == kSpace) {
-            out += ' ';
-            pos += kSpace.size();
-          } else {
-            out += piece[pos++];
-          }
-        }
-        emit(out);
+        emit(with_spaces(piece));
       }
       if (consumed || any_) at_start_ = false;
     }

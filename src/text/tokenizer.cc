@@ -153,6 +153,14 @@ class PipelineTokenizer final : public Tokenizer {
     return token != nullptr && parts_.added.is_special(token->content);
   }
 
+  std::optional<std::string> token_bytes(int32_t id) const override {
+    std::string token;
+    if (!decode_token(id, true, token)) return std::nullopt;
+    bool fused = false;
+    (parts_.decoder != nullptr ? parts_.decoder : decoders::join(" "))->middle_bytes(token, fused);
+    return token;
+  }
+
  protected:
   std::unique_ptr<DecodeStage> decode_stage(DecodeStage* next) const override {
     return (parts_.decoder != nullptr ? parts_.decoder : decoders::join(" "))->stage(next);

@@ -48,6 +48,9 @@ class Tokenizer {
   virtual std::optional<int32_t> token_to_id(std::string_view token) const = 0;
   virtual std::string id_to_token(int32_t id) const = 0;  // empty: no such token
   virtual bool is_special(int32_t id) const = 0;
+  // The raw bytes that the token adds in the middle of a text: a space for a word's begin, one byte of a character where the
+  // token is no more. None where it stands for no text (control tokens, the unknown token, ids that no token has).
+  virtual std::optional<std::string> token_bytes(int32_t id) const = 0;
 
  protected:
   friend class StreamDecoder;
