@@ -144,9 +144,19 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
 
 void App::start(const HttpRequest&, GenerationRequest request, std::vector<PromptState> prompts,
                 std::unique_ptr<AnswerFormat> format, const std::shared_ptr<HttpResponse>& response) {
+  if (request.grammar) request.constraint = constrain(*request.grammar, request.params);
   const auto job =
       std::make_shared<GenerationJob>(*engine_, metrics_, std::move(request), std::move(prompts), std::move(format), response);
   job->start(generation_->engine().max_model_len());
+}
+
+std::unique_ptr<TokenConstraint> App::constrain(const GrammarSource& source, const SamplingParams& params) {
+  const GrammarPtr grammar = grammars_.get(source);
+  {
+    const std::lock_guard<std::mutex> lock(vocabulary_mutex_);
+    if (!vocabulary_) vocabulary_ = std::make_shared<const TokenVocabulary>(generation_->require_tokenizer());
+  }
+  return make_constraint(grammar, vocabulary_, params.end_token_ids());
 }
 
 void App::check_model(Fields& fields) const {

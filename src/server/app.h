@@ -67,6 +67,7 @@ class App {
   Headers cors(const HttpRequest& request) const;
   void check_model(Fields& fields) const;
   const std::string& model_name() const { return options_.served_model_names[0]; }
+  std::unique_ptr<TokenConstraint> constrain(const GrammarSource& source, const SamplingParams& params);
   std::string render_chat(Fields& fields, const Json& messages, bool& continues);
   void start(const HttpRequest& http, GenerationRequest request, std::vector<PromptState> prompts,
              std::unique_ptr<AnswerFormat> format, const std::shared_ptr<HttpResponse>& response);
@@ -75,6 +76,9 @@ class App {
   TextGeneration* generation_ = nullptr;
   SamplingParams defaults_;
   Metrics metrics_;
+  GrammarCache grammars_;
+  std::shared_ptr<const TokenVocabulary> vocabulary_;  // of the tokenizer, made when the first grammar comes
+  std::mutex vocabulary_mutex_;
   std::unique_ptr<AsyncEngine> engine_;
   chat::TemplateSet templates_;
   Json special_tokens_;

@@ -175,8 +175,7 @@ void App::chat_completions(const HttpRequest& http, const std::shared_ptr<HttpRe
     invalid("tool_choice", "tool calling is not supported by this server yet");
   }
   fields.ignore({"parallel_tool_calls", "include_reasoning"});
-  fields.refuse({"response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-                 "reasoning_effort", "media_io_kwargs", "mm_processor_kwargs", "return_prompt_text", "modalities", "audio",
+  fields.refuse({"reasoning_effort", "media_io_kwargs", "mm_processor_kwargs", "return_prompt_text", "modalities", "audio",
                  "prediction", "web_search_options", "verbosity"},
                 "not supported by this server");
   fields.finish();

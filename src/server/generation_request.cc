@@ -201,6 +201,11 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   request.request_id = fields.string("request_id", 128).value_or("");
   request.allowed_token_ids = fields.ids("allowed_token_ids", static_cast<size_t>(limits.max_list));
   if (request.allowed_token_ids && request.allowed_token_ids->empty()) invalid("allowed_token_ids", "empty list");
+  request.grammar = parse_structured_outputs(fields, limits);
+  if (request.allowed_token_ids) {
+    if (request.grammar) invalid("allowed_token_ids", "not together with structured outputs");
+    request.constraint = make_allowed_tokens(*request.allowed_token_ids);
+  }
 
   fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
                  "session_id", "stream_interval"});
@@ -240,7 +245,7 @@ Request GenerationRequest::make(std::vector<int32_t> prompt_ids, int64_t max_mod
   result.priority = priority;
   result.cache_salt = cache_salt;
   result.skip_special_tokens = skip_special_tokens;
-  if (allowed_token_ids) result.constraint = make_allowed_tokens(*allowed_token_ids);
+  if (constraint) result.constraint = constraint->clone();
   result.prompt_ids = std::move(prompt_ids);
   return result;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "generate/grammar/grammar.h"
 #include "pipelines/text_generation.h"
 #include "server/fields.h"
 
@@ -35,6 +36,8 @@ struct GenerationRequest {
   std::string cache_salt;
   bool skip_special_tokens = true;
   std::optional<std::vector<int32_t>> allowed_token_ids;
+  std::optional<GrammarSource> grammar;               // structured outputs
+  std::shared_ptr<const TokenConstraint> constraint;  // what allowed_token_ids or the grammar became
 
   int64_t n = 1, best_of = 1;
   bool echo = false;
@@ -61,7 +64,10 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
 // Cuts a prompt as truncate_prompt_tokens asks.
 void truncate_prompt(std::vector<int32_t>& ids, const GenerationRequest& request);
 
-// Allows these tokens and ends alone (vLLM's allowed_token_ids).
+// Takes response_format, structured_outputs and the older guided_* fields.
+std::optional<GrammarSource> parse_structured_outputs(Fields& fields, const RequestLimits& limits);
+
+// Allows these tokens alone (vLLM's allowed_token_ids).
 std::unique_ptr<TokenConstraint> make_allowed_tokens(std::vector<int32_t> ids);
 
 }  // namespace pagoda::server

@@ -17,6 +17,29 @@ TEST(Json, KeepsOrderAndSpellsNumbersAsPython) {
 
 TEST(Json, TakesNanAndInfinity) { EXPECT_EQ(round_trip("[NaN, Infinity, -Infinity]"), "[NaN,Infinity,-Infinity]"); }
 
+TEST(Json, NumbersOfAnyLength) {
+  const auto number = [](const std::string& text) { return Json::parse(text, "test"); };
+  for (const int zeros : {300, 340, 360, 455, 5000}) {
+    EXPECT_EQ(number("0." + std::string(static_cast<size_t>(zeros), '0')).as_double("x"), 0.0) << zeros;
+    EXPECT_EQ(number("[-0." + std::string(static_cast<size_t>(zeros), '0') + "]").dump(), "[-0.0]") << zeros;
+  }
+  EXPECT_EQ(number("0." + std::string(319, '0') + "15").as_double("x"), 1.5e-320);
+  EXPECT_EQ(number("0." + std::string(200, '3')).as_double("x"), 1.0 / 3);
+  EXPECT_EQ(number("4.9e-324").as_double("x"), 5e-324);
+  EXPECT_EQ(number("1e-400").as_double("x"), 0.0);
+  EXPECT_EQ(number("1.7976931348623157e308").as_double("x"), 1.7976931348623157e308);
+  EXPECT_EQ(number("9007199254740993.0").as_double("x"), 9007199254740992.0);
+  EXPECT_EQ(number("9223372036854775807").as_int("x"), INT64_MAX);
+  EXPECT_EQ(number("-9223372036854775808").as_int("x"), INT64_MIN);
+  EXPECT_EQ(number("9223372036854775808").type(), Json::Type::kDouble);
+  EXPECT_EQ(number("123456789012345678901234567890").as_double("x"), 123456789012345678901234567890.0);
+  EXPECT_EQ(number("-0").dump(), "0");
+  EXPECT_THROW(number("1e400"), Error);
+  EXPECT_THROW(number("-"), Error);
+  EXPECT_THROW(number("1."), Error);
+  EXPECT_THROW(number("01"), Error);
+}
+
 TEST(Json, RefusesBadInput) {
   for (const char* text : {"", "{", "[1,]", "{\"a\":1,}", "nul", "\"\xff\"", "1 2", "{\"a\" 1}", "\"\\ud800\""}) {
     EXPECT_THROW(Json::parse(text, "test"), Error) << text;

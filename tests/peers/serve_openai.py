@@ -6,6 +6,7 @@ usage: serve_openai.py PAGODA [--model FOLDER]     (default: the stories model o
 import concurrent.futures
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -97,6 +98,25 @@ def chats(count, client, model):
                 "chat logprobs", scored)
 
 
+def structured(count, client, model):
+    schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "minimum": 0, "maximum": 99},
+                                               "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3}},
+              "required": ["name", "age", "tags"], "additionalProperties": False}
+    for seed in range(8):
+        answer = client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "Once"}], max_tokens=200, temperature=1, seed=seed,
+            response_format={"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}).choices[0]
+        try:
+            value = json.loads(answer.message.content)
+            good = set(value) == {"name", "age", "tags"} and 0 <= value["age"] <= 99 and len(value["name"]) <= 12
+        except (ValueError, TypeError, KeyError):
+            good = False
+        count.check(good and answer.finish_reason == "stop", "json schema", answer)
+        answer = client.completions.create(model=model, prompt="Once", max_tokens=60, temperature=1, seed=seed,
+                                           extra_body={"structured_outputs": {"regex": "[a-z]{3,9} (cat|dog)[.!]"}}).choices[0].text
+        count.check(re.fullmatch("[a-z]{3,9} (cat|dog)[.!]", answer), "regex", repr(answer))
+
+
 def together(count, client, model, alone):
     def one(i):
         if i % 3 == 0:
@@ -146,6 +166,7 @@ def main():
         expected = expected if expected.is_file() else model / "expected_greedy.txt"
         alone = completions(count, client, "stories", expected.read_text() if expected.is_file() else "")
         chats(count, client, "stories")
+        structured(count, client, "stories")
         together(count, client, "stories", alone)
         errors(count, client, "stories", server.url)
         status, text = fetch(server.url + "/metrics", headers={"Authorization": "Bearer secret"})
