@@ -234,9 +234,9 @@ TEST_F(AppTest, StructuredOutputs) {
   const std::string fields = R"("prompt": "w7", "max_tokens": 12, "temperature": 1, "seed": 3, )";
   for (int i = 0; i < 5; ++i) {
     const Json chosen = complete(R"("prompt": "w7", "max_tokens": 12, "temperature": 1, "seed": )" + std::to_string(i) +
-                                 R"(, "structured_outputs": {"choice": [" w20", " w21"]})");
+                                 R"(, "structured_outputs": {"choice": [" w30", " w31"]})");
     const std::string text = choice(chosen).get_string("text", "", "c");
-    EXPECT_TRUE(text == " w20" || text == " w21") << text;
+    EXPECT_TRUE(text == " w30" || text == " w31") << text;
     EXPECT_EQ(choice(chosen).at("finish_reason", "c"), Json("stop"));
   }
   EXPECT_EQ(complete(fields + R"("guided_regex": " w3[0-9]")").at("usage", "a").at("completion_tokens", "u").as_int("u") <= 2,
@@ -251,7 +251,7 @@ TEST_F(AppTest, StructuredOutputs) {
   bad(R"("guided_json": "{")", "");
   bad(R"("response_format": {"type": "yaml"})", "[response_format]");
   bad(R"("response_format": {"type": "json_schema"})", "missing");
-  bad(R"("structured_outputs": {"regex": "w3"}, "use_beam_search": true)", "beam");
+  bad(R"("structured_outputs": {"regex": " w30"}, "use_beam_search": true)", "beam");
   bad(R"("allowed_token_ids": [4], "guided_regex": "w3")", "[allowed_token_ids]");
 }
 
