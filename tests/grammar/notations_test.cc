@@ -160,6 +160,7 @@ TEST(LarkTest, Errors) {
   EXPECT_THAT(message("start: /a/i", ErrorKind::kUnsupported), HasSubstr("flag"));
   EXPECT_THAT(message("%declare X", ErrorKind::kUnsupported), HasSubstr("directive"));
   EXPECT_THAT(message("%import python.NAME", ErrorKind::kUnsupported), HasSubstr("common"));
+  EXPECT_THAT(message("start: \"0\"..\"\""), HasSubstr("two single characters"));
   EXPECT_THAT(message("start: /a"), HasSubstr("other half"));
   EXPECT_THAT(message("start: \"a\" )"), HasSubstr("other half"));
 }

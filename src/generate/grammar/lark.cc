@@ -231,10 +231,11 @@ class Lark final : SourceReader {
       at_ += 2;
       if (look() != '"' && look() != '\'') fail("need text behind '..'");
       const std::string last = quoted();
+      const char* const need = "a range needs two single characters, the lower first";
+      if (first.empty() || last.empty()) fail(need);
       size_t first_at = 0, last_at = 0;
       const uint32_t low = utf8_next(first, first_at), high = utf8_next(last, last_at);
-      if (first.empty() || last.empty() || first_at != first.size() || last_at != last.size() || low > high)
-        fail("a range needs two single characters, the lower first");
+      if (first_at != first.size() || last_at != last.size() || low > high) fail(need);
       return builder_.chars(CodeSet::range(low, high));
     }
     if (look() == 'i') {

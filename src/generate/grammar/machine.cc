@@ -445,12 +445,9 @@ void Machine::mask(Place& place, float* logits, int64_t vocab, const std::vector
     std::fill(logits, logits + vocab, kNever);
   } else {
     for (int64_t first = 0; first < known; first += 64) {
-      const uint64_t word = allowed.bits[static_cast<size_t>(first / 64)];
-      if (word == ~uint64_t{0}) continue;
-      const int64_t count = std::min<int64_t>(64, known - first);
-      for (int64_t i = 0; i < count; ++i) {
-        if (((word >> i) & 1) == 0) logits[first + i] = kNever;
-      }
+      uint64_t denied = ~allowed.bits[static_cast<size_t>(first / 64)];
+      if (known - first < 64) denied &= (uint64_t{1} << (known - first)) - 1;
+      for (; denied != 0; denied &= denied - 1) logits[first + __builtin_ctzll(denied)] = kNever;
     }
     std::fill(logits + known, logits + vocab, kNever);
   }
