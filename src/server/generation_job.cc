@@ -147,8 +147,9 @@ std::vector<std::vector<size_t>> GenerationJob::ranking() const {
     std::vector<size_t> indices(prompt.answers.size());
     std::iota(indices.begin(), indices.end(), size_t{0});
     if (request_.best_of > request_.n && request_.params.num_beams == 1) {
-      std::stable_sort(indices.begin(), indices.end(), [&](size_t a, size_t b) {
-        return prompt.answers[a].cumulative_logprob > prompt.answers[b].cumulative_logprob;
+      std::sort(indices.begin(), indices.end(), [&](size_t a, size_t b) {
+        const double x = prompt.answers[a].cumulative_logprob, y = prompt.answers[b].cumulative_logprob;
+        return x != y ? x > y : a < b;
       });
     }
     indices.resize(static_cast<size_t>(request_.n));
