@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -49,8 +50,13 @@ std::vector<int32_t> prompt_ids(const TextGeneration& generation, Model& model, 
 
 int run(const Program& program, const Flags& flags) {
   const LoadOptions load_options = flags.machine.load_options();
-  flags.sampling.check();
-  const std::unique_ptr<TextGeneration> generation = TextGeneration::open(find_model(program, flags.model), load_options);
+  const SamplingParams asked = flags.sampling.apply(SamplingParams());
+  EngineOptions engine_options;
+  // There is one request, and all of its sequences may run at once.
+  engine_options.max_num_seqs = std::max({engine_options.max_num_seqs, asked.num_return_sequences, asked.num_beams});
+  engine_options.max_num_batched_tokens = std::max(engine_options.max_num_batched_tokens, engine_options.max_num_seqs);
+  const std::unique_ptr<TextGeneration> generation =
+      TextGeneration::open(find_model(program, flags.model), load_options, engine_options);
   Request request;
   request.params = flags.sampling.apply(generation->defaults());
   request.prompt_ids = prompt_ids(*generation, generation->model(), flags);
