@@ -129,9 +129,9 @@ TEST(Logits, EqualReference) {
 }
 
 TEST(Generate, MoreAnswersThanAServerRunsAtOnce) {
-  const Ended ended =
-      run_pagoda({"generate", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--prompt-ids", "[5, 6]", "--max-new-tokens", "2",
-                  "--temperature", "1", "--seed", "1", "--num-return-sequences", "600", "--json"});
+  const std::string folder = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
+  const Ended ended = run_pagoda({"generate", folder, "--prompt-ids", "[5, 6]", "--max-new-tokens", "2", "--temperature", "1",
+                                  "--seed", "1", "--num-return-sequences", "600", "--json"});
   ASSERT_EQ(ended.code, 0) << ended.err;
   EXPECT_EQ(ended.json().at("outputs", "generate").size(), 600u);
 }
