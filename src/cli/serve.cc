@@ -20,7 +20,7 @@ namespace {
 
 struct Flags {
   MachineFlags machine;
-  std::string model, kv_cache_memory, chat_template, generation_config = "auto", policy = "fcfs", allowed_origins, served_names;
+  std::string model, kv_cache_memory, chat_template, generation_config = "auto", policy = "fcfs", allowed_origins;
   double memory_utilization = 0.6;
   int64_t max_model_len = 0, max_num_seqs = 256, max_num_batched_tokens = 0, shutdown_timeout = 30;
   double header_timeout = 10, body_timeout = 60, keep_alive_timeout = 75, write_timeout = 60;

@@ -46,7 +46,7 @@ SchedulerOptions scheduler_options(Runtime& runtime, const Model& model, const E
   result.max_num_seqs = options.max_num_seqs;
   result.max_num_batched_tokens = options.max_num_batched_tokens;
   result.by_priority = options.by_priority;
-  result.rates = options.measure_rates ? measure_step_rates(runtime, model) : options.rates;
+  if (options.measure_rates) result.rates = measure_step_rates(runtime, model);
   return result;
 }
 

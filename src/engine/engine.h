@@ -21,8 +21,8 @@ struct EngineOptions {
   int64_t max_num_batched_tokens = 2048;
   bool enable_prefix_caching = true;
   bool by_priority = false;
-  StepRates rates;             // what steps cost
-  bool measure_rates = false;  // find out at start (tenths of a second)
+  // Times a few steps at start (tenths of a second), and bounds chunks of prompts beside decodes by what they cost.
+  bool measure_rates = false;
 };
 
 struct EngineStats {

@@ -119,7 +119,8 @@ bool Scheduler::chunk_running(SchedulerOutput& step) {
   bool complete = true;
   for (auto next = running_.begin(); next != running_.end() && budget_ > 0 && allowance_ > 0;) {
     RequestState& request = **next;
-    while (!in_step(request, step) && add_chunks(request, Which::kBegun, step) == Added::kNoPages) {
+    // Those whose last tokens are computed already are most of them.
+    while (!at_last_tokens(request) && add_chunks(request, Which::kBegun, step) == Added::kNoPages) {
       complete = false;
       if (!make_room(request, step)) break;
     }
@@ -184,7 +185,7 @@ Scheduler::Added Scheduler::add_chunks(RequestState& request, Which which, Sched
     const auto its = [&](const SchedulerOutput::Item& item) { return item.sequence == &sequence; };
     if (!sequence.running || std::any_of(step.items.begin(), step.items.end(), its)) continue;
     if (!begun && which == Which::kBegun) return added;
-    if (!begun && request.finds_prefix && request.prompt_logits_from < 0) {
+    if (!begun && request.prompt_logits_from < 0) {
       // The last known token is computed in any case: its logits are wanted.
       const int64_t found =
           blocks_.find_prefix(sequence.table, request.root, sequence.history.ids(), sequence.history.length() - 1);

@@ -25,11 +25,10 @@ struct SequenceState {
 
 // One request as the scheduler sees it. Its owner appends tokens, forks and ends sequences between steps.
 struct RequestState {
-  uint64_t id = 0;       // ascending with arrival
-  int64_t priority = 0;  // lower first; the same for all unless the policy is by priority
-  int64_t width = 1;     // the most sequences it will have at once
-  BlockHash root;        // pages are shared among requests of the same root
-  bool finds_prefix = true;
+  uint64_t id = 0;                     // ascending with arrival
+  int64_t priority = 0;                // lower first; the same for all unless the policy is by priority
+  int64_t width = 1;                   // the most sequences it will have at once
+  BlockHash root;                      // pages are shared among requests of the same root
   int64_t prompt_logits_from = -1;     // >= 0: logits of the prompt's positions from here on are wanted
   bool forget_pages = false;           // no other request will ask for its pages
   std::list<SequenceState> sequences;  // addresses stay while steps run

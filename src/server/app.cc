@@ -142,8 +142,12 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   (this->*entry->route)(request, response);
 }
 
-void App::start(const HttpRequest&, GenerationRequest request, std::vector<PromptState> prompts,
-                std::unique_ptr<AnswerFormat> format, const std::shared_ptr<HttpResponse>& response) {
+FormatContext App::format_context(const char* prefix, const GenerationRequest& request, const HttpRequest& http) const {
+  return {prefix + (request.request_id.empty() ? http.id : request.request_id), model_name(), generation_->tokenizer().get()};
+}
+
+void App::start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
+                const std::shared_ptr<HttpResponse>& response) {
   if (request.grammar) request.constraint = constrain(*request.grammar, request.params);
   const auto job =
       std::make_shared<GenerationJob>(*engine_, metrics_, std::move(request), std::move(prompts), std::move(format), response);

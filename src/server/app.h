@@ -30,6 +30,12 @@ struct AppOptions {
   RequestLimits limits;
 };
 
+// What every answer of a request carries.
+struct FormatContext {
+  std::string id, model;
+  const Tokenizer* tokenizer;  // may be null
+};
+
 // Answers requests from the first moment: 503 until ready() was called.
 class App {
  public:
@@ -69,8 +75,9 @@ class App {
   const std::string& model_name() const { return options_.served_model_names[0]; }
   std::unique_ptr<TokenConstraint> constrain(const GrammarSource& source, const SamplingParams& params);
   std::string render_chat(Fields& fields, const Json& messages, bool& continues);
-  void start(const HttpRequest& http, GenerationRequest request, std::vector<PromptState> prompts,
-             std::unique_ptr<AnswerFormat> format, const std::shared_ptr<HttpResponse>& response);
+  FormatContext format_context(const char* prefix, const GenerationRequest& request, const HttpRequest& http) const;
+  void start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
+             const std::shared_ptr<HttpResponse>& response);
 
   AppOptions options_;
   TextGeneration* generation_ = nullptr;
@@ -88,11 +95,7 @@ class App {
   int64_t started_;
 };
 
-// Formats of the two endpoints.
-struct FormatContext {
-  std::string id, model;
-  const Tokenizer* tokenizer;  // may be null
-};
+// The two endpoints.
 std::unique_ptr<AnswerFormat> make_completion_format(FormatContext context);
 std::unique_ptr<AnswerFormat> make_chat_format(FormatContext context, std::string role);
 

@@ -187,11 +187,10 @@ void App::chat_completions(const HttpRequest& http, const std::shared_ptr<HttpRe
   prompt.text = request.echo ? messages.as_array("messages").back().get_string("content", "", "messages") : "";
   std::string role = "assistant";
   if (continues) role = messages.as_array("messages").back().get_string("role", "assistant", "messages");
-  FormatContext context{"chatcmpl-" + (request.request_id.empty() ? http.id : request.request_id), model_name(),
-                        generation_->tokenizer().get()};
+  FormatContext context = format_context("chatcmpl-", request, http);
   std::vector<PromptState> prompts;
   prompts.push_back(std::move(prompt));
-  start(http, std::move(request), std::move(prompts), make_chat_format(std::move(context), std::move(role)), response);
+  start(std::move(request), std::move(prompts), make_chat_format(std::move(context), std::move(role)), response);
 }
 
 }  // namespace pagoda::server

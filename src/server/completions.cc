@@ -201,9 +201,8 @@ void App::completions(const HttpRequest& http, const std::shared_ptr<HttpRespons
     truncate_prompt(state.ids, request);
     if (state.ids.size() < before) state.text.clear();
   }
-  FormatContext context{"cmpl-" + (request.request_id.empty() ? http.id : request.request_id), model_name(),
-                        generation_->tokenizer().get()};
-  start(http, std::move(request), std::move(prompts), make_completion_format(std::move(context)), response);
+  FormatContext context = format_context("cmpl-", request, http);
+  start(std::move(request), std::move(prompts), make_completion_format(std::move(context)), response);
 }
 
 }  // namespace pagoda::server

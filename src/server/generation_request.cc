@@ -208,10 +208,10 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   }
 
   fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-                 "session_id", "stream_interval"});
+                 "session_id"});
   fields.refuse({"kv_transfer_params", "ec_transfer_params", "vllm_xargs", "watermarking", "logprob_token_ids",
                  "routed_experts_prompt_start", "return_mm_kwargs", "repetition_detection", "thinking_token_budget",
-                 "return_token_offsets", "logits_processors"},
+                 "return_token_offsets", "logits_processors", "stream_interval"},
                 "not supported by this server");
   return request;
 }
