@@ -45,8 +45,8 @@ void measure(Machine& machine, WeightFormat format, DType dtype) {
     const int64_t bytes = packed_bytes(format, shape.n, shape.k), copies = kMemory / bytes;
     int64_t copy = 0;
     for (const int64_t m : {1, 2, 4, 8, 16, 64, 256, 512}) {
-      std::vector<char> x(static_cast<size_t>(m * shape.k * dtype_size(dtype)), 0x3C);
-      std::vector<char> y(static_cast<size_t>(m * shape.n * dtype_size(dtype)));
+      AlignedBytes x(m * shape.k * dtype_size(dtype));
+      AlignedBytes y(m * shape.n * dtype_size(dtype));
       const View in = matrix(x.data(), dtype, m, shape.k), out = matrix(y.data(), dtype, m, shape.n);
       const double best = best_of(kPassSeconds, [&] {
         const PackedView w{machine.memory + copy * bytes, format, shape.n, shape.k};

@@ -19,6 +19,8 @@ constexpr int64_t kAlignment = 64;
 constexpr int64_t kMinChunk = int64_t{1} << 20;
 // From this size memory is aligned to a huge page, so that the kernel may back it by one.
 constexpr int64_t kHugePage = int64_t{2} << 20;
+constexpr int64_t kSlab = int64_t{32} << 20;
+constexpr int64_t kMinSlabBlock = int64_t{16} << 10;
 
 char* system_allocate(int64_t bytes) {
   const int64_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
@@ -80,9 +82,50 @@ void Arena::reset() {
 }
 
 CachingAllocator::~CachingAllocator() {
-  for (std::vector<void*>& list : free_) {
-    for (void* data : list) std::free(data);
+  trim();
+  for (char* slab : slabs_) std::free(slab);
+}
+
+// Most weights and activations are smaller than a huge page: each on pages of its own would cost misses of the address cache
+// all the same. Where overruns are looked for, every block keeps its own end.
+bool CachingAllocator::from_slab([[maybe_unused]] int64_t rounded) {
+#if defined(__SANITIZE_ADDRESS__)
+  return false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+  return false;
+#endif
+#endif
+  return rounded >= kMinSlabBlock && rounded < kHugePage;
+}
+
+void* CachingAllocator::cut(int64_t rounded) {
+  const std::lock_guard lock(mutex_);
+  const int64_t size = round_up(rounded, kAlignment);
+  if (slab_left_ < size) {
+    slabs_.reserve(slabs_.size() + 1);
+    int64_t bytes = kSlab;
+    try {
+      slab_at_ = system_allocate(bytes);
+    } catch (const Error&) {
+      slab_at_ = system_allocate(bytes = kHugePage);
+    }
+    slabs_.push_back(slab_at_);
+    slab_left_ = bytes;
+    ++system_allocations_;
   }
+  char* data = slab_at_;
+  slab_at_ += size;
+  slab_left_ -= size;
+  return data;
+}
+
+void* CachingAllocator::allocate_new(int64_t rounded) {
+  if (from_slab(rounded)) return cut(rounded);
+  void* data = system_allocate(rounded);
+  const std::lock_guard lock(mutex_);
+  ++system_allocations_;
+  return data;
 }
 
 int CachingAllocator::size_class(int64_t bytes, int64_t& rounded) {
@@ -114,14 +157,13 @@ void* CachingAllocator::allocate(int64_t bytes) {
       cached_ -= rounded;
       return data;
     }
-    ++system_allocations_;
   }
   try {
-    return system_allocate(rounded);
+    return allocate_new(rounded);
   } catch (...) {
     trim();  // what is cached in other sizes may be what is missing
     try {
-      return system_allocate(rounded);
+      return allocate_new(rounded);
     } catch (...) {
       const std::lock_guard lock(mutex_);
       in_use_ -= rounded;
@@ -141,11 +183,12 @@ void CachingAllocator::deallocate(void* data, int64_t bytes) {
 
 void CachingAllocator::trim() {
   const std::lock_guard lock(mutex_);
-  for (std::vector<void*>& list : free_) {
-    for (void* data : list) std::free(data);
-    list.clear();
+  for (size_t i = 0; i < free_.size(); ++i) {
+    if (from_slab(class_bytes_[i])) continue;
+    for (void* data : free_[i]) std::free(data);
+    cached_ -= class_bytes_[i] * static_cast<int64_t>(free_[i].size());
+    free_[i].clear();
   }
-  cached_ = 0;
 }
 
 int64_t CachingAllocator::bytes_in_use() const {

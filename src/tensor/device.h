@@ -63,23 +63,30 @@ class Allocator {
   virtual void deallocate(void* data, int64_t bytes) = 0;
 };
 
-// Keeps freed blocks in lists by size class (eight a power of two), so that a warm step asks the system for nothing.
+// Keeps freed blocks in lists by size class (eight a power of two), so that a warm step asks the system for nothing. Blocks
+// from 16 KiB to 2 MiB are cut from slabs on huge pages, which stay until the end.
 class CachingAllocator : public Allocator {
  public:
   CachingAllocator() = default;
   ~CachingAllocator() override;
   void* allocate(int64_t bytes) override;
   void deallocate(void* data, int64_t bytes) override;
-  void trim();  // gives cached blocks back to the system
+  void trim();  // gives cached blocks back to the system, those of slabs excepted
   int64_t bytes_in_use() const;
   int64_t bytes_cached() const;
   int64_t system_allocations() const;  // how often the system was asked: flat once warm
 
  private:
   static int size_class(int64_t bytes, int64_t& rounded);
+  static bool from_slab(int64_t rounded);
+  void* allocate_new(int64_t rounded);
+  void* cut(int64_t rounded);
   mutable std::mutex mutex_;
   std::vector<std::vector<void*>> free_;
   std::vector<int64_t> class_bytes_;
+  std::vector<char*> slabs_;
+  char* slab_at_ = nullptr;  // what is left of the last slab
+  int64_t slab_left_ = 0;
   int64_t in_use_ = 0, cached_ = 0, system_allocations_ = 0;
 };
 

@@ -83,8 +83,10 @@ TEST_F(TensorTest, AWarmStepAsksTheSystemForNothing) {
   const int64_t before = allocator_.system_allocations();
   for (int i = 0; i < 10; ++i) step();
   EXPECT_EQ(allocator_.system_allocations(), before);
+  const int64_t cached = allocator_.bytes_cached();
   allocator_.trim();
-  EXPECT_EQ(allocator_.bytes_cached(), 0);
+  EXPECT_LT(allocator_.bytes_cached(), cached - int64_t{12'000'000});
+  EXPECT_LT(allocator_.bytes_cached(), int64_t{2} << 20);  // blocks of slabs stay
 }
 
 TEST(Arena, MarksAndResetsKeepTheMemory) {

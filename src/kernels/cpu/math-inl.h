@@ -38,20 +38,39 @@ template <class D>
 HWY_INLINE void store_rounded(D d, hn::Vec<D> v, float* to) {
   hn::StoreU(v, d, to);
 }
-// To nearest even; NaN stays NaN (as BFloat16's constructor).
+// As bfloat16 in the upper halves, to nearest even; NaN stays NaN (as BFloat16's constructor). The lower halves are not
+// cleared.
 template <class D>
-HWY_INLINE void store_rounded(D /*d*/, hn::Vec<D> v, BFloat16* to) {
-  const hn::Rebind<uint16_t, D> d16;
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> round_upper(D /*d*/, hn::Vec<D> v) {
   const hn::RebindToUnsigned<D> d32;
-  const hn::RebindToSigned<D> i32;
   const auto bits = hn::BitCast(d32, v);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d32, 1u));
   const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(d32, 0x7FFFu)));
   const auto quiet = hn::Or(bits, hn::Set(d32, 0x400000u));
   const auto nan = hn::RebindMask(d32, hn::Not(hn::Eq(v, v)));  // Ne is ordered on AVX2
-  const auto upper = hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded));
+  return hn::IfThenElse(nan, quiet, rounded);
+}
+template <class D>
+HWY_INLINE void store_rounded(D d, hn::Vec<D> v, BFloat16* to) {
+  const hn::Rebind<uint16_t, D> d16;
+  const hn::RebindToSigned<D> i32;
+  const auto upper = hn::ShiftRight<16>(round_upper(d, v));
   // Values are below 2^16, so the saturation of the signed source changes nothing.
   hn::StoreU(hn::DemoteTo(d16, hn::BitCast(i32, upper)), d16, reinterpret_cast<uint16_t*>(to));
+}
+
+// Two vectors side by side.
+template <class D>
+HWY_INLINE void store_rounded_pair(D d, hn::Vec<D> a, hn::Vec<D> b, float* to) {
+  hn::StoreU(a, d, to);
+  hn::StoreU(b, d, to + hn::Lanes(d));
+}
+template <class D>
+HWY_INLINE void store_rounded_pair(D d, hn::Vec<D> a, hn::Vec<D> b, BFloat16* to) {
+  const hn::Repartition<uint16_t, D> d16;
+  // One store of a whole line where vectors are that long: a line that is written by halves is first read.
+  hn::StoreU(hn::ConcatOdd(d16, hn::BitCast(d16, round_upper(d, b)), hn::BitCast(d16, round_upper(d, a))), d16,
+             reinterpret_cast<uint16_t*>(to));
 }
 
 // Minimum and maximum with a constant that give a NaN of x back (Highway's own differ from target to target).

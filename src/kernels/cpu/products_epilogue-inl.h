@@ -31,6 +31,29 @@ HWY_INLINE void finish_panel(const float* acc, const float* bias, Activation act
   }
 }
 
+// Whole panels without an activation, the most frequent case: nothing is decided within the loops.
+template <class Y, bool kBias, bool kResidual>
+void finish_plain(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, int64_t n_begin, int64_t columns,
+                  const Epilogue& epilogue, const View& y) {
+  const hn::CappedTag<float, 16> d;
+  constexpr auto kStep = static_cast<int64_t>(hn::MaxLanes(hn::CappedTag<float, 16>()));
+  const float* bias = kBias ? epilogue.bias.as<float>() + n_begin : nullptr;
+  const int64_t y_stride = y.strides[0], residual_stride = kResidual ? epilogue.residual.strides[0] : 0;
+  const Y* residual = kResidual ? products::row<Y>(epilogue.residual, m_begin) + n_begin : nullptr;
+  Y* out = products::row<Y>(y, m_begin) + n_begin;
+  for (int64_t r = 0; r < rows; ++r, acc += ld, out += y_stride, residual += residual_stride) {
+    const auto value = [&](int64_t n) HWY_ATTR {
+      auto v = hn::LoadU(d, acc + n);
+      if constexpr (kBias) v = hn::Add(v, hn::LoadU(d, bias + n));
+      if constexpr (kResidual) v = hn::Add(v, load_float(d, residual + n));
+      return v;
+    };
+    int64_t n = 0;
+    for (; n + 2 * kStep <= columns; n += 2 * kStep) store_rounded_pair(d, value(n), value(n + kStep), out + n);
+    for (; n < columns; n += kStep) store_rounded(d, value(n), out + n);
+  }
+}
+
 template <class Y>
 void finish_block(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, int64_t n_begin, int64_t columns,
                   const Epilogue& epilogue, const View& y) {
@@ -38,6 +61,11 @@ void finish_block(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, i
   const float* bias = epilogue.bias.as<float>();
   const int64_t n_end = std::min(n_begin + columns, y.dims[1]), n_whole = n_begin + (n_end - n_begin) / kPanel * kPanel;
   const int64_t rest = n_end - n_whole;
+  if (epilogue.activation == Activation::kNone && rest == 0) {
+    const auto finish = epilogue.residual ? (bias != nullptr ? finish_plain<Y, true, true> : finish_plain<Y, false, true>)
+                                          : (bias != nullptr ? finish_plain<Y, true, false> : finish_plain<Y, false, false>);
+    return finish(acc, ld, m_begin, rows, n_begin, n_whole - n_begin, epilogue, y);
+  }
   float bias_part[kPanel] = {};
   Y residual_part[kPanel] = {}, y_part[kPanel];
   if (bias != nullptr) std::copy(bias + n_whole, bias + n_end, bias_part);
