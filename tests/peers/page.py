@@ -174,7 +174,6 @@ def plain_text(count, browser, url, out):
     settings(browser, temperature=0, max_tokens=120)
     send(browser, "Once upon a time")
     count.check(browser.wait(f"{BUSY} && {TEXT}.length > 40"), "text comes while the answer runs")
-    count.check(browser.wait("latest.cache.used > 0 && owners.some(o => o > 0)"), "the map shows the request's pages")
     count.check(browser.wait(f"!{BUSY}"), "the answer ends")
     body = json.dumps({"prompt": "Once upon a time", "max_tokens": 120, "temperature": 0}).encode()
     expected = json.loads(fetch(url + "/v1/completions", body, {"Content-Type": "application/json"})[1])["choices"][0]["text"]
@@ -278,6 +277,32 @@ def large_cache(count, browser):
     count.check(owner == 7 and reference == 1 and height < 700, "a large cache", [owner, reference, height])
 
 
+def looking(count, browser, url):
+    """The map by mouse and keys, its request lit up, and the view of a telephone."""
+    pool, work = load(url, seconds=3)
+    browser.wait("rows.length > 3 && latest.running > 3")
+    count.check(browser.wait("owners.some(o => o > 0) && new Set(owners).size > 3"), "the map shows the pages of each request")
+    count.check(browser.wait("latest.cache.shared > 0 && owners.some((o, i) => o > 0 && refs[i] > 1)"), "shared pages are marked")
+    browser.run("document.querySelector('#open button').click()")
+    count.check(browser.run("lit > 0 && document.querySelector('#open button').getAttribute('aria-pressed') === 'true'"), "a request is lit")
+    browser.run("light(0); map.focus()")
+    for key in ["ArrowRight", "ArrowDown", "End", "Home"]:
+        browser.key(key)
+    text = browser.run("document.getElementById('tip').textContent")
+    count.check(text.startswith("Page 0: "), "arrow keys go from page to page", text)
+    browser.size(390, 844, 1, True)
+    seen = "[getComputedStyle(document.querySelector('main')).display !== 'none', getComputedStyle(document.getElementById('live')).display !== 'none']"
+    count.check(browser.wait(f"String({seen}) === 'true,false'"), "narrow: the chat", browser.run(seen))
+    browser.run("document.getElementById('tab-live').click()")
+    count.check(browser.wait(f"String({seen}) === 'false,true' && {READY}"), "narrow: the live view", browser.run(seen))
+    count.check(browser.run("document.documentElement.scrollWidth <= 390"), "nothing is wider than a telephone")
+    browser.size(1360, 860, 1)
+    browser.run("showTab('chat')")
+    for future in work:
+        future.cancel()
+    pool.shutdown()
+
+
 def names(count, browser):
     """Everything that can be used has a name for those who do not see it."""
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
@@ -363,6 +388,7 @@ def main():
         several(count, browser)
         editing(count, browser)
         mistakes(count, browser)
+        looking(count, browser, server.url)
         hostile(count, browser)
         names(count, browser)
         if out:

@@ -191,7 +191,7 @@ TEST_F(LiveFeedTest, AStateMarksSharedPagesAndTheirOwners) {
     int64_t references = 0;
     for (size_t page = 0; page < pages.owners.size(); ++page) {
       references += pages.references[page];
-      if (pages.references[page] == 2) EXPECT_EQ(pages.owners[page], first);
+      EXPECT_TRUE(pages.references[page] != 2 || pages.owners[page] == first) << page;
       EXPECT_EQ(pages.references[page] > 0, pages.owners[page] > 0);
     }
     EXPECT_EQ(references, tables);
