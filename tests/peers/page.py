@@ -233,6 +233,7 @@ def mistakes(count, browser):
     send(browser, "Once")
     text = browser.wait("document.querySelector('[role=alert]')?.textContent")
     count.check(text and "[temperature]" in text, "the server's words for an error", text)
+    count.check(browser.wait(f"!{BUSY} && document.getElementById('turns').textContent.startsWith('Once')"), "what failed is still there")
     browser.problems = [p for p in browser.problems if "400" not in p]  # the browser's own line for the status
 
 
