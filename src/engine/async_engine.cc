@@ -2,6 +2,7 @@
 #include "engine/async_engine.h"
 
 #include <chrono>
+#include <new>
 
 namespace pagoda {
 
@@ -60,6 +61,32 @@ void AsyncEngine::abort(uint64_t ticket) {
 EngineStats AsyncEngine::stats() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return stats_;
+}
+
+std::shared_ptr<const CacheMap> AsyncEngine::cache_map() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const uint64_t wanted = ++maps_wanted_;
+  wake_.notify_one();
+  map_made_.wait(lock, [this, wanted] { return maps_made_ >= wanted; });
+  return map_;
+}
+
+void AsyncEngine::make_map() {
+  uint64_t wanted = 0;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (maps_made_ == maps_wanted_) return;
+    wanted = maps_wanted_;
+  }
+  std::shared_ptr<const CacheMap> map;
+  try {
+    map = std::make_shared<const CacheMap>(engine_.cache_map());
+  } catch (const std::bad_alloc&) {  // who asked gets none; requests go on
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  map_.swap(map);
+  maps_made_ = wanted;
+  map_made_.notify_all();
 }
 
 void AsyncEngine::drain() {
@@ -128,16 +155,20 @@ void AsyncEngine::work() {
   for (;;) {
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [this] { return stop_ || !inbox_.empty() || !aborts_.empty() || engine_.has_work(); });
+      wake_.wait(lock, [this] {
+        return stop_ || !inbox_.empty() || !aborts_.empty() || maps_made_ != maps_wanted_ || engine_.has_work();
+      });
       if (stop_) break;
     }
     take_in();
+    make_map();
     const bool worked = engine_.has_work();
     for (const Event& event : engine_.step()) tell(event);
     healthy_.store(engine_.healthy(), std::memory_order_relaxed);
     snapshot(worked && !engine_.has_work());
   }
   take_in();
+  make_map();
   const Error error(ErrorKind::kDevice, "[engine] shutting down");
   while (!open_.empty()) {
     const auto& [ticket, open] = *open_.begin();

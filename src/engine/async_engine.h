@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -37,6 +38,9 @@ class AsyncEngine {
   int64_t num_open() const { return num_open_.load(std::memory_order_relaxed); }
   bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
   EngineStats stats() const;  // at most a tenth of a second old while the engine works
+  // Who holds which page once the step under way is done, which is waited for. Null where there is no memory for it. The engine
+  // does nothing for it unless asked.
+  std::shared_ptr<const CacheMap> cache_map();
   // Blocks until nothing is open.
   void drain();
 
@@ -51,16 +55,19 @@ class AsyncEngine {
   void tell(const Event& event);
   void end(uint64_t ticket);
   void snapshot(bool now);
+  void make_map();
 
   Engine& engine_;
   const int64_t max_open_;
   std::atomic<int64_t> num_open_{0};
   std::atomic<bool> healthy_{true};
   mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable wake_, idle_;
+  std::condition_variable wake_, idle_, map_made_;
   std::vector<Submission> inbox_;
   std::vector<uint64_t> aborts_;
   EngineStats stats_;
+  std::shared_ptr<const CacheMap> map_;
+  uint64_t maps_wanted_ = 0, maps_made_ = 0;  // counts of calls: those up to maps_made_ are answered
   uint64_t next_ticket_ = 1;
   bool stop_ = false;
   // The engine thread's own.

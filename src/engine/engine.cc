@@ -232,6 +232,41 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
+CacheMap Engine::cache_map() const {
+  CacheMap map;
+  map.stats = stats();
+  const BlockPool& pool = blocks_.pool();
+  const auto count = static_cast<size_t>(pool.num_blocks());
+  map.owners.resize(count);
+  map.references.resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    const auto block = static_cast<int32_t>(i);
+    map.references[i] = pool.references(block);
+    map.owners[i] = map.references[i] == 0 && pool.published(block) ? CacheMap::kCached : CacheMap::kFree;
+  }
+  map.requests.reserve(groups_.size());
+  for (const auto& [id, group] : groups_) {
+    CacheMap::Open open;
+    open.request = id;
+    for (const SequenceState& sequence : group->state().sequences) {
+      open.num_prompt_tokens = sequence.history.prompt_length();
+      open.num_generated_tokens += sequence.history.length() - open.num_prompt_tokens;
+      open.num_computed_tokens = std::max(open.num_computed_tokens, sequence.table.num_tokens);
+      open.num_sequences += sequence.running ? 1 : 0;
+      for (const int32_t block : sequence.table.blocks) {
+        if (block < 0) continue;
+        ++open.num_blocks;
+        uint64_t& owner = map.owners[static_cast<size_t>(block)];
+        if (owner == CacheMap::kFree || id < owner) owner = id;
+      }
+    }
+    map.requests.push_back(open);
+  }
+  std::sort(map.requests.begin(), map.requests.end(),
+            [](const CacheMap::Open& a, const CacheMap::Open& b) { return a.request < b.request; });
+  return map;
+}
+
 StepRates measure_step_rates(Runtime& runtime, const Model& model) {
   constexpr int64_t kRows = 64;
   KvCache cache(model.layer_states(), model.compute_dtype(), 2 * kRows);

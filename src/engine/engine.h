@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/cache_map.h"
 #include "engine/group.h"
 #include "engine/request.h"
 #include "engine/runner.h"
@@ -23,17 +24,6 @@ struct EngineOptions {
   bool by_priority = false;
   // Times a few steps at start (tenths of a second), and bounds chunks of prompts beside decodes by what they cost.
   bool measure_rates = false;
-};
-
-struct EngineStats {
-  int64_t num_running = 0, num_waiting = 0;  // requests
-  int64_t num_blocks = 0, num_allocated_blocks = 0;
-  int64_t num_held_tokens = 0;   // in allocated blocks, shared ones once
-  int64_t num_table_blocks = 0;  // blocks in tables: with sharing more than are allocated
-  // Since the start.
-  int64_t num_steps = 0, num_preemptions = 0;
-  int64_t num_prompt_tokens = 0, num_cached_prompt_tokens = 0;  // of prompts that are computed; found in the cache
-  int64_t num_generated_tokens = 0;
 };
 
 // Owned and stepped by one thread. Requests run together as far as pages, max_num_seqs and max_num_batched_tokens allow; what
@@ -63,6 +53,7 @@ class Engine {
   // What the last step computed: from, num_new_tokens and rows_wanted() of its items; their pointers are spent.
   const SchedulerOutput& last_step() const { return last_; }
   EngineStats stats() const;
+  CacheMap cache_map() const;
   // False after two steps in a row that ended with a device or internal error.
   bool healthy() const { return failures_ < 2; }
 

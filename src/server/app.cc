@@ -29,6 +29,9 @@ bool same_secret(const std::string& a, const std::string& b) {
 
 const std::vector<App::Entry>& App::routes() {
   static const std::vector<Entry> entries = {
+      {"GET", "/", &App::page, false, false},
+      {"GET", "/pagoda/state", &App::state, true, true},
+      {"GET", "/pagoda/live", &App::live, true, true},
       {"GET", "/health", &App::health, false, false},
       {"GET", "/ping", &App::health, false, false},
       {"GET", "/version", &App::version, false, true},
@@ -54,7 +57,13 @@ void App::ready(TextGeneration& generation) {
   special_tokens_ = templates_.special_tokens();
   if (!options_.chat_template.empty()) templates_ = chat::TemplateSet::from_text(options_.chat_template);
   engine_ = std::make_unique<AsyncEngine>(generation.engine(), options_.max_open);
+  live_ = std::make_unique<LiveFeed>(*engine_, metrics_, model_json());
   ready_ = true;
+}
+
+void App::close() {
+  closing_ = true;
+  if (ready_) live_->close();
 }
 
 bool App::authorized(const HttpRequest& request) const {

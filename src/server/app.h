@@ -14,6 +14,7 @@
 #include "pipelines/text_generation.h"
 #include "server/generation_job.h"
 #include "server/http_server.h"
+#include "server/live_feed.h"
 #include "server/metrics.h"
 
 namespace pagoda::server {
@@ -47,8 +48,8 @@ class App {
   // The model is loaded: from now on there are answers. `generation` must live as long as the App.
   void ready(TextGeneration& generation);
   void handle(HttpRequest request, std::shared_ptr<HttpResponse> response);
-  // No new requests; waits for none.
-  void close() { closing_ = true; }
+  // No new requests, and nobody watches any more; waits for no answer.
+  void close();
   AsyncEngine* engine() { return engine_.get(); }
 
  private:
@@ -60,6 +61,9 @@ class App {
   };
   static const std::vector<Entry>& routes();
 
+  void page(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void state(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void live(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void health(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void version(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void metrics(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
@@ -72,6 +76,7 @@ class App {
   bool authorized(const HttpRequest& request) const;
   Headers cors(const HttpRequest& request) const;
   void check_model(Fields& fields) const;
+  std::string model_json() const;
   const std::string& model_name() const { return options_.served_model_names[0]; }
   std::unique_ptr<TokenConstraint> constrain(const GrammarSource& source, const SamplingParams& params);
   std::string render_chat(Fields& fields, const Json& messages, bool& continues);
@@ -87,6 +92,7 @@ class App {
   std::shared_ptr<const TokenVocabulary> vocabulary_;  // of the tokenizer, made when the first grammar comes
   std::mutex vocabulary_mutex_;
   std::unique_ptr<AsyncEngine> engine_;
+  std::unique_ptr<LiveFeed> live_;  // looks at engine_
   chat::TemplateSet templates_;
   Json special_tokens_;
   std::mutex template_mutex_;

@@ -108,6 +108,16 @@ void Metrics::count_rejection() {
   ++rejections_;
 }
 
+Latency Metrics::first_token() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return {first_token_.count(), first_token_.sum()};
+}
+
+Latency Metrics::inter_token() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return {inter_token_.count(), inter_token_.sum()};
+}
+
 std::string Metrics::text(const EngineStats& stats, int64_t kv_block_size) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::string out;

@@ -31,12 +31,20 @@ class Histogram {
   void observe(double value);
   // Lines of the text format.
   void write(std::string& out, std::string_view name, const std::string& labels) const;
+  double sum() const { return sum_; }
+  int64_t count() const { return count_; }
 
  private:
   std::vector<double> bounds_;
   std::vector<int64_t> counts_;
   double sum_ = 0;
   int64_t count_ = 0;
+};
+
+// Since the start: how often, and seconds in all.
+struct Latency {
+  int64_t count = 0;
+  double seconds = 0;
 };
 
 // Thread-safe.
@@ -49,6 +57,8 @@ class Metrics {
   void finish(RequestTimer& timer, std::string_view reason);
   void count_rejection();
 
+  Latency first_token() const;
+  Latency inter_token() const;
   // The page that is scraped, in Prometheus' text format 0.0.4.
   std::string text(const EngineStats& stats, int64_t kv_block_size) const;
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 
@@ -71,21 +72,46 @@ TEST_F(AsyncEngineTest, ManyCallersEachGetTheirOwn) {
 TEST_F(AsyncEngineTest, AbortsAndRefusals) {
   AsyncEngine async(*engine_, 2);
   std::atomic<int> events{0};
-  std::promise<void> started;
-  const auto ticket = async.submit(request(5, 100), [&](const Event&) {
+  std::promise<void> started, aborted;
+  const auto ticket = async.submit(request(5, 100), [&, gate = aborted.get_future().share()](const Event&) {
     if (events.fetch_add(1) == 0) started.set_value();
+    gate.wait();
   });
   ASSERT_TRUE(ticket);
   started.get_future().wait();
   async.abort(*ticket);
   async.abort(*ticket);
   async.abort(999);
+  aborted.set_value();
   async.drain();
-  EXPECT_LT(events.load(), 100);
+  EXPECT_EQ(events.load(), 1);
   std::promise<Error> refused;
   ASSERT_TRUE(async.submit(request(-1, 4), [&](const Event& event) { refused.set_value(*event.error); }));
   EXPECT_EQ(refused.get_future().get().kind(), ErrorKind::kInvalidInput);
   async.drain();
+}
+
+TEST_F(AsyncEngineTest, TheCacheMapComesAtAnyTime) {
+  AsyncEngine async(*engine_, 0);
+  ASSERT_NE(async.cache_map(), nullptr);  // idle
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(async.submit(request(5, 60), [](const Event&) {}));
+  std::vector<std::thread> askers;
+  for (int i = 0; i < 3; ++i) {
+    askers.emplace_back([&] {
+      for (int k = 0; k < 20; ++k) {
+        const std::shared_ptr<const CacheMap> map = async.cache_map();
+        const auto held = std::count_if(map->references.begin(), map->references.end(), [](int32_t n) { return n > 0; });
+        EXPECT_EQ(held, map->stats.num_allocated_blocks);
+        for (size_t page = 0; page < map->owners.size(); ++page) {
+          const bool owned = map->owners[page] != CacheMap::kFree && map->owners[page] != CacheMap::kCached;
+          ASSERT_EQ(owned, map->references[page] > 0) << page;
+        }
+      }
+    });
+  }
+  for (std::thread& asker : askers) asker.join();
+  async.drain();
+  EXPECT_EQ(async.cache_map()->stats.num_allocated_blocks, 0);
 }
 
 TEST_F(AsyncEngineTest, AFullHouseRefuses) {

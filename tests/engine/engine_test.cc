@@ -105,6 +105,47 @@ TEST_F(EngineTest, AnAnswerDoesNotDependOnItsNeighboursOrThreads) {
   for (const auto& answer : answers) EXPECT_EQ(answer, answers[0]);
 }
 
+TEST_F(EngineTest, TheCacheMapShowsWhoHoldsWhat) {
+  Engine engine(*runtime_, *model_, nullptr);
+  std::vector<int32_t> prompt(40);
+  for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<int32_t>(5 + i);
+  const uint64_t first = engine.add(request(prompt, 4));
+  prompt[39] = 90;  // two whole pages are the same
+  const uint64_t second = engine.add(request(prompt, 4));
+  CacheMap map = engine.cache_map();
+  ASSERT_EQ(map.requests.size(), 2u);
+  EXPECT_EQ(map.requests[1].num_blocks, 0);
+  EXPECT_EQ(map.stats.num_waiting, 2);
+  EXPECT_EQ(std::count(map.owners.begin(), map.owners.end(), CacheMap::kFree), engine.pool().num_blocks());
+
+  while (engine.has_work() && (map.requests[0].num_generated_tokens == 0 || map.requests[1].num_generated_tokens == 0)) {
+    engine.step();
+    map = engine.cache_map();
+  }
+  EXPECT_EQ(std::count(map.owners.begin(), map.owners.end(), first), 3);  // the least number owns what is shared
+  EXPECT_EQ(std::count(map.owners.begin(), map.owners.end(), second), 1);
+  EXPECT_EQ(std::count(map.references.begin(), map.references.end(), 2), 2);
+  EXPECT_EQ(std::count(map.references.begin(), map.references.end(), 1), 2);
+  EXPECT_EQ(map.stats.num_allocated_blocks, 4);
+  EXPECT_EQ(map.stats.num_table_blocks, 6);
+  EXPECT_EQ(map.requests[0].request, first);
+  for (const CacheMap::Open& open : map.requests) {
+    EXPECT_EQ(open.num_prompt_tokens, 40);
+    EXPECT_GE(open.num_computed_tokens, 40);
+    EXPECT_EQ(open.num_sequences, 1);
+    EXPECT_EQ(open.num_blocks, 3);
+  }
+
+  drain(engine);
+  map = engine.cache_map();
+  EXPECT_TRUE(map.requests.empty());
+  EXPECT_EQ(std::count(map.references.begin(), map.references.end(), 0), engine.pool().num_blocks());
+  EXPECT_EQ(std::count(map.owners.begin(), map.owners.end(), CacheMap::kCached), engine.pool().num_published());
+  EXPECT_EQ(std::count(map.owners.begin(), map.owners.end(), CacheMap::kFree),
+            engine.pool().num_blocks() - engine.pool().num_published());
+  EXPECT_GE(engine.pool().num_published(), 2);
+}
+
 TEST_F(EngineTest, AbortsFreePagesAndLeaveTheOthersAlone) {
   Engine engine(*runtime_, *model_, nullptr);
   const uint64_t first = engine.add(request({5, 6, 7}, 4)), second = engine.add(request({8}, 4)),

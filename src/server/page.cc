@@ -1,0 +1,92 @@
+// The page's headers, and the routes of the page and its data.
+#include "server/page.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <array>
+
+#include "base/error.h"
+#include "server/app.h"
+
+namespace pagoda::server {
+
+namespace {
+
+using Digest = std::array<unsigned char, 32>;
+
+Digest sha256(std::string_view bytes) {
+  Digest digest{};
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) != 1) {
+    fail(ErrorKind::kInternal, "page", "SHA-256 is not available");
+  }
+  return digest;
+}
+
+std::string base64(const Digest& digest) {
+  std::array<unsigned char, 48> text{};
+  const int length = EVP_EncodeBlock(text.data(), digest.data(), static_cast<int>(digest.size()));
+  return std::string(text.begin(), text.begin() + length);
+}
+
+std::string_view between(std::string_view text, std::string_view open, std::string_view close) {
+  const size_t from = text.find(open);
+  const size_t to = from == std::string_view::npos ? from : text.find(close, from);
+  if (to == std::string_view::npos) fail(ErrorKind::kInternal, "page", "no {} in the page", open);
+  return text.substr(from + open.size(), to - from - open.size());
+}
+
+}  // namespace
+
+PageHeaders page_headers(std::string_view html) {
+  const std::string script = base64(sha256(between(html, "<script>", "</script>")));
+  const std::string style = base64(sha256(between(html, "<style>", "</style>")));
+  return {"\"" + base64(sha256(html)) + "\"",
+          fmt::format("default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; img-src data:; "
+                      "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+                      script, style)};
+}
+
+void send_page(const HttpRequest& request, HttpResponse& response) {
+  static const PageHeaders page = page_headers(page_html());
+  const Headers headers = {{"etag", page.etag},
+                           {"cache-control", "no-cache"},
+                           {"content-security-policy", page.content_security_policy},
+                           {"x-content-type-options", "nosniff"},
+                           {"referrer-policy", "no-referrer"},
+                           {"cross-origin-opener-policy", "same-origin"}};
+  // The header may hold a list, "*", and weak tags, which are as good here.
+  const std::string* known = request.header("if-none-match");
+  if (known != nullptr && (*known == "*" || known->find(page.etag) != std::string::npos)) {
+    return response.send(304, "", "", headers);
+  }
+  response.send(200, "text/html; charset=utf-8", std::string(page_html()), headers);
+}
+
+// What the page must know of the model to begin with.
+std::string App::model_json() const {
+  Json defaults = Json::object(), model = Json::object();
+  defaults.set("temperature", defaults_.temperature)
+      .set("top_p", defaults_.top_p)
+      .set("top_k", defaults_.top_k)
+      .set("min_p", defaults_.min_p)
+      .set("repetition_penalty", defaults_.repetition_penalty);
+  model.set("name", model_name())
+      .set("chat", !templates_.empty())
+      .set("max_model_len", generation_->engine().max_model_len())
+      .set("max_n", options_.limits.max_n)
+      .set("defaults", std::move(defaults))
+      .set("version", PAGODA_VERSION);
+  return model.dump();
+}
+
+void App::page(const HttpRequest& request, const std::shared_ptr<HttpResponse>& response) { send_page(request, *response); }
+
+void App::state(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) { live_->tell(response); }
+
+void App::live(const HttpRequest& request, const std::shared_ptr<HttpResponse>& response) {
+  if (request.method == "HEAD") return response->send(200, "text/event-stream; charset=utf-8", "");
+  live_->watch(response);
+}
+
+}  // namespace pagoda::server
