@@ -71,15 +71,19 @@ TEST_F(AsyncEngineTest, ManyCallersEachGetTheirOwn) {
 TEST_F(AsyncEngineTest, AbortsAndRefusals) {
   AsyncEngine async(*engine_, 2);
   std::atomic<int> events{0};
-  std::promise<void> started;
+  std::promise<void> started, aborted;
+  // The engine waits at the first event until the abort was given, however slow this thread is.
   const auto ticket = async.submit(request(5, 100), [&](const Event&) {
-    if (events.fetch_add(1) == 0) started.set_value();
+    if (events.fetch_add(1) > 0) return;
+    started.set_value();
+    aborted.get_future().wait();
   });
   ASSERT_TRUE(ticket);
   started.get_future().wait();
   async.abort(*ticket);
   async.abort(*ticket);
   async.abort(999);
+  aborted.set_value();
   async.drain();
   EXPECT_LT(events.load(), 100);
   std::promise<Error> refused;
