@@ -39,17 +39,20 @@ std::string format_duration(double seconds) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
-std::string format_progress(std::string_view label, int64_t done, int64_t total, double rate, int width) {
+std::string format_progress(std::string_view label, int64_t done, int64_t total, double rate, int width,
+                            std::string_view unit) {
+  const auto amount = [&](int64_t count) { return unit.empty() ? format_bytes(count) : std::to_string(count); };
   std::string tail;
   if (total > 0) {
     const int64_t shown = std::clamp<int64_t>(done, 0, total);
     tail = fmt::format("{:3}%  {} of {}", static_cast<int>(100.0 * static_cast<double>(shown) / static_cast<double>(total)),
-                       format_bytes(done), format_bytes(total));
+                       amount(done), amount(total));
   } else {
-    tail = format_bytes(done);
+    tail = amount(done);
   }
   if (rate > 0) {
-    tail += fmt::format("  {}/s", format_bytes(static_cast<int64_t>(rate)));
+    tail += unit.empty() ? fmt::format("  {}/s", format_bytes(static_cast<int64_t>(rate)))
+                         : fmt::format(" {}  {:.2f}/s", unit, rate);
     if (total > done) tail += fmt::format("  {} left", format_duration(static_cast<double>(total - done) / rate));
   }
   const size_t columns = static_cast<size_t>(std::max(width, 1));
@@ -82,8 +85,11 @@ double RateMeter::rate() const {
   return static_cast<double>(samples_.back().second - samples_.front().second) / span;
 }
 
-TerminalProgress::TerminalProgress(std::FILE* stream, bool force)
-    : stream_(stream), active_(force || ::isatty(::fileno(stream)) == 1), start_(std::chrono::steady_clock::now()) {}
+TerminalProgress::TerminalProgress(std::FILE* stream, bool force, std::string unit)
+    : stream_(stream),
+      active_(force || ::isatty(::fileno(stream)) == 1),
+      unit_(std::move(unit)),
+      start_(std::chrono::steady_clock::now()) {}
 
 TerminalProgress::~TerminalProgress() { clear(); }
 
@@ -101,7 +107,9 @@ void TerminalProgress::update(std::string_view label, int64_t done, int64_t tota
   if (last_drawn_ >= 0 && now - last_drawn_ < kRedrawSeconds && done != total) return;
   last_drawn_ = now;
   meter_.add(now, done);
-  const std::string line = format_progress(label, done, total, meter_.rate(), width());
+  // Requests come in bursts: their mean rate says more than that of the last seconds.
+  const double rate = unit_.empty() || now <= 0 ? meter_.rate() : static_cast<double>(done) / now;
+  const std::string line = format_progress(label, done, total, rate, width(), unit_);
   std::fprintf(stream_, "\r%s\033[K", line.c_str());
   std::fflush(stream_);
   drawn_ = true;

@@ -16,8 +16,10 @@ std::string format_bytes(int64_t bytes);      // "0 B", "12.3 kB", "1.07 GB": po
 std::string format_duration(double seconds);  // "0:07", "12:30", "1:02:03"; "-:--" when not finite or negative
 
 // The text of one progress line, at most `width` columns; the label gives way first (ASCII labels are assumed narrow).
-// total <= 0 means unknown: no share and no time left. rate in bytes a second; <= 0 means not known yet.
-std::string format_progress(std::string_view label, int64_t done, int64_t total, double rate, int width);
+// total <= 0 means unknown: no share and no time left. rate in bytes (units) a second; <= 0 means not known yet.
+// unit: what is counted ("requests"); empty: bytes.
+std::string format_progress(std::string_view label, int64_t done, int64_t total, double rate, int width,
+                            std::string_view unit = "");
 
 // Bytes a second over the last few seconds.
 class RateMeter {
@@ -34,7 +36,7 @@ class RateMeter {
 class TerminalProgress {
  public:
   // Draws only where `stream` is a terminal, unless `force`.
-  explicit TerminalProgress(std::FILE* stream, bool force = false);
+  explicit TerminalProgress(std::FILE* stream, bool force = false, std::string unit = "");
   ~TerminalProgress();  // wipes the line
   TerminalProgress(const TerminalProgress&) = delete;
   TerminalProgress& operator=(const TerminalProgress&) = delete;
@@ -48,6 +50,7 @@ class TerminalProgress {
   std::mutex mutex_;
   std::FILE* stream_;
   bool active_;
+  std::string unit_;
   bool drawn_ = false;
   double last_drawn_ = -1;
   std::chrono::steady_clock::time_point start_;

@@ -78,6 +78,7 @@ void add_all(Program& program);  // every verb, in the order of --help
 void add_generate(Program& program);
 void add_chat(Program& program);
 void add_serve(Program& program);
+void add_run_batch(Program& program);
 void add_tokenize(Program& program);
 void add_detokenize(Program& program);
 void add_template(Program& program);

@@ -10,6 +10,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/byte_size.h"
 #include "cli/cli.h"
 #include "server/app.h"
 #include "server/http_server.h"
@@ -20,7 +21,8 @@ namespace {
 
 struct Flags {
   MachineFlags machine;
-  std::string model, kv_cache_memory, chat_template, generation_config = "auto", policy = "fcfs", allowed_origins;
+  std::string model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", policy = "fcfs",
+                                                                    allowed_origins;
   double memory_utilization = 0.6;
   int64_t max_model_len = 0, max_num_seqs = 256, max_num_batched_tokens = 0, shutdown_timeout = 30;
   double header_timeout = 10, body_timeout = 60, keep_alive_timeout = 75, write_timeout = 60;
@@ -29,36 +31,6 @@ struct Flags {
   server::HttpOptions http;
   server::AppOptions app;
 };
-
-// "4194304", "512MiB", "2GB", "1.5G" (a single letter is binary, as in vLLM's and llama.cpp's flags).
-int64_t parse_bytes(const std::string& text) {
-  size_t end = 0;
-  double value = 0;
-  try {
-    value = std::stod(text, &end);
-  } catch (const std::exception&) {
-    end = 0;
-  }
-  const std::string unit = text.substr(end);
-  static const std::vector<std::pair<std::string, double>> kUnits = {{"", 1},
-                                                                     {"B", 1},
-                                                                     {"KB", 1e3},
-                                                                     {"MB", 1e6},
-                                                                     {"GB", 1e9},
-                                                                     {"TB", 1e12},
-                                                                     {"K", 1024.0},
-                                                                     {"M", 1048576.0},
-                                                                     {"G", 1073741824.0},
-                                                                     {"T", 1099511627776.0},
-                                                                     {"KiB", 1024.0},
-                                                                     {"MiB", 1048576.0},
-                                                                     {"GiB", 1073741824.0},
-                                                                     {"TiB", 1099511627776.0}};
-  for (const auto& [name, factor] : kUnits) {
-    if (end > 0 && unit == name && value > 0 && value * factor < 9e18) return static_cast<int64_t>(value * factor);
-  }
-  invalid("--kv-cache-memory", "no size: got '{}', need bytes as 4194304, 512MiB or 2GB", text);
-}
 
 std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
@@ -84,6 +56,7 @@ void complete(Flags& flags) {
   }
   if (!flags.allowed_origins.empty()) flags.app.allowed_origins = string_list(flags.allowed_origins, "--allowed-origins");
   if (!flags.chat_template.empty()) flags.app.chat_template = read_file(flags.chat_template, Limits().max_string_bytes);
+  flags.app.pooling = server::parse_pooler_config(flags.pooler_config);
   flags.app.plain_defaults = flags.generation_config == "vllm";
 }
 
@@ -98,7 +71,7 @@ EngineOptions engine_options(const Flags& flags) {
   options.kv_cache_bytes =
       flags.kv_cache_memory.empty()
           ? static_cast<int64_t>(static_cast<double>(detect_cpu().memory_available) * flags.memory_utilization)
-          : parse_bytes(flags.kv_cache_memory);
+          : parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   options.measure_rates = flags.max_num_batched_tokens == 0;
   return options;
 }
@@ -188,6 +161,11 @@ void add_serve(Program& program) {
       ->check(CLI::IsMember({"fcfs", "priority"}))
       ->capture_default_str();
   verb->add_option("--chat-template", flags->chat_template, "File of a chat template that stands for the model's own");
+  verb->add_flag("--trust-request-chat-template", flags->app.trust_request_chat_template,
+                 "Requests may bring chat templates of their own, which are programs");
+  verb->add_option(
+      "--pooler-config", flags->pooler_config,
+      "Embeddings, as JSON: {\"pooling_type\": \"LAST\" (MEAN, CLS), \"use_activation\": true, \"dimensions\": N}");
   verb->add_option("--generation-config", flags->generation_config,
                    "auto: the model's defaults; vllm: temperature 1 and no cuts")
       ->check(CLI::IsMember({"auto", "vllm"}))
@@ -223,6 +201,9 @@ void add_serve(Program& program) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--max-prompts", flags->app.limits.max_prompts, "Most prompts of one completion request")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--max-inputs", flags->app.limits.max_inputs, "Most inputs of one embedding request")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   verb->add_option("--header-timeout", flags->header_timeout, "Seconds for a client to send its headers")

@@ -7,6 +7,7 @@ void add_all(Program& program) {
   add_generate(program);
   add_chat(program);
   add_serve(program);
+  add_run_batch(program);
   add_tokenize(program);
   add_detokenize(program);
   add_template(program);

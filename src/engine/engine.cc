@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <random>
+#include <utility>
 
 #include "base/checked.h"
 
@@ -50,6 +51,14 @@ SchedulerOptions scheduler_options(Runtime& runtime, const Model& model, const E
   return result;
 }
 
+Event failed(uint64_t request, const Error& error) {
+  Event event;
+  event.request = request;
+  event.request_done = true;
+  event.error = error;
+  return event;
+}
+
 }  // namespace
 
 Engine::Engine(Runtime& runtime, const Model& model, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options)
@@ -80,6 +89,10 @@ void Engine::check(const Request& request) const {
   if (!tokenizer_ && !request.params.stop_strings.empty())
     invalid("prompt", "stop strings need a tokenizer: this model has none");
   if (request.constraint && request.params.num_beams > 1) invalid("prompt", "structured outputs: not with beam search");
+  if (request.pooling && (request.pooling->dimensions < 0 || request.pooling->dimensions > model_.hidden_size())) {
+    invalid("dimensions", "got {}, need at most {} (the model's hidden size)", request.pooling->dimensions,
+            model_.hidden_size());
+  }
   const int64_t width = std::max(request.params.num_return_sequences, request.params.num_beams);
   if (width > options_.max_num_seqs) {
     invalid("prompt", "too many sequences in one request: got {}, need at most {} (max_num_seqs)", width,
@@ -116,11 +129,7 @@ void Engine::abort(uint64_t request) { finish(request); }
 void Engine::fail(uint64_t request, const Error& error, std::vector<Event>& events) {
   if (groups_.find(request) == groups_.end()) return;
   finish(request);
-  Event event;
-  event.request = request;
-  event.request_done = true;
-  event.error = error;
-  events.push_back(std::move(event));
+  events.push_back(failed(request, error));
 }
 
 std::vector<Event> Engine::step() {
@@ -140,7 +149,9 @@ std::vector<Event> Engine::step() {
     count_prompts();
     ++totals_.num_steps;
     failures_ = 0;
+    const std::vector<uint64_t> pooled = pool(result, events);
     sample(result, events);
+    for (const uint64_t id : pooled) finish(id);
   } catch (...) {
     // No one request is to blame: all that took part end, their pages are freed, the others go on.
     const Error error = current_error();
@@ -163,6 +174,26 @@ void Engine::count_prompts() {
     totals_.num_prompt_tokens += prompt;
     totals_.num_cached_prompt_tokens += std::max<int64_t>(0, item.request->num_cached_tokens);
   }
+}
+
+// Rows of hidden states to the requests that want them. Those that end are left for the caller to finish, since items of the
+// step still point at them.
+std::vector<uint64_t> Engine::pool(const StepResult& result, std::vector<Event>& events) {
+  std::vector<uint64_t> ended;
+  int64_t row = 0;
+  for (const SchedulerOutput::Item& item : last_.items) {
+    const int64_t first = std::exchange(row, row + item.num_new_tokens);
+    if (!item.request->pools) continue;
+    Group& group = *groups_.at(item.request->id);
+    try {
+      group.pool(item, result.hidden, first, events);
+      if (!group.done()) continue;
+    } catch (...) {
+      events.push_back(failed(item.request->id, current_error()));
+    }
+    ended.push_back(item.request->id);
+  }
+  return ended;
 }
 
 void Engine::sample(const StepResult& result, std::vector<Event>& events) {

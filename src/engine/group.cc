@@ -22,6 +22,11 @@ Group::Group(uint64_t id, Request request, BlockManager& blocks, bool shares_pre
   state_.forget_pages = !shares_prefix;
   state_.root = blocks.hasher().root(shares_prefix ? "shared:" + request_.cache_salt : "alone:" + std::to_string(id));
   if (request_.prompt_logprobs) state_.prompt_logits_from = 0;
+  if (request_.pooling) {
+    pooler_.emplace(*request_.pooling, static_cast<int64_t>(request_.prompt_ids.size()));
+    state_.pools = true;
+    state_.computes_all = Pooler::needs_all(request_.pooling->type);
+  }
   state_.sequences.emplace_back(TokenHistory(request_.prompt_ids));
   if (request_.params.num_beams > 1) beams_.emplace(request_.params, vocab_size, request_.prompt_ids);
 }
@@ -166,6 +171,16 @@ void Group::append(Answer& answer, int32_t token, Event& event) {
 void Group::end(Answer& answer) {
   answer.sequence->running = false;
   blocks_.release(answer.sequence->table, state_.forget_pages);
+}
+
+void Group::pool(const SchedulerOutput::Item& item, const Tensor& hidden, int64_t row, std::vector<Event>& events) {
+  pooler_->take(hidden, row, item.from, item.num_new_tokens);
+  if (!pooler_->done()) return;
+  Event event;
+  event.pooled = pooler_->finish();
+  event.finish = FinishReason::kStop;
+  done_ = true;
+  push(std::move(event), events);
 }
 
 void Group::finish_prompt(std::vector<Event>& events) {

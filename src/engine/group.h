@@ -35,6 +35,8 @@ class Group {
   };
   // The items of this request in a step that was computed, with their rows of logits in order. Appends what must be chosen.
   void take(const SchedulerOutput::Item* items, size_t count, const float* rows, std::vector<Choice>& choices);
+  // The hidden states of one item of a pooling request, from `row` on. The last item ends the request.
+  void pool(const SchedulerOutput::Item& item, const Tensor& hidden, int64_t row, std::vector<Event>& events);
   void choose(Choice& choice, LogitsScratch& scratch);
   // Serial, in order of choices.
   void apply(Choice& choice, std::vector<Event>& events);
@@ -65,6 +67,7 @@ class Group {
   RequestState state_;
   std::vector<Answer> answers_;  // of sampling, once the prompt is computed
   std::optional<BeamSearch> beams_;
+  std::optional<Pooler> pooler_;
   std::vector<PositionLogprobs> prompt_logprobs_;
   bool told_ = false;  // an event was sent
   bool done_ = false;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/pooler.h"
 #include "generate/constraint.h"
 #include "generate/params.h"
 #include "generate/sampler.h"
@@ -30,6 +31,8 @@ struct Request {
   std::string cache_salt;           // cached pages are shared only among requests of the same salt
   // The prompt alone: nothing is generated, the request ends once the prompt is computed (scores, echo without an answer).
   bool prompt_only = false;
+  // The last hidden states as one vector instead of tokens: nothing is generated, the one event of the request carries it.
+  std::optional<PoolingParams> pooling;
   std::unique_ptr<TokenConstraint> constraint;  // each sequence gets a copy; not for beams
 };
 
@@ -55,6 +58,7 @@ struct Event {
   // With the request's first event: of prompt position 1 and on (nothing precedes position 0).
   std::vector<PositionLogprobs> prompt_logprobs;
   int64_t num_cached_tokens = 0;  // of the prompt, found in the cache instead of computed
+  std::vector<float> pooled;      // of a pooling request
   bool request_done = false;      // no further event of this request follows
   std::optional<Error> error;     // the request failed: request_done is set
 };

@@ -185,7 +185,7 @@ Scheduler::Added Scheduler::add_chunks(RequestState& request, Which which, Sched
     const auto its = [&](const SchedulerOutput::Item& item) { return item.sequence == &sequence; };
     if (!sequence.running || std::any_of(step.items.begin(), step.items.end(), its)) continue;
     if (!begun && which == Which::kBegun) return added;
-    if (!begun && request.prompt_logits_from < 0) {
+    if (!begun && request.prompt_logits_from < 0 && !request.computes_all) {
       // The last known token is computed in any case: its logits are wanted.
       const int64_t found =
           blocks_.find_prefix(sequence.table, request.root, sequence.history.ids(), sequence.history.length() - 1);
@@ -212,7 +212,7 @@ bool Scheduler::add_item(RequestState& request, SequenceState& sequence, int64_t
   // it reads any.
   blocks_.publish(table, request.root, sequence.history.ids(), to);
   const int64_t prompt = sequence.history.prompt_length();
-  const bool last = to == sequence.history.length();
+  const bool last = to == sequence.history.length() && !request.pools;
   const bool all = request.prompt_logits_from >= 0 && from < prompt - 1 && to > request.prompt_logits_from;
   step.items.push_back({&sequence.history.ids(), &table, from, count, last, all, &request, &sequence});
   budget_ -= count;

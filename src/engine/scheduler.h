@@ -30,6 +30,8 @@ struct RequestState {
   int64_t width = 1;                   // the most sequences it will have at once
   BlockHash root;                      // pages are shared among requests of the same root
   int64_t prompt_logits_from = -1;     // >= 0: logits of the prompt's positions from here on are wanted
+  bool computes_all = false;           // nothing of the prompt is taken from the cache: the hidden states are wanted
+  bool pools = false;                  // no logits are wanted
   bool forget_pages = false;           // no other request will ask for its pages
   std::list<SequenceState> sequences;  // addresses stay while steps run
 

@@ -1,6 +1,7 @@
 // Six bits a character.
 #include "formats/base64.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/error.h"
@@ -27,6 +28,19 @@ std::string decode_base64(std::string_view text, std::string_view where) {
     if (count < 8) continue;
     count -= 8;
     out += static_cast<char>((bits >> count) & 0xFF);
+  }
+  return out;
+}
+
+std::string encode_base64(std::string_view bytes) {
+  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const size_t count = std::min<size_t>(3, bytes.size() - i);
+    uint32_t bits = 0;
+    for (size_t k = 0; k < 3; ++k) bits = (bits << 8) | (k < count ? static_cast<unsigned char>(bytes[i + k]) : 0U);
+    for (size_t k = 0; k < 4; ++k) out += k <= count ? kAlphabet[(bits >> (18 - 6 * k)) & 63] : '=';
   }
   return out;
 }

@@ -18,6 +18,7 @@ class TextGeneration {
                                               const EngineOptions& engine = {});
 
   Engine& engine() { return *engine_; }
+  const Engine& engine() const { return *engine_; }
   LoadedModel& loaded() { return *loaded_; }
   Model& model() { return loaded_->model(); }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }  // may be null

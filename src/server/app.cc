@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "server/answer_json.h"
+#include "server/chat_messages.h"
 
 namespace pagoda::server {
 
@@ -29,18 +30,50 @@ bool same_secret(const std::string& a, const std::string& b) {
 
 const std::vector<App::Entry>& App::routes() {
   static const std::vector<Entry> entries = {
-      {"GET", "/", &App::page, false, false},
-      {"GET", "/pagoda/state", &App::state, true, true},
-      {"GET", "/pagoda/live", &App::live, true, true},
-      {"GET", "/health", &App::health, false, false},
-      {"GET", "/ping", &App::health, false, false},
-      {"GET", "/version", &App::version, false, true},
-      {"GET", "/metrics", &App::metrics, true, true},
-      {"GET", "/v1/models", &App::models, true, true},
-      {"POST", "/tokenize", &App::tokenize, true, true},
-      {"POST", "/detokenize", &App::detokenize, true, true},
-      {"POST", "/v1/completions", &App::completions, true, true},
-      {"POST", "/v1/chat/completions", &App::chat_completions, true, true},
+      {"GET", "/", &App::page, false, false, {"The web page", "text/html"}},
+      {"GET", "/pagoda/state", &App::state, true, true, {"What the engine does, and its cache", "LiveState"}},
+      {"GET", "/pagoda/live", &App::live, true, true, {"The same as it changes, until the client goes", "text/event-stream"}},
+      {"GET", "/health", &App::health, false, false, {"Whether the server answers", ""}},
+      {"GET", "/ping", &App::health, false, false, {"The same", ""}},
+      {"GET", "/version", &App::version, false, true, {"The program's version", "Version"}},
+      {"GET", "/openapi.json", &App::openapi_json, true, true, {"This document", "OpenApi"}},
+      {"GET", "/metrics", &App::metrics, true, true, {"Prometheus metrics under vLLM's names", "text/plain"}},
+      {"GET", "/v1/models", &App::models, true, true, {"The model, under each name it is served by", "ModelList"}},
+      {"POST",
+       "/tokenize",
+       &App::tokenize,
+       true,
+       true,
+       {"Token ids of a text or a chat", "Tokenized"},
+       [](const App& app, Fields& fields) { app.read_tokenize(fields); }},
+      {"POST",
+       "/detokenize",
+       &App::detokenize,
+       true,
+       true,
+       {"Text of token ids", "Detokenized"},
+       [](const App& app, Fields& fields) { app.read_detokenize(fields); }},
+      {"POST",
+       "/v1/embeddings",
+       &App::embeddings,
+       true,
+       true,
+       {"A vector for each input", "EmbeddingList"},
+       [](const App& app, Fields& fields) { app.read_embedding(fields); }},
+      {"POST",
+       "/v1/completions",
+       &App::completions,
+       true,
+       true,
+       {"Text that follows prompts", "Completion", "CompletionChunk"},
+       [](const App& app, Fields& fields) { app.read_completion(fields); }},
+      {"POST",
+       "/v1/chat/completions",
+       &App::chat_completions,
+       true,
+       true,
+       {"The next message of a chat", "ChatCompletion", "ChatCompletionChunk"},
+       [](const App& app, Fields& fields) { app.read_chat(fields); }},
   };
   return entries;
 }
@@ -120,15 +153,15 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   Headers extra = cors(request);
   if (!extra.empty()) response = std::make_shared<WithHeaders>(std::move(response), extra);
   const std::string& root = options_.root_path;
-  if (!root.empty() && request.path.compare(0, root.size(), root) == 0) request.path.erase(0, root.size());
+  if (!root.empty() && request.path.compare(0, root.size() + 1, root + "/") == 0) request.path.erase(0, root.size());
   if (request.method == "OPTIONS") return response->send(extra.empty() ? 405 : 204, kJson, "");
 
   const Entry* entry = nullptr;
-  bool path_known = false;
+  std::string allowed;  // methods of the path
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   for (const Entry& each : routes()) {
     if (each.path != request.path) continue;
-    path_known = true;
+    allowed += (allowed.empty() ? "" : ", ") + each.method;
     if (each.method == method) entry = &each;
   }
   // A wrong key learns nothing about routes.
@@ -138,17 +171,26 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
                           {{"www-authenticate", "Bearer"}});
   }
   if (entry == nullptr) {
-    const int status = path_known ? 405 : 404;
+    const int status = allowed.empty() ? 404 : 405;
+    Headers headers;
+    if (status == 405) headers.emplace_back("allow", allowed);
     return response->send(
         status, kJson,
-        error_body(status, fmt::format("[server] {}: got {} {}", path_known ? "method not allowed" : "no such route",
-                                       request.method.substr(0, 16), request.path.substr(0, 128))));
+        error_body(status, fmt::format("[server] {}: got {} {}", status == 405 ? "method not allowed" : "no such route",
+                                       request.method.substr(0, 16), request.path.substr(0, 128))),
+        headers);
   }
   if (entry->needs_model && (!ready_ || closing_)) {
     return response->send(503, kJson, error_body(503, closing_ ? "[server] shutting down" : "[server] loading the model"),
                           {{"retry-after", "1"}});
   }
-  (this->*entry->route)(request, response);
+  try {
+    (this->*entry->route)(request, response);
+  } catch (const Error& error) {
+    // Valid elsewhere and not here (a keyword of a schema, say): the request's fault as far as HTTP goes.
+    if (error.kind() != ErrorKind::kUnsupported) throw;
+    response->send(400, kJson, error_body(400, error.message()));
+  }
 }
 
 FormatContext App::format_context(const char* prefix, const GenerationRequest& request, const HttpRequest& http) const {
@@ -213,31 +255,34 @@ void App::models(const HttpRequest&, const std::shared_ptr<HttpResponse>& respon
   response->send(200, kJson, answer.dump());
 }
 
-void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
-  const Json body = Json::parse(http.body, "request");
-  Fields fields(body, "request");
+App::TokenizeBody App::read_tokenize(Fields& fields) const {
   check_model(fields);
-  std::string text;
-  bool special = true;
-  if (const Json* messages = fields.take("messages")) {
-    bool continues = false;
-    text = render_chat(fields, *messages, continues);
-    special = false;
-  } else {
-    const auto prompt = fields.string("prompt", std::numeric_limits<size_t>::max());
-    if (!prompt) invalid("prompt", "missing: need prompt or messages");
-    text = *prompt;
-  }
-  special = fields.boolean("add_special_tokens").value_or(special);
-  const bool strings = fields.boolean("return_token_strs").value_or(false);
+  TokenizeBody body;
+  body.messages = fields.take("messages", messages_schema(options_.limits.max_messages));
+  body.prompt = fields.string("prompt", kAnyLength);
+  body.rendering = read_rendering(fields);
+  body.add_special_tokens = fields.boolean("add_special_tokens");
+  body.return_token_strs = fields.boolean("return_token_strs").value_or(false);
+  fields.refuse({"tools", "mm_processor_kwargs", "media_io_kwargs"}, "not supported by this server");
   fields.finish();
-  const std::vector<int32_t> ids = generation_->require_tokenizer().encode_ids(text, special);
+  if (body.messages == nullptr && !body.prompt && !fields.is_describing())
+    invalid("prompt", "missing: need prompt or messages");
+  return body;
+}
+
+void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
+  const Json json = Json::parse(http.body, "request");
+  Fields fields(json, "request");
+  const TokenizeBody body = read_tokenize(fields);
+  const bool chat = body.messages != nullptr;
+  const std::string text = chat ? render_chat(body.rendering, plain_messages(*body.messages, options_.limits)) : *body.prompt;
+  const std::vector<int32_t> ids = generation_->require_tokenizer().encode_ids(text, body.add_special_tokens.value_or(!chat));
   Json answer = Json::object();
   answer.set("count", static_cast<int64_t>(ids.size()))
       .set("max_model_len", generation_->engine().max_model_len())
       .set("tokens", ids_json(ids));
   Json tokens;
-  if (strings) {
+  if (body.return_token_strs) {
     tokens = Json::array();
     for (const int32_t id : ids) tokens.push_back(generation_->tokenizer()->id_to_token(id));
   }
@@ -245,16 +290,44 @@ void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   response->send(200, kJson, answer.dump());
 }
 
-void App::detokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
-  const Json body = Json::parse(http.body, "request");
-  Fields fields(body, "request");
+std::vector<int32_t> App::read_detokenize(Fields& fields) const {
   check_model(fields);
-  const auto ids = fields.ids("tokens", std::numeric_limits<size_t>::max());
-  if (!ids) invalid("tokens", "missing: need a list of token ids");
+  auto ids = fields.ids("tokens", kAnyLength);
+  fields.require("tokens", "a list of token ids");
   fields.finish();
+  return std::move(ids).value_or(std::vector<int32_t>{});
+}
+
+void App::detokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
+  const Json json = Json::parse(http.body, "request");
+  Fields fields(json, "request");
   Json answer = Json::object();
-  answer.set("prompt", generation_->require_tokenizer().decode(*ids, false));
+  answer.set("prompt", generation_->require_tokenizer().decode(read_detokenize(fields), false));
   response->send(200, kJson, answer.dump());
+}
+
+std::vector<std::string> App::route_names() {
+  std::vector<std::string> names;
+  for (const Entry& entry : routes()) names.push_back(entry.method + " " + entry.path);
+  return names;
+}
+
+Json App::openapi() const {
+  std::vector<RouteDescription> descriptions;
+  for (const Entry& entry : routes()) {
+    RouteDescription description{entry.method, entry.path, entry.needs_model, entry.needs_key, entry.doc, {}};
+    if (entry.read != nullptr) {
+      Fields fields = Fields::describing("request");
+      entry.read(*this, fields);
+      description.body = fields.schema();
+    }
+    descriptions.push_back(std::move(description));
+  }
+  return openapi_document(descriptions, options_.root_path, !options_.api_keys.empty());
+}
+
+void App::openapi_json(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
+  response->send(200, kJson, openapi().dump());
 }
 
 }  // namespace pagoda::server

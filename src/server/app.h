@@ -12,10 +12,12 @@
 #include "engine/async_engine.h"
 #include "generate/chat/chat_template.h"
 #include "pipelines/text_generation.h"
+#include "server/embeddings.h"
 #include "server/generation_job.h"
 #include "server/http_server.h"
 #include "server/live_feed.h"
 #include "server/metrics.h"
+#include "server/openapi.h"
 
 namespace pagoda::server {
 
@@ -28,6 +30,8 @@ struct AppOptions {
   std::string chat_template;                    // text of a template that stands for the model's own; empty: the model's
   bool plain_defaults = false;                  // --generation-config vllm: the model's generation_config.json is not looked at
   int64_t max_open = 1024;                      // requests that run or wait; more are told to come back (503)
+  bool trust_request_chat_template = false;     // requests may bring templates, which are programs
+  PoolingParams pooling;                        // of embeddings, where the request does not say
   RequestLimits limits;
 };
 
@@ -51,6 +55,9 @@ class App {
   // No new requests, and nobody watches any more; waits for no answer.
   void close();
   AsyncEngine* engine() { return engine_.get(); }
+  // The OpenAPI document: what routes() and the functions that read requests say. Needs the model.
+  Json openapi() const;
+  static std::vector<std::string> route_names();  // "GET /health", ...
 
  private:
   using Route = void (App::*)(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
@@ -58,6 +65,8 @@ class App {
     std::string method, path;
     Route route;
     bool needs_model, needs_key;
+    RouteDoc doc;                                 // what /openapi.json says of it
+    void (*read)(const App&, Fields&) = nullptr;  // of POST: asks for every field of the body
   };
   static const std::vector<Entry>& routes();
 
@@ -70,6 +79,8 @@ class App {
   void models(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void tokenize(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void detokenize(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void embeddings(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void openapi_json(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void completions(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void chat_completions(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
 
@@ -79,7 +90,37 @@ class App {
   std::string model_json() const;
   const std::string& model_name() const { return options_.served_model_names[0]; }
   std::unique_ptr<TokenConstraint> constrain(const GrammarSource& source, const SamplingParams& params);
-  std::string render_chat(Fields& fields, const Json& messages, bool& continues);
+  // How messages become a prompt.
+  struct ChatRendering {
+    chat::ApplyOptions apply;
+    std::string source;  // of a template that the request brings; empty: the model's
+    bool continues = false;
+  };
+  // Bodies as they were read. What they point at lives as long as the request's JSON.
+  struct CompletionBody {
+    GenerationRequest request;
+    const Json* prompt = nullptr;
+  };
+  struct ChatBody {
+    GenerationRequest request;
+    const Json* messages = nullptr;
+    ChatRendering rendering;
+  };
+  struct TokenizeBody {
+    const Json* messages = nullptr;
+    std::optional<std::string> prompt;
+    ChatRendering rendering;
+    std::optional<bool> add_special_tokens;
+    bool return_token_strs = false;
+  };
+  // Each asks for every field of its body (see Fields).
+  CompletionBody read_completion(Fields& fields) const;
+  ChatBody read_chat(Fields& fields) const;
+  EmbeddingBody read_embedding(Fields& fields) const;
+  TokenizeBody read_tokenize(Fields& fields) const;
+  std::vector<int32_t> read_detokenize(Fields& fields) const;
+  ChatRendering read_rendering(Fields& fields) const;
+  std::string render_chat(const ChatRendering& rendering, const Json& messages);
   FormatContext format_context(const char* prefix, const GenerationRequest& request, const HttpRequest& http) const;
   void start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
              const std::shared_ptr<HttpResponse>& response);

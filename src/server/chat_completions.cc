@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "server/answer_json.h"
 #include "server/app.h"
+#include "server/chat_messages.h"
 #include "server/generation_job.h"
 
 namespace pagoda::server {
@@ -33,13 +34,16 @@ class ChatFormat : public AnswerFormat {
       answer.set("prompt_logprobs", prompt_logprobs_json(prompt.logprobs, context_.tokenizer));
     }
     if (job.request().return_token_ids) answer.set("prompt_token_ids", ids_json(prompt.ids));
+    if (job.request().return_prompt_text) answer.set("prompt_text", job.request().prompt_text);
     return answer;
   }
 
   void begin(const GenerationJob& job, size_t, size_t index, std::vector<Json>& chunks) override {
     Json delta = Json::object();
     delta.set("role", role_).set("content", job.request().echo ? job.prompts()[0].text : "");
-    chunks.push_back(chunk(job, index, std::move(delta), Json(), Json(), Json()));
+    Json first = chunk(job, index, std::move(delta), Json(), Json(), Json());
+    if (job.request().return_prompt_text) first.set("prompt_text", job.request().prompt_text);
+    chunks.push_back(std::move(first));
   }
 
   void delta(const GenerationJob& job, size_t, size_t index, const Event& event, std::vector<Json>& chunks) override {
@@ -105,34 +109,7 @@ class ChatFormat : public AnswerFormat {
   std::string role_;
 };
 
-// Content as templates of text models take it: a list of text parts becomes one string, as vLLM joins them.
-Json plain_messages(const Json& messages, const RequestLimits& limits) {
-  const Json::Array& list = messages.as_array("messages");
-  if (list.empty()) invalid("messages", "empty list");
-  if (static_cast<int64_t>(list.size()) > limits.max_messages) {
-    invalid("messages", "too many: got {}, need at most {}", list.size(), limits.max_messages);
-  }
-  Json result = Json::array();
-  for (const Json& message : list) {
-    message.as_object("messages");
-    message.at("role", "messages").as_string("role");
-    Json copy = message;
-    if (const Json* content = message.find("content"); content != nullptr && content->is_array()) {
-      std::string text;
-      for (const Json& part : content->as_array("content")) {
-        const std::string type = part.at("type", "content").as_string("type");
-        if (type != "text" && type != "input_text") {
-          invalid("content", "unsupported part: got type '{}', need text (this model reads nothing else)", type.substr(0, 32));
-        }
-        if (!text.empty()) text += "\n";
-        text += part.at("text", "content").as_string("text");
-      }
-      copy.set("content", text);
-    }
-    result.push_back(std::move(copy));
-  }
-  return result;
-}
+constexpr int64_t kMostRenderingMs = 2000;
 
 }  // namespace
 
@@ -140,53 +117,82 @@ std::unique_ptr<AnswerFormat> make_chat_format(FormatContext context, std::strin
   return std::make_unique<ChatFormat>(std::move(context), std::move(role));
 }
 
-std::string App::render_chat(Fields& fields, const Json& messages, bool& continues) {
-  chat::ApplyOptions apply;
-  continues = fields.boolean("continue_final_message").value_or(false);
-  const bool prompt = fields.boolean("add_generation_prompt").value_or(!continues);
-  if (continues && prompt) invalid("continue_final_message", "cannot be true together with add_generation_prompt");
-  apply.add_generation_prompt = prompt;
-  if (continues) apply.continue_final_message = "content";
-  if (const Json* documents = fields.take("documents")) apply.documents = *documents;
-  if (const Json* variables = fields.take("chat_template_kwargs")) {
-    variables->as_object("chat_template_kwargs");
-    apply.variables = *variables;
+App::ChatRendering App::read_rendering(Fields& fields) const {
+  ChatRendering rendering;
+  rendering.continues = fields.boolean("continue_final_message").value_or(false);
+  const bool prompt = fields.boolean("add_generation_prompt").value_or(!rendering.continues);
+  if (rendering.continues && prompt) invalid("continue_final_message", "cannot be true together with add_generation_prompt");
+  rendering.apply.add_generation_prompt = prompt;
+  if (rendering.continues) rendering.apply.continue_final_message = "content";
+  if (const Json* documents = fields.take("documents", R"({"type": "array", "items": {"type": "object"}})")) {
+    for (const Json& each : documents->as_array("documents")) each.as_object("documents");
+    rendering.apply.documents = *documents;
   }
-  std::string source = fields.string("chat_template", 1 << 20).value_or("");
-  if (source.empty()) source = templates_.pick("", false);
-  const std::lock_guard<std::mutex> lock(template_mutex_);
-  return chat::apply(template_cache_.get(source), messages, special_tokens_, apply).text;
+  if (const Json* variables = fields.take("chat_template_kwargs", R"({"type": "object"})")) {
+    variables->as_object("chat_template_kwargs");
+    rendering.apply.variables = *variables;
+  }
+  if (options_.trust_request_chat_template) {
+    rendering.source = fields.string("chat_template", 1 << 20).value_or("");
+  } else {
+    fields.refuse({"chat_template"}, "templates in requests are programs: need a server with --trust-request-chat-template");
+  }
+  return rendering;
 }
 
-void App::chat_completions(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
-  const Json body = Json::parse(http.body, "request");
-  Fields fields(body, "request");
+std::string App::render_chat(const ChatRendering& rendering, const Json& messages) {
+  chat::ApplyOptions apply = rendering.apply;
+  // A rendering blocks a thread that others' requests wait for.
+  apply.render.limits.max_milliseconds = kMostRenderingMs;
+  if (!rendering.source.empty()) {
+    return chat::apply(*jinja::Template::parse(rendering.source, apply.render.limits), messages, special_tokens_, apply).text;
+  }
+  const jinja::Template* own = nullptr;
+  {
+    const std::lock_guard<std::mutex> lock(template_mutex_);
+    own = &template_cache_.get(templates_.pick("", false));  // the model's few templates stay
+  }
+  return chat::apply(*own, messages, special_tokens_, apply).text;
+}
+
+App::ChatBody App::read_chat(Fields& fields) const {
   check_model(fields);
-  GenerationRequest request = parse_generation(fields, Endpoint::kChat, defaults_, options_.limits, *generation_);
-  const Json* given = fields.take("messages");
-  if (given == nullptr) invalid("messages", "missing: need a list of messages");
-  const Json messages = plain_messages(*given, options_.limits);
-  bool continues = false;
-  PromptState prompt;
-  prompt.text = render_chat(fields, messages, continues);
+  ChatBody body;
+  body.request = parse_generation(fields, Endpoint::kChat, defaults_, options_.limits, *generation_);
+  body.messages = fields.take("messages", messages_schema(options_.limits.max_messages));
+  fields.require("messages", "a list of messages");
+  body.rendering = read_rendering(fields);
   fields.refuse({"tools", "functions", "function_call"}, "tool calling is not supported by this server yet");
-  if (const auto choice = fields.take("tool_choice");
+  if (const auto choice = fields.take("tool_choice", R"({"const": "none"})");
       choice != nullptr && !(choice->is_string() && choice->as_string("") == "none")) {
     invalid("tool_choice", "tool calling is not supported by this server yet");
   }
+  body.request.return_prompt_text = fields.boolean("return_prompt_text").value_or(false);
   fields.ignore({"parallel_tool_calls", "include_reasoning"});
-  fields.refuse({"reasoning_effort", "media_io_kwargs", "mm_processor_kwargs", "return_prompt_text", "modalities", "audio",
-                 "prediction", "web_search_options", "verbosity"},
+  fields.refuse({"reasoning_effort", "media_io_kwargs", "mm_processor_kwargs", "modalities", "audio", "prediction",
+                 "web_search_options", "verbosity"},
                 "not supported by this server");
   fields.finish();
+  return body;
+}
+
+void App::chat_completions(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
+  const Json json = Json::parse(http.body, "request");
+  Fields fields(json, "request");
+  ChatBody body = read_chat(fields);
+  GenerationRequest& request = body.request;
+  const Json messages = plain_messages(*body.messages, options_.limits);
+  PromptState prompt;
+  prompt.text = render_chat(body.rendering, messages);
+  if (request.return_prompt_text) request.prompt_text = prompt.text;
   // Templates write special tokens themselves.
   prompt.ids = generation_->require_tokenizer().encode_ids(prompt.text, request.add_special_tokens.value_or(false));
-  truncate_prompt(prompt.ids, request);
+  truncate_prompt(prompt.ids, request.truncation);
   if (!request.max_tokens_given) request.params.max_new_tokens = generation_->engine().max_model_len();
   // What is echoed is what the last message held.
   prompt.text = request.echo ? messages.as_array("messages").back().get_string("content", "", "messages") : "";
   std::string role = "assistant";
-  if (continues) role = messages.as_array("messages").back().get_string("role", "assistant", "messages");
+  if (body.rendering.continues) role = messages.as_array("messages").back().get_string("role", "assistant", "messages");
   FormatContext context = format_context("chatcmpl-", request, http);
   std::vector<PromptState> prompts;
   prompts.push_back(std::move(prompt));

@@ -6,6 +6,7 @@
 #include "server/answer_json.h"
 #include "server/app.h"
 #include "server/generation_job.h"
+#include "server/prompt_input.h"
 
 namespace pagoda::server {
 
@@ -144,62 +145,43 @@ class CompletionFormat : public AnswerFormat {
   std::vector<size_t> offsets_;
 };
 
-std::vector<int32_t> ids_of(const Json& list, int64_t vocab) {
-  std::vector<int32_t> ids;
-  for (const Json& each : list.as_array("prompt")) {
-    const int64_t id = each.as_int("prompt");
-    if (id < 0 || id >= vocab) invalid("prompt", "token id outside the vocabulary: got {}, need 0 to {}", id, vocab - 1);
-    ids.push_back(static_cast<int32_t>(id));
-  }
-  return ids;
-}
-
 }  // namespace
 
 std::unique_ptr<AnswerFormat> make_completion_format(FormatContext context) {
   return std::make_unique<CompletionFormat>(std::move(context));
 }
 
-void App::completions(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
-  const Json body = Json::parse(http.body, "request");
-  Fields fields(body, "request");
+App::CompletionBody App::read_completion(Fields& fields) const {
   check_model(fields);
-  GenerationRequest request = parse_generation(fields, Endpoint::kCompletions, defaults_, options_.limits, *generation_);
-  const Json* prompt = fields.take("prompt");
+  CompletionBody body;
+  body.request = parse_generation(fields, Endpoint::kCompletions, defaults_, options_.limits, *generation_);
+  body.prompt = fields.take("prompt", prompt_input_schema(options_.limits.max_prompts, generation_->model().vocab_size()));
+  fields.require("prompt", "a string, a list of strings, a list of ids or a list of such lists");
   fields.refuse({"suffix", "prompt_embeds"}, "not supported by this server");
   fields.finish();
-  if (prompt == nullptr) invalid("prompt", "missing: need a string, a list of strings, a list of ids or a list of such lists");
+  return body;
+}
+
+void App::completions(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
+  const Json json = Json::parse(http.body, "request");
+  Fields fields(json, "request");
+  CompletionBody body = read_completion(fields);
+  GenerationRequest& request = body.request;
   std::vector<PromptState> prompts;
-  const auto add_text = [&](const std::string& text) {
+  const int64_t vocab = generation_->model().vocab_size();
+  for (PromptInput& input : read_prompt_input(*body.prompt, "prompt", options_.limits.max_prompts, vocab)) {
     PromptState state;
-    state.text = text;
-    state.ids = request.add_special_tokens.value_or(true) ? generation_->encode_prompt(text)
-                                                          : generation_->require_tokenizer().encode_ids(text, false);
-    prompts.push_back(std::move(state));
-  };
-  const auto add_ids = [&](const Json& list) {
-    PromptState state;
-    state.ids = ids_of(list, generation_->model().vocab_size());
-    prompts.push_back(std::move(state));
-  };
-  if (prompt->is_string()) {
-    add_text(prompt->as_string("prompt"));
-  } else {
-    const Json::Array& list = prompt->as_array("prompt");
-    if (list.empty()) invalid("prompt", "empty list");
-    if (list[0].is_number()) {
-      add_ids(*prompt);
+    if (auto* text = std::get_if<std::string>(&input)) {
+      state.ids = request.add_special_tokens.value_or(true) ? generation_->encode_prompt(*text)
+                                                            : generation_->require_tokenizer().encode_ids(*text, false);
+      state.text = std::move(*text);
     } else {
-      if (static_cast<int64_t>(list.size()) > options_.limits.max_prompts) {
-        invalid("prompt", "too many prompts: got {}, need at most {}", list.size(), options_.limits.max_prompts);
-      }
-      for (const Json& each : list) each.is_string() ? add_text(each.as_string("prompt")) : add_ids(each);
+      state.ids = std::move(std::get<std::vector<int32_t>>(input));
     }
-  }
-  for (PromptState& state : prompts) {
     const size_t before = state.ids.size();
-    truncate_prompt(state.ids, request);
+    truncate_prompt(state.ids, request.truncation);
     if (state.ids.size() < before) state.text.clear();
+    prompts.push_back(std::move(state));
   }
   FormatContext context = format_context("cmpl-", request, http);
   start(std::move(request), std::move(prompts), make_completion_format(std::move(context)), response);

@@ -14,6 +14,15 @@ int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// An event and what came after it, as one.
+void append(Event& held, const Event& event) {
+  held.token_ids.insert(held.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
+  held.text += event.text;
+  held.logprobs.insert(held.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
+  held.finish = event.finish;
+  held.stop_reason = event.stop_reason;
+}
+
 }  // namespace
 
 Json Usage::json() const {
@@ -122,8 +131,18 @@ void GenerationJob::on_event(size_t prompt, const Event& event) {
 }
 
 void GenerationJob::stream(size_t prompt, const Event& event) {
-  std::vector<Json> chunks;
   const size_t index = prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
+  if (request_.stream_interval == 1 || !begun_[index]) return stream_now(prompt, index, event);
+  Event& held = held_[index];
+  held.index = event.index;
+  append(held, event);
+  if (event.finish == FinishReason::kNone && static_cast<int64_t>(held.token_ids.size()) < request_.stream_interval) return;
+  stream_now(prompt, index, held);
+  held_.erase(index);
+}
+
+void GenerationJob::stream_now(size_t prompt, size_t index, const Event& event) {
+  std::vector<Json> chunks;
   if (!begun_[index]) format_->begin(*this, prompt, static_cast<size_t>(event.index), chunks);
   begun_[index] = true;
   format_->delta(*this, prompt, static_cast<size_t>(event.index), event, chunks);

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -71,6 +72,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
  private:
   void on_event(size_t prompt, const Event& event);
   void stream(size_t prompt, const Event& event);
+  void stream_now(size_t prompt, size_t index, const Event& event);
   void write(const std::vector<Json>& chunks);
   void end();
   void fail(const Error& error);
@@ -88,6 +90,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   std::vector<uint64_t> tickets_;
   std::vector<RequestTimer> timers_;  // one a prompt
   std::vector<bool> begun_;           // choices whose first chunk was sent
+  std::map<size_t, Event> held_;      // by choice, what waits for stream_interval
   size_t open_ = 0;                   // prompts under way
   bool over_ = false;                 // answered, failed or abandoned
 };

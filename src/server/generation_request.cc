@@ -1,6 +1,8 @@
 // Fields of OpenAI's and vLLM's requests.
 #include "server/generation_request.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -36,10 +38,7 @@ class AllowedTokens : public TokenConstraint {
 
 void take_drawing(Fields& fields, SamplingParams& params) {
   if (const auto value = fields.number("temperature", 0, 100)) params.temperature = *value;
-  if (const auto value = fields.number("top_p", 0, 1)) {
-    if (*value == 0) invalid("top_p", "out of range: got 0, need more than 0 and at most 1");
-    params.top_p = *value;
-  }
+  if (const auto value = fields.number("top_p", 0, 1, Fields::Least::kRefused)) params.top_p = *value;
   if (const auto value = fields.integer("top_k", -1, kMostTokens)) params.top_k = std::max<int64_t>(0, *value);
   if (const auto value = fields.number("min_p", 0, 1)) params.min_p = *value;
   if (const auto value = fields.number("presence_penalty", -2, 2)) params.presence_penalty = *value;
@@ -51,7 +50,11 @@ void take_drawing(Fields& fields, SamplingParams& params) {
 }
 
 void take_logit_bias(Fields& fields, SamplingParams& params, const RequestLimits& limits) {
-  const Json* bias = fields.take("logit_bias");
+  const std::string schema =
+      fmt::format(R"({{"type": "object", "maxProperties": {}, "propertyNames": {{"pattern": "^[0-9]{{1,9}}$"}},
+      "additionalProperties": {{"type": "number", "minimum": -100, "maximum": 100}}}})",
+                  limits.max_list);
+  const Json* bias = fields.take("logit_bias", schema);
   if (bias == nullptr) return;
   const Json::Object& members = bias->as_object("logit_bias");
   if (static_cast<int64_t>(members.size()) > limits.max_list) {
@@ -70,7 +73,8 @@ void take_logit_bias(Fields& fields, SamplingParams& params, const RequestLimits
 
 // As vLLM reads them: each word alone, and as it stands after a space.
 void take_bad_words(Fields& fields, SamplingParams& params, const RequestLimits& limits, const TextGeneration& generation) {
-  const auto words = fields.strings("bad_words", static_cast<size_t>(limits.max_list), static_cast<size_t>(limits.max_string));
+  const auto words =
+      fields.strings("bad_words", static_cast<size_t>(limits.max_list), static_cast<size_t>(limits.max_string), 1);
   if (!words) return;
   for (const std::string& word : *words) {
     std::vector<int32_t> alone = generation.require_tokenizer().encode_ids(word, false);
@@ -86,11 +90,8 @@ void take_bad_words(Fields& fields, SamplingParams& params, const RequestLimits&
 }
 
 void take_ends(Fields& fields, SamplingParams& params, const RequestLimits& limits) {
-  if (const auto stop = fields.strings("stop", static_cast<size_t>(limits.max_stop), static_cast<size_t>(limits.max_string))) {
-    for (const std::string& text : *stop) {
-      if (text.empty()) invalid("stop", "empty stop string");
-    }
-    params.stop_strings = *stop;
+  if (auto stop = fields.strings("stop", static_cast<size_t>(limits.max_stop), static_cast<size_t>(limits.max_string), 1)) {
+    params.stop_strings = std::move(*stop);
   }
   if (auto ids = fields.ids("stop_token_ids", static_cast<size_t>(limits.max_list))) params.stop_token_ids = std::move(*ids);
   if (const auto value = fields.boolean("include_stop_str_in_output")) params.include_stop_str = *value;
@@ -173,34 +174,31 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   request.prompt_logprobs = fields.integer("prompt_logprobs", 0, limits.max_logprobs);
 
   request.stream = fields.boolean("stream").value_or(false);
-  if (const Json* options = fields.take("stream_options")) {
-    if (!request.stream) invalid("stream_options", "needs stream to be true");
-    Fields inner(*options, "stream_options");
-    request.include_usage = inner.boolean("include_usage").value_or(false);
-    request.usage_always = inner.boolean("continuous_usage_stats").value_or(false);
-    inner.ignore({"include_obfuscation"});
-    inner.finish();
+  if (auto options = fields.object("stream_options")) {
+    if (!request.stream && !fields.is_describing()) invalid("stream_options", "needs stream to be true");
+    request.include_usage = options->boolean("include_usage").value_or(false);
+    request.usage_always = options->boolean("continuous_usage_stats").value_or(false);
+    options->ignore({"include_obfuscation"});
+    options->finish();
   }
+  request.stream_interval = fields.integer("stream_interval", 1, kMostTokens).value_or(1);
   if (request.stream && request.best_of > request.n) invalid("best_of", "cannot be streamed: got best_of above n");
   if (request.stream && request.prompt_logprobs) invalid("prompt_logprobs", "cannot be streamed");
 
   request.return_token_ids = fields.boolean("return_token_ids").value_or(false);
   request.tokens_as_token_ids = fields.boolean("return_tokens_as_token_ids").value_or(false);
   request.skip_special_tokens = fields.boolean("skip_special_tokens").value_or(true);
-  if (!fields.boolean("spaces_between_special_tokens").value_or(true)) {
-    invalid("spaces_between_special_tokens", "false is not supported");
+  // Of no effect where special tokens are left out.
+  if (!fields.boolean("spaces_between_special_tokens").value_or(true) && !request.skip_special_tokens) {
+    invalid("spaces_between_special_tokens", "false is not supported together with skip_special_tokens false");
   }
   request.add_special_tokens = fields.boolean("add_special_tokens");
-  request.truncate_prompt_tokens = fields.integer("truncate_prompt_tokens", -1, kMostTokens);
-  if (const auto side = fields.string("truncation_side", 16)) {
-    if (*side != "left" && *side != "right") invalid("truncation_side", "got '{}', need left or right", *side);
-    request.truncate_left = *side == "left";
-  }
-  request.priority = fields.integer("priority", -(int64_t{1} << 40), int64_t{1} << 40).value_or(0);
+  const int64_t answer = request.max_tokens_given ? std::max<int64_t>(1, request.params.max_new_tokens) : 1;
+  request.truncation = parse_truncation(fields, std::max<int64_t>(1, generation.engine().max_model_len() - answer));
+  request.priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
   request.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
-  request.request_id = fields.string("request_id", 128).value_or("");
-  request.allowed_token_ids = fields.ids("allowed_token_ids", static_cast<size_t>(limits.max_list));
-  if (request.allowed_token_ids && request.allowed_token_ids->empty()) invalid("allowed_token_ids", "empty list");
+  request.request_id = fields.string("request_id", kLongestId).value_or("");
+  request.allowed_token_ids = fields.ids("allowed_token_ids", static_cast<size_t>(limits.max_list), 1);
   request.grammar = parse_structured_outputs(fields, limits);
   if (request.allowed_token_ids) {
     if (request.grammar) invalid("allowed_token_ids", "not together with structured outputs");
@@ -211,16 +209,24 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
                  "session_id"});
   fields.refuse({"kv_transfer_params", "ec_transfer_params", "vllm_xargs", "watermarking", "logprob_token_ids",
                  "routed_experts_prompt_start", "return_mm_kwargs", "repetition_detection", "thinking_token_budget",
-                 "return_token_offsets", "logits_processors", "stream_interval"},
+                 "return_token_offsets", "logits_processors"},
                 "not supported by this server");
   return request;
 }
 
-void truncate_prompt(std::vector<int32_t>& ids, const GenerationRequest& request) {
-  if (!request.truncate_prompt_tokens || *request.truncate_prompt_tokens < 0) return;
-  const auto most = static_cast<size_t>(*request.truncate_prompt_tokens);
+Truncation parse_truncation(Fields& fields, int64_t longest) {
+  Truncation truncation;
+  truncation.tokens = fields.integer("truncate_prompt_tokens", -1, kMostTokens);
+  if (truncation.tokens && *truncation.tokens < 0) truncation.tokens = longest;
+  if (const auto side = fields.choice("truncation_side", {"left", "right"})) truncation.left = *side == "left";
+  return truncation;
+}
+
+void truncate_prompt(std::vector<int32_t>& ids, const Truncation& truncation) {
+  if (!truncation.tokens) return;
+  const auto most = static_cast<size_t>(*truncation.tokens);
   if (ids.size() <= most) return;
-  if (request.truncate_left) {
+  if (truncation.left) {
     ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));
   } else {
     ids.resize(most);

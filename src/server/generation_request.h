@@ -19,10 +19,20 @@ struct RequestLimits {
   int64_t max_n = 128;          // n, best_of, beams
   int64_t max_logprobs = 20;    // logprobs, top_logprobs, prompt_logprobs
   int64_t max_prompts = 256;    // prompts of one completion request
+  int64_t max_inputs = 2048;    // inputs of one embedding request
   int64_t max_stop = 16;        // stop strings
   int64_t max_list = 4096;      // other lists: logit_bias, allowed_token_ids, bad_words
   int64_t max_string = 4096;    // bytes of a stop string, an id, a salt
   int64_t max_messages = 4096;  // of a chat
+};
+
+constexpr int64_t kMostPriority = int64_t{1} << 40;
+constexpr size_t kLongestId = 128;  // of a request_id
+
+// truncate_prompt_tokens and truncation_side.
+struct Truncation {
+  std::optional<int64_t> tokens;
+  bool left = true;  // the end of the prompt is kept
 };
 
 enum class Endpoint { kCompletions, kChat };
@@ -42,12 +52,14 @@ struct GenerationRequest {
   int64_t n = 1, best_of = 1;
   bool echo = false;
   bool stream = false, include_usage = false, usage_always = false;
+  int64_t stream_interval = 1;  // tokens of a chunk; the first comes alone
   bool return_token_ids = false;
   bool tokens_as_token_ids = false;  // "token_id:42" instead of a token's text in logprobs
-  std::optional<int64_t> truncate_prompt_tokens;
-  bool truncate_left = true;
+  Truncation truncation;
   std::optional<bool> add_special_tokens;
   std::string request_id;
+  bool return_prompt_text = false;
+  std::string prompt_text;  // what the template made of a chat, where it is to be returned
 
   Request make(std::vector<int32_t> prompt_ids, int64_t max_model_len) const;
 };
@@ -61,8 +73,9 @@ SamplingParams serving_defaults(const ModelFolder& folder, bool plain);
 GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const SamplingParams& defaults,
                                    const RequestLimits& limits, const TextGeneration& generation);
 
-// Cuts a prompt as truncate_prompt_tokens asks.
-void truncate_prompt(std::vector<int32_t>& ids, const GenerationRequest& request);
+// longest: what -1 stands for.
+Truncation parse_truncation(Fields& fields, int64_t longest);
+void truncate_prompt(std::vector<int32_t>& ids, const Truncation& truncation);
 
 // Takes response_format, structured_outputs and the older guided_* fields.
 std::optional<GrammarSource> parse_structured_outputs(Fields& fields, const RequestLimits& limits);

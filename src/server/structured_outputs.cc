@@ -13,6 +13,9 @@ GrammarSource source_of(GrammarSource::Kind kind, std::string text) {
   return source;
 }
 
+constexpr const char* kSchema =
+    R"({"type": ["object", "string", "boolean"], "description": "A JSON schema, or text that holds one."})";
+
 // A schema comes as an object, or as text that holds one.
 GrammarSource schema_of(const Json& value, std::string_view where) {
   return source_of(GrammarSource::Kind::kJsonSchema, value.is_string() ? value.as_string(where) : value.dump());
@@ -28,7 +31,7 @@ std::optional<GrammarSource> take_kinds(Fields& fields, const std::string& prefi
     result = std::move(source);
   };
   constexpr size_t kMostBytes = size_t{4} << 20;
-  if (const Json* schema = fields.take(prefix + "json")) set(schema_of(*schema, prefix + "json"));
+  if (const Json* schema = fields.take(prefix + "json", kSchema)) set(schema_of(*schema, prefix + "json"));
   if (const auto pattern = fields.string(prefix + "regex", kMostBytes)) set(source_of(GrammarSource::Kind::kRegex, *pattern));
   if (const auto grammar = fields.string(prefix + "grammar", kMostBytes))
     set(source_of(GrammarSource::Kind::kGrammar, *grammar));
@@ -47,38 +50,35 @@ std::optional<GrammarSource> take_kinds(Fields& fields, const std::string& prefi
 
 std::optional<GrammarSource> parse_structured_outputs(Fields& fields, const RequestLimits& limits) {
   std::optional<GrammarSource> result;
-  if (const Json* format = fields.take("response_format")) {
-    Fields inner(*format, "response_format");
-    const std::string type = inner.string("type", 64).value_or("");
-    if (type == "json_object") {
-      result = source_of(GrammarSource::Kind::kJsonObject, "");
+  if (auto format = fields.object("response_format")) {
+    const std::string type = format->choice("type", {"text", "json_object", "json_schema"}).value_or("");
+    format->require("type", "text, json_object or json_schema");
+    if (type == "json_object") result = source_of(GrammarSource::Kind::kJsonObject, "");
+    if (auto named = format->object("json_schema")) {
+      named->ignore({"name", "description", "strict"});
+      const Json* body = named->take("schema", kSchema);
+      named->require("schema", "a JSON schema");
+      named->finish();
+      if (type == "json_schema") result = schema_of(*body, "schema");
     } else if (type == "json_schema") {
-      const Json* schema = inner.take("json_schema");
-      if (schema == nullptr) invalid("response_format", "json_schema: missing");
-      Fields named(*schema, "json_schema");
-      named.ignore({"name", "description", "strict"});
-      const Json* body = named.take("schema");
-      if (body == nullptr) invalid("response_format", "json_schema.schema: missing");
-      named.finish();
-      result = schema_of(*body, "schema");
-    } else if (type != "text") {
-      invalid("response_format", "type: got '{}', need text, json_object or json_schema", type);
+      invalid("response_format", "json_schema: missing");
     }
-    inner.finish();
+    format->finish();
   }
   const auto other = [&](std::optional<GrammarSource> source) {
     if (source && result)
       invalid("structured_outputs", "asked for twice: need one of response_format, structured_outputs, guided_*");
     if (source) result = std::move(source);
   };
-  if (const Json* outputs = fields.take("structured_outputs")) {
-    Fields inner(*outputs, "structured_outputs");
-    std::optional<GrammarSource> source = take_kinds(inner, "", limits);
-    const bool plain = inner.boolean("disable_any_whitespace").value_or(false);
+  if (auto inner = fields.object("structured_outputs")) {
+    std::optional<GrammarSource> source = take_kinds(*inner, "", limits);
+    const bool plain = inner->boolean("disable_any_whitespace").value_or(false);
     if (plain && source) source->json.any_whitespace = false;
-    inner.refuse({"structural_tag", "whitespace_pattern", "disable_additional_properties"}, "not supported by this server");
-    inner.finish();
-    if (!source) invalid("structured_outputs", "nothing asked for: need one of json, regex, choice, grammar, json_object");
+    inner->refuse({"structural_tag", "whitespace_pattern", "disable_additional_properties"}, "not supported by this server");
+    inner->finish();
+    if (!source && !inner->is_describing()) {
+      invalid("structured_outputs", "nothing asked for: need one of json, regex, choice, grammar, json_object");
+    }
     other(std::move(source));
   }
   other(take_kinds(fields, "guided_", limits));

@@ -16,9 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
-const std::vector<std::string> kVerbs{"generate", "chat",   "serve",     "tokenize",   "detokenize",
-                                      "template", "logits", "gradients", "init",       "pull",
-                                      "info",     "doctor", "latency",   "completion", "man"};
+const std::vector<std::string> kVerbs{"generate", "chat",    "serve",      "run-batch", "tokenize", "detokenize",
+                                      "template", "logits",  "gradients",  "init",      "pull",     "info",
+                                      "doctor",   "latency", "completion", "man"};
 
 TEST(Info, SaysWhatTheModelIs) {
   const Ended ended = run_pagoda({"info", kLlama, "--json"});
@@ -264,9 +264,10 @@ TEST(Man, NamesEveryVerbAndIsSoundRoff) {
   const Ended ended = run_pagoda({"man"});
   ASSERT_EQ(ended.code, 0);
   EXPECT_EQ(ended.out.rfind(".TH PAGODA 1", 0), 0u);
-  for (const std::string& verb : kVerbs) {
-    EXPECT_NE(ended.out.find(".SS pagoda " + std::string(verb == "latency" ? "bench latency" : verb)), std::string::npos)
-        << verb;
+  for (std::string verb : kVerbs) {
+    if (verb == "latency") verb = "bench latency";
+    if (const size_t dash = verb.find('-'); dash != std::string::npos) verb.insert(dash, "\\");
+    EXPECT_NE(ended.out.find(".SS pagoda " + verb), std::string::npos) << verb;
   }
   EXPECT_NE(ended.out.find("\\-\\-max\\-new\\-tokens"), std::string::npos);
   if (std::system("command -v groff > /dev/null 2>&1") != 0) GTEST_SKIP() << "needs groff to check the page";

@@ -1,152 +1,10 @@
 // The routes without a network: what each request is answered, whole and streamed, right and wrong.
 #include "server/app.h"
 
-#include <gtest/gtest.h>
-
-#include <condition_variable>
-#include <mutex>
-
-#include "base/error.h"
-#include "tests/word_model.h"
+#include "tests/server/app_fixture.h"
 
 namespace pagoda::server {
 namespace {
-
-// Remembers what it was told.
-class Told : public HttpResponse {
- public:
-  void send(int code, std::string_view type, std::string text, const Headers& more) override {
-    const std::lock_guard<std::mutex> lock(mutex);
-    status = code;
-    content_type = type;
-    body = std::move(text);
-    headers = more;
-    done = true;
-    ended.notify_all();
-  }
-  void begin(int code, std::string_view type, const Headers& more) override {
-    const std::lock_guard<std::mutex> lock(mutex);
-    status = code;
-    content_type = type;
-    headers = more;
-  }
-  bool write(std::string chunk) override {
-    const std::lock_guard<std::mutex> lock(mutex);
-    body += chunk;
-    return !gone;
-  }
-  void finish() override {
-    const std::lock_guard<std::mutex> lock(mutex);
-    done = true;
-    ended.notify_all();
-  }
-  void on_disconnect(std::function<void()> callback) override { disconnect = std::move(callback); }
-  int64_t pending_bytes() const override { return 0; }
-
-  void wait() {
-    std::unique_lock<std::mutex> lock(mutex);
-    ended.wait(lock, [this] { return done; });
-  }
-  Json json() const { return Json::parse(body, "answer"); }
-  // The JSON chunks of a stream; its end must be [DONE].
-  std::vector<Json> chunks() const {
-    std::vector<Json> list;
-    size_t at = 0;
-    bool finished = false;
-    while (at < body.size()) {
-      const size_t end = body.find("\n\n", at);
-      EXPECT_EQ(body.compare(at, 6, "data: "), 0);
-      const std::string data = body.substr(at + 6, end - at - 6);
-      EXPECT_FALSE(finished);
-      if (data == "[DONE]") {
-        finished = true;
-      } else {
-        list.push_back(Json::parse(data, "chunk"));
-      }
-      at = end + 2;
-    }
-    EXPECT_TRUE(finished);
-    return list;
-  }
-
-  std::mutex mutex;
-  std::condition_variable ended;
-  int status = 0;
-  std::string content_type, body;
-  Headers headers;
-  bool done = false, gone = false;
-  std::function<void()> disconnect;
-};
-
-class AppTest : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    folder_ = ::testing::TempDir() + "pagoda_app_model";
-    pagoda::testing::make_word_model(folder_);
-    LoadOptions options;
-    options.runtime.threads = 2;
-    generation_ = TextGeneration::open(folder_, options).release();
-  }
-  static void TearDownTestSuite() {
-    delete generation_;
-    std::filesystem::remove_all(folder_);
-  }
-  static AppOptions plain() {
-    AppOptions options;
-    options.served_model_names = {"words", "other"};
-    options.model = folder_;
-    return options;
-  }
-  void SetUp() override { make(plain()); }
-  void make(AppOptions options) {
-    app_ = std::make_unique<App>(std::move(options));
-    app_->ready(*generation_);
-  }
-  static HttpRequest request(const std::string& method, const std::string& path, const std::string& body = "",
-                             Headers headers = {}) {
-    HttpRequest http;
-    http.method = method;
-    http.path = path;
-    http.body = body;
-    http.headers = std::move(headers);
-    http.id = "r1";
-    return http;
-  }
-  // As the server does it: errors become answers.
-  std::shared_ptr<Told> call(HttpRequest http) {
-    auto told = std::make_shared<Told>();
-    try {
-      app_->handle(std::move(http), told);
-    } catch (...) {
-      const Error error = current_error();
-      told->send(http_status(error.kind()), "application/json", error_body(http_status(error.kind()), error.message()), {});
-    }
-    told->wait();
-    return told;
-  }
-  std::shared_ptr<Told> post(const std::string& path, const std::string& body) { return call(request("POST", path, body)); }
-  Json complete(const std::string& fields) {
-    const auto told = post("/v1/completions", "{\"model\": \"words\", " + fields + "}");
-    EXPECT_EQ(told->status, 200) << told->body;
-    return told->json();
-  }
-  void expect_refused(const std::string& path, const std::string& body, const std::string& says, int status = 400) {
-    const auto told = post(path, body);
-    EXPECT_EQ(told->status, status) << body;
-    const Json error = told->json().at("error", "answer");
-    EXPECT_NE(error.get_string("message", "", "error").find(says), std::string::npos) << body << " -> " << told->body;
-    EXPECT_EQ(error.at("code", "error"), Json(status));
-  }
-  static const Json& choice(const Json& answer, size_t i = 0) {
-    return answer.at("choices", "answer").as_array("choices").at(i);
-  }
-
-  static std::string folder_;
-  static TextGeneration* generation_;
-  std::unique_ptr<App> app_;
-};
-std::string AppTest::folder_;
-TextGeneration* AppTest::generation_ = nullptr;
 
 TEST_F(AppTest, SmallRoutes) {
   EXPECT_EQ(call(request("GET", "/health"))->status, 200);
@@ -212,6 +70,42 @@ TEST_F(AppTest, CompletionsEqualTheEngine) {
   EXPECT_EQ(choice(scored).get_string("text", "", "c").compare(0, 5, "w7 w8"), 0);
 }
 
+TEST_F(AppTest, StreamIntervalGathersTokens) {
+  const std::string fields = R"("prompt": "w7 w8", "max_tokens": 10, "temperature": 0, "ignore_eos": true, "logprobs": 1)";
+  const Json whole = complete(fields);
+  const auto stream =
+      post("/v1/completions", "{" + fields + R"(, "stream": true, "return_token_ids": true, "stream_interval": 4})");
+  std::vector<size_t> sizes;
+  std::string text;
+  size_t logprobs = 0;
+  for (const Json& chunk : stream->chunks()) {
+    sizes.push_back(choice(chunk).at("token_ids", "c").size());
+    text += choice(chunk).get_string("text", "", "c");
+    logprobs += choice(chunk).at("logprobs", "c").at("tokens", "l").size();
+  }
+  EXPECT_EQ(sizes, (std::vector<size_t>{1, 4, 4, 1}));
+  EXPECT_EQ(Json(text), choice(whole).at("text", "c"));
+  EXPECT_EQ(logprobs, 10u);
+}
+
+TEST_F(AppTest, TruncationAndPromptText) {
+  const auto ids = [&](const std::string& more) {
+    const Json answer = complete(R"("prompt": [7, 8, 9, 10], "max_tokens": 1, "return_token_ids": true, )" + more);
+    return choice(answer).at("prompt_token_ids", "c").dump();
+  };
+  EXPECT_EQ(ids(R"("truncate_prompt_tokens": 2)"), "[9,10]");
+  EXPECT_EQ(ids(R"("truncate_prompt_tokens": 2, "truncation_side": "right")"), "[7,8]");
+  EXPECT_EQ(ids(R"("truncate_prompt_tokens": -1)"), "[7,8,9,10]");
+  std::string many = "[7";
+  for (int i = 0; i < 200; ++i) many += ",8";
+  const Json cut = complete(R"("truncate_prompt_tokens": -1, "max_tokens": 5, "ignore_eos": true, "prompt": )" + many + "]");
+  EXPECT_EQ(cut.at("usage", "a").at("total_tokens", "u"), Json(128));
+  const std::string chat = R"({"messages": [{"role": "user", "content": "w7"}], "max_tokens": 2, "return_prompt_text": true)";
+  EXPECT_EQ(post("/v1/chat/completions", chat + "}")->json().at("prompt_text", "a"), Json("<s> user w7 assistant"));
+  EXPECT_EQ(post("/v1/chat/completions", chat + R"(, "stream": true})")->chunks().at(0).at("prompt_text", "a"),
+            Json("<s> user w7 assistant"));
+}
+
 TEST_F(AppTest, SeveralAnswers) {
   const std::string fields = R"("prompt": "w7", "max_tokens": 5, "temperature": 1.0, "seed": 4, "ignore_eos": true, )";
   const Json four = complete(fields + R"("n": 4)");
@@ -248,7 +142,7 @@ TEST_F(AppTest, StructuredOutputs) {
   bad(R"("structured_outputs": {"regex": "a"}, "guided_regex": "b")", "twice");
   bad(R"("structured_outputs": {"regex": "("})", "");
   bad(R"("guided_json": "{")", "");
-  bad(R"("response_format": {"type": "yaml"})", "[response_format]");
+  bad(R"("response_format": {"type": "yaml"})", "[response_format.type]");
   bad(R"("response_format": {"type": "json_schema"})", "missing");
   bad(R"("structured_outputs": {"regex": " w30"}, "use_beam_search": true)", "beam");
   bad(R"("allowed_token_ids": [4], "guided_regex": "w3")", "[allowed_token_ids]");
@@ -319,7 +213,8 @@ TEST_F(AppTest, WrongRequestsAreNamed) {
   bad(R"("suffix": "w8")", "[suffix]");
   bad(R"("allowed_token_ids": [])", "[allowed_token_ids]");
   bad(R"("seed": 1.5)", "[seed]");
-  bad(R"("stream_interval": 4)", "[stream_interval]");
+  bad(R"("stream_interval": 0)", "[stream_interval]");
+  bad(R"("skip_special_tokens": false, "spaces_between_special_tokens": false)", "[spaces_between_special_tokens]");
   expect_refused("/v1/completions", "{", "request");
   expect_refused("/v1/completions", "[1]", "request");
   expect_refused("/v1/completions", std::string(100000, '['), "request");

@@ -1,0 +1,161 @@
+// /v1/embeddings: a vector for each input, as OpenAI and vLLM write them.
+#include "server/embeddings.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <iterator>
+
+#include "base/error.h"
+#include "formats/base64.h"
+#include "server/answer_json.h"
+#include "server/app.h"
+#include "server/generation_request.h"
+#include "server/pooling_job.h"
+#include "server/prompt_input.h"
+
+namespace pagoda::server {
+
+namespace {
+
+PoolingType pooling_type(const std::string& name, std::string_view where) {
+  if (name == "LAST" || name == "last") return PoolingType::kLast;
+  if (name == "MEAN" || name == "mean") return PoolingType::kMean;
+  if (name == "CLS" || name == "cls") return PoolingType::kCls;
+  invalid(where, "pooling_type: got '{}', need LAST, MEAN or CLS", name.substr(0, 32));
+}
+
+// Dimensions that the model was trained to be cut to; vLLM's rule.
+void check_dimensions(int64_t dimensions, const Json& config, int64_t hidden_size) {
+  const Json* listed = config.find("matryoshka_dimensions");
+  if (listed != nullptr && listed->is_array()) {
+    for (const Json& each : listed->as_array("matryoshka_dimensions")) {
+      if (each == Json(dimensions)) return;
+    }
+    invalid("dimensions", "got {}, need one of the model's: {}", dimensions, listed->dump());
+  }
+  if (!config.get_bool("is_matryoshka", false, "config.json")) {
+    invalid("dimensions", "this model's vectors cannot be cut: got {}, need none (config.json: no is_matryoshka)", dimensions);
+  }
+  if (dimensions > hidden_size) invalid("dimensions", "got {}, need at most {}", dimensions, hidden_size);
+}
+
+void append_vector(std::string& out, const std::vector<float>& vector, bool base64) {
+  if (base64) {
+    // float32, little endian, as numpy reads them.
+    out += '"';
+    out += encode_base64({reinterpret_cast<const char*>(vector.data()), vector.size() * sizeof(float)});
+    out += '"';
+    return;
+  }
+  out += '[';
+  for (size_t i = 0; i < vector.size(); ++i) {
+    if (i > 0) out += ',';
+    fmt::format_to(std::back_inserter(out), "{}", vector[i]);
+  }
+  out += ']';
+}
+
+// The answer as text at once: a thousand vectors as a tree of JSON values would take fifty times their size.
+std::string embeddings_body(const PoolingResult& result, const FormatContext& context, bool base64, int64_t created) {
+  std::string out;
+  Json head = Json::object();
+  head.set("id", context.id).set("object", "list").set("created", created).set("model", context.model);
+  out = head.dump();
+  out.back() = ',';
+  out += "\"data\":[";
+  for (size_t i = 0; i < result.vectors.size(); ++i) {
+    fmt::format_to(std::back_inserter(out), R"({}{{"index":{},"object":"embedding","embedding":)", i > 0 ? "," : "", i);
+    append_vector(out, result.vectors[i], base64);
+    out += '}';
+  }
+  fmt::format_to(
+      std::back_inserter(out),
+      R"(],"usage":{{"prompt_tokens":{0},"total_tokens":{0},"completion_tokens":0,"prompt_tokens_details":{{"cached_tokens":{1}}}}}}})",
+      result.prompt_tokens, result.cached_tokens);
+  return out;
+}
+
+}  // namespace
+
+PoolingParams parse_pooler_config(const std::string& text) {
+  constexpr const char* kWhere = "--pooler-config";
+  PoolingParams params;
+  if (text.empty()) return params;
+  const Json config = Json::parse(text, kWhere);
+  Fields fields(config, kWhere);
+  for (const char* key : {"pooling_type", "seq_pooling_type"}) {
+    if (const auto name = fields.string(key, 32)) params.type = pooling_type(*name, kWhere);
+  }
+  for (const char* key : {"use_activation", "normalize"}) {
+    if (const auto value = fields.boolean(key)) params.normalize = *value;
+  }
+  params.dimensions = fields.integer("dimensions", 1, int64_t{1} << 31).value_or(0);
+  fields.finish();
+  return params;
+}
+
+EmbeddingBody App::read_embedding(Fields& fields) const {
+  check_model(fields);
+  EmbeddingBody body;
+  const RequestLimits& limits = options_.limits;
+  body.input = fields.take("input", prompt_input_schema(limits.max_inputs, generation_->model().vocab_size()));
+  fields.require("input", "a string, a list of strings, a list of ids or a list of such lists");
+  body.base64 = fields.choice("encoding_format", {"float", "base64"}).value_or("float") == "base64";
+  body.pooling = options_.pooling;
+  if (const auto dimensions = fields.integer("dimensions", 1, generation_->model().hidden_size())) {
+    check_dimensions(*dimensions, generation_->loaded().folder().config(), generation_->model().hidden_size());
+    body.pooling.dimensions = *dimensions;
+  }
+  // vLLM's name, and its older one.
+  for (const char* key : {"use_activation", "normalize"}) {
+    if (const auto value = fields.boolean(key)) body.pooling.normalize = *value;
+  }
+  body.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
+  body.truncation = parse_truncation(fields, generation_->engine().max_model_len());
+  body.priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
+  body.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
+  body.request_id = fields.string("request_id", kLongestId).value_or("");
+  fields.choice("embed_dtype", {"float32"});
+  fields.choice("endianness", {"native", "little"});
+  fields.choice("padding", {"do_not_pad"});
+  fields.ignore({"user"});
+  fields.refuse({"messages", "mm_processor_kwargs", "media_io_kwargs"}, "not supported by this server");
+  fields.finish();
+  return body;
+}
+
+void App::embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
+  const Json json = Json::parse(http.body, "request");
+  Fields fields(json, "request");
+  const EmbeddingBody body = read_embedding(fields);
+  const int64_t vocab = generation_->model().vocab_size();
+  std::vector<Request> requests;
+  for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {
+    Request request;
+    if (auto* text = std::get_if<std::string>(&input)) {
+      request.prompt_ids = body.add_special_tokens ? generation_->encode_prompt(*text)
+                                                   : generation_->require_tokenizer().encode_ids(*text, false);
+    } else {
+      request.prompt_ids = std::move(std::get<std::vector<int32_t>>(input));
+    }
+    truncate_prompt(request.prompt_ids, body.truncation);
+    request.params.max_new_tokens = 1;
+    request.pooling = body.pooling;
+    request.priority = body.priority;
+    request.cache_salt = body.cache_salt;
+    requests.push_back(std::move(request));
+  }
+  const FormatContext context{"embd-" + (body.request_id.empty() ? http.id : body.request_id), model_name(), nullptr};
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const int64_t created = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+  const auto job = std::make_shared<PoolingJob>(
+      *engine_, metrics_, std::move(requests),
+      [context, base64 = body.base64, created](const PoolingResult& result) {
+        return embeddings_body(result, context, base64, created);
+      },
+      response);
+  job->start();
+}
+
+}  // namespace pagoda::server
