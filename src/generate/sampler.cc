@@ -30,16 +30,35 @@ double log_sum_above(const float* logits, int64_t n, double largest) {
 
 }  // namespace
 
+// Of a vocabulary's logits for every token of every stream: lanes that do not wait for each other, chunk by chunk, and only the
+// chunk with the largest is searched for its place.
 int32_t argmax(const float* logits, int64_t n) {
-  int64_t best = -1;
-  float largest = kLowest;
-  float not_a_number = 0.0F;
-  for (int64_t i = 0; i < n; ++i) {
-    const float logit = logits[i];
-    not_a_number += logit - logit;  // NaN once a NaN or an infinity was met
-    if (logit > largest) {
-      largest = logit;
-      best = i;
+  constexpr int64_t kChunk = 1024;
+  constexpr int64_t kLanes = 16;
+  float largest = kLowest, not_a_number = 0.0F;
+  int64_t found = -1;
+  for (int64_t chunk = 0; chunk < n; chunk += kChunk) {
+    const int64_t count = std::min(kChunk, n - chunk), whole = count / kLanes * kLanes;
+    const float* from = logits + chunk;
+    float lanes[kLanes], unclean[kLanes] = {};
+    std::fill(lanes, lanes + kLanes, kLowest);
+    for (int64_t i = 0; i < whole; i += kLanes) {
+      for (int64_t l = 0; l < kLanes; ++l) {
+        const float logit = from[i + l];
+        unclean[l] += logit - logit;  // NaN once a NaN or an infinity was met
+        lanes[l] = logit > lanes[l] ? logit : lanes[l];
+      }
+    }
+    for (int64_t i = whole; i < count; ++i) {
+      unclean[0] += from[i] - from[i];
+      lanes[0] = from[i] > lanes[0] ? from[i] : lanes[0];
+    }
+    for (int64_t l = 0; l < kLanes; ++l) {
+      not_a_number += unclean[l];
+      if (lanes[l] > largest) {
+        largest = lanes[l];
+        found = chunk;
+      }
     }
   }
   if (std::isnan(not_a_number)) {
@@ -47,8 +66,9 @@ int32_t argmax(const float* logits, int64_t n) {
       if (std::isnan(logits[i])) fail_not_finite(logits[i]);
     }
   }
-  if (best < 0) fail_not_finite(kLowest);
-  return static_cast<int32_t>(best);
+  if (found < 0) fail_not_finite(kLowest);
+  while (logits[found] != largest) ++found;
+  return static_cast<int32_t>(found);
 }
 
 int32_t sample_at(const float* logits, int64_t n, double uniform, LogitsScratch& scratch) {

@@ -19,7 +19,7 @@ const std::string kFolder = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
 class EngineTest : public ::testing::Test {
  protected:
   EngineTest() { load(1); }
-  void load(int threads) {
+  void load(int threads, DType dtype = DType::kFloat32) {
     RuntimeOptions options;
     options.threads = threads;
     model_.reset();
@@ -27,8 +27,9 @@ class EngineTest : public ::testing::Test {
     const auto folder = ModelFolder::open(kFolder);
     model_ = make_model(folder->config(), kFolder);
     model_->load(runtime_->device(), *folder);
-    model_->prepare_for_inference(runtime_->device(), DType::kFloat32);
+    model_->prepare_for_inference(runtime_->device(), dtype);
   }
+  void hold_in_any_company(int requests, DType dtype);
   static Request request(std::vector<int32_t> prompt, int64_t max_new_tokens, double temperature = 0) {
     Request request;
     request.prompt_ids = std::move(prompt);
@@ -179,8 +180,11 @@ TEST_F(EngineTest, AFullCacheEndsItsRequestOnly) {
 }
 
 // The same request gives the same bits alone and among others, whatever is preempted, cancelled, cut or found in the cache.
-TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) {
-  load(2);
+// Mixed requests (greedy, seeded, forks, beams, penalties) among others, with twins that are cancelled, in a large cache and in
+// one so small that they push each other out, with and without shared prefixes: ids and log-probabilities to the bit as each
+// alone.
+void EngineTest::hold_in_any_company(int requests, DType dtype) {
+  load(2, dtype);
   struct Answers {
     std::map<std::pair<int, int>, std::vector<int32_t>> ids;
     std::map<std::pair<int, int>, std::vector<double>> logprobs;
@@ -209,7 +213,6 @@ TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) {
     if (kind != 0) one.logprobs = 2;
     return one;
   };
-  constexpr int kRequests = 120;
   const auto collect = [](Engine& engine, const std::map<uint64_t, int>& names, Answers& answers) {
     for (const Event& event : engine.step()) {
       EXPECT_FALSE(event.error) << event.error->message();
@@ -228,7 +231,7 @@ TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) {
     EngineOptions options;
     options.enable_prefix_caching = false;
     Engine engine(*runtime_, *model_, nullptr, options);
-    for (int i = 0; i < kRequests; ++i) {
+    for (int i = 0; i < requests; ++i) {
       const std::map<uint64_t, int> names = {{engine.add(nth(i)), i}};
       while (engine.has_work()) collect(engine, names, alone);
     }
@@ -236,7 +239,7 @@ TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) {
   for (const int64_t pages : {400, 14}) {
     for (const bool prefixes : {true, false}) {
       EngineOptions options;
-      options.kv_cache_bytes = pages * kPageTokens * KvCache::bytes_per_token(model_->layer_states(), DType::kFloat32);
+      options.kv_cache_bytes = pages * kPageTokens * KvCache::bytes_per_token(model_->layer_states(), dtype);
       options.max_num_seqs = 24;
       options.max_num_batched_tokens = 40;
       options.enable_prefix_caching = prefixes;
@@ -245,8 +248,8 @@ TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) {
       std::map<uint64_t, int> names;
       std::vector<uint64_t> doomed;
       int next = 0;
-      for (int step = 0; next < kRequests || engine.has_work(); ++step) {
-        if (next < kRequests) {
+      for (int step = 0; next < requests || engine.has_work(); ++step) {
+        if (next < requests) {
           names[engine.add(nth(next))] = next;
           if (next % 4 == 0) doomed.push_back(engine.add(nth(next)));  // a twin that will be cancelled
           ++next;
@@ -268,6 +271,13 @@ TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) {
       }
     }
   }
+}
+
+TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) { hold_in_any_company(60, DType::kFloat32); }
+TEST_F(EngineTest, SameRequestSameAnswerInAnyCompanyInHalfPrecision) { hold_in_any_company(60, DType::kBFloat16); }
+TEST_F(EngineTest, SameRequestSameAnswerInAnyCompanySlow) {
+  hold_in_any_company(1000, DType::kFloat32);
+  hold_in_any_company(1000, DType::kBFloat16);
 }
 
 TEST_F(EngineTest, LogprobsAreOfTheModelsOwnDistribution) {
