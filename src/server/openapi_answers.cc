@@ -34,7 +34,7 @@ constexpr const char* kSchemas = R"json({
     "index": {"type": "integer", "minimum": 0}, "object": {"const": "embedding"}, "embedding": {"anyOf": [
       {"type": "array", "items": {"type": "number"}}, {"type": "string", "contentEncoding": "base64"}]}}}},
   "usage": {"$ref": "#/components/schemas/Usage"}}},
-"FinishReason": {"enum": ["stop", "length", "tool_calls", "content_filter", null]},
+"FinishReason": {"enum": ["stop", "length", "repetition", "tool_calls", null]},
 "StopReason": {"type": ["integer", "string", "null"]},
 "PromptLogprobs": {"type": "array", "items": {"type": ["object", "null"], "additionalProperties": {"type": "object",
   "required": ["logprob", "rank", "decoded_token"], "properties": {"logprob": {"type": "number"}, "rank": {"type": "integer",

@@ -66,7 +66,8 @@ TEST_F(Advisory, PYSEC_2026_4350_many_logprobs) {
     refused_field(R"("logprobs": )" + std::string(count));
     refused_field(R"("logprobs": true, "top_logprobs": )" + std::string(count));
   }
-  refused_field(R"("logprob_token_ids": [1, 2, 3])");
+  refused("/v1/completions", R"({"prompt": "w7", "logprobs": 1, "logprob_token_ids": [)" + repeat("7,", 128) + "7]}");
+  refused("/v1/completions", R"({"prompt": "w7", "logprobs": 1, "logprob_token_ids": [2147483647]})");
 }
 
 TEST_F(Advisory, Every_list_has_a_bound) {
