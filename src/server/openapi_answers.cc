@@ -12,7 +12,7 @@ constexpr const char* kSchemas = R"json({
 "Version": {"type": "object", "required": ["version"], "properties": {"version": {"type": "string"}}},
 "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"], "properties": {"openapi": {"type": "string"}}},
 "LiveState": {"type": "object", "required": ["seconds", "model", "running", "waiting", "steps", "cache", "requests"], "properties": {
-  "seconds": {"type": "number"}, "model": {"type": "string"}, "running": {"type": "integer"}, "waiting": {"type": "integer"},
+  "seconds": {"type": "number"}, "model": {"type": "object", "required": ["name"]}, "running": {"type": "integer"}, "waiting": {"type": "integer"},
   "steps": {"type": "integer"}, "cache": {"type": "object", "required": ["page_tokens", "pages", "used", "whole", "runs"],
     "properties": {"runs": {"type": "array"}}}, "requests": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}}},
 "ModelList": {"type": "object", "required": ["object", "data"], "properties": {"object": {"const": "list"}, "data":
