@@ -77,7 +77,7 @@ int run(const Program& program, const Flags& flags) {
                               static_cast<double>(result.done) / std::max(seconds, 1e-9),
                               static_cast<double>(stats.num_generated_tokens) / std::max(seconds, 1e-9),
                               result.resumed > 0 ? fmt::format(", {} answered before", result.resumed) : "",
-                              result.failed > 0 ? fmt::format(", {} of them failed", result.failed) : ""));
+                              result.failed > 0 ? fmt::format(", {} failed", result.failed) : ""));
   }
   if (program.json) {
     Json report = Json::object();

@@ -88,6 +88,14 @@ void Engine::check(const Request& request) const {
     invalid("prompt", "too long: got {} tokens, need at most {} (the model's context)", length, max_model_len_);
   if (!tokenizer_ && !request.params.stop_strings.empty())
     invalid("prompt", "stop strings need a tokenizer: this model has none");
+  for (const int32_t id : request.logprob_token_ids) {
+    if (id < 0 || id >= model_.vocab_size()) {
+      invalid("logprob_token_ids", "outside the vocabulary: got {}, need 0 to {}", id, model_.vocab_size() - 1);
+    }
+  }
+  if (request.repetition_detection && request.params.num_beams > 1) {
+    invalid("repetition_detection", "not with beam search");
+  }
   if (request.constraint && request.params.num_beams > 1) invalid("prompt", "structured outputs: not with beam search");
   if (request.pooling && (request.pooling->dimensions < 0 || request.pooling->dimensions > model_.hidden_size())) {
     invalid("dimensions", "got {}, need at most {} (the model's hidden size)", request.pooling->dimensions,

@@ -86,6 +86,14 @@ PositionLogprobs Group::logprobs_of(const float* logits, int32_t token, int64_t 
   return position;
 }
 
+PositionLogprobs Group::answer_logprobs(const float* logits, int32_t token) const {
+  if (request_.logprob_token_ids.empty()) return logprobs_of(logits, token, *request_.logprobs);
+  PositionLogprobs position = logprobs_of(logits, token, 0);
+  const double total = logits[token] - position.logprob;
+  for (const int32_t id : request_.logprob_token_ids) position.top.push_back({id, logits[id] - total});
+  return position;
+}
+
 void Group::fork_prompt() {
   SequenceState& prompt = state_.sequences.front();
   for (int64_t i = 1; i < request_.params.num_return_sequences; ++i) {
@@ -118,7 +126,7 @@ void Group::choose(Choice& choice, LogitsScratch& scratch) {
   const DrawKey key{seed_, choice.sequence, static_cast<uint64_t>(history.output_length())};
   choice.token =
       request_.params.do_sample() ? sample(chosen_from, vocab_size_, key, scratch) : argmax(chosen_from, vocab_size_);
-  if (request_.logprobs) choice.logprobs = logprobs_of(choice.logits, choice.token, *request_.logprobs);
+  if (request_.logprobs) choice.logprobs = answer_logprobs(choice.logits, choice.token);
 }
 
 void Group::apply(Choice& choice, std::vector<Event>& events) {
@@ -155,6 +163,12 @@ void Group::append(Answer& answer, int32_t token, Event& event) {
   }
   if (event.finish != FinishReason::kStop && answer.constraint && answer.constraint->complete()) {
     event.finish = FinishReason::kStop;
+  }
+  const std::optional<RepetitionDetection>& detection = request_.repetition_detection;
+  if (event.finish == FinishReason::kNone && detection &&
+      ends_in_repetition(history.ids(), history.prompt_length(), *detection)) {
+    event.finish = FinishReason::kRepetition;
+    event.stop_reason = "repetition_detected";
   }
   if (answer.decoder == nullptr) return;
   event.text += answer.stops->feed(answer.decoder->push(token));

@@ -50,6 +50,7 @@ class Group {
   };
   void take_prompt_logprobs(const SchedulerOutput::Item& item, const float* rows);
   PositionLogprobs logprobs_of(const float* logits, int32_t token, int64_t count) const;
+  PositionLogprobs answer_logprobs(const float* logits, int32_t token) const;
   void fork_prompt();
   void append(Answer& answer, int32_t token, Event& event);
   void end(Answer& answer);

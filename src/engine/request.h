@@ -25,6 +25,8 @@ struct Request {
   // Empty: none. 0: of the chosen token alone. k: of the k likeliest besides.
   std::optional<int64_t> logprobs;
   std::optional<int64_t> prompt_logprobs;
+  std::vector<int32_t> logprob_token_ids;  // given: logprobs are of these tokens, in this order, instead of the likeliest
+  std::optional<RepetitionDetection> repetition_detection;  // not for beams
 
   bool skip_special_tokens = true;  // left out of the text
   int64_t priority = 0;             // lower first, where the engine goes by priority

@@ -14,6 +14,7 @@ const char* finish_reason_name(FinishReason reason) {
     case FinishReason::kNone: return "";
     case FinishReason::kStop: return "stop";
     case FinishReason::kLength: return "length";
+    case FinishReason::kRepetition: return "repetition";
   }
   return "";
 }
@@ -22,6 +23,19 @@ FinishReason check_token(const SamplingParams& params, int32_t token, int64_t ou
   const auto holds = [token](const std::vector<int32_t>& ids) { return std::find(ids.begin(), ids.end(), token) != ids.end(); };
   if ((!params.ignore_eos && holds(params.eos_token_ids)) || holds(params.stop_token_ids)) return FinishReason::kStop;
   return output_length >= params.max_new_tokens ? FinishReason::kLength : FinishReason::kNone;
+}
+
+bool ends_in_repetition(const std::vector<int32_t>& ids, int64_t begin, const RepetitionDetection& detection) {
+  const auto end = static_cast<int64_t>(ids.size());
+  for (int64_t size = detection.min_pattern_size; size <= detection.max_pattern_size; ++size) {
+    // The last count * size tokens are a pattern repeated where each equals the one `size` before it.
+    const int64_t first = end - size * detection.min_count;
+    if (first < begin) return false;
+    int64_t i = end - 1;
+    while (i >= first + size && ids[static_cast<size_t>(i)] == ids[static_cast<size_t>(i - size)]) --i;
+    if (i < first + size) return true;
+  }
+  return false;
 }
 
 StopMatcher::StopMatcher(const std::vector<std::string>& stop_strings, bool include_stop_str)

@@ -12,11 +12,19 @@
 
 namespace pagoda {
 
-enum class FinishReason { kNone, kStop, kLength };
-const char* finish_reason_name(FinishReason reason);  // "", "stop", "length"
+enum class FinishReason { kNone, kStop, kLength, kRepetition };
+const char* finish_reason_name(FinishReason reason);  // "", "stop", "length", "repetition"
 
 // After `token` became the output_length-th new token. An end id wins over the length.
 FinishReason check_token(const SamplingParams& params, int32_t token, int64_t output_length);
+
+// vLLM's repetition_detection: an answer ends once its last tokens are one pattern of min_pattern_size to max_pattern_size
+// tokens, min_count times in a row.
+struct RepetitionDetection {
+  int64_t min_pattern_size = 1, max_pattern_size = 0, min_count = 2;
+};
+// ids[begin, ...): the output so far.
+bool ends_in_repetition(const std::vector<int32_t>& ids, int64_t begin, const RepetitionDetection& detection);
 
 // Finds the first stop string in text that comes in pieces (each of whole characters), and says how much of the text is safe
 // to show: what may still become a stop string is held back. The result does not depend on how the text is cut into pieces.

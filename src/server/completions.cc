@@ -129,7 +129,7 @@ class CompletionFormat : public AnswerFormat {
       const bool known = i >= skipped && i - skipped < positions.size();
       lists.find("token_logprobs")->push_back(known ? Json(positions[i - skipped].logprob) : Json());
       Json top;
-      if (known && *request.logprobs > 0) {
+      if (known && !positions[i - skipped].top.empty()) {
         const PositionLogprobs& position = positions[i - skipped];
         top = Json::object();
         for (const TokenLogprob& each : position.top) {

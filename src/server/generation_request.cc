@@ -99,6 +99,25 @@ void take_ends(Fields& fields, SamplingParams& params, const RequestLimits& limi
   if (const auto value = fields.integer("min_tokens", 0, kMostTokens)) params.min_new_tokens = *value;
 }
 
+std::optional<RepetitionDetection> take_repetition(Fields& fields) {
+  auto inner = fields.object("repetition_detection");
+  if (!inner) return std::nullopt;
+  constexpr int64_t kLongestPattern = 1024;
+  RepetitionDetection detection;
+  detection.max_pattern_size = inner->integer("max_pattern_size", 0, kLongestPattern).value_or(0);
+  detection.min_pattern_size = std::max<int64_t>(1, inner->integer("min_pattern_size", 0, kLongestPattern).value_or(1));
+  // 0 and 1 repeat nothing: off, as vLLM has it where max_pattern_size is 0 too.
+  detection.min_count = inner->integer("min_count", 0, kMostTokens).value_or(0);
+  inner->finish();
+  if (detection.max_pattern_size == 0) return std::nullopt;
+  if (detection.min_count < 2) invalid("repetition_detection", "min_count: got {}, need at least 2", detection.min_count);
+  if (detection.min_pattern_size > detection.max_pattern_size) {
+    invalid("repetition_detection", "min_pattern_size is above max_pattern_size: got {} and {}", detection.min_pattern_size,
+            detection.max_pattern_size);
+  }
+  return detection;
+}
+
 void take_several(Fields& fields, GenerationRequest& request, const RequestLimits& limits) {
   if (const auto value = fields.integer("n", 1, limits.max_n)) request.n = *value;
   request.best_of = request.n;
@@ -171,6 +190,11 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   } else {
     request.logprobs = fields.integer("logprobs", 0, limits.max_logprobs);
   }
+  if (auto ids = fields.ids("logprob_token_ids", static_cast<size_t>(limits.max_logprob_token_ids))) {
+    if (!ids->empty() && !request.logprobs) invalid("logprob_token_ids", "needs logprobs");
+    request.logprob_token_ids = std::move(*ids);
+  }
+  request.repetition_detection = take_repetition(fields);
   request.prompt_logprobs = fields.integer("prompt_logprobs", 0, limits.max_logprobs);
 
   request.stream = fields.boolean("stream").value_or(false);
@@ -207,9 +231,8 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
 
   fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
                  "session_id"});
-  fields.refuse({"kv_transfer_params", "ec_transfer_params", "vllm_xargs", "watermarking", "logprob_token_ids",
-                 "routed_experts_prompt_start", "return_mm_kwargs", "repetition_detection", "thinking_token_budget",
-                 "return_token_offsets", "logits_processors"},
+  fields.refuse({"kv_transfer_params", "ec_transfer_params", "vllm_xargs", "watermarking", "routed_experts_prompt_start",
+                 "return_mm_kwargs", "thinking_token_budget", "return_token_offsets", "logits_processors"},
                 "not supported by this server");
   return request;
 }
@@ -245,6 +268,8 @@ Request GenerationRequest::make(std::vector<int32_t> prompt_ids, int64_t max_mod
   if (result.prompt_only) result.params.max_new_tokens = 1;
   if (result.prompt_only) result.params.num_return_sequences = result.params.num_beams = 1;
   result.logprobs = logprobs;
+  result.logprob_token_ids = logprob_token_ids;
+  result.repetition_detection = repetition_detection;
   result.prompt_logprobs = prompt_logprobs;
   // An echoed prompt shows its own log-probabilities.
   if (echo && logprobs && !result.prompt_logprobs) result.prompt_logprobs = logprobs;

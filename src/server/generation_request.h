@@ -16,11 +16,12 @@ namespace pagoda::server {
 
 // Bounds of one request; each is a flag of `pagoda serve`.
 struct RequestLimits {
-  int64_t max_n = 128;          // n, best_of, beams
-  int64_t max_logprobs = 20;    // logprobs, top_logprobs, prompt_logprobs
-  int64_t max_prompts = 256;    // prompts of one completion request
-  int64_t max_inputs = 2048;    // inputs of one embedding request
-  int64_t max_stop = 16;        // stop strings
+  int64_t max_n = 128;        // n, best_of, beams
+  int64_t max_logprobs = 20;  // logprobs, top_logprobs, prompt_logprobs
+  int64_t max_prompts = 256;  // prompts of one completion request
+  int64_t max_inputs = 2048;  // inputs of one embedding request
+  int64_t max_stop = 16;      // stop strings
+  int64_t max_logprob_token_ids = 128;
   int64_t max_list = 4096;      // other lists: logit_bias, allowed_token_ids, bad_words
   int64_t max_string = 4096;    // bytes of a stop string, an id, a salt
   int64_t max_messages = 4096;  // of a chat
@@ -42,6 +43,8 @@ struct GenerationRequest {
   SamplingParams params;
   bool max_tokens_given = false;
   std::optional<int64_t> logprobs, prompt_logprobs;
+  std::vector<int32_t> logprob_token_ids;
+  std::optional<RepetitionDetection> repetition_detection;
   int64_t priority = 0;
   std::string cache_salt;
   bool skip_special_tokens = true;

@@ -60,7 +60,7 @@ void Histogram::write(std::string& out, std::string_view name, const std::string
 
 Metrics::Metrics(std::string model_name)
     : labels_("model_name=\"" + escape(model_name) + "\",engine=\"0\""),
-      finished_({{"stop", 0}, {"length", 0}, {"abort", 0}, {"error", 0}}),
+      finished_({{"stop", 0}, {"length", 0}, {"abort", 0}, {"error", 0}, {"repetition", 0}}),
       first_token_({0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,  0.25,  0.5,   0.75,
                     1.0,   2.5,   5.0,  7.5,  10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0}),
       inter_token_({0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0}),

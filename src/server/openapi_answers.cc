@@ -12,7 +12,7 @@ constexpr const char* kSchemas = R"json({
 "Version": {"type": "object", "required": ["version"], "properties": {"version": {"type": "string"}}},
 "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"], "properties": {"openapi": {"type": "string"}}},
 "LiveState": {"type": "object", "required": ["seconds", "model", "running", "waiting", "steps", "cache", "requests"], "properties": {
-  "seconds": {"type": "number"}, "model": {"type": "string"}, "running": {"type": "integer"}, "waiting": {"type": "integer"},
+  "seconds": {"type": "number"}, "model": {"type": "object", "required": ["name"]}, "running": {"type": "integer"}, "waiting": {"type": "integer"},
   "steps": {"type": "integer"}, "cache": {"type": "object", "required": ["page_tokens", "pages", "used", "whole", "runs"],
     "properties": {"runs": {"type": "array"}}}, "requests": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}}},
 "ModelList": {"type": "object", "required": ["object", "data"], "properties": {"object": {"const": "list"}, "data":
@@ -34,7 +34,7 @@ constexpr const char* kSchemas = R"json({
     "index": {"type": "integer", "minimum": 0}, "object": {"const": "embedding"}, "embedding": {"anyOf": [
       {"type": "array", "items": {"type": "number"}}, {"type": "string", "contentEncoding": "base64"}]}}}},
   "usage": {"$ref": "#/components/schemas/Usage"}}},
-"FinishReason": {"enum": ["stop", "length", "tool_calls", "content_filter", null]},
+"FinishReason": {"enum": ["stop", "length", "repetition", "tool_calls", null]},
 "StopReason": {"type": ["integer", "string", "null"]},
 "PromptLogprobs": {"type": "array", "items": {"type": ["object", "null"], "additionalProperties": {"type": "object",
   "required": ["logprob", "rank", "decoded_token"], "properties": {"logprob": {"type": "number"}, "rank": {"type": "integer",

@@ -28,6 +28,21 @@ Seen run(StopMatcher matcher, const Pieces& pieces) {
   return seen;
 }
 
+TEST(Repetition, FindsPatternsAtTheEndAlone) {
+  const auto ends = [](const std::vector<int32_t>& ids, int64_t begin, int64_t least, int64_t most, int64_t count) {
+    return ends_in_repetition(ids, begin, {least, most, count});
+  };
+  EXPECT_TRUE(ends({1, 2, 3, 2, 3, 2, 3}, 0, 1, 4, 3));
+  EXPECT_FALSE(ends({1, 2, 3, 2, 3, 2, 3}, 0, 1, 4, 4));
+  EXPECT_FALSE(ends({2, 3, 2, 3, 2, 3, 1}, 0, 1, 4, 3));
+  EXPECT_FALSE(ends({1, 2, 3, 2, 3, 2, 3}, 2, 1, 4, 3));  // the prompt does not count
+  EXPECT_FALSE(ends({2, 3, 2, 3}, 0, 3, 4, 2));
+  EXPECT_TRUE(ends({7, 7}, 0, 1, 1, 2));
+  EXPECT_FALSE(ends({7}, 0, 1, 1, 2));
+  EXPECT_FALSE(ends({}, 0, 1, 1000, 2));
+  EXPECT_FALSE(ends({7, 7}, 0, 1, 0, 2));
+}
+
 TEST(StopMatcher, CutsAcrossPieces) {
   for (const Pieces& pieces : {Pieces{"st", "op"}, Pieces{"stop"}, Pieces{"st", "opera"}, Pieces{"sto", "pper"},
                                Pieces{"las", "topper"}, Pieces{"s", "to", "pped"}}) {

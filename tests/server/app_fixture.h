@@ -125,6 +125,17 @@ class AppTest : public ::testing::Test {
     told->wait();
     return told;
   }
+  // The status of what is answered at once: a stream may never end.
+  int status_at_once(HttpRequest http) {
+    const auto told = std::make_shared<Told>();
+    try {
+      app_->handle(std::move(http), told);
+    } catch (...) {
+      return http_status(current_error().kind());
+    }
+    const std::lock_guard<std::mutex> lock(told->mutex);
+    return told->status;
+  }
   std::shared_ptr<Told> post(const std::string& path, const std::string& body) { return call(request("POST", path, body)); }
   Json complete(const std::string& fields) {
     const auto told = post("/v1/completions", "{\"model\": \"words\", " + fields + "}");

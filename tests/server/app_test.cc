@@ -1,6 +1,8 @@
 // The routes without a network: what each request is answered, whole and streamed, right and wrong.
 #include "server/app.h"
 
+#include <cmath>
+
 #include "tests/server/app_fixture.h"
 
 namespace pagoda::server {
@@ -86,6 +88,36 @@ TEST_F(AppTest, StreamIntervalGathersTokens) {
   EXPECT_EQ(sizes, (std::vector<size_t>{1, 4, 4, 1}));
   EXPECT_EQ(Json(text), choice(whole).at("text", "c"));
   EXPECT_EQ(logprobs, 10u);
+}
+
+TEST_F(AppTest, LogprobsOfChosenTokens) {
+  const std::string fields = R"("prompt": "w7 w8", "max_tokens": 2, "temperature": 0, "ignore_eos": true, )";
+  const Json some = complete(fields + R"("logprobs": 0, "logprob_token_ids": [40, 41])");
+  const Json all = complete(fields + R"("logprobs": 20)");
+  const Json& first = choice(some).at("logprobs", "c").at("top_logprobs", "l").as_array("l")[0];
+  EXPECT_EQ(first.size(), 3u);  // and the token that was chosen
+  ASSERT_TRUE(first.contains("w40") && first.contains("w41"));
+  EXPECT_EQ(choice(some).at("logprobs", "c").at("token_logprobs", "l"),
+            choice(all).at("logprobs", "c").at("token_logprobs", "l"));
+  for (const JsonMember& member : first.as_object("l")) {
+    const Json* other = choice(all).at("logprobs", "c").at("top_logprobs", "l").as_array("l")[0].find(member.key);
+    EXPECT_TRUE(other == nullptr || std::abs(other->as_double("l") - member.value.as_double("l")) < 1e-12) << member.key;
+  }
+  expect_refused("/v1/completions", R"({"prompt": "w7", "logprob_token_ids": [4]})", "[logprob_token_ids] needs logprobs");
+  expect_refused("/v1/completions", R"({"prompt": "w7", "logprobs": 1, "logprob_token_ids": [99]})", "[logprob_token_ids]");
+}
+
+TEST_F(AppTest, RepetitionsEndAnAnswer) {
+  const Json answer = complete(R"("prompt": "w7", "max_tokens": 50, "ignore_eos": true, "allowed_token_ids": [40],
+      "return_token_ids": true, "repetition_detection": {"max_pattern_size": 3, "min_pattern_size": 2, "min_count": 4})");
+  EXPECT_EQ(choice(answer).at("token_ids", "c").dump(), "[40,40,40,40,40,40,40,40]");
+  EXPECT_EQ(choice(answer).at("finish_reason", "c"), Json("repetition"));
+  EXPECT_EQ(choice(answer).at("stop_reason", "c"), Json("repetition_detected"));
+  expect_refused("/v1/completions", R"({"prompt": "w7", "repetition_detection": {"max_pattern_size": 3, "min_count": 1}})",
+                 "[repetition_detection] min_count");
+  expect_refused("/v1/completions",
+                 R"({"prompt": "w7", "repetition_detection": {"max_pattern_size": 3, "min_pattern_size": 4, "min_count": 2}})",
+                 "[repetition_detection] min_pattern_size");
 }
 
 TEST_F(AppTest, TruncationAndPromptText) {
