@@ -135,6 +135,7 @@ void add_serve(Program& program) {
       program, "serve", "Serve a model over HTTP as OpenAI's API has it",
       {"pagoda serve MODEL --port 8000", "pagoda serve MODEL --api-key $KEY --kv-cache-memory 2GiB --max-num-seqs 64",
        "pagoda serve MODEL --uds /run/pagoda.sock --served-model-name small",
+       "pagoda serve MODEL --tool-call-parser hermes --reasoning-parser qwen3",
        "pagoda serve MODEL --ssl-certfile cert.pem --ssl-keyfile key.pem --allowed-origins '[\"https://app.example\"]'"});
   verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
   verb->add_option("--host", flags->http.host, "Address to listen at")->capture_default_str();
@@ -166,6 +167,12 @@ void add_serve(Program& program) {
   verb->add_option(
       "--pooler-config", flags->pooler_config,
       "Embeddings, as JSON: {\"pooling_type\": \"LAST\" (MEAN, CLS), \"use_activation\": true, \"dimensions\": N}");
+  verb->add_option("--tool-call-parser", flags->app.tool_call_parser,
+                   "How the model writes tool calls: hermes, llama3_json or mistral; without it as its chat template shows");
+  verb->add_flag("--enable-auto-tool-choice", flags->app.enable_auto_tool_choice,
+                 "Fail at start where it is not known how the model writes tool calls");
+  verb->add_option("--reasoning-parser", flags->app.reasoning_parser,
+                   "Split thoughts (<think>) from answers: deepseek_r1, or qwen3 (an answer need not think)");
   verb->add_option("--generation-config", flags->generation_config,
                    "auto: the model's defaults; vllm: temperature 1 and no cuts")
       ->check(CLI::IsMember({"auto", "vllm"}))

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "server/answer_json.h"
 #include "server/chat_messages.h"
+#include "server/response_request.h"
 
 namespace pagoda::server {
 
@@ -17,16 +18,25 @@ namespace {
 
 constexpr const char* kJson = "application/json";
 
-int64_t unix_seconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 // The same time whatever the first difference; lengths alone may show.
 bool same_secret(const std::string& a, const std::string& b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
+// {id} in a route's path stands for one step of any name.
+bool path_matches(std::string_view pattern, std::string_view path) {
+  const size_t at = pattern.find("{id}");
+  if (at == std::string_view::npos) return pattern == path;
+  if (path.substr(0, at) != pattern.substr(0, at)) return false;
+  const size_t end = std::min(path.find('/', at), path.size());
+  return end > at && path.substr(end) == pattern.substr(at + 4);
+}
+
 }  // namespace
+
+int64_t unix_seconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 const std::vector<App::Entry>& App::routes() {
   static const std::vector<Entry> entries = {
@@ -74,12 +84,30 @@ const std::vector<App::Entry>& App::routes() {
        true,
        {"The next message of a chat", "ChatCompletion", "ChatCompletionChunk"},
        [](const App& app, Fields& fields) { app.read_chat(fields); }},
+      {"POST",
+       "/v1/responses",
+       &App::responses,
+       true,
+       true,
+       {"A chat in OpenAI's newer form, which is kept", "Response", "ResponseEvent"},
+       [](const App&, Fields& fields) { parse_response_request(fields, nullptr); }},
+      {"GET", "/v1/responses/{id}", &App::get_response, true, true, {"A response that was kept", "Response"}},
+      {"DELETE", "/v1/responses/{id}", &App::delete_response, true, true, {"Forgets a response", "ResponseDeleted"}},
+      {"POST",
+       "/v1/responses/{id}/cancel",
+       &App::cancel_response,
+       true,
+       true,
+       {"Ends a response in the background", "Response"}},
   };
   return entries;
 }
 
 App::App(AppOptions options)
-    : options_(std::move(options)), metrics_(options_.served_model_names.at(0)), started_(unix_seconds()) {}
+    : options_(std::move(options)), metrics_(options_.served_model_names.at(0)), started_(unix_seconds()) {
+  if (!options_.tool_call_parser.empty()) tool_format_ = chat::tool_format(options_.tool_call_parser);
+  if (!options_.reasoning_parser.empty()) reasoning_format_ = chat::reasoning_format(options_.reasoning_parser);
+}
 
 App::~App() = default;
 
@@ -89,6 +117,12 @@ void App::ready(TextGeneration& generation) {
   templates_ = chat::TemplateSet::from_folder(generation.loaded().folder().path());
   special_tokens_ = templates_.special_tokens();
   if (!options_.chat_template.empty()) templates_ = chat::TemplateSet::from_text(options_.chat_template);
+  if (tool_format_ == chat::ToolFormat::kNone && !templates_.empty()) {
+    tool_format_ = chat::detect_tool_format(templates_.pick("", true));
+  }
+  if (tool_format_ == chat::ToolFormat::kNone && options_.enable_auto_tool_choice) {
+    invalid("--enable-auto-tool-choice", "the model's template does not show how it writes calls: need --tool-call-parser");
+  }
   engine_ = std::make_unique<AsyncEngine>(generation.engine(), options_.max_open);
   live_ = std::make_unique<LiveFeed>(*engine_, metrics_, model_json());
   ready_ = true;
@@ -116,7 +150,7 @@ Headers App::cors(const HttpRequest& request) const {
   for (const std::string& allowed : options_.allowed_origins) {
     if (allowed != "*" && allowed != *origin) continue;
     return {{"access-control-allow-origin", allowed},
-            {"access-control-allow-methods", "GET, POST, OPTIONS"},
+            {"access-control-allow-methods", "GET, POST, DELETE, OPTIONS"},
             {"access-control-allow-headers", "authorization, content-type, x-request-id"},
             {"access-control-expose-headers", "x-request-id"},
             {"vary", "origin"}};
@@ -160,7 +194,7 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   std::string allowed;  // methods of the path
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   for (const Entry& each : routes()) {
-    if (each.path != request.path) continue;
+    if (!path_matches(each.path, request.path)) continue;
     allowed += (allowed.empty() ? "" : ", ") + each.method;
     if (each.method == method) entry = &each;
   }
@@ -261,9 +295,10 @@ App::TokenizeBody App::read_tokenize(Fields& fields) const {
   body.messages = fields.take("messages", messages_schema(options_.limits.max_messages));
   body.prompt = fields.string("prompt", kAnyLength);
   body.rendering = read_rendering(fields);
+  body.rendering.apply.tools = take_tools(fields).tools;
   body.add_special_tokens = fields.boolean("add_special_tokens");
   body.return_token_strs = fields.boolean("return_token_strs").value_or(false);
-  fields.refuse({"tools", "mm_processor_kwargs", "media_io_kwargs"}, "not supported by this server");
+  fields.refuse({"mm_processor_kwargs", "media_io_kwargs"}, "not supported by this server");
   fields.finish();
   if (body.messages == nullptr && !body.prompt && !fields.is_describing())
     invalid("prompt", "missing: need prompt or messages");

@@ -12,12 +12,14 @@
 #include "engine/async_engine.h"
 #include "generate/chat/chat_template.h"
 #include "pipelines/text_generation.h"
+#include "server/chat_request.h"
 #include "server/embeddings.h"
 #include "server/generation_job.h"
 #include "server/http_server.h"
 #include "server/live_feed.h"
 #include "server/metrics.h"
 #include "server/openapi.h"
+#include "server/response_store.h"
 
 namespace pagoda::server {
 
@@ -28,12 +30,17 @@ struct AppOptions {
   std::vector<std::string> allowed_origins;     // of browsers; "*": any
   std::string root_path;                        // a prefix that a proxy leaves before every path
   std::string chat_template;                    // text of a template that stands for the model's own; empty: the model's
+  std::string tool_call_parser;                 // how the model writes calls; empty: as its template tells
+  bool enable_auto_tool_choice = false;         // a start without a known way to write calls fails
+  std::string reasoning_parser;                 // how the model marks thoughts; empty: they are part of the answer
   bool plain_defaults = false;                  // --generation-config vllm: the model's generation_config.json is not looked at
   int64_t max_open = 1024;                      // requests that run or wait; more are told to come back (503)
   bool trust_request_chat_template = false;     // requests may bring templates, which are programs
   PoolingParams pooling;                        // of embeddings, where the request does not say
   RequestLimits limits;
 };
+
+int64_t unix_seconds();  // since 1970
 
 // What every answer of a request carries.
 struct FormatContext {
@@ -84,6 +91,11 @@ class App {
   void completions(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void chat_completions(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
 
+  void responses(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void get_response(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void delete_response(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void cancel_response(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+
   bool authorized(const HttpRequest& request) const;
   Headers cors(const HttpRequest& request) const;
   void check_model(Fields& fields) const;
@@ -105,6 +117,9 @@ class App {
     GenerationRequest request;
     const Json* messages = nullptr;
     ChatRendering rendering;
+    ToolUse tools;
+    bool include_reasoning = true;
+    std::optional<int64_t> thinking_token_budget;  // below 0: none
   };
   struct TokenizeBody {
     const Json* messages = nullptr;
@@ -112,6 +127,13 @@ class App {
     ChatRendering rendering;
     std::optional<bool> add_special_tokens;
     bool return_token_strs = false;
+  };
+  // What a chat's body has become.
+  struct ChatPlan {
+    GenerationRequest request;
+    PromptState prompt;
+    AnswerReading reading;
+    std::string role = "assistant";
   };
   // Each asks for every field of its body (see Fields).
   CompletionBody read_completion(Fields& fields) const;
@@ -121,6 +143,9 @@ class App {
   std::vector<int32_t> read_detokenize(Fields& fields) const;
   ChatRendering read_rendering(Fields& fields) const;
   std::string render_chat(const ChatRendering& rendering, const Json& messages);
+  ChatPlan plan_chat(ChatBody body);
+  AnswerReading read_answer(const ChatBody& body, std::string_view prompt, GenerationRequest& request);
+  void show_marks(AnswerReading& reading, GenerationRequest& request) const;
   FormatContext format_context(const char* prefix, const GenerationRequest& request, const HttpRequest& http) const;
   void start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
              const std::shared_ptr<HttpResponse>& response);
@@ -130,12 +155,15 @@ class App {
   SamplingParams defaults_;
   Metrics metrics_;
   GrammarCache grammars_;
+  ResponseStore responses_;
   std::shared_ptr<const TokenVocabulary> vocabulary_;  // of the tokenizer, made when the first grammar comes
   std::mutex vocabulary_mutex_;
   std::unique_ptr<AsyncEngine> engine_;
   std::unique_ptr<LiveFeed> live_;  // looks at engine_
   chat::TemplateSet templates_;
   Json special_tokens_;
+  chat::ToolFormat tool_format_ = chat::ToolFormat::kNone;
+  chat::ReasoningFormat reasoning_format_ = chat::ReasoningFormat::kNone;
   std::mutex template_mutex_;
   chat::TemplateCache template_cache_;
   std::atomic<bool> ready_{false}, closing_{false};
@@ -144,6 +172,9 @@ class App {
 
 // The two endpoints.
 std::unique_ptr<AnswerFormat> make_completion_format(FormatContext context);
-std::unique_ptr<AnswerFormat> make_chat_format(FormatContext context, std::string role);
+std::unique_ptr<AnswerFormat> make_chat_format(FormatContext context, std::string role, AnswerReading reading);
+// {"content": [...]} of OpenAI's chats.
+Json chat_logprobs(const GenerationRequest& request, const Tokenizer* tokenizer,
+                   const std::vector<PositionLogprobs>& positions);
 
 }  // namespace pagoda::server

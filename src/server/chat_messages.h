@@ -9,8 +9,8 @@
 
 namespace pagoda::server {
 
-// A list of text parts becomes one string, as vLLM joins them. Throws kInvalidInput for what is no chat, or holds more than
-// text.
+// A list of text parts becomes one string, as vLLM joins them; arguments of earlier calls become objects. Throws kInvalidInput
+// for what is no chat, or holds more than text.
 Json plain_messages(const Json& messages, const RequestLimits& limits);
 // What plain_messages takes, as a JSON Schema.
 std::string messages_schema(int64_t most);

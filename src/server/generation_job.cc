@@ -36,6 +36,14 @@ Json Usage::json() const {
   return usage;
 }
 
+void AnswerFormat::end(const GenerationJob&, std::vector<Json>&) {}
+
+Json AnswerFormat::failure(const GenerationJob&, const Error& error) {
+  return Json::parse(error_body(http_status(error.kind()), error.message()), "error");
+}
+
+std::string AnswerFormat::bytes(const Json& chunk) const { return "data: " + chunk.dump() + "\n\n"; }
+
 GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRequest request, std::vector<PromptState> prompts,
                              std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response)
     : engine_(engine),
@@ -151,11 +159,7 @@ void GenerationJob::stream_now(size_t prompt, size_t index, const Event& event) 
 
 void GenerationJob::write(const std::vector<Json>& chunks) {
   std::string text;
-  for (const Json& chunk : chunks) {
-    text += "data: ";
-    text += chunk.dump();
-    text += "\n\n";
-  }
+  for (const Json& chunk : chunks) text += format_->bytes(chunk);
   if (!text.empty()) response_->write(std::move(text));
 }
 
@@ -183,8 +187,11 @@ void GenerationJob::end() {
     response_->send(200, "application/json", format_->whole(*this, ranking()).dump());
     return;
   }
-  if (request_.include_usage) write({format_->usage_chunk(*this)});
-  response_->write("data: [DONE]\n\n");
+  std::vector<Json> last;
+  format_->end(*this, last);
+  if (request_.include_usage) last.push_back(format_->usage_chunk(*this));
+  write(last);
+  response_->write(format_->closing());
   response_->finish();
 }
 
@@ -197,7 +204,8 @@ void GenerationJob::fail(const Error& error) {
     response_->send(status, "application/json", error_body(status, error.message()));
     return;
   }
-  response_->write("data: " + error_body(status, error.message()) + "\n\ndata: [DONE]\n\n");
+  write({format_->failure(*this, error)});
+  response_->write(format_->closing());
   response_->finish();
 }
 

@@ -51,6 +51,13 @@ class AnswerFormat {
   virtual void begin(const GenerationJob& job, size_t prompt, size_t index, std::vector<Json>& chunks) = 0;
   // The chunks that an event becomes.
   virtual void delta(const GenerationJob& job, size_t prompt, size_t index, const Event& event, std::vector<Json>& chunks) = 0;
+  // The last chunks of a stream, once every choice is finished.
+  virtual void end(const GenerationJob& job, std::vector<Json>& chunks);
+  // What a stream that fails ends with.
+  virtual Json failure(const GenerationJob& job, const Error& error);
+  // A chunk as the stream has it, and what closes the stream.
+  virtual std::string bytes(const Json& chunk) const;
+  virtual std::string closing() const { return "data: [DONE]\n\n"; }
   // The chunk that carries usage alone.
   virtual Json usage_chunk(const GenerationJob& job) = 0;
 };

@@ -68,7 +68,8 @@ constexpr const char* kSchemas = R"json({
   "choices": {"type": "array", "minItems": 1, "items": {"type": "object",
     "required": ["index", "message", "logprobs", "finish_reason", "stop_reason"], "properties": {
       "index": {"type": "integer", "minimum": 0}, "message": {"type": "object", "required": ["role", "content"], "properties": {
-        "role": {"type": "string"}, "content": {"type": ["string", "null"]}}},
+        "role": {"type": "string"}, "content": {"type": ["string", "null"]}, "reasoning": {"type": ["string", "null"]},
+        "tool_calls": {"type": "array", "items": {"$ref": "#/components/schemas/ToolCall"}}}},
       "logprobs": {"$ref": "#/components/schemas/ChatLogprobs"}, "finish_reason": {"$ref": "#/components/schemas/FinishReason"},
       "stop_reason": {"$ref": "#/components/schemas/StopReason"}, "token_ids": {"$ref": "#/components/schemas/TokenIds"}}}},
   "usage": {"$ref": "#/components/schemas/Usage"}, "prompt_logprobs": {"$ref": "#/components/schemas/PromptLogprobs"},
@@ -78,10 +79,29 @@ constexpr const char* kSchemas = R"json({
   "model": {"type": "string"}, "choices": {"type": "array", "items": {"type": "object",
     "required": ["index", "delta", "logprobs", "finish_reason"], "properties": {
       "index": {"type": "integer", "minimum": 0}, "delta": {"type": "object", "properties": {"role": {"type": "string"},
-        "content": {"type": ["string", "null"]}}}, "logprobs": {"$ref": "#/components/schemas/ChatLogprobs"},
+        "content": {"type": ["string", "null"]}, "reasoning": {"type": "string"}, "tool_calls": {"type": "array", "items":
+          {"type": "object", "required": ["index", "function"], "properties": {"index": {"type": "integer", "minimum": 0},
+            "id": {"type": "string"}, "type": {"const": "function"}, "function": {"type": "object", "required": ["arguments"],
+              "properties": {"name": {"type": "string"}, "arguments": {"type": "string"}}}}}}}}, "logprobs": {"$ref": "#/components/schemas/ChatLogprobs"},
       "finish_reason": {"$ref": "#/components/schemas/FinishReason"},
       "stop_reason": {"$ref": "#/components/schemas/StopReason"}, "token_ids": {"$ref": "#/components/schemas/TokenIds"}}}},
-  "usage": {"$ref": "#/components/schemas/Usage"}, "prompt_text": {"type": "string"}}}
+  "usage": {"$ref": "#/components/schemas/Usage"}, "prompt_text": {"type": "string"}}},
+"ToolCall": {"type": "object", "required": ["id", "type", "function"], "properties": {"id": {"type": "string"},
+  "type": {"const": "function"}, "function": {"type": "object", "required": ["name", "arguments"], "properties": {
+    "name": {"type": "string"}, "arguments": {"type": "string"}}}}},
+"ResponseItem": {"type": "object", "required": ["id", "type"], "properties": {"id": {"type": "string"},
+  "type": {"enum": ["message", "reasoning", "function_call"]}, "status": {"enum": ["in_progress", "completed", "incomplete"]},
+  "role": {"const": "assistant"}, "content": {"type": "array", "items": {"type": "object", "required": ["type", "text"],
+    "properties": {"type": {"enum": ["output_text", "reasoning_text"]}, "text": {"type": "string"}}}},
+  "call_id": {"type": "string"}, "name": {"type": "string"}, "arguments": {"type": "string"}}},
+"Response": {"type": "object", "required": ["id", "object", "created_at", "status", "model", "output", "usage"], "properties": {
+  "id": {"type": "string"}, "object": {"const": "response"}, "created_at": {"type": "integer"}, "model": {"type": "string"},
+  "status": {"enum": ["in_progress", "completed", "incomplete", "failed", "cancelled"]},
+  "output": {"type": "array", "items": {"$ref": "#/components/schemas/ResponseItem"}}, "usage": {"type": ["object", "null"]}}},
+"ResponseEvent": {"type": "object", "required": ["type", "sequence_number"], "properties": {"type": {"type": "string"},
+  "sequence_number": {"type": "integer", "minimum": 0}}},
+"ResponseDeleted": {"type": "object", "required": ["id", "object", "deleted"], "properties": {"id": {"type": "string"},
+  "object": {"const": "response"}, "deleted": {"const": true}}}
 })json";
 
 }  // namespace

@@ -1,4 +1,4 @@
-"""The real `openai` package drives `pagoda serve`: completions and chats, whole and streamed, several at once, and its errors.
+"""The real `openai` package drives `pagoda serve`: completions, chats, tools, responses, whole and streamed, several at once, and its errors.
 
 usage: serve_openai.py PAGODA [--model FOLDER]     (default: the stories model of PAGODA_TEST_DATA)
 """
@@ -117,6 +117,95 @@ def structured(count, client, model):
         count.check(re.fullmatch("[a-z]{3,9} (cat|dog)[.!]", answer), "regex", repr(answer))
 
 
+TOOLS = [{"type": "function", "function": {
+    "name": "get_weather", "description": "The weather of a city",
+    "parameters": {"type": "object", "properties": {"city": {"enum": ["Paris", "Bern"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+                   "required": ["city", "days"], "additionalProperties": False}}}]
+
+
+def good_arguments(text):
+    value = json.loads(text)
+    return set(value) == {"city", "days"} and value["city"] in ("Paris", "Bern") and 1 <= value["days"] <= 9
+
+
+def tools(count, client, model):
+    messages = [{"role": "user", "content": "Once"}]
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    for seed in range(4):
+        for choice, finish in ((named, "stop"), ("required", "tool_calls")):
+            ask = dict(model=model, messages=messages, tools=TOOLS, tool_choice=choice, parallel_tool_calls=False, temperature=1, seed=seed,
+                       max_tokens=100)
+            answer = client.chat.completions.create(**ask).choices[0]
+            call = answer.message.tool_calls[0]
+            count.check(call.function.name == "get_weather" and good_arguments(call.function.arguments) and answer.finish_reason == finish
+                        and answer.message.content is None, "forced call", answer)
+            name, arguments, last = "", "", None
+            for chunk in client.chat.completions.create(**ask, stream=True):
+                delta = chunk.choices[0].delta
+                for piece in delta.tool_calls or []:
+                    name += piece.function.name or ""
+                    arguments += piece.function.arguments or ""
+                last = chunk.choices[0].finish_reason or last
+            count.check((name, arguments, last) == (call.function.name, call.function.arguments, finish), "forced call, streamed", arguments)
+    # The model's own words, made to be a call.
+    text = '<tool_call>{"name": "get_weather", "arguments": {"city": "Bern", "days": 2}}</tool_call>'
+    ask = dict(model=model, messages=messages, tools=TOOLS, extra_body={"structured_outputs": {"choice": [text]}})
+    answer = client.chat.completions.create(**ask).choices[0]
+    count.check(answer.finish_reason == "tool_calls" and json.loads(answer.message.tool_calls[0].function.arguments) == {"city": "Bern", "days": 2},
+                "call in the text", answer)
+    with client.chat.completions.stream(**ask) as stream:
+        events = list(stream)
+        final = stream.get_final_completion().choices[0]
+    count.check(final.message.tool_calls[0].function.name == "get_weather" and any(e.type == "tool_calls.function.arguments.done" for e in events),
+                "call in the text, streamed", final)
+    messages += [answer.message, {"role": "tool", "tool_call_id": answer.message.tool_calls[0].id, "content": "sunny"}]
+    count.check(client.chat.completions.create(model=model, messages=messages, tools=TOOLS, tool_choice="none", max_tokens=4).choices[0].message.content,
+                "the tool's answer goes on")
+
+
+def responses(count, client, model):
+    ask = dict(model=model, input="Once upon a time", temperature=0, max_output_tokens=24)
+    whole = client.responses.create(**ask)
+    chat = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Once upon a time"}], max_tokens=24, temperature=0)
+    count.check(whole.output_text == chat.choices[0].message.content and whole.usage.output_tokens == 24 and whole.status == "incomplete",
+                "response", whole)
+    events = list(client.responses.create(**ask, stream=True))
+    count.check("".join(e.delta for e in events if e.type == "response.output_text.delta") == whole.output_text, "response, streamed", events)
+    count.check([e.sequence_number for e in events] == list(range(len(events))) and events[0].type == "response.created"
+                and events[-1].type == "response.incomplete" and events[-1].response.output_text == whole.output_text, "events", events)
+    schema = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 99}}, "required": ["age"],
+              "additionalProperties": False}
+    with client.responses.stream(model=model, input="Once", instructions="Speak", temperature=1, max_output_tokens=60,
+                                 extra_body={"seed": 3}, text={"format": {"type": "json_schema", "name": "a", "schema": schema, "strict": True}}) as stream:
+        final = stream.until_done().get_final_response()
+    count.check(0 <= json.loads(final.output_text)["age"] <= 99 and final.status == "completed", "response by schema", final)
+    function = [{"type": "function", "strict": True, **TOOLS[0]["function"]}]
+    called = client.responses.create(model=model, input="Once", tools=function, tool_choice="required", parallel_tool_calls=False, temperature=1,
+                                     extra_body={"seed": 1})
+    call = called.output[0]
+    count.check(call.type == "function_call" and good_arguments(call.arguments), "response with a call", called)
+    with client.responses.stream(model=model, input="Once", tools=function, tool_choice={"type": "function", "name": "get_weather"}) as stream:
+        arguments = "".join(e.delta for e in stream if e.type == "response.function_call_arguments.delta")
+        final = stream.get_final_response()
+    count.check(good_arguments(arguments) and final.output[0].arguments == arguments, "response with a call, streamed", final)
+    outcome = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    by_id = client.responses.create(model=model, previous_response_id=called.id, input=[outcome], temperature=0, max_output_tokens=8)
+    by_items = client.responses.create(model=model, input=[{"role": "user", "content": "Once"}, call, outcome], temperature=0, max_output_tokens=8)
+    count.check(by_id.output_text == by_items.output_text and by_id.usage.input_tokens == by_items.usage.input_tokens, "previous_response_id", by_id)
+    count.check(client.responses.retrieve(by_id.id).output_text == by_id.output_text, "retrieve")
+    client.responses.delete(by_id.id)
+    expect_error(count, "deleted", openai.NotFoundError, lambda: client.responses.retrieve(by_id.id))
+    running = client.responses.create(**{**ask, "max_output_tokens": 200}, background=True)
+    while running.status == "in_progress":
+        time.sleep(0.05)
+        running = client.responses.retrieve(running.id)
+    count.check(running.status in ("completed", "incomplete") and running.output_text.startswith(whole.output_text), "background", running)
+    running = client.responses.cancel(client.responses.create(**{**ask, "max_output_tokens": 200}, background=True).id)
+    count.check(running.status in ("cancelled", "incomplete", "completed"), "cancel", running)
+    expect_error(count, "wrong item", openai.BadRequestError,
+                 lambda: client.responses.create(model=model, input=[{"type": "item_reference", "id": "x"}]))
+
+
 def together(count, client, model, alone):
     def one(i):
         if i % 3 == 0:
@@ -157,7 +246,7 @@ def main():
         template.write(CHAT)
         template.flush()
         begun = time.monotonic()
-        server = Server(common.binary(), str(model), "--api-key", "secret", "--served-model-name", "stories", "--chat-template",
+        server = Server(common.binary(), str(model), "--tool-call-parser", "hermes", "--api-key", "secret", "--served-model-name", "stories", "--chat-template",
                         template.name)
         print(f"ready after {time.monotonic() - begun:.2f} s")
         client = openai.OpenAI(base_url=server.url + "/v1", api_key="secret", max_retries=0)
@@ -167,6 +256,8 @@ def main():
         alone = completions(count, client, "stories", expected.read_text() if expected.is_file() else "")
         chats(count, client, "stories")
         structured(count, client, "stories")
+        tools(count, client, "stories")
+        responses(count, client, "stories")
         together(count, client, "stories", alone)
         errors(count, client, "stories", server.url)
         status, text = fetch(server.url + "/metrics", headers={"Authorization": "Bearer secret"})

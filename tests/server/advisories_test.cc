@@ -112,7 +112,7 @@ TEST_F(Advisory, CVE_2026_21869_negative_numbers) {
   const Json document = call(request("GET", "/openapi.json"))->json();
   for (const JsonMember& path : document.at("paths", "d").as_object("d")) {
     const Json* post_operation = path.value.find("post");
-    if (post_operation == nullptr) continue;
+    if (post_operation == nullptr || !post_operation->contains("requestBody")) continue;
     const Json& schema =
         post_operation->at("requestBody", "d").at("content", "d").at("application/json", "d").at("schema", "d");
     for (const JsonMember& field : schema.at("properties", "d").as_object("d")) {

@@ -209,7 +209,7 @@ TEST_F(AppTest, Chat) {
   expect_refused("/v1/chat/completions", R"({"messages": [{"content": "w1"}]})", "role");
   expect_refused("/v1/chat/completions", R"({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]})",
                  "image_url");
-  expect_refused("/v1/chat/completions", "{" + messages + R"(, "tools": [{}]})", "[tools]");
+  expect_refused("/v1/chat/completions", "{" + messages + R"(, "tools": [{}]})", "function");
 }
 
 TEST_F(AppTest, TokenizeAndBack) {

@@ -29,7 +29,9 @@ TEST_F(OpenApiTest, EveryRouteIsThereAndSaysWhatItIs) {
       std::transform(name.begin(), name.end(), name.begin(), [](char c) { return static_cast<char>(c - 32); });
       documented.insert(name + " " + path.key);
       EXPECT_FALSE(method.value.get_string("summary", "", "d").empty()) << "no summary in App::routes(): " << path.key;
-      EXPECT_EQ(method.value.contains("requestBody"), method.key == "post") << "no reader in App::routes(): " << path.key;
+      const bool names_a_thing = path.key.find('{') != std::string::npos;  // such a route has no body
+      EXPECT_EQ(method.value.contains("requestBody"), method.key == "post" && !names_a_thing)
+          << "no reader in App::routes(): " << path.key;
     }
   }
   for (const std::string& route : App::route_names()) routed.insert(route);
@@ -175,7 +177,7 @@ TEST_F(OpenApiTest, EveryDocumentedFieldIsRead) {
   int64_t fields = 0;
   for (const JsonMember& path : document_.at("paths", "d").as_object("d")) {
     const Json* post = path.value.find("post");
-    if (post == nullptr) continue;
+    if (post == nullptr || !post->contains("requestBody")) continue;
     const Json& schema = body_of(*post);
     EXPECT_EQ(schema.at("additionalProperties", "d"), Json(false)) << path.key;
     for (const JsonMember& property : schema.at("properties", "d").as_object("d")) {

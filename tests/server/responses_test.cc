@@ -1,0 +1,276 @@
+// /v1/responses: items in and out, events of a stream, what is kept, and what runs in the background.
+#include "server/response_request.h"
+#include "server/response_store.h"
+#include "tests/char_model.h"
+#include "tests/server/app_fixture.h"
+
+namespace pagoda::server {
+namespace {
+
+class ResponsesTest : public AppTest {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = ::testing::TempDir() + "pagoda_responses_model_" + std::to_string(::getpid());
+    pagoda::testing::make_char_model(folder_);
+    LoadOptions options;
+    options.runtime.threads = 1;
+    generation_ = TextGeneration::open(folder_, options).release();
+  }
+  void SetUp() override {
+    AppOptions options = plain();
+    options.plain_defaults = true;
+    options.reasoning_parser = "qwen3";
+    make(options);
+  }
+  static std::string body(const std::string& fields) {
+    return R"({"input": "q", "max_output_tokens": 200, "seed": 1, "logit_bias": {"2": -100}, )" + fields + "}";
+  }
+  Json create(const std::string& fields) {
+    const auto told = post("/v1/responses", body(fields));
+    EXPECT_EQ(told->status, 200) << told->body;
+    return told->json();
+  }
+  std::vector<Json> events(const std::string& fields) {
+    const auto told = post("/v1/responses", body(fields + R"(, "stream": true)"));
+    EXPECT_EQ(told->content_type, "text/event-stream; charset=utf-8");
+    std::vector<Json> list;
+    for (size_t at = 0; at < told->body.size();) {
+      const size_t line = told->body.find('\n', at), end = told->body.find("\n\n", at);
+      EXPECT_EQ(told->body.compare(at, 7, "event: "), 0);
+      EXPECT_EQ(told->body.compare(line + 1, 6, "data: "), 0);
+      list.push_back(Json::parse(told->body.substr(line + 7, end - line - 7), "event"));
+      EXPECT_EQ(list.back().at("type", "e"), Json(told->body.substr(at + 7, line - at - 7)));
+      EXPECT_EQ(list.back().at("sequence_number", "e"), Json(static_cast<int64_t>(list.size()) - 1));
+      at = end + 2;
+    }
+    return list;
+  }
+  static const Json& output(const Json& response, size_t i = 0) { return response.at("output", "r").as_array("r").at(i); }
+  static std::string text(const Json& response, size_t i = 0) {
+    return output(response, i).at("content", "o").as_array("o").at(0).get_string("text", "", "c");
+  }
+  std::shared_ptr<Told> get(const std::string& id, const std::string& method = "GET", const std::string& more = "",
+                            const Headers& headers = {}) {
+    return call(request(method, "/v1/responses/" + id + more, "", headers));
+  }
+};
+
+const char* const kTool = R"("tools": [{"type": "function", "name": "f", "description": "d", "parameters": {"type": "object",
+    "properties": {"x": {"enum": [1, 22]}}, "required": ["x"], "additionalProperties": false}}])";
+
+// Leaves out what differs from run to run.
+std::string without_ids(const Json& items) {
+  Json list = Json::array();
+  for (const Json& item : items.as_array("items")) {
+    Json copy = Json::object();
+    for (const JsonMember& member : item.as_object("item")) {
+      if (member.key != "id" && member.key != "call_id") copy.set(member.key, member.value);
+    }
+    list.push_back(std::move(copy));
+  }
+  return list.dump();
+}
+
+TEST_F(ResponsesTest, AMessage) {
+  const Json answer =
+      create(R"("text": {"format": {"type": "json_schema", "name": "n", "strict": true, "schema": {"enum": ["yes"]}}})");
+  EXPECT_EQ(answer.at("object", "r"), Json("response"));
+  EXPECT_EQ(answer.at("status", "r"), Json("completed"));
+  EXPECT_EQ(output(answer).at("type", "o"), Json("message"));
+  EXPECT_EQ(output(answer).at("role", "o"), Json("assistant"));
+  EXPECT_EQ(text(answer), "\"yes\"");
+  EXPECT_EQ(answer.at("usage", "r").at("input_tokens", "u"), Json(4));  // <s>uqA
+  EXPECT_EQ(answer.at("usage", "r").at("total_tokens", "u").as_int("u"),
+            4 + answer.at("usage", "r").at("output_tokens", "u").as_int("u"));
+  EXPECT_EQ(answer.at("text", "r").at("format", "t").at("name", "f"), Json("n"));
+  const Json cut = create(R"("max_output_tokens": 2, "ignore_eos": true)");
+  EXPECT_EQ(cut.at("status", "r"), Json("incomplete"));
+  EXPECT_EQ(cut.at("incomplete_details", "r").at("reason", "i"), Json("max_output_tokens"));
+  const Json scored =
+      create(R"("max_output_tokens": 2, "ignore_eos": true, "include": ["message.output_text.logprobs"], "top_logprobs": 2)");
+  EXPECT_EQ(output(scored).at("content", "o").as_array("o")[0].at("logprobs", "c").size(), 2u);
+}
+
+TEST_F(ResponsesTest, Events) {
+  const std::vector<Json> list = events(R"("structured_outputs": {"regex": "yes"})");
+  std::vector<std::string> types;
+  std::string streamed;
+  for (const Json& event : list) {
+    types.push_back(event.get_string("type", "", "e"));
+    if (types.back() == "response.output_text.delta") streamed += event.get_string("delta", "", "e");
+  }
+  EXPECT_EQ(types,
+            (std::vector<std::string>{"response.created", "response.in_progress", "response.output_item.added",
+                                      "response.content_part.added", "response.output_text.delta", "response.output_text.delta",
+                                      "response.output_text.delta", "response.output_text.done", "response.content_part.done",
+                                      "response.output_item.done", "response.completed"}));
+  EXPECT_EQ(streamed, "yes");
+  const Json& last = list.back().at("response", "e");
+  EXPECT_EQ(text(last), "yes");
+  EXPECT_EQ(last.at("id", "r"), list[0].at("response", "e").at("id", "r"));
+  EXPECT_EQ(list[0].at("response", "e").at("status", "r"), Json("in_progress"));
+  EXPECT_EQ(last.at("usage", "r").at("output_tokens", "u"), Json(3));
+  EXPECT_EQ(list[9].at("item", "e"), output(last));
+}
+
+TEST_F(ResponsesTest, ACall) {
+  const std::string fields = std::string(kTool) + R"(, "tool_choice": {"type": "function", "name": "f"})";
+  const Json answer = create(fields);
+  EXPECT_EQ(output(answer).at("type", "o"), Json("function_call"));
+  EXPECT_EQ(output(answer).at("name", "o"), Json("f"));
+  EXPECT_TRUE(Json::parse(output(answer).get_string("arguments", "", "o"), "a").contains("x"));
+  const std::vector<Json> list = events(fields);
+  std::string arguments;
+  for (const Json& event : list) {
+    if (event.at("type", "e") == Json("response.function_call_arguments.delta"))
+      arguments += event.get_string("delta", "", "e");
+    if (event.at("type", "e") == Json("response.function_call_arguments.done")) {
+      EXPECT_EQ(event.at("arguments", "e"), Json(arguments));
+    }
+  }
+  EXPECT_EQ(without_ids(list.back().at("response", "e").at("output", "r")), without_ids(answer.at("output", "r")));
+  // The tool's answer goes on from there, by items and by the response's id.
+  const std::string call_id = output(answer).get_string("call_id", "", "o");
+  const std::string outcome = R"({"type": "function_call_output", "call_id": ")" + call_id + R"(", "output": "5"})";
+  const auto count = [&](const Json& response) { return response.at("usage", "r").at("input_tokens", "u").as_int("u"); };
+  const Json by_items = create(R"("max_output_tokens": 1, "input": [{"role": "user", "content": "q"}, )" +
+                               output(answer).dump() + ", " + outcome + "]");
+  const Json by_id = create(R"("max_output_tokens": 1, "previous_response_id": )" + answer.at("id", "r").dump() +
+                            R"(, "input": [)" + outcome + "]");
+  EXPECT_EQ(count(by_items), count(by_id));
+  EXPECT_GT(count(by_id), 10);
+}
+
+TEST_F(ResponsesTest, Thoughts) {
+  const std::string fields = R"("logit_bias": {"2": 100}, "thinking_token_budget": 3, "structured_outputs": {"regex": "yes"})";
+  const Json answer = create(fields);
+  EXPECT_EQ(output(answer, 0).at("type", "o"), Json("reasoning"));
+  EXPECT_FALSE(text(answer, 0).empty());
+  EXPECT_EQ(text(answer, 1), "yes");
+  EXPECT_EQ(answer.at("usage", "r").at("output_tokens_details", "u").at("reasoning_tokens", "d"), Json(0));  // marks alone
+  const std::vector<Json> list = events(fields);
+  EXPECT_EQ(without_ids(list.back().at("response", "e").at("output", "r")), without_ids(answer.at("output", "r")));
+  AppOptions options = plain();
+  options.plain_defaults = true;
+  options.reasoning_parser = "deepseek_r1";
+  make(options);
+  const Json three =
+      create(R"("logit_bias": {"2": -100, "3": -100}, "thinking_token_budget": 3, "structured_outputs": {"regex": "yes"},
+      "top_logprobs": 1)");
+  EXPECT_EQ(three.at("usage", "r").at("output_tokens_details", "u").at("reasoning_tokens", "d"), Json(3));
+  EXPECT_EQ(output(three, 1).at("content", "o").as_array("o")[0].at("logprobs", "c").size(), 3u);
+}
+
+TEST_F(ResponsesTest, AreKeptForTheirOwner) {
+  AppOptions options = plain();
+  options.api_keys = {"one", "two"};
+  make(options);
+  const Headers one = {{"authorization", "Bearer one"}}, two = {{"authorization", "Bearer two"}};
+  const std::string short_body = R"({"input": "q", "max_output_tokens": 2, "ignore_eos": true, "metadata": {"a": "b"})";
+  const auto told = call(request("POST", "/v1/responses", short_body + "}", one));
+  const std::string id = told->json().get_string("id", "", "r");
+  EXPECT_EQ(get(id, "GET", "", one)->json(), told->json());
+  EXPECT_EQ(told->json().at("metadata", "r").dump(), R"({"a":"b"})");
+  EXPECT_EQ(get(id)->status, 401);
+  for (const char* method : {"GET", "DELETE"}) {
+    try {
+      app_->handle(request(method, "/v1/responses/" + id, "", two), std::make_shared<Told>());
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
+    }
+  }
+  EXPECT_EQ(get(id, "DELETE", "", one)->json().at("deleted", "d"), Json(true));
+  EXPECT_EQ(get(id, "GET", "", one)->status, 404);
+  const auto passing = call(request("POST", "/v1/responses", short_body + R"(, "store": false})", one));
+  EXPECT_EQ(get(passing->json().get_string("id", "", "r"), "GET", "", one)->status, 404);
+  EXPECT_EQ(get("", "GET", "", one)->status, 404);
+  EXPECT_EQ(get("a/b", "GET", "", one)->status, 404);
+}
+
+TEST_F(ResponsesTest, InTheBackground) {
+  const Json queued = create(R"("background": true, "max_output_tokens": 3, "ignore_eos": true)");
+  const std::string id = queued.get_string("id", "", "r");
+  EXPECT_EQ(queued.at("status", "r"), Json("in_progress"));
+  app_->engine()->drain();
+  EXPECT_EQ(get(id)->json().at("status", "r"), Json("incomplete"));
+  EXPECT_EQ(get(id)->json().at("usage", "r").at("output_tokens", "u"), Json(3));
+  EXPECT_EQ(get(id, "POST", "/cancel")->json().at("status", "r"), Json("incomplete"));
+  const Json longer = create(R"("background": true, "max_output_tokens": 900, "ignore_eos": true)");
+  const std::string other = longer.get_string("id", "", "r");
+  EXPECT_EQ(get(other, "POST", "/cancel")->json().at("status", "r"), Json("cancelled"));
+  app_->engine()->drain();
+  EXPECT_EQ(get(other)->json().at("status", "r"), Json("cancelled"));
+  EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
+  expect_refused("/v1/responses", body(R"("previous_response_id": ")" + other + "\""), "[previous_response_id]");
+  const std::string plain_id = create(R"("max_output_tokens": 1)").get_string("id", "", "r");
+  EXPECT_EQ(get(plain_id, "POST", "/cancel")->status, 400);
+}
+
+TEST_F(ResponsesTest, WrongRequestsAreNamed) {
+  const auto bad = [&](const std::string& fields, const std::string& says, int status = 400) {
+    expect_refused("/v1/responses", "{" + fields + "}", says, status);
+  };
+  bad("", "[input]");
+  bad(R"("input": [])", "[input]");
+  bad(R"("input": [{"type": "item_reference", "id": "x"}])", "item_reference");
+  bad(R"("input": [{"role": "robot", "content": "q"}])", "robot");
+  bad(R"("input": [{"role": "user", "content": [{"type": "input_image"}]}])", "input_image");
+  bad(R"("input": [{"type": "function_call", "name": "f", "call_id": "c", "arguments": "{"}])", "arguments");
+  bad(R"("input": "q", "tools": [{"type": "web_search"}])", "web_search");
+  bad(R"("input": "q", "nonsense": 1)", "nonsense");
+  bad(R"("input": "q", "previous_response_id": "resp_x")", "resp_x", 404);
+  bad(R"("input": "q", "background": true, "stream": true)", "[background]");
+  bad(R"("input": "q", "background": true, "store": false)", "[background]");
+  bad(R"("input": "q", "truncation": "auto")", "[truncation]");
+  bad(R"("input": "q", "conversation": "c")", "[conversation]");
+  bad(R"("input": "q", "include": ["file_search_call.results"])", "[include]");
+  bad(R"("input": "q", "max_output_tokens": 100000)", "too long");
+  // CVE-2026-115918 let requests bring templates by this route that others refused.
+  bad(R"("input": "q", "chat_template": "{{ 1 }}")", "chat_template");
+  bad(R"("input": "q", "metadata": {"a": 1})", "[metadata]");
+  bad(R"("input": "q", "model": "gpt-4")", "does not exist", 404);
+}
+
+TEST(ResponseItems, OneTurnIsOneMessage) {
+  Json messages = Json::array();
+  append_items(messages, Json::parse(R"([{"role": "developer", "content": "s"}, {"role": "user", "content": "q"},
+      {"type": "reasoning", "id": "r", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+      {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]},
+      {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+      {"type": "function_call", "call_id": "2", "name": "g", "arguments": "{}"},
+      {"type": "function_call_output", "call_id": "1", "output": "x"},
+      {"type": "function_call", "call_id": "3", "name": "h", "arguments": "{}"},
+      {"type": "message", "role": "assistant", "content": "b"}])",
+                                     "items"));
+  std::string roles;
+  for (const Json& message : messages.as_array("m")) roles += message.get_string("role", "", "m").substr(0, 1);
+  EXPECT_EQ(roles, "suataa");
+  const Json& turn = messages.as_array("m")[2];
+  EXPECT_EQ(turn.at("reasoning", "m"), Json("hm"));
+  EXPECT_EQ(turn.at("tool_calls", "m").size(), 2u);
+}
+
+TEST(ResponseStore, IsBounded) {
+  ResponseStore store(3, 400);
+  const auto stored = [](size_t bytes) { return StoredResponse{"", std::string(bytes, 'x'), "", nullptr}; };
+  for (const char* id : {"a", "b", "c", "d"}) store.put(id, stored(1));
+  EXPECT_EQ(store.size(), 3u);
+  EXPECT_FALSE(store.get("a", ""));
+  EXPECT_TRUE(store.get("b", ""));
+  store.put("e", stored(399));
+  EXPECT_EQ(store.size(), 1u);
+  store.put("f", stored(500));  // larger than all
+  EXPECT_EQ(store.size(), 0u);
+  StoredResponse open = stored(1);
+  open.cancel = [] {};
+  store.put("g", open);
+  store.close("g", "done", "[]");
+  store.close("g", "again", "[]");  // it was closed
+  EXPECT_EQ(store.get("g", "")->response, "done");
+  store.close("h", "gone", "[]");
+  EXPECT_FALSE(store.get("h", ""));
+}
+
+}  // namespace
+}  // namespace pagoda::server
