@@ -231,8 +231,8 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
 
   fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
                  "session_id"});
-  fields.refuse({"kv_transfer_params", "ec_transfer_params", "vllm_xargs", "watermarking", "logprob_token_ids",
-                 "routed_experts_prompt_start", "return_mm_kwargs", "return_token_offsets", "logits_processors"},
+  fields.refuse({"kv_transfer_params", "ec_transfer_params", "vllm_xargs", "watermarking", "routed_experts_prompt_start",
+                 "return_mm_kwargs", "return_token_offsets", "logits_processors"},
                 "not supported by this server");
   if (!chat) fields.refuse({"thinking_token_budget"}, "only for chats");
   return request;
