@@ -48,8 +48,8 @@ class ChatFormat : public AnswerFormat {
 
   void delta(const GenerationJob& job, size_t, size_t index, const Event& event, std::vector<Json>& chunks) override {
     const bool last = event.finish != FinishReason::kNone;
-    // Half a character is no news.
-    if (event.text.empty() && event.logprobs.empty() && !last && !job.request().return_token_ids) return;
+    // A chunk a token, half a character too, as vLLM has it: clients time tokens by their chunks.
+    if (event.text.empty() && event.token_ids.empty() && !last) return;
     Json delta = Json::object();
     if (!event.text.empty() || !last) delta.set("content", event.text);
     Json one = chunk(job, index, std::move(delta), logprobs(job, event.logprobs),
