@@ -1,22 +1,17 @@
 // pagoda bench latency: time of whole batches, prefill and decode rates, and their share of what the machine could do.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <cstdio>
 #include <memory>
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/random.h"
+#include "cli/bench_common.h"
 #include "cli/cli.h"
 #include "cli/step_cost.h"
 #include "engine/runner.h"
 #include "generate/sampler.h"
-#include "ops/machine.h"
 
 namespace pagoda::cli {
 
@@ -29,25 +24,6 @@ struct Flags {
   std::string model, output_json;
   int64_t input_len = 32, output_len = 128, batch_size = 8, num_iters = 30, num_iters_warmup = 10;
   uint64_t seed = 0;
-};
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-// One status line on a terminal's stderr.
-class Status {
- public:
-  explicit Status(const Program& program) : active_(!program.quiet && ::isatty(STDERR_FILENO) != 0) {}
-  ~Status() { show(""); }
-  Status(const Status&) = delete;
-  Status& operator=(const Status&) = delete;
-  void show(const std::string& text) {
-    if (!active_) return;
-    fmt::print(stderr, "\r\x1b[K{}", text);
-    std::fflush(stderr);
-  }
-
- private:
-  bool active_;
 };
 
 // The steps of one batch: which rows each computes. Prompts are computed one after the other, at most kPrefillRows a step.
@@ -108,11 +84,11 @@ class Bench {
   // One batch from its first token to its last; false when interrupted.
   bool run(Times& times) {
     sequences_ = prompts_;
-    const double start = now();
+    const double start = steady_seconds();
     const bool prefilled = run_steps(plan_.prefill);
-    const double middle = now();
+    const double middle = steady_seconds();
     const bool complete = prefilled && run_steps(plan_.decode);
-    const double end = now();
+    const double end = steady_seconds();
     for (BlockTable& table : tables_) blocks_.release(table, true);
     times = {middle - start, end - middle};
     return complete;
@@ -151,21 +127,6 @@ class Bench {
   std::vector<std::vector<int32_t>> prompts_, sequences_;
 };
 
-// As numpy.percentile: linear between the two nearest.
-double percentile(std::vector<double> values, double percent) {
-  std::sort(values.begin(), values.end());
-  const double at = percent / 100 * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(at);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (at - std::floor(at)) * (values[above] - values[below]);
-}
-
-double mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
 double least_seconds(const std::vector<std::vector<std::pair<int64_t, StepRows>>>& steps, const DecoderModel& model,
                      const MachineRates& rates) {
   double seconds = 0;
@@ -190,8 +151,6 @@ struct Rate {
   double share() const { return limit > 0 ? best / limit : 0; }
 };
 
-Json known(double value) { return value > 0 ? Json(value) : Json(); }
-
 std::string rate_text(const char* name, const Rate& rate) {
   if (rate.best == 0) return "";
   std::string text = fmt::format("{:<9}{:>12.1f} tokens/s best, {:.1f} mean", name, rate.best, rate.mean);
@@ -200,7 +159,7 @@ std::string rate_text(const char* name, const Rate& rate) {
 }
 
 int run(const Program& program, const Flags& flags) {
-  Status status(program);
+  StatusLine status(program);
   const LoadOptions options = flags.machine.load_options();
   status.show("loading");
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(find_model(program, flags.model), options);
@@ -214,14 +173,10 @@ int run(const Program& program, const Flags& flags) {
   }
   Runtime& runtime = loaded->runtime();
   const DType dtype = loaded->model().compute_dtype();
-  MachineRates rates;
-  // Well beyond the caches, and a quarter of what is free at most: measuring must not push the model out of memory.
-  const int64_t beyond_caches = std::clamp<int64_t>(8 * runtime.cpu().l3_bytes, int64_t{256} << 20, int64_t{1} << 30);
-  const int64_t probe = std::min(beyond_caches, std::max<int64_t>(detect_cpu().memory_available / 4, int64_t{64} << 20));
+  MachineLimits machine(runtime, dtype);
   const auto measure = [&] {
     status.show("measuring the machine");
-    rates.read_bytes_per_s = std::max(rates.read_bytes_per_s, measure_read_rate(runtime, probe));
-    rates.flops_per_s = std::max(rates.flops_per_s, measure_flop_rate(runtime, dtype));
+    machine.measure();
   };
 
   Bench bench(*loaded, flags);
@@ -241,6 +196,7 @@ int run(const Program& program, const Flags& flags) {
   }
   measure();
   status.show("");
+  const MachineRates& rates = machine.rates();
 
   const Rate prefill_rate(flags.batch_size * flags.input_len, prefill, least_seconds(bench.plan().prefill, *model, rates));
   const Rate decode_rate(flags.batch_size * (flags.output_len - 1), decode, least_seconds(bench.plan().decode, *model, rates));
@@ -268,12 +224,7 @@ int run(const Program& program, const Flags& flags) {
       .set("output_len", flags.output_len)
       .set("batch_size", flags.batch_size)
       .set("limits", std::move(limits));
-  if (!flags.output_json.empty()) {
-    Json::DumpOptions pretty;
-    pretty.indent = 2;
-    pretty.key_separator = ": ";
-    write_file_atomic(flags.output_json, result.dump(pretty) + "\n");
-  }
+  if (!flags.output_json.empty()) write_result(flags.output_json, result);
   if (program.json) {
     write_json(result);
     return 0;
@@ -295,9 +246,7 @@ int run(const Program& program, const Flags& flags) {
 
 }  // namespace
 
-void add_bench(Program& program) {
-  CLI::App* bench = program.app->add_subcommand("bench", "Measure speed beside the machine's own limits");
-  bench->require_subcommand(1);
+void add_bench_latency(Program& program, CLI::App* bench) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* verb = add_verb(
       program, bench, "latency",

@@ -1,4 +1,4 @@
-// pagoda chat: a conversation, streamed.
+// pagoda chat: a conversation, streamed, with a model of this machine or of a server.
 #include <fmt/format.h>
 #include <poll.h>
 #include <unistd.h>
@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
+#include "cli/remote.h"
 #include "cli/sampling_flags.h"
 #include "generate/chat/chat_template.h"
 #include "pipelines/text_generation.h"
@@ -32,7 +33,9 @@ struct Flags {
   MachineFlags machine;
   SamplingFlags sampling;
   std::string model, system, tools, chat_template;
+  RemoteFlags remote;
   bool truncate_history = false;
+  CLI::App* verb = nullptr;
   CLI::Option *system_option = nullptr, *max_new_tokens = nullptr;
 };
 
@@ -86,13 +89,35 @@ class Chat {
       : program_(program), flags_(flags), interactive_(::isatty(STDIN_FILENO) != 0) {}
 
   int run() {
-    const LoadOptions load_options = flags_.machine.load_options();
     flags_.sampling.check();
+    if (flags_.remote.url.empty() && flags_.model.empty())
+      invalid("flags", "MODEL is required, or --url (see pagoda chat --help)");
     if (!flags_.tools.empty()) {
       const Limits limits;
       apply_.tools = Json::parse(read_file(flags_.tools, limits.max_json_bytes), flags_.tools, limits);
       apply_.tools.as_array(flags_.tools);
     }
+    if (flags_.remote.url.empty()) {
+      open_model();
+    } else {
+      connect();
+    }
+    reset();
+    if (interactive_) note(program_, "Ctrl-C stops an answer, /help lists commands, Ctrl-D leaves.");
+    return converse();
+  }
+
+ private:
+  void connect() {
+    if (flags_.truncate_history || !flags_.chat_template.empty()) {
+      invalid("chat", "--truncate-history and --chat-template: not with --url, where the server has the template");
+    }
+    fields_ = sampling_fields(*flags_.verb);
+    remote_.emplace(flags_.remote, flags_.model);
+  }
+
+  void open_model() {
+    const LoadOptions load_options = flags_.machine.load_options();
     // The template first: a folder without one is told before its weights are read.
     const std::string folder = find_model(program_, flags_.model);
     templates_ = chat::TemplateSet::from_folder(folder);
@@ -112,12 +137,8 @@ class Chat {
     if (params_.num_return_sequences != 1)
       invalid("chat", "num_return_sequences: got {}, need 1", params_.num_return_sequences);
     apply_.add_generation_prompt = true;
-    reset();
-    if (interactive_) note(program_, "Ctrl-C stops an answer, /help lists commands, Ctrl-D leaves.");
-    return converse();
   }
 
- private:
   void reset() {
     history_.clear();
     if (flags_.system_option->count() > 0) history_.push_back(message("system", flags_.system));
@@ -225,7 +246,33 @@ class Chat {
     return true;
   }
 
-  int answer(const std::string& said) {
+  int answer(const std::string& said) { return remote_ ? answer_by_server(said) : answer_here(said); }
+
+  int answer_by_server(const std::string& said) {
+    Json body = fields_;
+    body.set("messages", Json(history_));
+    if (apply_.tools.is_array()) body.set("tools", apply_.tools);
+    RemoteAnswer answer = remote_->ask("/v1/chat/completions", std::move(body), [this](const std::string& text) {
+      if (!program_.json) write_out(text);
+    });
+    if (answer.interrupted) {
+      if (!interactive_ || interrupt_signal() != SIGINT) return kInterruptedExit;
+      clear_interrupt();
+      answer.finish_reason = "interrupted";
+    }
+    history_.push_back(message("assistant", answer.text));
+    if (!program_.json) {
+      write_out("\n");
+      return 0;
+    }
+    Json object = Json::object();
+    object.set("user", said).set("assistant", answer.text).set("finish_reason", answer.finish_reason);
+    object.set("prompt_tokens", answer.prompt_tokens).set("completion_tokens", answer.completion_tokens);
+    write_json(object);
+    return 0;
+  }
+
+  int answer_here(const std::string& said) {
     Request request;
     request.params = params_;
     request.prompt_ids = history_ids();
@@ -272,6 +319,8 @@ class Chat {
   Json special_tokens_;
   std::unique_ptr<TextGeneration> generation_;
   SamplingParams params_;
+  std::optional<Remote> remote_;  // instead of generation_
+  Json fields_;                   // of every request to it
   Json::Array history_;
 };
 
@@ -279,11 +328,13 @@ class Chat {
 
 void add_chat(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "chat", "Talk with a model (/help lists the commands); from a pipe each line is a message",
-                            {"pagoda chat MODEL --system 'Answer in one sentence.'",
-                             "printf 'Hello\\nAnd in French?\\n' | pagoda chat MODEL --temperature 0 --json",
-                             "pagoda chat MODEL --chat-template chat_template.jinja --tools tools.json"});
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  CLI::App* verb = add_verb(
+      program, "chat", "Talk with a model (/help lists the commands); from a pipe each line is a message",
+      {"pagoda chat MODEL --system 'Answer in one sentence.'",
+       "printf 'Hello\\nAnd in French?\\n' | pagoda chat MODEL --temperature 0 --json",
+       "pagoda chat MODEL --chat-template chat_template.jinja --tools tools.json", "pagoda chat --url http://127.0.0.1:8000"});
+  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME; with --url a name of the server's (default: its first)");
+  add_remote_flags(verb, flags->remote);
   flags->system_option = verb->add_option("--system", flags->system, "System text at the start of the conversation");
   verb->add_option("--tools", flags->tools, "JSON list of the tools that the template shows the model")->type_name("FILE");
   verb->add_option("--chat-template", flags->chat_template, "Template instead of the model's own")->type_name("FILE");
@@ -293,6 +344,7 @@ void add_chat(Program& program) {
   flags->max_new_tokens = verb->get_option("--max-new-tokens");
   flags->max_new_tokens->description("Most tokens of an answer (default: the model's, else what the context has room for)");
   add_machine_flags(verb, flags->machine);
+  flags->verb = verb;
   verb->callback([&program, flags] { program.run = [&program, flags] { return Chat(program, *flags).run(); }; });
 }
 

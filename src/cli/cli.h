@@ -77,6 +77,7 @@ std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::
 void add_all(Program& program);  // every verb, in the order of --help
 void add_generate(Program& program);
 void add_chat(Program& program);
+void add_complete(Program& program);
 void add_serve(Program& program);
 void add_run_batch(Program& program);
 void add_tokenize(Program& program);

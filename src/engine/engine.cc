@@ -14,6 +14,17 @@ namespace {
 
 constexpr int64_t kMostCachedTokens = int64_t{1} << 20;
 
+class Stopwatch {
+ public:
+  double lap() {  // seconds since the last one
+    const auto before = std::exchange(at_, std::chrono::steady_clock::now());
+    return std::chrono::duration<double>(at_ - before).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point at_ = std::chrono::steady_clock::now();
+};
+
 int64_t num_pages(const Runtime& runtime, const Model& model, const EngineOptions& options) {
   const int64_t page =
       std::max<int64_t>(1, KvCache::bytes_per_token(model.layer_states(), model.compute_dtype()) * kPageTokens);
@@ -134,6 +145,12 @@ void Engine::finish(uint64_t request) {
 
 void Engine::abort(uint64_t request) { finish(request); }
 
+void Engine::visit(const std::function<void(uint64_t request, const SequenceState& sequence)>& fn) const {
+  for (const auto& [id, group] : groups_) {
+    for (const SequenceState& sequence : group->state().sequences) fn(id, sequence);
+  }
+}
+
 void Engine::fail(uint64_t request, const Error& error, std::vector<Event>& events) {
   if (groups_.find(request) == groups_.end()) return;
   finish(request);
@@ -142,7 +159,9 @@ void Engine::fail(uint64_t request, const Error& error, std::vector<Event>& even
 
 std::vector<Event> Engine::step() {
   std::vector<Event> events;
+  Stopwatch watch;
   last_ = scheduler_.schedule();
+  times_.schedule += watch.lap();
   totals_.num_preemptions += static_cast<int64_t>(last_.preempted.size());
   for (RequestState* request : last_.too_large) {
     const Error error(ErrorKind::kOutOfMemory,
@@ -152,14 +171,18 @@ std::vector<Event> Engine::step() {
   }
   if (last_.items.empty()) return events;
   try {
+    watch.lap();
     const StepResult result = runner_.run(last_);
+    times_.model += watch.lap();
     scheduler_.commit(last_);
+    times_.schedule += watch.lap();
     count_prompts();
     ++totals_.num_steps;
     failures_ = 0;
     const std::vector<uint64_t> pooled = pool(result, events);
     sample(result, events);
     for (const uint64_t id : pooled) finish(id);
+    times_.sample += watch.lap();
   } catch (...) {
     // No one request is to blame: all that took part end, their pages are freed, the others go on.
     const Error error = current_error();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -47,6 +48,16 @@ class Engine {
   std::vector<Event> step();
   void abort(uint64_t request);  // no further event of it; its pages are free at once
 
+  // Where the time of all steps went, in seconds.
+  struct Times {
+    double schedule = 0;  // deciding what to compute, moving tables on
+    double model = 0;
+    double sample = 0;  // tokens and texts out of logits
+  };
+  const Times& times() const { return times_; }
+  // Every sequence that waits or runs, request by request: what it knows and what it holds.
+  void visit(const std::function<void(uint64_t request, const SequenceState& sequence)>& fn) const;
+
   int64_t max_model_len() const { return max_model_len_; }
   const KvCache& cache() const { return cache_; }
   const BlockPool& pool() const { return blocks_.pool(); }
@@ -78,6 +89,7 @@ class Engine {
   std::vector<Group::Choice> choices_;
   SchedulerOutput last_;
   EngineStats totals_;
+  Times times_;
   int failures_ = 0;
   uint64_t next_id_ = 1;
 };

@@ -60,8 +60,8 @@ class ChatFormat : public AnswerFormat {
     if (last) {
       for (const chat::AnswerPiece& piece : stream.parser->finish()) add(job, index, piece, chunks);
     }
-    // What was told of the token, even where its text is held back; half a character alone is no news.
-    const bool news = !event.logprobs.empty() || last || job.request().return_token_ids;
+    // A chunk a token, half a character and held text too, as vLLM has it: clients time tokens by their chunks.
+    const bool news = !event.token_ids.empty() || !event.logprobs.empty() || last;
     if (news && (chunks.size() == first || last)) {
       Json delta = Json::object();
       if (!last) delta.set("content", "");

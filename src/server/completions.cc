@@ -68,9 +68,8 @@ class CompletionFormat : public AnswerFormat {
 
   void delta(const GenerationJob& job, size_t prompt, size_t index, const Event& event, std::vector<Json>& chunks) override {
     const bool last = event.finish != FinishReason::kNone;
-    const bool says_ids = job.request().return_token_ids && !event.token_ids.empty();
-    // Half a character is no news.
-    if (event.text.empty() && event.logprobs.empty() && !last && !says_ids) return;
+    // A chunk a token, half a character too, as vLLM has it: clients time tokens by their chunks.
+    if (event.text.empty() && event.token_ids.empty() && !last) return;
     Json choice = Json::object(), logprobs;
     if (job.request().logprobs) {
       logprobs = Json::object();

@@ -16,9 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
-const std::vector<std::string> kVerbs{"generate", "chat",    "serve",      "run-batch", "tokenize", "detokenize",
-                                      "template", "logits",  "gradients",  "init",      "pull",     "info",
-                                      "doctor",   "latency", "completion", "man"};
+const std::vector<std::string> kVerbs{
+    "generate", "chat", "complete", "serve",  "run-batch", "tokenize",   "detokenize", "template",   "logits", "gradients",
+    "init",     "pull", "info",     "doctor", "latency",   "throughput", "lengths",    "completion", "man"};
 
 TEST(Info, SaysWhatTheModelIs) {
   const Ended ended = run_pagoda({"info", kLlama, "--json"});
@@ -253,7 +253,7 @@ TEST(Completion, BashCompletes) {
   };
   EXPECT_EQ(offers("pagoda gen", 2), "generate\n");
   EXPECT_EQ(offers("pagoda be", 2), "bench\n");
-  EXPECT_EQ(offers("pagoda bench \"\"", 3), "latency -h --help\n");
+  EXPECT_EQ(offers("pagoda bench \"\"", 3), "latency throughput serve lengths -h --help\n");
   EXPECT_EQ(offers("pagoda generate M --max-n", 4), "--max-new-tokens\n");
   EXPECT_EQ(offers("pagoda bench latency M --num-iters-w", 5), "--num-iters-warmup\n");
   EXPECT_EQ(offers("pagoda chat M --isa av", 5), "avx2 avx512 avx512_bf16\n");
@@ -265,7 +265,7 @@ TEST(Man, NamesEveryVerbAndIsSoundRoff) {
   ASSERT_EQ(ended.code, 0);
   EXPECT_EQ(ended.out.rfind(".TH PAGODA 1", 0), 0u);
   for (std::string verb : kVerbs) {
-    if (verb == "latency") verb = "bench latency";
+    if (verb == "latency" || verb == "throughput" || verb == "lengths") verb = "bench " + verb;
     if (const size_t dash = verb.find('-'); dash != std::string::npos) verb.insert(dash, "\\");
     EXPECT_NE(ended.out.find(".SS pagoda " + verb), std::string::npos) << verb;
   }

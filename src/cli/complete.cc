@@ -1,0 +1,73 @@
+// pagoda complete: a text continued by a server.
+#include <unistd.h>
+
+#include <iostream>
+#include <iterator>
+#include <memory>
+
+#include "base/error.h"
+#include "base/utf8.h"
+#include "cli/cli.h"
+#include "cli/remote.h"
+#include "cli/sampling_flags.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+struct Flags {
+  RemoteFlags remote;
+  SamplingFlags sampling;
+  std::string prompt, model;
+  CLI::App* verb = nullptr;
+  CLI::Option* prompt_option = nullptr;
+};
+
+std::string read_stdin() {
+  const EndAtOnce reading;
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+}
+
+int run_complete(const Program& program, const Flags& flags) {
+  flags.sampling.check();
+  Json body = sampling_fields(*flags.verb);
+  const std::string prompt = flags.prompt_option->count() > 0 ? flags.prompt : read_stdin();
+  if (const size_t bad = utf8_invalid_at(prompt); bad != std::string::npos) {
+    invalid("prompt", "not UTF-8: byte {} cannot be read", bad);
+  }
+  body.set("prompt", prompt);
+  Remote remote(flags.remote, flags.model);
+  const RemoteAnswer answer = remote.ask("/v1/completions", std::move(body), [&](const std::string& text) {
+    if (!program.json) write_out(text);
+  });
+  if (program.json) {
+    Json result = Json::object();
+    result.set("model", remote.model()).set("text", answer.text);
+    result.set("finish_reason", answer.interrupted ? "interrupted" : answer.finish_reason);
+    result.set("prompt_tokens", answer.prompt_tokens).set("completion_tokens", answer.completion_tokens);
+    write_json(result);
+  } else if (::isatty(STDOUT_FILENO) != 0) {
+    write_out("\n");
+  }
+  return answer.interrupted ? kInterruptedExit : 0;
+}
+
+}  // namespace
+
+void add_complete(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* verb = add_verb(program, "complete",
+                            "Continue a text on a running server, streamed (pagoda serve, vLLM, any other of OpenAI's API)",
+                            {"pagoda complete --url http://127.0.0.1:8000 --prompt 'Once upon a time' --max-new-tokens 64",
+                             "echo 'Hello' | pagoda complete --url https://api.example/v1 --api-key $KEY --model NAME --json"});
+  add_remote_flags(verb, flags->remote);
+  verb->get_option("--url")->required();
+  flags->prompt_option = verb->add_option("--prompt", flags->prompt, "Prompt; without it: stdin");
+  verb->add_option("--model", flags->model, "Name of the model (default: the first that the server lists)");
+  add_sampling_flags(verb, flags->sampling);
+  verb->get_option("--max-new-tokens")->description("Most tokens to generate (default: the server's)");
+  flags->verb = verb;
+  verb->callback([&program, flags] { program.run = [&program, flags] { return run_complete(program, *flags); }; });
+}
+
+}  // namespace pagoda::cli
