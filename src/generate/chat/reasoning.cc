@@ -79,8 +79,8 @@ AnswerParser::AnswerParser(std::optional<ReasoningStart> reasoning, std::unique_
   if (reasoning) reasoning_.emplace(*reasoning);
 }
 
-void AnswerParser::take(std::vector<AnswerPiece> split, std::vector<AnswerPiece>& out) {
-  for (AnswerPiece& piece : split) {
+void AnswerParser::take(const std::vector<AnswerPiece>& split, std::vector<AnswerPiece>& out) {
+  for (const AnswerPiece& piece : split) {
     if (piece.kind == AnswerPiece::Kind::kContent && tools_) {
       tools_->feed(piece.text, out);
     } else {
@@ -96,14 +96,14 @@ std::vector<AnswerPiece> AnswerParser::feed(std::string_view text) {
   } else {
     add_piece(split, AnswerPiece::Kind::kContent, text);
   }
-  take(std::move(split), out);
+  take(split, out);
   return out;
 }
 
 std::vector<AnswerPiece> AnswerParser::finish() {
   std::vector<AnswerPiece> split, out;
   if (reasoning_) reasoning_->finish(split);
-  take(std::move(split), out);
+  take(split, out);
   if (tools_) tools_->finish(out);
   return out;
 }

@@ -55,7 +55,7 @@ class AnswerParser {
   std::vector<AnswerPiece> finish();
 
  private:
-  void take(std::vector<AnswerPiece> split, std::vector<AnswerPiece>& out);
+  void take(const std::vector<AnswerPiece>& split, std::vector<AnswerPiece>& out);
   std::optional<ReasoningSplitter> reasoning_;
   std::unique_ptr<ToolParser> tools_;
 };
