@@ -122,7 +122,7 @@ void GenerationJob::on_event(size_t prompt, const Event& event) {
 
 void GenerationJob::take(size_t prompt, const Event& event) {
   PromptState& state = prompts_[prompt];
-  metrics_.tokens(timers_[prompt], static_cast<int64_t>(event.token_ids.size()));
+  metrics_.tokens(timers_[prompt], static_cast<size_t>(event.index), static_cast<int64_t>(event.token_ids.size()));
   state.num_cached_tokens = event.num_cached_tokens;
   if (!event.prompt_logprobs.empty()) state.logprobs = event.prompt_logprobs;
   Answer& answer = state.answers[static_cast<size_t>(event.index)];

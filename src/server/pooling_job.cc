@@ -52,7 +52,7 @@ void PoolingJob::submit_more() {
                       {{"retry-after", "1"}});
       return;
     }
-    timers_.push_back(timer);
+    timers_.push_back(std::move(timer));
     tickets_.push_back(*ticket);
     ++next_;
     ++under_way_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 
 #include "tests/server/app_fixture.h"
@@ -21,6 +22,19 @@ TEST_F(AppTest, SmallRoutes) {
   const auto metrics = call(request("GET", "/metrics"));
   EXPECT_NE(metrics->body.find("vllm:num_requests_running{model_name=\"words\",engine=\"0\"} 0"), std::string::npos)
       << metrics->body;
+}
+
+TEST_F(AppTest, MetricsOfSeveralAnswersCountEachOnesGaps) {
+  complete(R"("prompt": "w7", "max_tokens": 3, "n": 4, "temperature": 1, "ignore_eos": true)");
+  const std::string text = call(request("GET", "/metrics"))->body;
+  const auto count = [&](const std::string& name) {
+    const size_t at = text.find(name + "_count{");
+    return at == std::string::npos ? -1 : std::atoi(text.c_str() + text.find("} ", at) + 2);
+  };
+  EXPECT_EQ(count("vllm:time_to_first_token_seconds"), 1);
+  EXPECT_EQ(count("vllm:inter_token_latency_seconds"), 4 * 2);
+  EXPECT_EQ(count("vllm:request_time_per_output_token_seconds"), 4);
+  EXPECT_EQ(count("vllm:request_generation_tokens"), 1);
 }
 
 TEST_F(AppTest, LoadingAndClosingAre503) {
