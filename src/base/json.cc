@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
+#include <unordered_map>
 
 #define RAPIDJSON_HAS_STDSTRING 1
 #define RAPIDJSON_NO_SIZETYPEDEFINE
@@ -259,6 +261,21 @@ size_t Json::size() const {
   return 0;
 }
 
+namespace {
+
+constexpr size_t kLongObject = 32;  // members from which on searching one by one takes too long
+
+bool same_members(const Json::Object& mine, const Json::Object& others) {
+  std::unordered_map<std::string_view, const Json*> by_key;
+  for (const JsonMember& member : others) by_key[member.key] = &member.value;  // the last one counts
+  return std::all_of(mine.begin(), mine.end(), [&](const JsonMember& member) {
+    const auto value = by_key.find(member.key);
+    return value != by_key.end() && *value->second == member.value;
+  });
+}
+
+}  // namespace
+
 bool Json::operator==(const Json& other) const {
   if (is_number() && other.is_number()) {
     if (is_int() && other.is_int()) return std::get<int64_t>(value_) == std::get<int64_t>(other.value_);
@@ -273,6 +290,7 @@ bool Json::operator==(const Json& other) const {
     case Type::kObject: {
       const Object& mine = std::get<Object>(value_);
       if (mine.size() != other.size()) return false;
+      if (mine.size() > kLongObject) return same_members(mine, std::get<Object>(other.value_));
       return std::all_of(mine.begin(), mine.end(), [&](const JsonMember& member) {
         const Json* value = other.find(member.key);
         return value != nullptr && *value == member.value;

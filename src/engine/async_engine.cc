@@ -21,6 +21,16 @@ Event failed(const Error& error) {
   return event;
 }
 
+// False where it threw.
+bool call(const AsyncEngine::Sink& sink, const Event& event) {
+  try {
+    sink(event);
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 }  // namespace
 
 AsyncEngine::AsyncEngine(Engine& engine, int64_t max_open) : engine_(engine), max_open_(max_open) {
@@ -37,7 +47,7 @@ AsyncEngine::~AsyncEngine() {
   thread_.join();
 }
 
-std::optional<uint64_t> AsyncEngine::submit(Request request, Sink sink) {
+std::optional<uint64_t> AsyncEngine::submit(Request&& request, Sink sink) {
   uint64_t ticket = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -119,8 +129,9 @@ void AsyncEngine::tell(const Event& event) {
   const uint64_t ticket = found->second;
   // The sink outlives its entry: it may be the last to hold what it writes to.
   const Sink sink = event.request_done ? std::move(open_.at(ticket).sink) : open_.at(ticket).sink;
-  sink(event);
-  if (event.request_done) end(ticket);
+  const bool told = call(sink, event);
+  if (!told) engine_.abort(event.request);
+  if (!told || event.request_done) end(ticket);
 }
 
 void AsyncEngine::take_in() {
@@ -139,7 +150,7 @@ void AsyncEngine::take_in() {
       ticket_of_[request] = submission.ticket;
     } catch (...) {
       const Sink sink = std::move(open_[submission.ticket].sink);
-      sink(failed(current_error()));
+      call(sink, failed(current_error()));
       end(submission.ticket);
     }
   }
@@ -175,7 +186,7 @@ void AsyncEngine::work() {
     const Sink sink = open.sink;
     engine_.abort(open.request);
     end(uint64_t{ticket});
-    sink(failed(error));
+    call(sink, failed(error));
   }
 }
 

@@ -18,8 +18,9 @@ namespace pagoda {
 
 class AsyncEngine {
  public:
-  // Called on the engine's thread with every event of the request, the last with request_done set: must be quick and must not
-  // throw. What the engine refuses (Engine::add) comes as such an event too.
+  // Called on the engine's thread with every event of the request, the last with request_done set: must be quick. What the
+  // engine refuses (Engine::add) comes as such an event too. A sink that throws (no memory for its answer) is told nothing more
+  // and its request is aborted; the others go on.
   using Sink = std::function<void(const Event&)>;
 
   // max_open: requests that may wait or run at once; 0: any number.
@@ -30,8 +31,8 @@ class AsyncEngine {
   AsyncEngine& operator=(const AsyncEngine&) = delete;
 
   void check(const Request& request) const { engine_.check(request); }
-  // A number for abort(); empty where max_open are open already.
-  std::optional<uint64_t> submit(Request request, Sink sink);
+  // A number for abort(); empty where max_open are open already, and the request is then as it was.
+  std::optional<uint64_t> submit(Request&& request, Sink sink);
   // No further event of it. Of no effect once it is done.
   void abort(uint64_t ticket);
 

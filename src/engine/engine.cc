@@ -179,7 +179,7 @@ std::vector<Event> Engine::step() {
     count_prompts();
     ++totals_.num_steps;
     failures_ = 0;
-    const std::vector<uint64_t> pooled = pool(result, events);
+    const std::vector<uint64_t> pooled = pool_prompts(result, events);
     sample(result, events);
     for (const uint64_t id : pooled) finish(id);
     times_.sample += watch.lap();
@@ -209,7 +209,7 @@ void Engine::count_prompts() {
 
 // Rows of hidden states to the requests that want them. Those that end are left for the caller to finish, since items of the
 // step still point at them.
-std::vector<uint64_t> Engine::pool(const StepResult& result, std::vector<Event>& events) {
+std::vector<uint64_t> Engine::pool_prompts(const StepResult& result, std::vector<Event>& events) {
   std::vector<uint64_t> ended;
   int64_t row = 0;
   for (const SchedulerOutput::Item& item : last_.items) {
@@ -251,10 +251,10 @@ void Engine::sample(const StepResult& result, std::vector<Event>& events) {
     }
   });
   std::vector<uint64_t> ended;
-  std::vector<std::pair<uint64_t, Error>> failed;
+  std::vector<uint64_t> broken;
   for (Group::Choice& choice : choices_) {
     const uint64_t id = choice.group->state().id;
-    if (!failed.empty() && failed.back().first == id) continue;
+    if (!broken.empty() && broken.back() == id) continue;
     if (!choice.error) {
       try {
         choice.group->apply(choice, events);
@@ -264,11 +264,13 @@ void Engine::sample(const StepResult& result, std::vector<Event>& events) {
         choice.error = current_error();
       }
     }
-    failed.emplace_back(id, *choice.error);
+    broken.push_back(id);
+    events.push_back(failed(id, *choice.error));
   }
   for (const Event& event : events) totals_.num_generated_tokens += static_cast<int64_t>(event.token_ids.size());
+  // Nothing that can throw follows: step() would look at items of requests that are gone.
   for (const uint64_t id : ended) finish(id);
-  for (const auto& [id, error] : failed) fail(id, error, events);
+  for (const uint64_t id : broken) finish(id);
 }
 
 EngineStats Engine::stats() const {

@@ -70,7 +70,7 @@ class Engine {
 
  private:
   void count_prompts();
-  std::vector<uint64_t> pool(const StepResult& result, std::vector<Event>& events);
+  std::vector<uint64_t> pool_prompts(const StepResult& result, std::vector<Event>& events);
   void sample(const StepResult& result, std::vector<Event>& events);
   void fail(uint64_t request, const Error& error, std::vector<Event>& events);
   void finish(uint64_t request);

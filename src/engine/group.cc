@@ -17,7 +17,7 @@ Group::Group(uint64_t id, Request request, BlockManager& blocks, bool shares_pre
       seed_(request_.params.seed.value_or(0)) {
   state_.id = id;
   state_.priority = request_.priority;
-  state_.width = std::max(request_.params.num_return_sequences, request_.params.num_beams);
+  state_.width = request_.prompt_only ? 1 : std::max(request_.params.num_return_sequences, request_.params.num_beams);
   // Without sharing, names of pages still serve the request's own forks when it comes back from preemption.
   state_.forget_pages = !shares_prefix;
   state_.root = blocks.hasher().root(shares_prefix ? "shared:" + request_.cache_salt : "alone:" + std::to_string(id));
@@ -198,10 +198,13 @@ void Group::pool(const SchedulerOutput::Item& item, const Tensor& hidden, int64_
 }
 
 void Group::finish_prompt(std::vector<Event>& events) {
-  Event event;
-  event.finish = FinishReason::kLength;
-  done_ = true;
-  push(std::move(event), events);
+  for (int64_t i = 0; i < request_.params.num_return_sequences; ++i) {
+    Event event;
+    event.index = static_cast<int>(i);
+    event.finish = FinishReason::kLength;
+    done_ = i + 1 == request_.params.num_return_sequences;
+    push(std::move(event), events);
+  }
 }
 
 void Group::advance_beams(std::vector<Event>& events) {

@@ -31,7 +31,8 @@ struct Request {
   bool skip_special_tokens = true;  // left out of the text
   int64_t priority = 0;             // lower first, where the engine goes by priority
   std::string cache_salt;           // cached pages are shared only among requests of the same salt
-  // The prompt alone: nothing is generated, the request ends once the prompt is computed (scores, echo without an answer).
+  // The prompt alone: nothing is generated, the request ends once the prompt is computed (scores, echo without an answer), with
+  // one empty answer for each of num_return_sequences. Not for beams.
   bool prompt_only = false;
   // The last hidden states as one vector instead of tokens: nothing is generated, the one event of the request carries it.
   std::optional<PoolingParams> pooling;

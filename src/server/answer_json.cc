@@ -1,7 +1,13 @@
 // Tokens, ids and log-probabilities as JSON.
 #include "server/answer_json.h"
 
+#include <chrono>
+
 namespace pagoda::server {
+
+int64_t unix_seconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 std::string token_text(const Tokenizer* tokenizer, int32_t id, bool as_id) {
   if (as_id || tokenizer == nullptr) return "token_id:" + std::to_string(id);

@@ -12,6 +12,7 @@
 
 namespace pagoda::server {
 
+int64_t unix_seconds();  // since 1970: an answer's "created"
 // The text of one token as logprobs show it; "token_id:42" where ids are asked for or there is no tokenizer.
 std::string token_text(const Tokenizer* tokenizer, int32_t id, bool as_id);
 Json stop_reason_json(const std::variant<std::monostate, int32_t, std::string>& reason);

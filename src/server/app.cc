@@ -5,7 +5,6 @@
 #include <openssl/crypto.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/error.h"
 #include "server/answer_json.h"
@@ -33,10 +32,6 @@ bool path_matches(std::string_view pattern, std::string_view path) {
 }
 
 }  // namespace
-
-int64_t unix_seconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 const std::vector<App::Entry>& App::routes() {
   static const std::vector<Entry> entries = {

@@ -40,8 +40,6 @@ struct AppOptions {
   RequestLimits limits;
 };
 
-int64_t unix_seconds();  // since 1970
-
 // What every answer of a request carries.
 struct FormatContext {
   std::string id, model;

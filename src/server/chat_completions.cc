@@ -241,6 +241,9 @@ App::ChatRendering App::read_rendering(Fields& fields) const {
 }
 
 std::string App::render_chat(const ChatRendering& rendering, const Json& messages) {
+  if (rendering.source.empty() && templates_.empty()) {
+    invalid("messages", "this model has no chat template: need a server with --chat-template, or /v1/completions");
+  }
   chat::ApplyOptions apply = rendering.apply;
   // A rendering blocks a thread that others' requests wait for.
   apply.render.limits.max_milliseconds = kMostRenderingMs;

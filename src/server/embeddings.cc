@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <iterator>
 
 #include "base/error.h"
@@ -147,11 +146,9 @@ void App::embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse
     requests.push_back(std::move(request));
   }
   const FormatContext context{"embd-" + (body.request_id.empty() ? http.id : body.request_id), model_name(), nullptr};
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const int64_t created = std::chrono::duration_cast<std::chrono::seconds>(now).count();
   const auto job = std::make_shared<PoolingJob>(
       *engine_, metrics_, std::move(requests),
-      [context, base64 = body.base64, created](const PoolingResult& result) {
+      [context, base64 = body.base64, created = unix_seconds()](const PoolingResult& result) {
         return embeddings_body(result, context, base64, created);
       },
       response);

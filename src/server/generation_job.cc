@@ -5,14 +5,11 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "server/answer_json.h"
 
 namespace pagoda::server {
 
 namespace {
-
-int64_t unix_seconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 // An event and what came after it, as one.
 void append(Event& held, const Event& event) {
@@ -116,8 +113,16 @@ void GenerationJob::on_event(size_t prompt, const Event& event) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (over_) return;
   if (event.error) return fail(*event.error);
+  try {
+    take(prompt, event);
+  } catch (...) {
+    fail(current_error());
+  }
+}
+
+void GenerationJob::take(size_t prompt, const Event& event) {
   PromptState& state = prompts_[prompt];
-  metrics_.tokens(timers_[prompt], static_cast<int64_t>(event.token_ids.size()));
+  metrics_.tokens(timers_[prompt], static_cast<size_t>(event.index), static_cast<int64_t>(event.token_ids.size()));
   state.num_cached_tokens = event.num_cached_tokens;
   if (!event.prompt_logprobs.empty()) state.logprobs = event.prompt_logprobs;
   Answer& answer = state.answers[static_cast<size_t>(event.index)];

@@ -78,6 +78,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
 
  private:
   void on_event(size_t prompt, const Event& event);
+  void take(size_t prompt, const Event& event);
   void stream(size_t prompt, const Event& event);
   void stream_now(size_t prompt, size_t index, const Event& event);
   void write(const std::vector<Json>& chunks);

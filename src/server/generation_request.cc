@@ -266,8 +266,10 @@ Request GenerationRequest::make(std::vector<int32_t> prompt_ids, int64_t max_mod
             params.max_new_tokens, max_model_len);
   }
   result.prompt_only = params.max_new_tokens == 0;
-  if (result.prompt_only) result.params.max_new_tokens = 1;
-  if (result.prompt_only) result.params.num_return_sequences = result.params.num_beams = 1;
+  if (result.prompt_only) {
+    result.params.max_new_tokens = result.params.num_beams = 1;
+    result.params.temperature = 1;  // nothing is drawn, but several answers without draws would be refused
+  }
   result.logprobs = logprobs;
   result.logprob_token_ids = logprob_token_ids;
   result.repetition_detection = repetition_detection;

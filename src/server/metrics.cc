@@ -2,6 +2,7 @@
 #include "server/metrics.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -58,7 +59,7 @@ void Histogram::write(std::string& out, std::string_view name, const std::string
                      count_, name, labels, sum_);
 }
 
-Metrics::Metrics(std::string model_name)
+Metrics::Metrics(const std::string& model_name)
     : labels_("model_name=\"" + escape(model_name) + "\",engine=\"0\""),
       finished_({{"stop", 0}, {"length", 0}, {"abort", 0}, {"error", 0}, {"repetition", 0}}),
       first_token_({0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,  0.25,  0.5,   0.75,
@@ -73,18 +74,19 @@ Metrics::Metrics(std::string model_name)
       params_n_({1, 2, 5, 10, 20}),
       params_max_tokens_(decades(200000)) {}
 
-void Metrics::tokens(RequestTimer& timer, int64_t count) {
+void Metrics::tokens(RequestTimer& timer, size_t sequence, int64_t count) {
   if (count == 0) return;
   const auto now = RequestTimer::Clock::now();
+  RequestTimer::Sequence& its = timer.sequences[sequence];
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (timer.generated == 0) {
-    timer.first = now;
-    first_token_.observe(Seconds(now - timer.arrival).count());
+  if (!std::exchange(timer.begun, true)) first_token_.observe(Seconds(now - timer.arrival).count());
+  if (its.generated == 0) {
+    its.first = now;
   } else {
-    inter_token_.observe(Seconds(now - timer.last).count());
+    inter_token_.observe(Seconds(now - its.last).count());
   }
-  timer.last = now;
-  timer.generated += count;
+  its.last = now;
+  its.generated += count;
 }
 
 void Metrics::finish(RequestTimer& timer, std::string_view reason) {
@@ -95,12 +97,16 @@ void Metrics::finish(RequestTimer& timer, std::string_view reason) {
   if (found != finished_.end()) ++found->second;
   end_to_end_.observe(Seconds(RequestTimer::Clock::now() - timer.arrival).count());
   prompt_tokens_.observe(static_cast<double>(timer.prompt_tokens));
-  generation_tokens_.observe(static_cast<double>(timer.generated));
-  params_n_.observe(static_cast<double>(timer.sequences));
+  params_n_.observe(static_cast<double>(timer.sequences.size()));
   params_max_tokens_.observe(static_cast<double>(timer.max_tokens));
-  if (timer.generated > 1) {
-    per_output_token_.observe(Seconds(timer.last - timer.first).count() / static_cast<double>(timer.generated - 1));
+  int64_t generated = 0;
+  for (const RequestTimer::Sequence& each : timer.sequences) {
+    generated += each.generated;
+    if (each.generated > 1) {
+      per_output_token_.observe(Seconds(each.last - each.first).count() / static_cast<double>(each.generated - 1));
+    }
   }
+  generation_tokens_.observe(static_cast<double>(generated));
 }
 
 void Metrics::count_rejection() {

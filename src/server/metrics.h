@@ -18,10 +18,15 @@ namespace pagoda::server {
 struct RequestTimer {
   using Clock = std::chrono::steady_clock;
   RequestTimer(int64_t prompt, int64_t n, int64_t max)
-      : arrival(Clock::now()), last(arrival), prompt_tokens(prompt), sequences(n), max_tokens(max) {}
-  Clock::time_point arrival, last, first;
-  int64_t prompt_tokens, sequences, max_tokens, generated = 0;
-  bool finished = false;
+      : arrival(Clock::now()), prompt_tokens(prompt), max_tokens(max), sequences(static_cast<size_t>(n)) {}
+  struct Sequence {
+    Clock::time_point first, last;
+    int64_t generated = 0;
+  };
+  Clock::time_point arrival;
+  int64_t prompt_tokens, max_tokens;
+  std::vector<Sequence> sequences;  // each has gaps of its own between its tokens
+  bool begun = false, finished = false;
 };
 
 // Cumulative counts below bounds, as Prometheus has them.
@@ -50,9 +55,9 @@ struct Latency {
 // Thread-safe.
 class Metrics {
  public:
-  explicit Metrics(std::string model_name);
+  explicit Metrics(const std::string& model_name);
 
-  void tokens(RequestTimer& timer, int64_t count);  // `count` more tokens came
+  void tokens(RequestTimer& timer, size_t sequence, int64_t count);  // `count` more tokens of a sequence came
   // reason: "stop", "length", "abort", "error". Counts once.
   void finish(RequestTimer& timer, std::string_view reason);
   void count_rejection();

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "formats/base64.h"
 #include "server/app.h"
 
 namespace pagoda::server {
@@ -24,9 +25,7 @@ Digest sha256(std::string_view bytes) {
 }
 
 std::string base64(const Digest& digest) {
-  std::array<unsigned char, 48> text{};
-  const int length = EVP_EncodeBlock(text.data(), digest.data(), static_cast<int>(digest.size()));
-  return std::string(text.begin(), text.begin() + length);
+  return encode_base64({reinterpret_cast<const char*>(digest.data()), digest.size()});
 }
 
 std::string_view between(std::string_view text, std::string_view open, std::string_view close) {

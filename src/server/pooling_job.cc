@@ -41,9 +41,10 @@ void PoolingJob::submit_more() {
   const std::shared_ptr<PoolingJob> self = shared_from_this();
   while (next_ < requests_.size() && under_way_ < kWindow) {
     const size_t input = next_;
-    Request request = std::move(requests_[input]);
-    timers_.emplace_back(static_cast<int64_t>(request.prompt_ids.size()), 1, 0);
-    const auto ticket = engine_.submit(std::move(request), [self, input](const Event& event) { self->on_event(input, event); });
+    RequestTimer timer(static_cast<int64_t>(requests_[input].prompt_ids.size()), 1, 0);
+    const auto ticket =
+        engine_.submit(std::move(requests_[input]), [self, input](const Event& event) { self->on_event(input, event); });
+    if (!ticket && under_way_ > 0) return;  // it is tried again when one of those ends
     if (!ticket) {
       stop("abort");
       metrics_.count_rejection();
@@ -51,6 +52,7 @@ void PoolingJob::submit_more() {
                       {{"retry-after", "1"}});
       return;
     }
+    timers_.push_back(std::move(timer));
     tickets_.push_back(*ticket);
     ++next_;
     ++under_way_;
@@ -60,12 +62,15 @@ void PoolingJob::submit_more() {
 void PoolingJob::on_event(size_t input, const Event& event) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (over_) return;
-  if (event.error) {
-    stop("error");
-    const int status = http_status(event.error->kind());
-    response_->send(status, "application/json", error_body(status, event.error->message()));
-    return;
+  if (event.error) return fail(*event.error);
+  try {
+    take(input, event);
+  } catch (...) {
+    fail(current_error());
   }
+}
+
+void PoolingJob::take(size_t input, const Event& event) {
   if (!event.request_done) return;
   metrics_.finish(timers_[input], "stop");
   result_.vectors[input] = event.pooled;
@@ -75,6 +80,12 @@ void PoolingJob::on_event(size_t input, const Event& event) {
   if (over_ || under_way_ > 0) return;
   over_ = true;
   response_->send(200, "application/json", write_(result_));
+}
+
+void PoolingJob::fail(const Error& error) {
+  stop("error");
+  const int status = http_status(error.kind());
+  response_->send(status, "application/json", error_body(status, error.message()));
 }
 
 // With the lock held: no further event counts.

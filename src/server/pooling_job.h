@@ -26,12 +26,15 @@ class PoolingJob : public std::enable_shared_from_this<PoolingJob> {
 
   PoolingJob(AsyncEngine& engine, Metrics& metrics, std::vector<Request> requests, Write write,
              std::shared_ptr<HttpResponse> response);
-  // Checks all inputs first (throws kInvalidInput). A full engine is answered with 503 and Retry-After.
+  // Checks all inputs first (throws kInvalidInput). An engine that has no room for a single one is answered with 503 and
+  // Retry-After; where it has room for some, the others follow as these end.
   void start();
 
  private:
   void submit_more();
   void on_event(size_t input, const Event& event);
+  void take(size_t input, const Event& event);
+  void fail(const Error& error);
   void stop(std::string_view reason);
   void cancel();
 

@@ -20,14 +20,21 @@ void ResponseStore::erase_locked(std::list<Entry>::iterator entry) {
 }
 
 void ResponseStore::trim_locked() {
-  while (!entries_.empty() && (entries_.size() > max_responses_ || bytes_ > max_bytes_))
-    erase_locked(std::prev(entries_.end()));
+  for (auto entry = entries_.end(); entry != entries_.begin() && is_full();) {
+    const auto oldest = std::prev(entry);
+    if (oldest->stored.cancel) {
+      entry = oldest;
+    } else {
+      erase_locked(oldest);
+    }
+  }
 }
 
 void ResponseStore::put(const std::string& id, StoredResponse stored) {
   const int64_t bytes = bytes_of(id, stored);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (const auto known = by_id_.find(id); known != by_id_.end()) erase_locked(known->second);
+  if (bytes > max_bytes_ && !stored.cancel) return;
   entries_.push_front({id, std::move(stored), bytes});
   by_id_[id] = entries_.begin();
   bytes_ += bytes;
@@ -42,6 +49,7 @@ void ResponseStore::close(const std::string& id, std::string response, std::stri
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto known = by_id_.find(id);
   if (known == by_id_.end() || !known->second->stored.cancel) return;
+  if (bytes > max_bytes_) return erase_locked(known->second);
   closed.owner = known->second->stored.owner;
   bytes_ += bytes - known->second->bytes;
   known->second->stored = std::move(closed);

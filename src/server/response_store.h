@@ -1,4 +1,5 @@
-// Responses kept for previous_response_id and GET /v1/responses/ID: in memory, bounded, the oldest given up first.
+// Responses kept for previous_response_id and GET /v1/responses/ID: in memory, bounded, the oldest given up first. Those under
+// way stay until they end: how many there may be is the engine's affair.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,7 @@ class ResponseStore {
   explicit ResponseStore(size_t max_responses = 1024, int64_t max_bytes = int64_t{64} << 20)
       : max_responses_(max_responses), max_bytes_(max_bytes) {}
 
+  // One that is larger than all may be is not kept.
   void put(const std::string& id, StoredResponse stored);
   // Replaces one that is still open (it has a cancel); else, and where it was given up, this does nothing.
   void close(const std::string& id, std::string response, std::string messages);
@@ -39,6 +41,7 @@ class ResponseStore {
   };
   void erase_locked(std::list<Entry>::iterator entry);
   void trim_locked();
+  bool is_full() const { return entries_.size() > max_responses_ || bytes_ > max_bytes_; }
 
   const size_t max_responses_;
   const int64_t max_bytes_;

@@ -159,6 +159,10 @@ TEST(ThinkingConstraint, EndsThoughtsThatAreTooLong) {
   one->accept(2);
   EXPECT_EQ(allowed(*one), "012345");
   EXPECT_FALSE(one->complete());
+  // A tokenizer that knows more tokens than the model.
+  const auto beyond = make_thinking_constraint(std::make_shared<FakeTokenizer>(false), ReasoningStart::kOpen, 0, {3}, nullptr);
+  std::vector<float> few(2, 0);
+  EXPECT_THROW(beyond->mask(few.data(), 2), Error);
   const auto parts = make_thinking_constraint(std::make_shared<FakeTokenizer>(true), ReasoningStart::kPossible, 0, {3},
                                               std::make_unique<TwiceA>());
   parts->accept(1);

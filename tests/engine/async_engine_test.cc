@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <future>
+#include <new>
 
 #include "base/file.h"
 
@@ -126,6 +127,29 @@ TEST_F(AsyncEngineTest, AFullHouseRefuses) {
   gate.set_value();
   async.drain();
   EXPECT_TRUE(async.submit(request(7, 2), [](const Event&) {}));
+}
+
+TEST_F(AsyncEngineTest, ASinkThatThrowsEndsItsOwnRequestAlone) {
+  AsyncEngine async(*engine_, 0);
+  std::atomic<int> told{0}, refused{0};
+  std::vector<int32_t> ids;
+  async.submit(request(5, 60), [&](const Event&) {
+    told.fetch_add(1);
+    throw std::bad_alloc();
+  });
+  async.submit(request(-1, 60), [&](const Event&) {  // no such token
+    refused.fetch_add(1);
+    throw std::bad_alloc();
+  });
+  async.submit(request(6, 12),
+               [&](const Event& event) { ids.insert(ids.end(), event.token_ids.begin(), event.token_ids.end()); });
+  async.drain();
+  EXPECT_EQ(told.load(), 1);
+  EXPECT_EQ(refused.load(), 1);
+  EXPECT_EQ(ids.size(), 12u);
+  EXPECT_TRUE(async.healthy());
+  EXPECT_FALSE(engine_->has_work());
+  EXPECT_EQ(engine_->pool().num_free(), engine_->pool().num_blocks());
 }
 
 TEST_F(AsyncEngineTest, TheEndTellsThoseWhoWait) {

@@ -167,6 +167,34 @@ TEST(JsonSchemaTest, Composition) {
                {"[2]", "[\"x\"]"});
 }
 
+// What is searched in long lists is found at once: each of these was the square of its length.
+TEST(JsonSchemaTest, LongLists) {
+  std::string numbers, odd, names, first, backwards, second, defs, refs;
+  const int count = 20'000;
+  for (int i = 0; i < count; ++i) {
+    const std::string comma = i > 0 ? "," : "", number = std::to_string(i), name = "\"p" + number + "\"";
+    numbers += comma + number;
+    if (i % 2 == 1) odd += (i > 1 ? "," : "") + number + ".0";
+    names += comma + name;
+    first += comma + name + ":{\"type\":\"integer\"}";
+    second += comma + name + ":{\"minimum\":5}";
+    defs += comma + name + ":{\"const\":" + number + "}";
+    refs += comma + "{\"$ref\":\"#/$defs/p" + number + "\"}";
+  }
+  for (int i = count; i-- > 0;) backwards += "\"p" + std::to_string(i) + "\":{\"type\":\"integer\"}" + (i > 0 ? "," : "");
+  expect_texts("{\"enum\":[" + numbers + "]}", {"0", "19999"}, {"20000"});
+  expect_texts("{\"enum\":[" + numbers + "],\"minimum\":5}", {"5", "19999"}, {"4"});
+  expect_texts("{\"allOf\":[{\"enum\":[" + numbers + "]},{\"enum\":[" + odd + "]}]}", {"1", "19999"}, {"2"});
+  expect_texts("{\"$defs\":{" + defs + "},\"anyOf\":[" + refs + "]}", {"0", "19999"}, {"20000"});
+  expect_texts("{\"allOf\":[{\"const\":{" + first + "}},{\"const\":{" + first + "}}]}", {}, {"{}"});
+  EXPECT_EQ(Json::parse("{" + first + "}", "test"), Json::parse("{" + backwards + "}", "test"));
+  EXPECT_FALSE(Json::parse("{" + first + "}", "test") == Json::parse("{" + second + "}", "test"));
+  expect_texts("{\"allOf\":[{\"properties\":{" + first + "}},{\"properties\":{" + second + "}},{\"required\":[\"p7\"]}]}",
+               {R"({"p7":7})", R"({"p7":8,"p19999":20000})"}, {R"({"p7":4})", R"({"p9":9})", R"({"p7":7,"p19999":3})"});
+  const GrammarPtr required = schema("{\"allOf\":[{\"required\":[" + names + "]},{\"required\":[" + names + "]}]}");
+  EXPECT_FALSE(required->matches("{}"));
+}
+
 TEST(JsonSchemaTest, Recursion) {
   const char* const list = R"({"$defs": {"node": {"type": "object", "properties": {"v": {"type": "integer"},
       "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}, "required": ["v", "next"]}}, "$ref": "#/$defs/node"})";
@@ -220,6 +248,9 @@ TEST(JsonSchemaTest, RefusedByName) {
         R"({"enum": []})", R"({"items": 3})", R"({"minimum": "1"})"}) {
     error_of(text, ErrorKind::kInvalidInput);
   }
+  std::string types;
+  for (int i = 0; i < 17; ++i) types += i > 0 ? ",\"null\"" : "\"null\"";
+  EXPECT_THAT(error_of("{\"type\": [" + types + "]}", ErrorKind::kInvalidInput), testing::HasSubstr("more types"));
 }
 
 TEST(JsonSchemaTest, NotesAreIgnored) {

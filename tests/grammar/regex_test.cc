@@ -43,6 +43,17 @@ const char* const kPatterns[] = {
     "(a{0,60}b{0,60}){0,60}c",
 };
 
+std::string error_of(const std::string& pattern) {
+  try {
+    compile_regex(pattern);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalidInput) << error.message();
+    return error.message();
+  }
+  ADD_FAILURE() << "no error";
+  return {};
+}
+
 TEST(RegexTest, SameTextsAsStdRegex) {
   std::mt19937 random(1);
   for (const char* const pattern : kPatterns) {
@@ -91,6 +102,20 @@ TEST(RegexTest, NarrowReadingOfClasses) {
   EXPECT_FALSE(compile_regex("[^\\s]")->matches("\u00A0"));
   EXPECT_TRUE(compile_regex("[^\\D]")->matches("7"));
   EXPECT_TRUE(compile_regex("\\W\\S\\D")->matches("-x."));
+}
+
+// A pattern may ask for a large set at every second byte: it is made once, and a class holds it once.
+TEST(RegexTest, LargeSetsManyTimes) {
+  std::string words, letters;
+  for (int i = 0; i < 50'000; ++i) words += "\\w";
+  for (int i = 0; i < 8'000; ++i) letters += "\\p{L}";
+  EXPECT_TRUE(compile_regex(words)->matches(std::string(50'000, 'a')));
+  EXPECT_FALSE(compile_regex(words)->matches(std::string(49'999, 'a')));
+  const GrammarPtr one = compile_regex("[" + words + letters + "\\p{L}\\d-]");
+  for (const char* const text : {"a", "_", "-", "7", "\xC3\xA4"}) EXPECT_TRUE(one->matches(text)) << text;
+  EXPECT_FALSE(one->matches("."));
+  EXPECT_TRUE(compile_regex("[^" + letters + "]")->matches("7"));
+  EXPECT_THAT(error_of(letters), testing::HasSubstr("too large"));
 }
 
 TEST(RegexTest, RefusedByName) {

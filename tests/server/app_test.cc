@@ -1,7 +1,10 @@
 // The routes without a network: what each request is answered, whole and streamed, right and wrong.
 #include "server/app.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 
 #include "tests/server/app_fixture.h"
 
@@ -19,6 +22,19 @@ TEST_F(AppTest, SmallRoutes) {
   const auto metrics = call(request("GET", "/metrics"));
   EXPECT_NE(metrics->body.find("vllm:num_requests_running{model_name=\"words\",engine=\"0\"} 0"), std::string::npos)
       << metrics->body;
+}
+
+TEST_F(AppTest, MetricsOfSeveralAnswersCountEachOnesGaps) {
+  complete(R"("prompt": "w7", "max_tokens": 3, "n": 4, "temperature": 1, "ignore_eos": true)");
+  const std::string text = call(request("GET", "/metrics"))->body;
+  const auto count = [&](const std::string& name) {
+    const size_t at = text.find(name + "_count{");
+    return at == std::string::npos ? -1 : std::atoi(text.c_str() + text.find("} ", at) + 2);
+  };
+  EXPECT_EQ(count("vllm:time_to_first_token_seconds"), 1);
+  EXPECT_EQ(count("vllm:inter_token_latency_seconds"), 4 * 2);
+  EXPECT_EQ(count("vllm:request_time_per_output_token_seconds"), 4);
+  EXPECT_EQ(count("vllm:request_generation_tokens"), 1);
 }
 
 TEST_F(AppTest, LoadingAndClosingAre503) {
@@ -154,6 +170,32 @@ TEST_F(AppTest, SeveralAnswers) {
   const Json scored = complete(R"("prompt": "w7 w8", "max_tokens": 0, "echo": true, "logprobs": 0)");
   EXPECT_EQ(choice(scored).get_string("text", "", "c"), "w7 w8");
   EXPECT_EQ(scored.at("usage", "a").at("completion_tokens", "u"), Json(0));
+}
+
+TEST_F(AppTest, NoTokensAreAnAnswerEach) {
+  const std::string fields = R"("prompt": ["w7 w8", "w9"], "max_tokens": 0, "n": 3, "temperature": 1)";
+  for (const char* more : {"", R"(, "use_beam_search": true)"}) {
+    const Json answer = complete(fields + more);
+    ASSERT_EQ(answer.at("choices", "a").size(), 6u);
+    for (size_t i = 0; i < 6; ++i) EXPECT_EQ(choice(answer, i).at("finish_reason", "c"), Json("length")) << i;
+    EXPECT_EQ(answer.at("usage", "a").at("completion_tokens", "u"), Json(0));
+  }
+  std::string ended;
+  for (const Json& chunk : post("/v1/completions", "{" + fields + R"(, "stream": true})")->chunks()) {
+    if (choice(chunk).at("finish_reason", "c") == Json("length")) ended += choice(chunk).at("index", "c").dump();
+  }
+  std::sort(ended.begin(), ended.end());
+  EXPECT_EQ(ended, "012345");
+}
+
+TEST_F(AppTest, AChatNeedsATemplate) {
+  const std::string file = folder_ + "/chat_template.jinja";
+  std::filesystem::rename(file, file + ".away");
+  make(plain());
+  std::filesystem::rename(file + ".away", file);
+  expect_refused("/v1/chat/completions", R"({"messages": [{"role": "user", "content": "w7"}]})", "no chat template");
+  expect_refused("/tokenize", R"({"messages": [{"role": "user", "content": "w7"}]})", "no chat template");
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": "w7", "max_tokens": 1})")->status, 200);
 }
 
 TEST_F(AppTest, StructuredOutputs) {

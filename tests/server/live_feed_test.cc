@@ -2,6 +2,7 @@
 #include "server/live_feed.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -110,7 +111,7 @@ struct Pages {
 class LiveFeedTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = ::testing::TempDir() + "pagoda_live_model";
+    folder_ = ::testing::TempDir() + "pagoda_live_model_" + std::to_string(::getpid());
     pagoda::testing::make_word_model(folder_);
     LoadOptions options;
     options.runtime.threads = 1;

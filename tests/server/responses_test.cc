@@ -261,15 +261,24 @@ TEST(ResponseStore, IsBounded) {
   store.put("e", stored(399));
   EXPECT_EQ(store.size(), 1u);
   store.put("f", stored(500));  // larger than all
-  EXPECT_EQ(store.size(), 0u);
+  EXPECT_FALSE(store.get("f", ""));
+  EXPECT_TRUE(store.get("e", ""));
   StoredResponse open = stored(1);
   open.cancel = [] {};
   store.put("g", open);
+  for (const char* id : {"h", "i", "j"}) store.put(id, stored(1));
+  EXPECT_EQ(store.size(), 3u);
+  EXPECT_TRUE(store.get("g", ""));  // the oldest, but under way
+  EXPECT_FALSE(store.get("h", ""));
   store.close("g", "done", "[]");
   store.close("g", "again", "[]");  // it was closed
   EXPECT_EQ(store.get("g", "")->response, "done");
   store.close("h", "gone", "[]");
   EXPECT_FALSE(store.get("h", ""));
+  store.put("k", open);
+  store.close("k", std::string(500, 'x'), "[]");
+  EXPECT_FALSE(store.get("k", ""));
+  EXPECT_TRUE(store.get("j", ""));
 }
 
 }  // namespace

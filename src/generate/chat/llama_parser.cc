@@ -1,6 +1,6 @@
 // Calls as Llama 3 writes them: the whole answer is {"name": ..., "parameters": {...}}, several with ";" between, or they
 // follow
-// <|python_tag|>.
+// the tag <|python_tag|>.
 #include <algorithm>
 
 #include "generate/chat/tool_formats.h"

@@ -76,6 +76,8 @@ class ThinkingConstraint final : public TokenConstraint {
   void mask_thoughts(float* logits, int64_t vocab) const {
     if (forced()) {
       const int32_t only = rule_->close[written_];
+      // Tokenizers may know more tokens than the model.
+      if (only >= vocab) invalid("thinking_token_budget", "the model has no token {} for '{}'", only, kThinkClose);
       const float kept = std::max(logits[only], -1e30F);
       std::fill(logits, logits + vocab, kNever);
       logits[only] = kept;

@@ -69,6 +69,9 @@ Expr Builder::chars(const CodeSet& set) {
   made.index = static_cast<int32_t>(sets_.size());
   const std::vector<CodeSet::Range>& ranges = set.ranges();
   const bool ascii = ranges.empty() || ranges.back().last < 0x80;
+  set_ranges_ += static_cast<int64_t>(ranges.size());
+  if (set_ranges_ > 2 * limits_.max_states)
+    invalid(where_, "too large: got sets of characters with more than {} ranges in all", 2 * limits_.max_states);
   made.cost = ascii ? 1 : 4 + static_cast<int64_t>(ranges.size()) / 2;
   sets_.push_back(set);
   return add(made);

@@ -48,7 +48,9 @@ class Builder {
   const GrammarLimits& limits() const { return limits_; }
   const std::string& where() const { return where_; }
   const Node& node(Expr expr) const { return nodes_[static_cast<size_t>(expr)]; }
-  Expr child(const Node& node, int32_t at) const { return children_[static_cast<size_t>(node.first + at)]; }
+  Expr child(const Node& node, int32_t at) const {
+    return children_[static_cast<size_t>(node.first) + static_cast<size_t>(at)];
+  }
   const std::string& literal_of(const Node& node) const { return literals_[static_cast<size_t>(node.index)]; }
   const CodeSet& set_of(const Node& node) const { return sets_[static_cast<size_t>(node.index)]; }
   int32_t rule_count() const { return static_cast<int32_t>(bodies_.size()); }
@@ -66,7 +68,7 @@ class Builder {
   std::vector<CodeSet> sets_;
   std::vector<Expr> bodies_;
   std::vector<std::string> names_;
-  int64_t literal_bytes_ = 0;
+  int64_t literal_bytes_ = 0, set_ranges_ = 0;
 };
 
 }  // namespace pagoda::grammar

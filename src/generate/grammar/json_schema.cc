@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -22,6 +23,7 @@ namespace pagoda::grammar {
 
 namespace {
 
+constexpr size_t kMostTypes = 16;  // seven with different names
 constexpr int64_t kMostMerges = 100'000;
 constexpr int64_t kMostMergedNodes = 20'000'000;  // copied by merging: schemas that double themselves end here
 
@@ -87,6 +89,8 @@ class Schema {
     for (const JsonMember& member : schema.as_object(path)) {
       if (keyword_kind(member.key) == Keyword::kRefused) refuse(path, "keyword `" + member.key + "` is");
     }
+    if (const Json* const type = schema.find("type"); type != nullptr && type->is_array() && type->size() > kMostTypes)
+      fail(path, "`type` lists more types than there are");
     if (const Json* const unique = schema.find("uniqueItems"); unique != nullptr && !(*unique == Json(false)))
       refuse(path, "keyword `uniqueItems` is");
   }
@@ -101,7 +105,7 @@ class Schema {
     for (size_t begin = 2; begin <= text.size() && text.size() > 1;) {
       const size_t end = std::min(text.find('/', begin), text.size());
       const std::string step = unescape(text.substr(begin, end - begin));
-      const Json* next = at->find(step);
+      const Json* next = find_member(*at, step);
       if (at->is_array() && !step.empty() && step.size() < 10 && step.find_first_not_of("0123456789") == std::string::npos) {
         const auto index = static_cast<size_t>(std::stoul(step));
         if (index < at->size()) next = &at->as_array(path)[index];
@@ -111,6 +115,18 @@ class Schema {
       begin = end + 1;
     }
     return *at;
+  }
+
+  // A member of an object of the document: there may be thousands of definitions and of references to them.
+  const Json* find_member(const Json& object, const std::string& key) const {
+    constexpr size_t kFewMembers = 32;
+    if (!object.is_object() || object.size() <= kFewMembers) return object.find(key);
+    const auto [at, fresh] = members_.try_emplace(&object);
+    if (fresh) {
+      for (const JsonMember& each : object.as_object("schema")) at->second[each.key] = &each.value;  // the last one counts
+    }
+    const auto found = at->second.find(key);
+    return found == at->second.end() ? nullptr : found->second;
   }
 
   // JSON pointers in a URI: %41 first, then ~1 and ~0.
@@ -240,9 +256,14 @@ class Schema {
     }
     if (const Json* const list = schema.find("enum")) {
       if (!list->is_array()) fail(path, "`enum` must be a list");
+      // Each is one of them: only the other keywords are asked.
+      Json others = Json::object();
+      for (const JsonMember& member : schema.as_object(path)) {
+        if (member.key != "enum" && keyword_kind(member.key) != Keyword::kNote) others.set(member.key, member.value);
+      }
       std::vector<Expr> out;
       for (const Json& value : list->as_array(path)) {
-        if (value_fits(value, schema, builder_.where(), path)) out.push_back(text_.value(value));
+        if (value_fits(value, others, builder_.where(), path)) out.push_back(text_.value(value));
       }
       return builder_.alternation(out);
     }
@@ -501,6 +522,7 @@ class Schema {
   JsonText text_;
   std::deque<Waiting> waiting_;
   std::unordered_map<const Json*, Rule> rules_;
+  mutable std::unordered_map<const Json*, std::unordered_map<std::string_view, const Json*>> members_;
   std::unordered_map<std::string, Rule> numbers_;
   std::deque<Json> kept_;  // schemas made by merging
   std::unordered_map<std::string, const Json*> merged_;

@@ -2,8 +2,11 @@
 #include "generate/grammar/regex.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -52,6 +55,37 @@ TwoSets space() {
   wide.add(0xFEFF, 0xFEFF);
   return {narrow, wide};
 }
+
+std::optional<TwoSets> make_named(const std::string& name) {
+  switch (name[0]) {
+    case 'd': return digits();
+    case 'D': return digits().opposite();
+    case 'w': return word();
+    case 'W': return word().opposite();
+    case 's': return space();
+    case 'S': return space().opposite();
+    default: break;
+  }
+  const std::optional<CodeSet> set = CodeSet::property(name.substr(1), unicode::kUnicode17);
+  if (!set) return std::nullopt;
+  return name[0] == 'P' ? TwoSets::exactly(*set).opposite() : TwoSets::exactly(*set);
+}
+
+// What \d \D \w \W \s \S mean ("d"), \p{L} ("pL") and \P{L}. Made once and kept: some have hundreds of ranges, and a pattern
+// may ask for one at every second byte. Null: no such property.
+const TwoSets* named_set(const std::string& name) {
+  static std::mutex mutex;
+  static std::map<std::string, TwoSets> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (const auto at = known.find(name); at != known.end()) return &at->second;
+  std::optional<TwoSets> made = make_named(name);
+  if (!made) return nullptr;
+  // In order from now on: threads share it.
+  made->narrow.ranges();
+  made->wide.ranges();
+  return &known.emplace(name, *std::move(made)).first->second;
+}
+
 CodeSet any_char() { return of({{'\n', '\n'}, {'\r', '\r'}, {0x85, 0x85}, {0x2028, 0x2029}}).complement(); }
 
 class Parser {
@@ -220,7 +254,10 @@ class Parser {
     if (c == '[') return set_piece(char_class());
     if (c == '*' || c == '+' || c == '?') fail("nothing to repeat");
     if (take(".")) return set_piece(any_char());
-    if (c == '\\') return set_piece(escape(false).narrow);
+    if (c == '\\') {
+      const Escape escaped = escape(false);
+      return set_piece(escaped.set != nullptr ? escaped.set->narrow : one(escaped.code));
+    }
     return set_piece(one(code()));
   }
 
@@ -270,25 +307,31 @@ class Parser {
     return value;
   }
 
-  // After the backslash. A code point, or a set of them.
-  TwoSets escape(bool in_class) {
+  // One code point, or a set of them.
+  struct Escape {
+    uint32_t code = 0;
+    const TwoSets* set = nullptr;
+  };
+
+  // After the backslash.
+  Escape escape(bool in_class) {
     ++at_;
     if (done()) fail("'\\' at the end");
     const size_t begin = at_;
     const uint32_t c = code();
     switch (c) {
-      case 'd': return digits();
-      case 'D': return digits().opposite();
-      case 'w': return word();
-      case 'W': return word().opposite();
-      case 's': return space();
-      case 'S': return space().opposite();
-      case 'n': return TwoSets::exactly(one('\n'));
-      case 'r': return TwoSets::exactly(one('\r'));
-      case 't': return TwoSets::exactly(one('\t'));
-      case 'f': return TwoSets::exactly(one('\f'));
-      case 'v': return TwoSets::exactly(one('\v'));
-      case 'a': return TwoSets::exactly(one('\a'));
+      case 'd':
+      case 'D':
+      case 'w':
+      case 'W':
+      case 's':
+      case 'S': return {0, named_set(std::string(1, static_cast<char>(c)))};
+      case 'n': return {'\n'};
+      case 'r': return {'\r'};
+      case 't': return {'\t'};
+      case 'f': return {'\f'};
+      case 'v': return {'\v'};
+      case 'a': return {'\a'};
       case 'p':
       case 'P': {
         std::string name(1, look());
@@ -304,22 +347,21 @@ class Parser {
         for (const std::string_view prefix : {"gc=", "General_Category=", "sc=", "Script="}) {
           if (name.compare(0, prefix.size(), prefix) == 0) name.erase(0, prefix.size());
         }
-        const std::optional<CodeSet> set = CodeSet::property(name, unicode::kUnicode17);
-        if (!set) fail("unknown property of characters");
-        const TwoSets both = TwoSets::exactly(*set);
-        return c == 'P' ? both.opposite() : both;
+        const TwoSets* const set = named_set(static_cast<char>(c) + unicode::plain_name(name));
+        if (set == nullptr) fail("unknown property of characters");
+        return {0, set};
       }
       case 'x': {
-        if (!take("{")) return TwoSets::exactly(one(hex(2, 2)));
+        if (!take("{")) return {hex(2, 2)};
         const uint32_t value = hex(1, 8);
         if (!take("}")) fail("'\\x{' without '}'");
-        return TwoSets::exactly(one(value));
+        return {value};
       }
       case 'u': {
         if (take("{")) {
           const uint32_t value = hex(1, 8);
           if (!take("}")) fail("'\\u{' without '}'");
-          return TwoSets::exactly(one(value));
+          return {value};
         }
         uint32_t value = hex(4, 4);
         if (value >= 0xD800 && value < 0xDC00 && take("\\u")) {
@@ -328,18 +370,18 @@ class Parser {
           value = 0x10000 + ((value - 0xD800) << 10) + (low - 0xDC00);
         }
         if (value >= 0xD800 && value <= 0xDFFF) fail("half of a surrogate pair");
-        return TwoSets::exactly(one(value));
+        return {value};
       }
-      case 'U': return TwoSets::exactly(one(hex(8, 8)));
+      case 'U': return {hex(8, 8)};
       case 'b':
-        if (in_class) return TwoSets::exactly(one('\b'));
+        if (in_class) return {'\b'};
         at_ = begin;
         refuse("a word boundary is");
       case 'B': at_ = begin; refuse("a word boundary is");
       case 'k': at_ = begin; refuse("a back-reference is");
       case '0':
         if (look() >= '0' && look() <= '9') refuse("an octal escape is");
-        return TwoSets::exactly(one(0));
+        return {0};
       default: break;
     }
     if (c >= '1' && c <= '9') {
@@ -351,7 +393,7 @@ class Parser {
       at_ = begin;
       refuse("this escape is");
     }
-    return TwoSets::exactly(one(c));
+    return {c};
   }
 
   CodeSet char_class() {
@@ -359,8 +401,14 @@ class Parser {
     ++at_;
     const bool negated = take("^");
     TwoSets out;
+    std::unordered_set<const TwoSets*> taken;
+    size_t added = 0, most_added = 1024;
     for (bool first = true;; first = false) {
-      if (at_ % 1024 == 0) out.wide.ranges(), out.narrow.ranges();  // put in order: a long class stays small
+      if (++added > most_added) {
+        // Put in order, so that a long class stays small.
+        added = std::max(out.wide.ranges().size(), out.narrow.ranges().size());
+        most_added = 2 * added + 1024;
+      }
       if (done()) {
         at_ = begin;
         fail("'[' without ']'");
@@ -373,25 +421,24 @@ class Parser {
       }
       if (look() == '[' && (look(1) == ':' || look(1) == '.' || look(1) == '=')) refuse("a POSIX class is");
       if (take("&&") || take("--") || take("~~")) refuse("set arithmetic in a class is");
-      const TwoSets low = look() == '\\' ? escape(true) : TwoSets::exactly(one(code()));
+      const Escape low = look() == '\\' ? escape(true) : Escape{code()};
       if (look() != '-' || look(1) == ']' || at_ + 1 >= pattern_.size()) {
-        out.add(low);
+        if (low.set == nullptr) {
+          out.add(TwoSets::exactly(one(low.code)));
+        } else if (taken.insert(low.set).second) {
+          out.add(*low.set);
+        }
         continue;
       }
       ++at_;
-      const TwoSets high = look() == '\\' ? escape(true) : TwoSets::exactly(one(code()));
-      const uint32_t from = single(low), to = single(high);
+      const Escape high = look() == '\\' ? escape(true) : Escape{code()};
+      if (low.set != nullptr || high.set != nullptr) fail("range of a class: need single characters");
+      const uint32_t from = low.code, to = high.code;
       if (from > to) fail("range of a class: need the lower end first");
       out.add(TwoSets::exactly(CodeSet::range(from, to)));
     }
     ++at_;
     return negated ? out.opposite().narrow : out.narrow;
-  }
-
-  uint32_t single(const TwoSets& set) const {
-    const std::vector<CodeSet::Range>& ranges = set.wide.ranges();
-    if (ranges.size() != 1 || ranges[0].first != ranges[0].last) fail("range of a class: need single characters");
-    return ranges[0].first;
   }
 
   Builder& builder_;

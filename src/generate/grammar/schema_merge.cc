@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/utf8.h"
@@ -91,11 +94,54 @@ Json common_types(const Json& a, const Json& b) {
   return out;
 }
 
+// Equal values have equal hashes.
+size_t hash_of(const Json& value) {
+  const std::hash<std::string_view> text;
+  size_t hash = value.size();
+  if (value.is_number()) {
+    hash = std::hash<double>()(value.as_double("value"));
+  } else if (value.is_string()) {
+    hash = text(value.as_string("value"));
+  } else if (value.is_array()) {
+    for (const Json& each : value.as_array("value")) hash = hash * 31 + hash_of(each);
+  } else if (value.is_object()) {
+    for (const JsonMember& member : value.as_object("value")) hash += text(member.key);
+  }
+  return hash;
+}
+
+// Lists may be long: their values are found by hash.
+class Values {
+ public:
+  explicit Values(const Json::Array& list) {
+    for (const Json& each : list) add(each);
+  }
+  void add(const Json& value) { by_hash_.emplace(hash_of(value), &value); }
+  bool contains(const Json& value) const {
+    const auto [begin, end] = by_hash_.equal_range(hash_of(value));
+    return std::any_of(begin, end, [&](const auto& each) { return *each.second == value; });
+  }
+
+ private:
+  std::unordered_multimap<size_t, const Json*> by_hash_;
+};
+
 Json common_values(const Json& a, const Json& b) {
+  const Values others(b.as_array("enum"));
   Json out = Json::array();
   for (const Json& one : a.as_array("enum")) {
-    const Json::Array& others = b.as_array("enum");
-    if (std::find(others.begin(), others.end(), one) != others.end()) out.push_back(one);
+    if (others.contains(one)) out.push_back(one);
+  }
+  return out;
+}
+
+Json all_values(const Json& a, const Json& b) {
+  Values known(a.as_array("required"));
+  Json out = a;
+  for (const Json& one : b.as_array("required")) {
+    if (known.contains(one)) continue;
+    known.add(one);
+    out.push_back(one);
   }
   return out;
 }
@@ -108,15 +154,17 @@ void merge_properties(const Json& a, const Json& b, Json& out) {
     return found != nullptr && found->is_object() ? *found : kNone;
   };
   Json merged = Json::object();
+  Json::Object& list = merged.as_object("properties");
+  std::unordered_set<std::string_view> known;
   const auto add = [&](const Json& from, const Json& other) {
     const Json* const rest = other.find("additionalProperties");
+    std::unordered_map<std::string_view, const Json*> others;
+    for (const JsonMember& member : named(other).as_object("properties")) others[member.key] = &member.value;
     for (const JsonMember& member : named(from).as_object("properties")) {
-      if (merged.contains(member.key)) continue;
-      if (const Json* const same = named(other).find(member.key)) {
-        merged.set(member.key, both(member.value, *same));
-      } else {
-        merged.set(member.key, rest != nullptr ? both(member.value, *rest) : member.value);
-      }
+      if (!known.insert(member.key).second) continue;
+      const auto same = others.find(member.key);
+      const Json* const beside = same != others.end() ? same->second : rest;
+      list.push_back({member.key, beside != nullptr ? both(member.value, *beside) : member.value});
     }
   };
   add(a, b);
@@ -180,12 +228,7 @@ Json merge_schemas(const Json& a, const Json& b, std::string_view where, std::st
     } else if (name == "const") {
       never |= !(*known == value);
     } else if (name == "required" && known->is_array() && value.is_array()) {
-      Json all = *known;
-      for (const Json& one : value.as_array(path)) {
-        const Json::Array& list = all.as_array(path);
-        if (std::find(list.begin(), list.end(), one) == list.end()) all.push_back(one);
-      }
-      out.set(name, std::move(all));
+      out.set(name, all_values(*known, value));
     } else if (name.compare(0, 3, "min") == 0 || name == "exclusiveMinimum" || name.compare(0, 3, "max") == 0 ||
                name == "exclusiveMaximum") {
       const bool upper = name.compare(0, 3, "max") == 0 || name == "exclusiveMaximum";

@@ -62,8 +62,6 @@ HWY_INLINE FloatVec weigh_scores_half(const TileRow& row, float maximum, const f
                                       BFloat16* HWY_RESTRICT weights) {
   const FloatTag d;
   const hn::RebindToUnsigned<FloatTag> d32;
-  const hn::RebindToSigned<FloatTag> i32;
-  const hn::Rebind<uint16_t, FloatTag> d16;
   std::memset(static_cast<void*>(weights), 0, kKeyBlock * sizeof(BFloat16));
   const int64_t first = row.begin / kLanes * kLanes, last = (row.end + kLanes - 1) / kLanes * kLanes;
   const FloatVec subtract = hn::Set(d, maximum == kMinusInfinity ? 0.0f : maximum);
@@ -74,9 +72,7 @@ HWY_INLINE FloatVec weigh_scores_half(const TileRow& row, float maximum, const f
     const auto odd = hn::And(hn::ShiftRight<16>(raw), hn::Set(d32, 1));
     const auto upper = hn::And(hn::Add(raw, hn::Add(odd, hn::Set(d32, 0x7FFF))), hn::Set(d32, 0xFFFF0000u));
     const FloatVec rounded = hn::IfThenElse(hn::Eq(weight, weight), hn::BitCast(d, upper), weight);
-    // Nothing is left to round, and a NaN that was computed is quiet: its upper half is one too.
-    const auto half = hn::DemoteTo(d16, hn::BitCast(i32, hn::ShiftRight<16>(hn::BitCast(d32, rounded))));
-    hn::StoreU(half, d16, reinterpret_cast<uint16_t*>(weights + t));
+    store(rounded, weights + t);
     total = hn::Add(total, rounded);
   }
   return total;
@@ -226,9 +222,8 @@ struct TileEngine {
 
   // [16][head_dim padded to 32], zeros past rows and dimensions
   static void pack_query(const BFloat16* const* from, int rows, int64_t head_dim, BFloat16* to) {
-    std::memset(static_cast<void*>(to), 0, static_cast<size_t>(query_elements(head_dim)) * sizeof(BFloat16));
-    for (int r = 0; r < rows; ++r, to += padded(head_dim)) {
-      std::memcpy(static_cast<void*>(to), from[r], static_cast<size_t>(head_dim) * sizeof(BFloat16));
+    for (int r = 0; r < kRows; ++r) {
+      for (int64_t d = 0; d < padded(head_dim); ++d) *to++ = r < rows && d < head_dim ? from[r][d] : BFloat16();
     }
   }
 
