@@ -174,13 +174,27 @@ void AsyncEngine::work() {
     take_in();
     make_map();
     const bool worked = engine_.has_work();
-    for (const Event& event : engine_.step()) tell(event);
+    step();
     healthy_.store(engine_.healthy(), std::memory_order_relaxed);
     snapshot(worked && !engine_.has_work());
   }
   take_in();
   make_map();
-  const Error error(ErrorKind::kDevice, "[engine] shutting down");
+  end_all(Error(ErrorKind::kDevice, "[engine] shutting down"));
+}
+
+void AsyncEngine::step() {
+  std::vector<Event> events;
+  try {
+    events = engine_.step();
+  } catch (...) {
+    // Not a step that failed, but one that could not even be planned (no memory): nobody can go on where it was.
+    return end_all(current_error());
+  }
+  for (const Event& event : events) tell(event);
+}
+
+void AsyncEngine::end_all(const Error& error) {
   while (!open_.empty()) {
     const auto& [ticket, open] = *open_.begin();
     const Sink sink = open.sink;

@@ -52,6 +52,8 @@ class AsyncEngine {
     Sink sink;
   };
   void work();
+  void step();
+  void end_all(const Error& error);
   void take_in();
   void tell(const Event& event);
   void end(uint64_t ticket);

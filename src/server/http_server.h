@@ -18,7 +18,8 @@ struct HttpOptions {
   std::string uds;                 // path of a Unix socket, instead of host and port
   // TLS where both are given (PEM). ssl_ca_certs: clients must show a certificate that these sign.
   std::string ssl_certfile, ssl_keyfile, ssl_ca_certs;
-  int threads = 2;
+  // They also compile grammars, render templates and cut texts into tokens, seconds at worst: more than there are processors.
+  int threads = 8;
 
   // Beyond these a request is refused: 431, 413, and connections are closed at once where there are too many.
   int64_t max_header_bytes = 32 << 10;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_set>
@@ -56,34 +55,26 @@ TwoSets space() {
   return {narrow, wide};
 }
 
-std::optional<TwoSets> make_named(const std::string& name) {
-  switch (name[0]) {
-    case 'd': return digits();
-    case 'D': return digits().opposite();
-    case 'w': return word();
-    case 'W': return word().opposite();
-    case 's': return space();
-    case 'S': return space().opposite();
-    default: break;
-  }
-  const std::optional<CodeSet> set = CodeSet::property(name.substr(1), unicode::kUnicode17);
-  if (!set) return std::nullopt;
-  return name[0] == 'P' ? TwoSets::exactly(*set).opposite() : TwoSets::exactly(*set);
+// In order, so that threads may share it.
+TwoSets ordered(TwoSets set) {
+  set.narrow.ranges();
+  set.wide.ranges();
+  return set;
 }
 
-// What \d \D \w \W \s \S mean ("d"), \p{L} ("pL") and \P{L}. Made once and kept: some have hundreds of ranges, and a pattern
-// may ask for one at every second byte. Null: no such property.
-const TwoSets* named_set(const std::string& name) {
-  static std::mutex mutex;
-  static std::map<std::string, TwoSets> known;
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (const auto at = known.find(name); at != known.end()) return &at->second;
-  std::optional<TwoSets> made = make_named(name);
-  if (!made) return nullptr;
-  // In order from now on: threads share it.
-  made->narrow.ranges();
-  made->wide.ranges();
-  return &known.emplace(name, *std::move(made)).first->second;
+// What \d \D \w \W \s \S mean: some have hundreds of ranges, and a pattern may ask for one at every second byte.
+const TwoSets& class_escape(char letter) {
+  static const TwoSets kDigits = ordered(digits()), kNoDigits = ordered(digits().opposite());
+  static const TwoSets kWord = ordered(word()), kNoWord = ordered(word().opposite());
+  static const TwoSets kSpace = ordered(space()), kNoSpace = ordered(space().opposite());
+  switch (letter) {
+    case 'd': return kDigits;
+    case 'D': return kNoDigits;
+    case 'w': return kWord;
+    case 'W': return kNoWord;
+    case 's': return kSpace;
+    default: return kNoSpace;
+  }
 }
 
 CodeSet any_char() { return of({{'\n', '\n'}, {'\r', '\r'}, {0x85, 0x85}, {0x2028, 0x2029}}).complement(); }
@@ -313,6 +304,16 @@ class Parser {
     const TwoSets* set = nullptr;
   };
 
+  // \p{NAME} or \P{NAME}, made once a pattern.
+  const TwoSets* property_set(bool opposite, const std::string& name) {
+    const auto key = std::make_pair(opposite, name);
+    if (const auto known = properties_.find(key); known != properties_.end()) return &known->second;
+    const std::optional<CodeSet> set = CodeSet::property(name, unicode::kUnicode17);
+    if (!set) fail("unknown property of characters");
+    const TwoSets both = TwoSets::exactly(*set);
+    return &properties_.emplace(key, opposite ? both.opposite() : both).first->second;
+  }
+
   // After the backslash.
   Escape escape(bool in_class) {
     ++at_;
@@ -325,7 +326,7 @@ class Parser {
       case 'w':
       case 'W':
       case 's':
-      case 'S': return {0, named_set(std::string(1, static_cast<char>(c)))};
+      case 'S': return {0, &class_escape(static_cast<char>(c))};
       case 'n': return {'\n'};
       case 'r': return {'\r'};
       case 't': return {'\t'};
@@ -347,9 +348,7 @@ class Parser {
         for (const std::string_view prefix : {"gc=", "General_Category=", "sc=", "Script="}) {
           if (name.compare(0, prefix.size(), prefix) == 0) name.erase(0, prefix.size());
         }
-        const TwoSets* const set = named_set(static_cast<char>(c) + unicode::plain_name(name));
-        if (set == nullptr) fail("unknown property of characters");
-        return {0, set};
+        return {0, property_set(c == 'P', unicode::plain_name(name))};
       }
       case 'x': {
         if (!take("{")) return {hex(2, 2)};
@@ -442,6 +441,7 @@ class Parser {
   }
 
   Builder& builder_;
+  std::map<std::pair<bool, std::string>, TwoSets> properties_;
   std::string_view pattern_;
   const CharWriter& writer_;
   size_t at_ = 0;
