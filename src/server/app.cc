@@ -228,6 +228,10 @@ FormatContext App::format_context(const char* prefix, const GenerationRequest& r
 
 void App::start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
                 const std::shared_ptr<HttpResponse>& response) {
+  const int64_t vocab = generation_->model().vocab_size();
+  for (const int32_t id : request.allowed_token_ids.value_or(std::vector<int32_t>{})) {
+    if (id >= vocab) invalid("allowed_token_ids", "id outside the vocabulary: got {}, need 0 to {}", id, vocab - 1);
+  }
   if (request.grammar) request.constraint = constrain(*request.grammar, request.params);
   const auto job =
       std::make_shared<GenerationJob>(*engine_, metrics_, std::move(request), std::move(prompts), std::move(format), response);
