@@ -104,8 +104,16 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
-AtomicFile::AtomicFile(const std::string& path)
-    : path_(path), temporary_(path + ".tmp" + std::to_string(::getpid()) + "." + std::to_string(::gettid())) {
+AtomicFile::AtomicFile(const std::string& path) : path_(path) {
+  struct stat info{};
+  const bool exists = ::stat(path.c_str(), &info) == 0;
+  if (exists && S_ISDIR(info.st_mode)) fail_errno(path, "cannot write", EISDIR);
+  if (exists && !S_ISREG(info.st_mode)) {  // /dev/stdout, a pipe: to be written to, not to be replaced
+    fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd_ < 0) fail_errno(path, "cannot open", errno);
+    return;
+  }
+  temporary_ = path + ".tmp" + std::to_string(::getpid()) + "." + std::to_string(::gettid());
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) fail_errno(path, "cannot create", errno);
 }
@@ -125,8 +133,9 @@ void AtomicFile::write(std::string_view bytes) {
 }
 
 void AtomicFile::commit() {
-  if (::fsync(fd_) != 0) fail_errno(path_, "cannot sync", errno);
+  if (!temporary_.empty() && ::fsync(fd_) != 0) fail_errno(path_, "cannot sync", errno);
   if (::close(std::exchange(fd_, -1)) != 0) fail_errno(path_, "cannot close", errno);
+  if (temporary_.empty()) return;
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno(path_, "cannot rename into place", errno);
   temporary_.clear();
 }

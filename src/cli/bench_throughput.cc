@@ -21,7 +21,7 @@ struct Flags {
   MachineFlags machine;
   DatasetFlags dataset;
   std::string model, output_json, kv_cache_memory;
-  int64_t n = 1, beam_width = 1, max_num_seqs = 256, max_num_batched_tokens = 2048, max_model_len = 0;
+  int64_t n = 1, beam_width = 1, max_num_seqs = 256, max_num_batched_tokens = 0, max_model_len = 0;
   double temperature = -1;
   bool prefix_caching = false;
 };
@@ -257,7 +257,8 @@ EngineOptions engine_options(const Flags& flags) {
   EngineOptions options;
   options.max_model_len = flags.max_model_len;
   options.max_num_seqs = flags.max_num_seqs;
-  options.max_num_batched_tokens = std::max(flags.max_num_batched_tokens, flags.max_num_seqs);
+  options.max_num_batched_tokens =
+      flags.max_num_batched_tokens > 0 ? flags.max_num_batched_tokens : std::max<int64_t>(2048, flags.max_num_seqs);
   options.enable_prefix_caching = flags.prefix_caching;
   if (!flags.kv_cache_memory.empty()) options.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   return options;
@@ -355,8 +356,7 @@ void add_bench_throughput(Program& program, CLI::App* bench) {
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
-  verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens, "Tokens of one step")
-      ->capture_default_str()
+  verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens, "Tokens of one step (default 2048)")
       ->check(CLI::PositiveNumber);
   verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
   verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");

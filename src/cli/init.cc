@@ -24,6 +24,9 @@ int run(const Program& program, const Flags& flags) {
   if (!file_exists(path)) not_found(path, "no such config");
   const Limits limits;
   Json config = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+  RuntimeOptions options;
+  options.threads = flags.threads;
+  Runtime runtime(options);  // outlives the model, whose tensors are its device's
   const std::unique_ptr<Model> model = make_model(config, path);
   std::string named = flags.dtype;
   if (named == "auto") named = config.get_string("dtype", config.get_string("torch_dtype", "float32", path), path);
@@ -35,9 +38,6 @@ int run(const Program& program, const Flags& flags) {
   if (!flags.force && file_exists(weights))
     invalid(flags.out, "holds a model already: need another folder, or --force to replace it");
   make_directories(flags.out);
-  RuntimeOptions options;
-  options.threads = flags.threads;
-  Runtime runtime(options);
   std::vector<TensorSpec> specs;
   int64_t count = 0;
   for (const Parameter* parameter : model->parameters()) {

@@ -42,7 +42,8 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
        [](SamplingParams& p, int64_t v) { p.max_new_tokens = v; });
   bind(int64_t{}, "--min-new-tokens,--min-tokens", "No end token before this many",
        [](SamplingParams& p, int64_t v) { p.min_new_tokens = v; });
-  bind(double{}, "--temperature", "0 is greedy", [](SamplingParams& p, double v) { p.temperature = v; });
+  const CLI::Option* temperature =
+      bind(double{}, "--temperature", "0 is greedy", [](SamplingParams& p, double v) { p.temperature = v; });
   bind(int64_t{}, "--top-k", "Keep the k likeliest tokens; 0 or -1: all", [](SamplingParams& p, int64_t v) { p.top_k = v; });
   bind(double{}, "--top-p", "Keep the likeliest tokens that sum to p", [](SamplingParams& p, double v) { p.top_p = v; });
   bind(double{}, "--min-p", "Drop tokens less likely than p times the likeliest",
@@ -52,8 +53,9 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
   bind(double{}, "--epsilon-cutoff", "Drop tokens less likely than this",
        [](SamplingParams& p, double v) { p.epsilon_cutoff = v; });
   bind(double{}, "--eta-cutoff", "Drop by entropy", [](SamplingParams& p, double v) { p.eta_cutoff = v; });
-  bind(uint64_t{}, "--seed", "Seed of the draws (default: another each time)",
-       [](SamplingParams& p, uint64_t v) { p.seed = v; });
+  bind(uint64_t{}, "--seed", "Seed of the draws (default: another each time)", [](SamplingParams& p, uint64_t v) {
+    p.seed = v;
+  })->check(CLI::NonNegativeNumber);
   bind(double{}, "--repetition-penalty", "Of tokens in prompt or output; 1 is none",
        [](SamplingParams& p, double v) { p.repetition_penalty = v; });
   bind(double{}, "--presence-penalty", "Taken from the logit of every token in the output",
@@ -120,8 +122,10 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
     });
   };
   flag("--do-sample", "Draw tokens even where the model's default is greedy (temperature 1 unless given)",
-       [](SamplingParams& p) {
-         if (!p.do_sample()) p.temperature = 1;
+       [temperature](SamplingParams& p) {
+         if (p.do_sample()) return;
+         if (temperature->count() > 0) invalid("--do-sample", "draws tokens, and --temperature 0 is greedy: give one of them");
+         p.temperature = 1;
        });
   flag("--ignore-eos", "The end token may appear and does not stop", [](SamplingParams& p) { p.ignore_eos = true; });
   flag("--include-stop-str-in-output", "Keep the stop string in the text",

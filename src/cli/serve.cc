@@ -38,7 +38,8 @@ std::chrono::milliseconds milliseconds(double seconds) {
 
 std::vector<std::string> string_list(const std::string& text, const std::string& where) {
   std::vector<std::string> list;
-  for (const Json& each : Json::parse(text, where).as_array(where)) list.push_back(each.as_string(where));
+  const Json json = Json::parse(text, where);
+  for (const Json& each : json.as_array(where)) list.push_back(each.as_string(where));
   return list;
 }
 

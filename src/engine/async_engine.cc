@@ -173,10 +173,9 @@ void AsyncEngine::work() {
     }
     take_in();
     make_map();
-    const bool worked = engine_.has_work();
     step();
     healthy_.store(engine_.healthy(), std::memory_order_relaxed);
-    snapshot(worked && !engine_.has_work());
+    snapshot(!engine_.has_work());  // what is seen while nothing happens must not be of an earlier time
   }
   take_in();
   make_map();

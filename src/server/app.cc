@@ -31,6 +31,27 @@ bool path_matches(std::string_view pattern, std::string_view path) {
   return end > at && path.substr(end) == pattern.substr(at + 4);
 }
 
+bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+// Browsers say where the page comes from that asks, and send what needs no preflight without asking: an open server on this
+// machine must not compute for any page its owner looks at.
+bool from_foreign_page(const HttpRequest& request) {
+  const std::string* origin = request.header("origin");
+  if (origin == nullptr) return false;
+  const std::string* host = request.header("host");
+  const size_t scheme = origin->find("://");
+  return host == nullptr || scheme == std::string::npos || origin->substr(scheme + 3) != *host;
+}
+
+bool is_json(std::string_view content_type) {
+  content_type = content_type.substr(0, content_type.find(';'));
+  while (!content_type.empty() && content_type.back() == ' ') content_type.remove_suffix(1);
+  return equal_ignoring_case(content_type, "application/json");
+}
+
 }  // namespace
 
 const std::vector<App::Entry>& App::routes() {
@@ -132,7 +153,7 @@ bool App::authorized(const HttpRequest& request) const {
   if (options_.api_keys.empty()) return true;
   const std::string* header = request.header("authorization");
   constexpr std::string_view kBearer = "Bearer ";
-  if (header == nullptr || header->compare(0, kBearer.size(), kBearer) != 0) return false;
+  if (header == nullptr || !equal_ignoring_case(std::string_view(*header).substr(0, kBearer.size()), kBearer)) return false;
   const std::string key = header->substr(kBearer.size());
   bool found = false;
   for (const std::string& each : options_.api_keys) found = same_secret(key, each) || found;
@@ -209,6 +230,15 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
                                        request.method.substr(0, 16), request.path.substr(0, 128))),
         headers);
   }
+  if (method == "POST" && extra.empty() && options_.api_keys.empty() && from_foreign_page(request)) {
+    return response->send(
+        403, kJson, error_body(403, "[server] a page of another origin asks: need it in --allowed-origins, or an --api-key"));
+  }
+  if (const std::string* type = request.header("content-type"); method == "POST" && type != nullptr && !is_json(*type)) {
+    return response->send(
+        415, kJson,
+        error_body(415, fmt::format("[server] unsupported media type: got '{}', need application/json", type->substr(0, 64))));
+  }
   if (entry->needs_model && (!ready_ || closing_)) {
     return response->send(503, kJson, error_body(503, closing_ ? "[server] shutting down" : "[server] loading the model"),
                           {{"retry-after", "1"}});
@@ -228,6 +258,10 @@ FormatContext App::format_context(const char* prefix, const GenerationRequest& r
 
 void App::start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
                 const std::shared_ptr<HttpResponse>& response) {
+  const int64_t vocab = generation_->model().vocab_size();
+  for (const int32_t id : request.allowed_token_ids.value_or(std::vector<int32_t>{})) {
+    if (id >= vocab) invalid("allowed_token_ids", "id outside the vocabulary: got {}, need 0 to {}", id, vocab - 1);
+  }
   if (request.grammar) request.constraint = constrain(*request.grammar, request.params);
   const auto job =
       std::make_shared<GenerationJob>(*engine_, metrics_, std::move(request), std::move(prompts), std::move(format), response);

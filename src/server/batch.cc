@@ -8,6 +8,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -301,6 +302,13 @@ std::string batch_part_path(const std::string& output) { return output + ".part"
 
 BatchResult run_batch(const std::string& input, const std::string& output, const Handler& handler,
                       const BatchOptions& options) {
+  // The answers are renamed to `output`, which would put an end to what is there.
+  std::error_code ignored;
+  for (const std::string& path : {output, batch_part_path(output)}) {
+    if (std::filesystem::equivalent(input, path, ignored)) invalid(path, "is the input too: need another output file");
+    const auto status = std::filesystem::status(path, ignored);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) invalid(path, "is no regular file");
+  }
   return Batch(input, output, handler, options).run();
 }
 

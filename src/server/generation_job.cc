@@ -11,6 +11,9 @@ namespace pagoda::server {
 
 namespace {
 
+// Of a stream that its client does not take: more is not made for it.
+constexpr int64_t kMostPending = int64_t{8} << 20;
+
 // An event and what came after it, as one.
 void append(Event& held, const Event& event) {
   held.token_ids.insert(held.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
@@ -160,6 +163,10 @@ void GenerationJob::stream_now(size_t prompt, size_t index, const Event& event) 
   begun_[index] = true;
   format_->delta(*this, prompt, static_cast<size_t>(event.index), event, chunks);
   write(chunks);
+  if (response_->pending_bytes() > kMostPending) {
+    pagoda::fail(ErrorKind::kInvalidInput, "server", "the stream is read too slowly: got {} bytes behind, need at most {}",
+                 response_->pending_bytes(), kMostPending);
+  }
 }
 
 void GenerationJob::write(const std::vector<Json>& chunks) {

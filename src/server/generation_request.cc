@@ -180,6 +180,10 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   }
   request.max_tokens_given = most.has_value();
   request.params.max_new_tokens = most.value_or(16);
+  // With 0 only the prompt is scored.
+  if (const auto& p = request.params; (most || !chat) && p.max_new_tokens > 0 && p.min_new_tokens > p.max_new_tokens) {
+    invalid("min_tokens", "above max_tokens: got {}, need at most {}", p.min_new_tokens, p.max_new_tokens);
+  }
   request.echo = fields.boolean("echo").value_or(false);
 
   if (chat) {

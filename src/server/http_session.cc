@@ -259,6 +259,7 @@ void Session::dispatch() {
 }
 
 void Session::refuse(int status, std::string_view message, const Headers& headers) {
+  const std::string body = error_body(status, message);  // the message may be one of head_, which is emptied below
   if (head_.request.id.empty()) head_.request.id = request_id(nullptr);
   head_.request.remote = remote_;
   discard_ = true;
@@ -267,7 +268,7 @@ void Session::refuse(int status, std::string_view message, const Headers& header
   head_.request.body = {};
   logged_ = std::move(head_.request);
   head_ = {};
-  exchange_->send(status, "application/json", error_body(status, message), headers);
+  exchange_->send(status, "application/json", body, headers);
 }
 
 // ---- writing

@@ -58,6 +58,8 @@ void add_errors(Json& responses, const RouteDescription& route) {
     add("404", "No such model");
     add("408", "The body took too long");
     add("413", "The body is too large");
+    add("403", "A page of another origin asks, and no key is needed");
+    add("415", "The body is not JSON by its Content-Type");
   } else if (route.path.find('{') != std::string::npos) {
     add("400", "The request is wrong");
     add("404", "No such thing");

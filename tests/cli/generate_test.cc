@@ -89,6 +89,18 @@ TEST(Generate, FullDiskIsTold) {
             0);
 }
 
+TEST(Init, FullDiskIsTold) {
+  const std::string folder = ::testing::TempDir() + "pagoda_full_" + std::to_string(::getpid());
+  EXPECT_EQ(shell("trap \"\" XFSZ; ulimit -f 8; " + std::string(PAGODA_PROGRAM) + " init " + kLlama + " --out " + folder +
+                  " 2>&1 | grep -q \"model.safetensors. cannot write\"; code=$?; rm -r " + folder + "; exit $code"),
+            0);
+}
+
+TEST(Generate, FlagsThatCannotBeMeantAreRefused) {
+  EXPECT_EQ(run_pagoda({"generate", kLlama, "--prompt-ids", "[21]", "--seed", "-1"}).code, 2);
+  EXPECT_EQ(run_pagoda({"generate", kLlama, "--prompt-ids", "[21]", "--temperature", "0", "--do-sample"}).code, 2);
+}
+
 TEST(Generate, ClosedPipeEndsQuietly) {
   EXPECT_EQ(shell("set -o pipefail; test -z \"$( { " + std::string(PAGODA_PROGRAM) + " man | head -c 1 >/dev/null; } 2>&1 )\""),
             0);

@@ -70,6 +70,25 @@ TEST_F(AsyncEngineTest, ManyCallersEachGetTheirOwn) {
   EXPECT_TRUE(async.healthy());
 }
 
+TEST_F(AsyncEngineTest, AfterTheLastAbortNothingRuns) {
+  AsyncEngine async(*engine_, 0);
+  std::atomic<int> events{0};
+  std::promise<void> started, aborted;
+  const auto ticket = async.submit(request(5, 100), [&](const Event&) {
+    if (events.fetch_add(1) > 0) return;
+    started.set_value();
+    aborted.get_future().wait();
+  });
+  started.get_future().wait();
+  async.abort(*ticket);
+  aborted.set_value();
+  async.drain();
+  // Each map is made in a turn of the engine's loop, the second after the end of the first's.
+  async.cache_map();
+  async.cache_map();
+  EXPECT_EQ(async.stats().num_running, 0);
+}
+
 TEST_F(AsyncEngineTest, AbortsAndRefusals) {
   AsyncEngine async(*engine_, 2);
   std::atomic<int> events{0};

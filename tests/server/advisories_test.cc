@@ -301,14 +301,39 @@ TEST_F(Advisory, CVE_2025_59425_keys_are_compared_whole) {
   const auto status = [&](const std::string& header) {
     return call(request("GET", "/v1/models", "", {{"authorization", header}}))->status;
   };
-  for (const char* wrong :
-       {"", "secret-key", "Bearer", "Bearer ", "Bearer secret-ke", "Bearer secret-key ", "Bearer secret-kez",
-        "Bearer Secret-key", "bearer secret-key", "Basic secret-key", "Bearer secret-keysecret-key"}) {
+  for (const char* wrong : {"", "secret-key", "Bearer", "Bearer ", "Bearer secret-ke", "Bearer secret-key ",
+                            "Bearer secret-kez", "Bearer Secret-key", "Basic secret-key", "Bearer secret-keysecret-key"}) {
     EXPECT_EQ(status(wrong), 401) << wrong;
   }
   EXPECT_EQ(status(std::string("Bearer secret-key\0x", 19)), 401);
   EXPECT_EQ(status("Bearer secret-key"), 200);
   EXPECT_EQ(status("Bearer second"), 200);
+  EXPECT_EQ(status("bearer second"), 200);  // RFC 9110, 11.1: the scheme's case does not matter
+  make(plain());
+}
+
+// A web page can send POST with text/plain, or without a type, to any server that its reader's machine can reach.
+TEST_F(Advisory, PagesOfOtherOriginsCannotMakeAnOpenServerCompute) {
+  const std::string body = R"({"prompt": "w7", "max_tokens": 1})";
+  const auto status = [&](Headers headers) {
+    return call(request("POST", "/v1/completions", body, std::move(headers)))->status;
+  };
+  EXPECT_EQ(status({{"host", "127.0.0.1:8000"}}), 200);
+  EXPECT_EQ(status({{"host", "127.0.0.1:8000"}, {"origin", "http://127.0.0.1:8000"}}), 200);  // the page at /
+  EXPECT_EQ(status({{"host", "127.0.0.1:8000"}, {"origin", "https://evil.example"}}), 403);
+  EXPECT_EQ(status({{"host", "127.0.0.1:8000"}, {"origin", "null"}}), 403);
+  EXPECT_EQ(status({{"origin", "http://127.0.0.1:8000"}}), 403);
+  EXPECT_EQ(status({{"content-type", "text/plain"}}), 415);
+  EXPECT_EQ(status({{"content-type", "application/x-www-form-urlencoded"}}), 415);
+  EXPECT_EQ(status({{"content-type", "Application/JSON ; charset=utf-8"}}), 200);
+  AppOptions options = plain();
+  options.allowed_origins = {"https://app.example"};
+  make(options);
+  EXPECT_EQ(status({{"host", "127.0.0.1:8000"}, {"origin", "https://app.example"}}), 200);
+  options.allowed_origins.clear();
+  options.api_keys = {"secret"};  // no page knows it unless it was told
+  make(options);
+  EXPECT_EQ(status({{"host", "a"}, {"origin", "https://any.example"}, {"authorization", "Bearer secret"}}), 200);
   make(plain());
 }
 

@@ -286,6 +286,8 @@ TEST_F(AppTest, WrongRequestsAreNamed) {
   bad(R"("stream_options": {"include_usage": true})", "[stream_options]");
   bad(R"("suffix": "w8")", "[suffix]");
   bad(R"("allowed_token_ids": [])", "[allowed_token_ids]");
+  bad(R"("allowed_token_ids": [100000])", "[allowed_token_ids]");
+  bad(R"("min_tokens": 3, "max_tokens": 2)", "[min_tokens]");
   bad(R"("seed": 1.5)", "[seed]");
   bad(R"("stream_interval": 0)", "[stream_interval]");
   bad(R"("skip_special_tokens": false, "spaces_between_special_tokens": false)", "[spaces_between_special_tokens]");

@@ -46,6 +46,16 @@ class BatchTest : public AppTest {
   int calls_ = 0;
 };
 
+TEST_F(BatchTest, PutsAnEndToNothingThatIsThere) {
+  std::ofstream(in_) << line(0);
+  EXPECT_THROW(run_batch(in_, in_, handler_, {}), Error);
+  EXPECT_THROW(run_batch(in_, "/dev/null", handler_, {}), Error);
+  std::filesystem::create_symlink(in_, out_ + ".part");
+  EXPECT_THROW(run(), Error);
+  EXPECT_EQ(lines_of(in_).size(), 1u);
+  EXPECT_EQ(calls_, 0);
+}
+
 TEST_F(BatchTest, KeepsTheOrderAndGivesBadLinesTheirError) {
   std::string text;
   for (int i = 0; i < 40; ++i) text += line(i);

@@ -262,6 +262,8 @@ TEST_F(Http, DeclaredBodyOverTheLimitIs413) {
   Client client(port());
   EXPECT_EQ(client.ask(post("0123456789")).status, 200);
   expect_refused(port(), post("01234567890"), 413);
+  EXPECT_NE(Client(port()).ask(post("01234567890")).body.find(R"("[http] body too large: got 11 bytes, need at most 10")"),
+            std::string::npos);
   expect_refused(port(), "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999999999999\r\n\r\n", 413);
 }
 

@@ -1,0 +1,52 @@
+// Files that are written whole or not at all, and what is no file.
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace pagoda {
+namespace {
+
+class FileTest : public ::testing::Test {
+ protected:
+  void SetUp() override { std::filesystem::create_directories(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  const std::string folder_ = ::testing::TempDir() + "pagoda_file_" + std::to_string(::getpid());
+};
+
+TEST_F(FileTest, AFileIsThereOnceItIsCommitted) {
+  const std::string path = folder_ + "/file";
+  {
+    AtomicFile lost(path);
+    lost.write("half");
+  }
+  EXPECT_TRUE(list_directory(folder_).empty());
+  write_file_atomic(path, "whole");
+  EXPECT_EQ(read_file(path, 100), "whole");
+  EXPECT_EQ(list_directory(folder_).size(), 1u);
+}
+
+TEST_F(FileTest, APipeIsWrittenToAndNotReplaced) {
+  const std::string path = folder_ + "/pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  write_file_atomic(path, "text");
+  char bytes[8];
+  EXPECT_EQ(::read(reader, bytes, sizeof bytes), 4);
+  ::close(reader);
+  struct stat info{};
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISFIFO(info.st_mode));
+}
+
+TEST_F(FileTest, AFolderIsNoFile) { EXPECT_THROW(write_file_atomic(folder_, "text"), Error); }
+
+}  // namespace
+}  // namespace pagoda

@@ -1,0 +1,54 @@
+// pagoda serve as a child: what its flags do.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstring>
+#include <thread>
+
+#include "tests/cli/child.h"
+
+namespace pagoda::testing {
+namespace {
+
+// The whole answer to `request`, which must end its connection; "" if nobody listens within a minute.
+std::string ask(const std::string& socket_path, const std::string& request) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, socket_path.c_str(), sizeof address.sun_path - 1);
+  for (int attempt = 0; attempt < 1200; ++attempt) {
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+      ::close(fd);
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      continue;
+    }
+    (void)!::write(fd, request.data(), request.size());
+    std::string answer;
+    char piece[4096];
+    for (ssize_t got = 0; (got = ::read(fd, piece, sizeof piece)) > 0;) answer.append(piece, static_cast<size_t>(got));
+    ::close(fd);
+    return answer;
+  }
+  return "";
+}
+
+std::string preflight(const std::string& origin) {
+  return "OPTIONS /v1/completions HTTP/1.1\r\nHost: h\r\nOrigin: " + origin +
+         "\r\nAccess-Control-Request-Method: POST\r\nConnection: close\r\n\r\n";
+}
+
+TEST(Serve, AllowedOriginsMayCall) {
+  const std::string path = ::testing::TempDir() + "pagoda_serve_" + std::to_string(::getpid());
+  Running serve({"serve", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--uds", path, "--threads", "1", "--kv-cache-memory",
+                 "16MiB", "--allowed-origins", R"(["https://a.example", "https://b.example"])"});
+  const std::string allowed = ask(path, preflight("https://b.example")), other = ask(path, preflight("https://c.example"));
+  ::kill(serve.pid(), SIGTERM);
+  const Ended ended = serve.end();
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_NE(allowed.find("access-control-allow-origin: https://b.example"), std::string::npos) << allowed;
+  EXPECT_EQ(other.find("access-control-allow-origin"), std::string::npos) << other;
+}
+
+}  // namespace
+}  // namespace pagoda::testing
