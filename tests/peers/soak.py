@@ -4,13 +4,12 @@ usage: soak.py PAGODA [MODEL] [--clients 1000] [--seconds 60] [--seed 0] [--kv-c
 
 Every client opens a stream of 16 to 64 tokens (ids as prompts, half of them seeded), reads it to its end or leaves in the middle of it, and begins anew;
 one request in twenty is malformed and must get a 4xx. A stream that ends without [DONE], any other answer, a failed health check at the end, pages still
-held, or memory that grew by more than 5 % after the first third is a failure. Needs only the standard library.
+held, or memory that grew by more than 5 % after the first third is a failure. The client is asyncio and its own HTTP.
 """
 
 import argparse
 import asyncio
 import json
-import os
 import random
 import resource
 import time
