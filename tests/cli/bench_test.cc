@@ -57,7 +57,7 @@ TEST(Lengths, AreTheCommittedOnes) {
 
 TEST(Lengths, AreLogNormalWithSigmaOneBetweenTheBounds) {
   const std::vector<cli::Lengths> drawn = cli::draw_lengths(cli::kShareGptLengths, 2000, 3, 1 << 20);
-  double sum = 0, squares = 0, products = 0, mean_in = 0, mean_out = 0;
+  double squares = 0, products = 0, mean_in = 0, mean_out = 0;
   int64_t longest = 0, shortest = 1 << 20;
   for (const cli::Lengths& each : drawn) {
     mean_in += std::log(static_cast<double>(each.input_len)) / 2000;
@@ -68,7 +68,6 @@ TEST(Lengths, AreLogNormalWithSigmaOneBetweenTheBounds) {
   for (const cli::Lengths& each : drawn) {
     const double in = std::log(static_cast<double>(each.input_len)) - mean_in,
                  out = std::log(static_cast<double>(each.output_len)) - mean_out;
-    sum += in;
     squares += in * in / 2000;
     products += in * out / 2000;
   }
