@@ -209,7 +209,8 @@ TEST(BenchThroughput, CountsEveryTokenOnceAndLeaksNothingSlow) {
   EXPECT_EQ(cache.at("peak_blocks", kWhere), Json(60));
   EXPECT_NEAR(cache.at("mean_length", kWhere).as_double(kWhere), (17 + 38) / 2.0, 1e-9);
   double held = 0;
-  for (int length = 17; length <= 38; ++length) held += length / (16.0 * ((length + 15) / 16)) / 22;
+  for (int length = 17; length <= 38; ++length)
+    held += static_cast<double>(length) / static_cast<double>((length + 15) / 16 * 16) / 22;
   EXPECT_NEAR(cache.at("held_token_share", kWhere).as_double(kWhere), held, 1e-9);
   const Json& limits = result.at("limits", kWhere);
   EXPECT_NEAR(limits.at("share", kWhere).as_double(kWhere), limits.at("seconds", kWhere).as_double(kWhere) / seconds, 1e-9);
