@@ -180,4 +180,8 @@ std::vector<IdsLine> read_ids_file(const std::string& path, int64_t vocab_size, 
   return lines;
 }
 
+int64_t batched_tokens(int64_t given, int64_t max_num_seqs) {
+  return given > 0 ? given : std::max<int64_t>(2048, max_num_seqs);
+}
+
 }  // namespace pagoda::cli

@@ -93,4 +93,7 @@ void add_bench(Program& program);
 void add_completion(Program& program);
 void add_man(Program& program);
 
+// Tokens of a step at most, of --max-num-batched-tokens (0: not given): every sequence that may run has its token in a step.
+int64_t batched_tokens(int64_t given, int64_t max_num_seqs);
+
 }  // namespace pagoda::cli

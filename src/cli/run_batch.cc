@@ -43,8 +43,7 @@ int run(const Program& program, const Flags& flags) {
   EngineOptions engine;
   engine.max_model_len = flags.max_model_len;
   engine.max_num_seqs = flags.max_num_seqs;
-  engine.max_num_batched_tokens =
-      flags.max_num_batched_tokens > 0 ? flags.max_num_batched_tokens : std::max<int64_t>(2048, flags.max_num_seqs);
+  engine.max_num_batched_tokens = batched_tokens(flags.max_num_batched_tokens, flags.max_num_seqs);
   if (!flags.kv_cache_memory.empty()) engine.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   server::AppOptions options = app_options(flags);
   const auto generation = TextGeneration::open(find_model(program, flags.model), flags.machine.load_options(), engine);

@@ -65,8 +65,7 @@ EngineOptions engine_options(const Flags& flags) {
   EngineOptions options;
   options.max_model_len = flags.max_model_len;
   options.max_num_seqs = flags.max_num_seqs;
-  options.max_num_batched_tokens =
-      flags.max_num_batched_tokens > 0 ? flags.max_num_batched_tokens : std::max<int64_t>(2048, flags.max_num_seqs);
+  options.max_num_batched_tokens = batched_tokens(flags.max_num_batched_tokens, flags.max_num_seqs);
   options.enable_prefix_caching = !flags.no_prefix_caching;
   options.by_priority = flags.policy == "priority";
   options.kv_cache_bytes =

@@ -26,16 +26,6 @@ ToolFormat tool_format(std::string_view name) {
   invalid("--tool-call-parser", "unknown: got '{}', need hermes, llama3_json or mistral", name);
 }
 
-const char* tool_format_name(ToolFormat format) {
-  switch (format) {
-    case ToolFormat::kHermes: return "hermes";
-    case ToolFormat::kLlama3: return "llama3_json";
-    case ToolFormat::kMistral: return "mistral";
-    case ToolFormat::kNone: break;
-  }
-  return "none";
-}
-
 ToolFormat detect_tool_format(std::string_view source) {
   const auto has = [&](std::string_view text) { return source.find(text) != std::string_view::npos; };
   if (has("[TOOL_CALLS]")) return ToolFormat::kMistral;

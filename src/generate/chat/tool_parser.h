@@ -30,7 +30,6 @@ enum class ToolFormat {
 
 // "hermes", "llama3_json" (or "llama4_json"), "mistral". Throws kInvalidInput naming them.
 ToolFormat tool_format(std::string_view name);
-const char* tool_format_name(ToolFormat format);
 // The format that a chat template writes calls in; kNone where it is none of these.
 ToolFormat detect_tool_format(std::string_view chat_template);
 // The texts that mark calls, which may be special tokens of the model.
