@@ -32,7 +32,7 @@ constexpr int kSpinsBeforeYield = 20'000;
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads, std::vector<int> cores, bool pin_caller) : num_threads_(std::max(1, num_threads)) {
+ThreadPool::ThreadPool(int num_threads, std::vector<int> cores, bool pin_caller) : num_threads_(std::max(1, num_threads)), next_(static_cast<size_t>(num_threads_)) {
   if (pin_caller && !cores.empty()) pin(pthread_self(), cores[0]);
   for (int thread = 1; thread < num_threads_; ++thread) {
     threads_.emplace_back([this, thread] { worker(thread); });
@@ -50,15 +50,20 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::work(int thread) {
-  const uint64_t n = static_cast<uint64_t>(n_), grain = static_cast<uint64_t>(grain_);
-  for (;;) {
-    const uint64_t begin = next_.value.fetch_add(grain, std::memory_order_relaxed);
-    if (begin >= n) break;
-    try {
-      body_(self_, static_cast<int64_t>(begin), static_cast<int64_t>(std::min(n, begin + grain)), thread);
-    } catch (...) {
-      if (!failed_.exchange(true)) error_ = std::current_exception();
-      next_.value.store(n, std::memory_order_relaxed);  // no further piece need start
+  for (int turn = 0; turn < num_threads_; ++turn) {
+    const int share = (thread + turn) % num_threads_;
+    const auto end = static_cast<uint64_t>(share_begin(share + 1));
+    std::atomic<uint64_t>& next = next_[static_cast<size_t>(share)].value;
+    while (next.load(std::memory_order_relaxed) < end) {
+      const uint64_t piece = next.fetch_add(1, std::memory_order_relaxed);
+      if (piece >= end) break;
+      const int64_t begin = static_cast<int64_t>(piece) * grain_;
+      try {
+        body_(self_, begin, std::min(n_, begin + grain_), thread);
+      } catch (...) {
+        if (!failed_.exchange(true)) error_ = std::current_exception();
+        for (Shared& other : next_) other.value.store(static_cast<uint64_t>(pieces_), std::memory_order_relaxed);  // start no more
+      }
     }
   }
 }
@@ -84,7 +89,10 @@ void ThreadPool::run(int64_t n, int64_t grain, Body body, void* self) {
   self_ = self;
   n_ = n;
   grain_ = grain;
-  next_.value.store(0, std::memory_order_relaxed);
+  pieces_ = n / grain + (n % grain != 0 ? 1 : 0);
+  for (int share = 0; share < num_threads_; ++share) {
+    next_[static_cast<size_t>(share)].value.store(static_cast<uint64_t>(share_begin(share)), std::memory_order_relaxed);
+  }
   pending_.value.store(static_cast<uint64_t>(num_threads_ - 1), std::memory_order_relaxed);
   // Sequentially consistent with the sleepers' own check: either they see the epoch or we see them.
   epoch_.value.fetch_add(1, std::memory_order_seq_cst);

@@ -24,8 +24,10 @@ class ThreadPool {
 
   int num_threads() const { return num_threads_; }
 
-  // Calls fn(begin, end, thread) over [0, n) in pieces of at most `grain` (> 0), each piece once, on whichever thread is free:
-  // results must not depend on which. The first exception of any piece is thrown here after all have ended.
+  // Calls fn(begin, end, thread) over [0, n) in pieces of at most `grain` (> 0), each piece once: thread t begins with the t-th
+  // of num_threads even shares of the pieces, so that rows stay in the caches of one core from region to region, and then helps
+  // with the others' shares. Results must not depend on who does what. The first exception of any piece is thrown here after
+  // all have ended.
   // Called from inside a region it runs on the calling thread alone.
   template <class Fn>
   void parallel_for(int64_t n, int64_t grain, Fn&& fn) {
@@ -55,6 +57,7 @@ class ThreadPool {
   using Body = void (*)(void* self, int64_t begin, int64_t end, int thread);
   void run(int64_t n, int64_t grain, Body body, void* self);
   void work(int thread);
+  int64_t share_begin(int thread) const { return pieces_ * thread / num_threads_; }
   void worker(int thread);
   bool inside_region() const;  // is the calling thread running a piece of a region now?
 
@@ -70,9 +73,9 @@ class ThreadPool {
   // The region being run; written before epoch_ moves, read after.
   Body body_ = nullptr;
   void* self_ = nullptr;
-  int64_t n_ = 0, grain_ = 1;
+  int64_t n_ = 0, grain_ = 1, pieces_ = 0;
   Shared epoch_;    // moves by one for each region
-  Shared next_;     // first index not yet taken
+  std::vector<Shared> next_;  // [num_threads] first piece of each share not yet taken
   Shared pending_;  // workers that have not left the region
   std::atomic<uint64_t> regions_{0};
   std::atomic<int> steps_{0};

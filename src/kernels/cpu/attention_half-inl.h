@@ -1,90 +1,117 @@
 // Attention with bfloat16 products: one item over an engine, which multiplies by vdpbf16ps or on AMX tiles.
 //
 // Included by attention.cc inside the namespace of a target and, for native engines, inside their target region, so it has no
-// includes, namespaces or lambdas of its own. Queries, keys, values and weights are bfloat16, sums float32; scores, maxima and
-// softmax are the float32 code of attention_tile-inl.h. A weight is rounded to bfloat16 before it counts in the row's total.
+// includes, namespaces or lambdas of its own. Queries, keys, values and weights are bfloat16; sums, scores, maxima and totals
+// float32. Weights are rounded to bfloat16 for the product with the values alone; their total is not.
 //
-// Masked tokens: instructions take values in pairs or in tiles of 32 tokens, so a masked token meets a weight of 0. That is
-// nothing if its value is finite; a block whose values are not is multiplied row by row, each row with its masked values
-// zeroed.
+// Masked tokens: instructions take values in pairs or in tiles of a page, so a masked token meets a weight of 0. That is
+// nothing if its value is finite. Values that no row of an item sees are zeroed in a copy of their page; a block with other
+// values that are not finite is multiplied row by row, each row with its masked values zeroed.
 
-// Values of a key block: page p of slot s (16 dimensions) begins at page[p] + s * slot_stride: [8 pairs][16][2].
-struct HalfValues {
-  const BFloat16* page[kBlockPages];
-  int64_t slot_stride;
-};
-constexpr int64_t kPageSlot = kPageTokens * 16;          // elements of a slot of a page
-constexpr int64_t kBlockSlot = kBlockPages * kPageSlot;  // of a slot of a copied block
-constexpr int kHalfTileRows = 16;                        // at most, of any engine
+constexpr int64_t kPageSlot = kPageTokens * 16;  // elements of a slot (16 dimensions) of a page's values: [8 pairs][16][2]
+constexpr int kHalfTileRows = 16;                // at most, of any engine
 
-// Keys and values of a block as an item's tiles use them.
+// Keys and values of a block as an item's tiles use them: values [slots][kPageSlot].
 struct HalfBlock {
   const BFloat16* keys[kBlockPages];
-  HalfValues values;
-  bool finite;  // or no row of the item masks what another sees
+  const BFloat16* values[kBlockPages];
+  bool uniform;  // every row of the item sees the same tokens
+  bool finite;   // or no row of the item masks what another sees
 };
 
-// Copies tokens [begin, end) of a block's values, slot by slot; the rest of their pages, and of a page beside them that shares
-// a tile of 32 tokens, become 0.
-inline void copy_values(const BFloat16* const* pages, int64_t slots, int64_t begin, int64_t end, BFloat16* to) {
-  for (int64_t page = begin / 32 * 2; page < (end + 31) / 32 * 2; ++page) {
-    const int64_t first = std::clamp<int64_t>(begin - page * kPageTokens, 0, kPageTokens);
-    const int64_t last = std::clamp<int64_t>(end - page * kPageTokens, 0, kPageTokens);
-    for (int64_t slot = 0; slot < slots; ++slot) {
-      BFloat16* at = to + slot * kBlockSlot + page * kPageSlot;
-      if (first == 0 && last == kPageTokens) {
-        std::memcpy(static_cast<void*>(at), pages[page] + slot * kPageSlot, kPageSlot * sizeof(BFloat16));
-        continue;
-      }
-      std::memset(static_cast<void*>(at), 0, kPageSlot * sizeof(BFloat16));
-      for (int64_t t = first; t < last; ++t) {
-        for (int64_t i = 0; i < 16; ++i) {
-          const int64_t element = t / 2 * 32 + i * 2 + t % 2;
-          at[element] = pages[page][slot * kPageSlot + element];
-        }
+// Copies tokens [begin, end) of a page's values; the others become 0.
+inline void copy_values(const BFloat16* from, int64_t slots, int64_t begin, int64_t end, BFloat16* to) {
+  std::memset(static_cast<void*>(to), 0, static_cast<size_t>(slots * kPageSlot) * sizeof(BFloat16));
+  for (int64_t slot = 0; slot < slots; ++slot) {
+    for (int64_t t = begin; t < end; ++t) {
+      for (int64_t i = 0; i < 16; ++i) {
+        const int64_t element = slot * kPageSlot + t / 2 * 32 + i * 2 + t % 2;
+        to[element] = from[element];
       }
     }
   }
 }
 
-inline bool all_finite(const BFloat16* copied, int64_t slots, int64_t begin, int64_t end) {
-  const int64_t first = begin / 32 * 2 * kPageSlot, last = (end + 31) / 32 * 2 * kPageSlot;
-  for (int64_t slot = 0; slot < slots; ++slot) {
-    uint32_t bad = 0;
-    for (int64_t i = first; i < last; ++i) bad |= (copied[slot * kBlockSlot + i].bits & 0x7F80) == 0x7F80 ? 1u : 0u;
-    if (bad != 0) return false;
-  }
-  return true;
+inline bool all_finite(const BFloat16* values, int64_t elements) {
+  uint32_t bad = 0;
+  for (int64_t i = 0; i < elements; ++i) bad |= (values[i].bits & 0x7F80) == 0x7F80 ? 1u : 0u;
+  return bad == 0;
 }
 
-// As weigh_scores, with weights rounded to bfloat16: weights[kKeyBlock], 0 where masked.
-HWY_INLINE FloatVec weigh_scores_half(const TileRow& row, float maximum, const float* HWY_RESTRICT scores,
-                                      BFloat16* HWY_RESTRICT weights) {
+// 2^x for x <= 0, 2^-125 below that; NaN stays NaN. Relative error below 4e-6, a hundredth of what rounding to bfloat16 costs.
+// The power of two comes out of the rounding addition's low bits, added to the exponent.
+HWY_INLINE FloatVec exp2_weight(FloatVec x) {
   const FloatTag d;
-  const hn::RebindToUnsigned<FloatTag> d32;
-  std::memset(static_cast<void*>(weights), 0, kKeyBlock * sizeof(BFloat16));
-  const int64_t first = row.begin / kLanes * kLanes, last = (row.end + kLanes - 1) / kLanes * kLanes;
-  const FloatVec subtract = hn::Set(d, maximum == kMinusInfinity ? 0.0f : maximum);
-  FloatVec total = hn::Zero(d);
-  for (int64_t t = first; t < last; t += kLanes) {
-    const FloatVec weight = exp_weight(hn::Sub(hn::LoadU(d, scores + t), subtract));
-    const auto raw = hn::BitCast(d32, weight);
-    const auto odd = hn::And(hn::ShiftRight<16>(raw), hn::Set(d32, 1));
-    const auto upper = hn::And(hn::Add(raw, hn::Add(odd, hn::Set(d32, 0x7FFF))), hn::Set(d32, 0xFFFF0000u));
-    const FloatVec rounded = hn::IfThenElse(hn::Eq(weight, weight), hn::BitCast(d, upper), weight);
-    store(rounded, weights + t);
-    total = hn::Add(total, rounded);
+  const hn::RebindToSigned<FloatTag> di;
+  const FloatVec magic = hn::Set(d, 12582912.0f);
+  const FloatVec within = hn::Max(hn::Set(d, -125.0f), x);  // keeps a NaN in its second argument
+  const FloatVec shifted = hn::Add(within, magic);
+  const FloatVec r = hn::Sub(within, hn::Sub(shifted, magic));
+  FloatVec p = hn::MulAdd(hn::Set(d, 9.618023e-3f), r, hn::Set(d, 5.5503406e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 2.4022651e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 6.9314720e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
+}
+
+// The kLanes scores from token t on, minus infinity where they are not in [begin, end).
+HWY_INLINE FloatVec visible_scores(const float* scores, int64_t t, int64_t begin, int64_t end) {
+  const FloatTag d;
+  const FloatVec score = hn::LoadU(d, scores + t);
+  if (t >= begin && t + kLanes <= end) return score;
+  const FloatVec token = hn::Iota(d, static_cast<float>(t));
+  const auto inside =
+      hn::And(hn::Ge(token, hn::Set(d, static_cast<float>(begin))), hn::Lt(token, hn::Set(d, static_cast<float>(end))));
+  return hn::IfThenElse(inside, score, hn::Set(d, kMinusInfinity));
+}
+
+constexpr int64_t kWeightStep = kLanes < 16 ? 2 * kLanes : 32;  // tokens of two vectors
+
+// A row's scores, times scale > 0, become weights[kKeyBlock]: exp(score - maximum), 0 outside [begin, end).
+template <class I>
+HWY_INLINE void weigh_scores_half(const float* HWY_RESTRICT scores, int64_t begin, int64_t end, float scale,
+                                  BFloat16* HWY_RESTRICT weights, float* maximum, float* total) {
+  const FloatTag d;
+  const int64_t first = begin / kWeightStep * kWeightStep, last = (end + kWeightStep - 1) / kWeightStep * kWeightStep;
+  FloatVec largest = hn::Set(d, kMinusInfinity);
+  for (int64_t t = first; t < last; t += kLanes) largest = hn::Max(largest, visible_scores(scores, t, begin, end));
+  const float most = hn::GetLane(hn::MaxOfLanes(d, largest));
+  *maximum = most * scale;
+  if (first > 0) std::memset(static_cast<void*>(weights), 0, static_cast<size_t>(first) * sizeof(BFloat16));
+  if (last < kKeyBlock) {
+    std::memset(static_cast<void*>(weights + last), 0, static_cast<size_t>(kKeyBlock - last) * sizeof(BFloat16));
   }
-  return total;
+  const FloatVec factor = hn::Set(d, scale * 1.44269504f);
+  // A block of minus infinities gives weights of 0, not NaN.
+  const FloatVec subtract = hn::Set(d, most == kMinusInfinity ? 0.0f : most * (scale * 1.44269504f));
+  FloatVec sum = hn::Zero(d);
+  for (int64_t t = first; t < last; t += kWeightStep) {
+    FloatVec pair[2];
+    for (int i = 0; i < 2; ++i) {
+      const FloatVec score = visible_scores(scores, t + i * kLanes, begin, end);
+      const FloatVec weight = exp2_weight(hn::MulSub(score, factor, subtract));
+      pair[i] = hn::IfThenZeroElse(hn::Eq(score, hn::Set(d, kMinusInfinity)), weight);
+      sum = hn::Add(sum, pair[i]);
+    }
+    if constexpr (I::kRounds) {
+      I::round_pair(pair[0].raw, pair[1].raw, weights + t);
+    } else {
+      store_rounded_pair(d, pair[0], pair[1], weights + t);
+    }
+  }
+  *total = hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
 // Engine: multiplies by dot products of pairs. I: the instruction, native or stand-in.
 template <class I>
 struct DotEngine {
   static constexpr int kRows = 6;
-  static constexpr int kRegisters = 24;   // accumulators, of 32 registers
-  static constexpr bool kCopies = false;  // reads values where they lie, if no token of a pair is to be zeroed
+  static constexpr int kRegisters = 24;       // accumulators, of 32 registers
+  static constexpr int64_t kValueTokens = 2;  // of one operand of values
   static constexpr bool kKeyTails = false;
+  using Instructions = I;
+
+  explicit DotEngine(int64_t /*rows*/) {}
 
   static int64_t query_elements(int64_t head_dim) { return (head_dim + 1) / 2 * 2 * kRows; }
 
@@ -155,16 +182,16 @@ struct DotEngine {
   }
 
   template <int kCount, int kColumns>
-  static HWY_INLINE void value_slots(const BFloat16* weights, const HalfValues& values, int64_t slot, int64_t begin,
+  static HWY_INLINE void value_slots(const BFloat16* weights, const BFloat16* const* values, int64_t slot, int64_t begin,
                                      int64_t end, float* sums, int64_t row_floats) {
     typename I::Floats sum[kCount][kColumns];
     for (int r = 0; r < kCount; ++r) {
       for (int c = 0; c < kColumns; ++c) sum[r][c] = I::zero();
     }
     for (int64_t pair = begin / 2; pair < (end + 1) / 2; ++pair) {
-      const BFloat16* from = values.page[pair / 8] + slot * values.slot_stride + pair % 8 * 32;
+      const BFloat16* from = values[pair / 8] + slot * kPageSlot + pair % 8 * 32;
       typename I::Pairs value[kColumns];
-      for (int c = 0; c < kColumns; ++c) value[c] = I::load_pairs(from + c * values.slot_stride);
+      for (int c = 0; c < kColumns; ++c) value[c] = I::load_pairs(from + c * kPageSlot);
       for (int r = 0; r < kCount; ++r) {
         const typename I::Pairs weight = I::broadcast(pair_at(weights + r * kKeyBlock + pair * 2));
         for (int c = 0; c < kColumns; ++c) sum[r][c] = I::dot(sum[r][c], weight, value[c]);
@@ -176,15 +203,15 @@ struct DotEngine {
   }
 
   template <int kCount>
-  static HWY_NOINLINE void value_rows(const BFloat16* weights, const HalfValues& values, int64_t slots, int64_t begin,
+  static HWY_NOINLINE void value_rows(const BFloat16* weights, const BFloat16* const* values, int64_t slots, int64_t begin,
                                       int64_t end, float* sums, int64_t row_floats) {
     int64_t slot = 0;
     for (; slot + 4 <= slots; slot += 4) value_slots<kCount, 4>(weights, values, slot, begin, end, sums, row_floats);
     for (; slot < slots; ++slot) value_slots<kCount, 1>(weights, values, slot, begin, end, sums, row_floats);
   }
 
-  void values(const BFloat16* weights, int rows, const HalfValues& from, int64_t slots, int64_t begin, int64_t end, float* sums,
-              int64_t row_floats) const {
+  void values(const BFloat16* weights, int rows, const BFloat16* const* from, int64_t slots, int64_t begin, int64_t end,
+              float* sums, int64_t row_floats) const {
     switch (rows) {
       case 1: return value_rows<1>(weights, from, slots, begin, end, sums, row_floats);
       case 2: return value_rows<2>(weights, from, slots, begin, end, sums, row_floats);
@@ -196,21 +223,27 @@ struct DotEngine {
   }
 };
 
-// Engine: 16 rows at a time on tiles. T: the tile instructions, native or stand-in. Fewer rows leave the rest of a tile idle:
-// a decode step waits for memory, not for tiles.
+// Engine: up to 16 rows at a time on tiles. T: the tile instructions, native or stand-in. A tile of values is one page's: 16
+// tokens, where a product could take 32, and so is read where it lies.
 template <class T>
 struct TileEngine {
   static constexpr int kRows = 16;
-  static constexpr bool kCopies = true;    // a tile of values needs two pages in one piece
+  static constexpr int64_t kValueTokens = kPageTokens;  // of one operand of values
   static constexpr bool kKeyTails = true;  // the last dimensions, if fewer than 32, need a tile filled up with zeros
   static constexpr int64_t kTileElements = 16 * 32;
+  using Instructions = T;
 
-  TileEngine() {
+  // Tiles 0 to 3 hold sums, 4 queries, 5 keys, 6 weights, 7 values.
+  explicit TileEngine(int64_t rows) {
+    const auto tile_rows = static_cast<uint8_t>(rows < kRows ? rows : kRows);
     standin::TileConfig config;
     for (int tile = 0; tile < 8; ++tile) {
-      config.rows[tile] = 16;
+      config.rows[tile] = tile_rows;
       config.row_bytes[tile] = 64;
     }
+    config.rows[5] = 16;
+    config.row_bytes[6] = kPageTokens * 2;
+    config.rows[7] = kPageTokens / 2;
     tiles.configure(config);
   }
   ~TileEngine() { tiles.release(); }
@@ -222,8 +255,13 @@ struct TileEngine {
 
   // [16][head_dim padded to 32], zeros past rows and dimensions
   static void pack_query(const BFloat16* const* from, int rows, int64_t head_dim, BFloat16* to) {
-    for (int r = 0; r < kRows; ++r) {
-      for (int64_t d = 0; d < padded(head_dim); ++d) *to++ = r < rows && d < head_dim ? from[r][d] : BFloat16();
+    const int64_t width = padded(head_dim);
+    for (int r = 0; r < kRows; ++r, to += width) {
+      const int64_t copied = r < rows ? head_dim : 0;
+      if (copied > 0) std::memcpy(static_cast<void*>(to), from[r], static_cast<size_t>(copied) * sizeof(BFloat16));
+      if (copied < width) {
+        std::memset(static_cast<void*>(to + copied), 0, static_cast<size_t>(width - copied) * sizeof(BFloat16));
+      }
     }
   }
 
@@ -243,12 +281,12 @@ struct TileEngine {
       tiles.template load<5>(page[0], 64);
       tiles.template dot<0, 4, 5>();
       if constexpr (kPages > 1) {
-        tiles.template load<6>(page[1], 64);
-        tiles.template dot<1, 4, 6>();
+        tiles.template load<5>(page[1], 64);
+        tiles.template dot<1, 4, 5>();
       }
       if constexpr (kPages > 2) {
-        tiles.template load<7>(page[2], 64);
-        tiles.template dot<2, 4, 7>();
+        tiles.template load<5>(page[2], 64);
+        tiles.template dot<2, 4, 5>();
       }
       if constexpr (kPages > 3) {
         tiles.template load<5>(page[3], 64);
@@ -274,47 +312,45 @@ struct TileEngine {
   }
 
   template <int kColumns>
-  HWY_INLINE void value_slots(const BFloat16* weights, const BFloat16* values, int64_t begin, int64_t end, float* sums,
-                              int64_t row_floats) {
+  HWY_INLINE void value_slots(const BFloat16* weights, const BFloat16* const* values, int64_t slot, int64_t begin, int64_t end,
+                              float* sums, int64_t row_floats) {
     tiles.template zero<0>();
     if constexpr (kColumns > 1) tiles.template zero<1>();
     if constexpr (kColumns > 2) tiles.template zero<2>();
     if constexpr (kColumns > 3) tiles.template zero<3>();
-    for (int64_t group = begin / 32; group < (end + 31) / 32; ++group) {
-      const BFloat16* from = values + group * kTileElements;
-      tiles.template load<4>(weights + group * 32, kKeyBlock * 2);
-      tiles.template load<5>(from, 64);
-      tiles.template dot<0, 4, 5>();
+    for (int64_t page = begin / kPageTokens; page * kPageTokens < end; ++page) {
+      const BFloat16* from = values[page] + slot * kPageSlot;
+      tiles.template load<6>(weights + page * kPageTokens, kKeyBlock * 2);
+      tiles.template load<7>(from, 64);
+      tiles.template dot<0, 6, 7>();
       if constexpr (kColumns > 1) {
-        tiles.template load<6>(from + kBlockSlot, 64);
-        tiles.template dot<1, 4, 6>();
+        tiles.template load<7>(from + kPageSlot, 64);
+        tiles.template dot<1, 6, 7>();
       }
       if constexpr (kColumns > 2) {
-        tiles.template load<7>(from + 2 * kBlockSlot, 64);
-        tiles.template dot<2, 4, 7>();
+        tiles.template load<7>(from + 2 * kPageSlot, 64);
+        tiles.template dot<2, 6, 7>();
       }
       if constexpr (kColumns > 3) {
-        tiles.template load<5>(from + 3 * kBlockSlot, 64);
-        tiles.template dot<3, 4, 5>();
+        tiles.template load<7>(from + 3 * kPageSlot, 64);
+        tiles.template dot<3, 6, 7>();
       }
     }
+    sums += slot * 16;
     tiles.template store<0>(sums, row_floats * 4);
     if constexpr (kColumns > 1) tiles.template store<1>(sums + 16, row_floats * 4);
     if constexpr (kColumns > 2) tiles.template store<2>(sums + 32, row_floats * 4);
     if constexpr (kColumns > 3) tiles.template store<3>(sums + 48, row_floats * 4);
   }
 
-  HWY_NOINLINE void values(const BFloat16* weights, int /*rows*/, const HalfValues& from, int64_t slots, int64_t begin,
+  HWY_NOINLINE void values(const BFloat16* weights, int /*rows*/, const BFloat16* const* from, int64_t slots, int64_t begin,
                            int64_t end, float* sums, int64_t row_floats) {
-    const BFloat16* block = from.page[0];
     int64_t slot = 0;
-    for (; slot + 4 <= slots; slot += 4) {
-      value_slots<4>(weights, block + slot * kBlockSlot, begin, end, sums + slot * 16, row_floats);
-    }
+    for (; slot + 4 <= slots; slot += 4) value_slots<4>(weights, from, slot, begin, end, sums, row_floats);
     switch (slots - slot) {
-      case 1: return value_slots<1>(weights, block + slot * kBlockSlot, begin, end, sums + slot * 16, row_floats);
-      case 2: return value_slots<2>(weights, block + slot * kBlockSlot, begin, end, sums + slot * 16, row_floats);
-      case 3: return value_slots<3>(weights, block + slot * kBlockSlot, begin, end, sums + slot * 16, row_floats);
+      case 1: return value_slots<1>(weights, from, slot, begin, end, sums, row_floats);
+      case 2: return value_slots<2>(weights, from, slot, begin, end, sums, row_floats);
+      case 3: return value_slots<3>(weights, from, slot, begin, end, sums, row_floats);
       default: return;
     }
   }
@@ -341,17 +377,33 @@ struct HalfRun : AttentionItemBase {
     }
   }
 
+  // What row `row` of the item sees of a block.
+  VisibleKeys within(int64_t row, int64_t block_start) const {
+    const VisibleKeys& keys = scratch.visible[row];
+    return {std::clamp<int64_t>(keys.begin - block_start, 0, kKeyBlock),
+            std::clamp<int64_t>(keys.end - block_start, 0, kKeyBlock)};
+  }
+
   HalfBlock prepare(int64_t block) const {
     HalfBlock result = {};
     const int64_t start = block * kKeyBlock, key_dim = call.pages.head_dim;
-    const TileRow first = tile_row(0, start), last = tile_row(item.rows - 1, start);
+    const VisibleKeys first = within(0, start), last = within(item.rows - 1, start);
     const int64_t begin = first.begin, end = last.end;  // what any row of the item sees
     if (begin >= end) return result;
-    const BFloat16* values[kBlockPages] = {};
-    for (int64_t p = begin / kPageTokens; p < (end + kPageTokens - 1) / kPageTokens; ++p) {
+    result.uniform = last.begin <= begin && first.end >= end;
+    result.finite = true;
+    for (int64_t p = begin / kPageTokens; p * kPageTokens < end; ++p) {
       const auto* data = reinterpret_cast<const BFloat16*>(call.pages.page(sequence.table[block * kBlockPages + p]));
       result.keys[p] = data + call.layout.key(item.kv_head, 0, 0);
-      values[p] = data + call.layout.value(item.kv_head, 0, 0);
+      result.values[p] = data + call.layout.value(item.kv_head, 0, 0);
+      const int64_t page_begin = std::max<int64_t>(0, begin - p * kPageTokens);
+      const int64_t page_end = std::min<int64_t>(kPageTokens, end - p * kPageTokens);
+      if (page_begin % Engine::kValueTokens != 0 || page_end % Engine::kValueTokens != 0) {
+        BFloat16* copy = scratch.values + p * value_slots() * kPageSlot;
+        copy_values(result.values[p], value_slots(), page_begin, page_end, copy);
+        result.values[p] = copy;
+      }
+      if (!result.uniform) result.finite = result.finite && all_finite(result.values[p], value_slots() * kPageSlot);
       if (Engine::kKeyTails && key_dim % 32 != 0) {
         const int64_t elements = key_dim % 32 * kPageTokens + (key_dim % 2) * kPageTokens;
         BFloat16* tail = scratch.key_tails + p * 512;
@@ -360,98 +412,86 @@ struct HalfRun : AttentionItemBase {
                     static_cast<size_t>(elements) * sizeof(BFloat16));
       }
     }
-    const bool uniform = last.begin <= begin && first.end >= end;  // every row sees all of it
-    if (!Engine::kCopies && uniform && begin % 2 == 0 && end % 2 == 0) {
-      std::copy(values, values + kBlockPages, result.values.page);
-      result.values.slot_stride = kPageSlot;
-      result.finite = true;
-      return result;
-    }
-    copy_values(values, value_slots(), begin, end, scratch.values);
-    for (int64_t p = 0; p < kBlockPages; ++p) result.values.page[p] = scratch.values + p * kPageSlot;
-    result.values.slot_stride = kBlockSlot;
-    result.finite = uniform || all_finite(scratch.values, value_slots(), begin, end);
     return result;
+  }
+
+  // Caps and biases a row's scores, which are then scaled.
+  HWY_NOINLINE void shape(int64_t row, VisibleKeys seen, int64_t block_start, float* scores) const {
+    const float slope = call.spec.bias == AttentionSpec::Bias::kAlibi ? call.spec.alibi_slopes[head(row)] : 0.0f;
+    shape_scores(call.spec, {seen.begin, seen.end, position(row), slope}, block_start, scores);
   }
 
   // Tile `tile` over a block: into scratch.block, maxima and totals.
   void attend(Engine& engine, int64_t tile, int64_t block_start, const HalfBlock& block, float* maxima, float* totals) const {
     const int rows = static_cast<int>(std::min<int64_t>(kRows, item.rows - tile));
-    TileRow tile_rows[kRows];
+    VisibleKeys seen[kRows];
     int64_t begin = kKeyBlock, end = 0;
     for (int r = 0; r < rows; ++r) {
-      tile_rows[r] = tile_row(tile + r, block_start);
+      seen[r] = within(tile + r, block_start);
       maxima[r] = kMinusInfinity;
       totals[r] = 0;
-      if (tile_rows[r].begin >= tile_rows[r].end) continue;
-      begin = std::min(begin, tile_rows[r].begin);
-      end = std::max(end, tile_rows[r].end);
+      if (seen[r].begin >= seen[r].end) continue;
+      begin = std::min(begin, seen[r].begin);
+      end = std::max(end, seen[r].end);
     }
     if (begin >= end) return;
     engine.scores(scratch.half_query + tile / kRows * Engine::query_elements(call.pages.head_dim), rows, block,
                   scratch.key_tails, call.pages.head_dim, static_cast<int>(begin / kPageTokens),
                   static_cast<int>((end + kPageTokens - 1) / kPageTokens), scratch.scores);
-    for (int r = 0; r < rows; ++r) {
-      if (tile_rows[r].begin >= tile_rows[r].end) continue;
-      maxima[r] = hn::GetLane(
-          hn::MaxOfLanes(FloatTag(), shape_scores(call.spec, tile_rows[r], block_start, scratch.scores + r * kKeyBlock)));
-    }
+    const bool shaped = call.spec.soft_cap > 0 || call.spec.bias != AttentionSpec::Bias::kNone || !(call.spec.scale > 0);
+    const float scale = shaped ? 1.0f : call.spec.scale;
     for (int r = 0; r < rows; ++r) {
       BFloat16* weights = scratch.weights + r * kKeyBlock;
-      if (tile_rows[r].begin >= tile_rows[r].end) {
+      float* scores = scratch.scores + r * kKeyBlock;
+      if (seen[r].begin >= seen[r].end) {
         std::memset(static_cast<void*>(weights), 0, kKeyBlock * sizeof(BFloat16));
         continue;
       }
-      totals[r] = hn::GetLane(
-          hn::SumOfLanes(FloatTag(), weigh_scores_half(tile_rows[r], maxima[r], scratch.scores + r * kKeyBlock, weights)));
+      if (shaped) shape(tile + r, seen[r], block_start, scores);
+      weigh_scores_half<typename Engine::Instructions>(scores, seen[r].begin, seen[r].end, scale, weights, maxima + r,
+                                                       totals + r);
     }
     if (block.finite) {
       engine.values(scratch.weights, rows, block.values, value_slots(), begin, end, scratch.block, call.row_floats);
       return;
     }
-    attend_row_by_row(engine, tile_rows, rows, block);
+    attend_row_by_row(engine, seen, rows, block);
   }
 
   // Row r's values go through the first row of the engine, which sees no masked value.
-  HWY_NOINLINE void attend_row_by_row(Engine& engine, const TileRow* tile_rows, int rows, const HalfBlock& block) const {
-    const BFloat16* copied[kBlockPages];
+  HWY_NOINLINE void attend_row_by_row(Engine& engine, const VisibleKeys* seen, int rows, const HalfBlock& block) const {
     for (int r = 0; r < rows; ++r) {
-      if (tile_rows[r].begin >= tile_rows[r].end) continue;
-      HalfValues own;
-      own.slot_stride = kBlockSlot;
-      for (int p = 0; p < kBlockPages; ++p) {
-        copied[p] = block.values.page[p];
-        own.page[p] = scratch.row_values + p * kPageSlot;
+      if (seen[r].begin >= seen[r].end) continue;
+      const BFloat16* own[kBlockPages] = {};
+      for (int64_t p = seen[r].begin / kPageTokens; p * kPageTokens < seen[r].end; ++p) {
+        BFloat16* copy = scratch.row_values + p * value_slots() * kPageSlot;
+        copy_values(block.values[p], value_slots(), std::max<int64_t>(0, seen[r].begin - p * kPageTokens),
+                    std::min<int64_t>(kPageTokens, seen[r].end - p * kPageTokens), copy);
+        own[p] = copy;
       }
-      copy_block_values(copied, tile_rows[r].begin, tile_rows[r].end);
       if (r > 0) {
         std::memcpy(static_cast<void*>(scratch.weights), scratch.weights + r * kKeyBlock, kKeyBlock * sizeof(BFloat16));
       }
-      engine.values(scratch.weights, 1, own, value_slots(), tile_rows[r].begin, tile_rows[r].end, scratch.row_sums,
-                    call.row_floats);
+      engine.values(scratch.weights, 1, own, value_slots(), seen[r].begin, seen[r].end, scratch.row_sums, call.row_floats);
       std::copy(scratch.row_sums, scratch.row_sums + call.row_floats, scratch.block + r * call.row_floats);
-    }
-  }
-
-  // From one copied block (slots kBlockSlot apart) to another.
-  void copy_block_values(const BFloat16* const* pages, int64_t begin, int64_t end) const {
-    for (int64_t slot = 0; slot < value_slots(); ++slot) {
-      const BFloat16* from[kBlockPages];
-      for (int p = 0; p < kBlockPages; ++p) from[p] = pages[p] + slot * kBlockSlot;
-      copy_values(from, 1, begin, end, scratch.row_values + slot * kBlockSlot);
     }
   }
 
   void run() const {
     pack_queries();
+    for (int64_t row = 0; row < item.rows;) {  // the rows of one query see the same
+      const VisibleKeys keys = visible_keys(call.spec, position(row), sequence.context);
+      const int64_t same = std::min(item.rows, row + call.group - (item.first_row + row) % call.group);
+      for (; row < same; ++row) scratch.visible[row] = keys;
+    }
     if (item.split == nullptr) start();
     {
-      Engine engine;
+      Engine engine(item.rows);
       for (int64_t block = item.first_block; block < item.last_block; ++block) {
         const HalfBlock prepared = prepare(block);
         for (int64_t tile = 0; tile < item.rows; tile += kRows) {
           const int rows = static_cast<int>(std::min<int64_t>(kRows, item.rows - tile));
-          float maxima[kRows], totals[kRows];
+          float maxima[kHalfTileRows], totals[kHalfTileRows];
           attend(engine, tile, block * kKeyBlock, prepared, maxima, totals);
           if (item.split == nullptr) {
             merge(tile, rows, maxima, totals, scratch.block);
@@ -500,6 +540,7 @@ void attend_halves(const Exec& exec, const AttentionSpec& spec, const KvPages& p
     scratch[i].values = exec.scratch->allocate_array<BFloat16>(layout.value_dim * kKeyBlock);
     scratch[i].row_values = exec.scratch->allocate_array<BFloat16>(layout.value_dim * kKeyBlock);
     scratch[i].key_tails = exec.scratch->allocate_array<BFloat16>(kBlockPages * 512);
+    scratch[i].visible = exec.scratch->allocate_array<VisibleKeys>(plan.max_rows);
   }
   exec.pool->parallel_for(plan.count, plan.fork ? 1 : plan.count, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {

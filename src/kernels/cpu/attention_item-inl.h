@@ -42,6 +42,7 @@ struct AttentionScratch {
   // bfloat16 tiles.
   BFloat16 *half_query, *weights, *values, *row_values, *key_tails;
   float* row_sums;
+  VisibleKeys* visible;  // [item rows]
 };
 
 struct AttentionItemBase {

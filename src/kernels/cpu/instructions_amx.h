@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "hwy/base.h"
+#include "kernels/cpu/instructions_avx512bf16.h"
 #include "kernels/cpu/instructions_standin.h"  // TileConfig
 
 #define PAGODA_BEGIN_AMX \
@@ -43,7 +44,7 @@ namespace pagoda::native {
     call(7);                    \
   }
 
-struct Tiles {
+struct Tiles : Rounding {
   // GCC 12 does not tell the optimizer that tile loads (and the configuration) read memory.
   static HWY_INLINE void fence() { __asm__ volatile("" : : : "memory"); }
 
@@ -62,6 +63,14 @@ struct Tiles {
   HWY_INLINE void load(const void* from, int64_t stride) {
     fence();
 #define PAGODA_CALL(tile) _tile_loadd(tile, from, stride)
+    PAGODA_TILE_CASES(PAGODA_CALL)
+#undef PAGODA_CALL
+  }
+  // Data that passes by once: it leaves the first-level cache to what is read again.
+  template <int kTile>
+  HWY_INLINE void load_stream(const void* from, int64_t stride) {
+    fence();
+#define PAGODA_CALL(tile) _tile_stream_loadd(tile, from, stride)
     PAGODA_TILE_CASES(PAGODA_CALL)
 #undef PAGODA_CALL
   }
@@ -86,9 +95,15 @@ struct Tiles {
     PAGODA_CASE(1, 4, 6);
     PAGODA_CASE(2, 4, 7);
     PAGODA_CASE(3, 4, 5);
+    PAGODA_CASE(1, 4, 5);
+    PAGODA_CASE(2, 4, 5);
+    PAGODA_CASE(0, 6, 7);
+    PAGODA_CASE(1, 6, 7);
+    PAGODA_CASE(2, 6, 7);
+    PAGODA_CASE(3, 6, 7);
 #undef PAGODA_CASE
     static_assert(kCase == 46 || kCase == 147 || kCase == 256 || kCase == 357 || kCase == 45 || kCase == 146 || kCase == 247 ||
-                  kCase == 345);
+                  kCase == 345 || kCase == 145 || kCase == 245 || kCase == 67 || kCase == 167 || kCase == 267 || kCase == 367);
   }
 };
 

@@ -14,7 +14,16 @@
 PAGODA_BEGIN_AVX512BF16
 namespace pagoda::native {
 
-struct Dot {
+struct Rounding {
+  static constexpr bool kRounds = true;
+  // a, then b, to bfloat16; subnormal numbers become 0.
+  static HWY_INLINE void round_pair(__m512 a, __m512 b, void* to) {
+    const __m512bh line = _mm512_cvtne2ps_pbh(b, a);
+    _mm512_storeu_si512(to, reinterpret_cast<const __m512i&>(line));
+  }
+};
+
+struct Dot : Rounding {
   using Floats = __m512;
   using Pairs = __m512i;
   static HWY_INLINE Floats zero() { return _mm512_setzero_ps(); }

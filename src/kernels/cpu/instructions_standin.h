@@ -28,7 +28,12 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-struct Dot {
+// No instruction for rounding to bfloat16: kernels take their own.
+struct Rounding {
+  static constexpr bool kRounds = false;
+};
+
+struct Dot : Rounding {
   struct Floats {
     float lanes[16];
   };
@@ -63,7 +68,7 @@ struct Dot {
   }
 };
 
-class Tiles {
+class Tiles : public Rounding {
  public:
   void configure(const TileConfig& config) {
     if (config.palette != 1 || config.start_row != 0) std::abort();
@@ -87,6 +92,10 @@ class Tiles {
     for (int r = 0; r < config_.rows[kTile]; ++r) {
       std::memcpy(data_[kTile][r], static_cast<const char*>(from) + r * stride, config_.row_bytes[kTile]);
     }
+  }
+  template <int kTile>
+  void load_stream(const void* from, int64_t stride) {
+    load<kTile>(from, stride);
   }
   template <int kTile>
   void store(void* to, int64_t stride) {

@@ -3,46 +3,32 @@
 
 namespace pagoda::products {
 
-Pieces::Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t panels, int64_t panel_step, int threads)
-    : rows_(m), panels_(panels), runs_(0) {
-  const int64_t blocks = div_up(m, max_rows / row_step * row_step);
+Pieces::Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t own_rows, int64_t panels, int64_t panel_step, int threads)
+    : rows_(m), panels_(panels) {
+  const bool own = threads > 1 && m >= own_rows * threads;
+  int64_t blocks = div_up(m, max_rows / row_step * row_step);
+  if (own) blocks = round_up(blocks, threads);
   block_rows_ = std::min(m, round_up(div_up(m, blocks), row_step));
   row_blocks_ = div_up(m, block_rows_);
+  columns_ = own ? 1 : threads;
+  column_panels_ = round_up(div_up(panels, columns_), columns_ == 1 ? panel_step : 2);
+  // Two thirds of what is left, then again; the last are short.
   int64_t begin = 0;
-  const auto add_level = [&](int64_t run_panels, int64_t end) {
-    levels_[num_levels_++] = {runs_, begin, run_panels};
-    runs_ += div_up(end - begin, run_panels);
-    begin = end;
-  };
-  if (row_blocks_ == 1 && threads > 1) {
-    // Two thirds of what is left, evenly; then again.
-    while (begin < panels && num_levels_ + 1 < kMaxLevels) {
-      const int64_t run = (panels - begin) * 2 / (3 * threads) / panel_step * panel_step;
-      if (run <= panel_step) break;
-      add_level(run, begin + run * threads);
-    }
-    // The rest in runs of one to four panels, the longest with which no thread waits.
-    const int64_t rest = panels - begin;
-    int64_t best = panel_step;
-    const auto longest = [&](int64_t run) { return div_up(div_up(rest, run), threads) * run; };
-    for (int64_t run = panel_step / 2; run > 0; run /= 2) {
-      if (longest(run) < longest(best)) best = run;
-    }
-    if (rest > 0) add_level(best, panels);
-  } else {
-    const int64_t wanted = threads == 1 ? 1 : div_up(int64_t{16} * threads, row_blocks_);
-    add_level(round_up(std::max<int64_t>(1, panels / wanted), panel_step), panels);
+  while (begin < column_panels_ && runs_ + 1 < kMaxRuns && threads > 1) {
+    const int64_t run = (column_panels_ - begin) * 2 / 3 / panel_step * panel_step;
+    if (run < panel_step) break;
+    begins_[runs_++] = begin;
+    begin += run;
   }
+  if (begin < column_panels_) begins_[runs_++] = begin;
+  begins_[runs_] = column_panels_;
 }
 
 Pieces::Piece Pieces::operator[](int64_t i) const {
-  const int64_t run = i % runs_, m_begin = i / runs_ * block_rows_;
-  int l = num_levels_ - 1;
-  while (levels_[l].first_run > run) --l;
-  const Level& level = levels_[l];
-  const int64_t level_end = l + 1 < num_levels_ ? levels_[l + 1].panel_begin : panels_;
-  const int64_t begin = level.panel_begin + (run - level.first_run) * level.run_panels;
-  return {m_begin, std::min(block_rows_, rows_ - m_begin), begin, std::min(level_end, begin + level.run_panels)};
+  const int64_t run = i % runs_, m_begin = i / runs_ % row_blocks_ * block_rows_, column = i / (runs_ * row_blocks_);
+  const int64_t first = column * column_panels_;
+  return {m_begin, std::min(block_rows_, rows_ - m_begin), std::min(panels_, first + begins_[run]),
+          std::min(panels_, first + begins_[run + 1])};
 }
 
 namespace {
@@ -167,7 +153,7 @@ void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, cons
   const bool widen = family.widen_panel != nullptr && widens_panels(family, y.dims[0]);
   float* panels = widen ? exec.scratch->allocate_array<float>(threads * kWeightScratch) : nullptr;
   const Product product{family, x, w, epilogue, y, wide, panels};
-  const Pieces pieces(y.dims[0], kMaxPieceRows, family.max_rows, panel_count(w), 4, threads);
+  const Pieces pieces(y.dims[0], kMaxPieceRows, family.max_rows, kMaxPieceRows, panel_count(w), 4, threads);
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
       run_piece(product, pieces[i], thread);

@@ -75,28 +75,27 @@ void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, cons
 void fill_gemm(KernelTable& table, Isa isa);
 void fill_packing(KernelTable& table, Isa isa);
 
-// What threads take one by one. Any cut gives the same bits, since no sum is ever split.
-// Of one block of rows: runs of panels that shrink as the work runs out, so that a thread reads long stretches of weights and
-// the last run still ends with the others. Of several: a grid, row blocks first.
+// What threads take one by one, in the order of ThreadPool's shares. Any cut gives the same bits, since no sum is ever split.
+// Few rows: each thread has its own panels, in runs that shrink as the work runs out, so that a thread reads long stretches of
+// weights and the last run still ends with the others. Many: each has its own rows, which its caches then hold from product to
+// product, in runs of panels that others can take over.
 class Pieces {
  public:
-  // Row blocks of at most max_rows, evenly sized in whole row_steps; runs of whole panel_steps.
-  Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t panels, int64_t panel_step, int threads);
+  // Row blocks of at most max_rows, evenly sized in whole row_steps; runs of whole panel_steps. A thread has rows of its own
+  // where these are at least own_rows.
+  Pieces(int64_t m, int64_t max_rows, int64_t row_step, int64_t own_rows, int64_t panels, int64_t panel_step, int threads);
 
   struct Piece {
     int64_t m_begin, rows, panel_begin, panel_end;
   };
-  int64_t count() const { return row_blocks_ * runs_; }
+  int64_t count() const { return row_blocks_ * columns_ * runs_; }
   Piece operator[](int64_t i) const;
 
  private:
-  struct Level {  // runs of one length
-    int64_t first_run, panel_begin, run_panels;
-  };
-  static constexpr int kMaxLevels = 12;
-  int64_t rows_, block_rows_, row_blocks_, panels_, runs_;
-  Level levels_[kMaxLevels];
-  int num_levels_ = 0;
+  // A column is one thread's share of the panels; its run r begins at panel begins_[r] of the share.
+  static constexpr int kMaxRuns = 16;
+  int64_t rows_, block_rows_, row_blocks_, panels_, columns_, column_panels_, runs_ = 0;
+  int64_t begins_[kMaxRuns + 1];
 };
 
 }  // namespace pagoda::products

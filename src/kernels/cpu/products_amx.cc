@@ -9,6 +9,7 @@
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/limits.h"
 #include "kernels/cpu/products.h"
+#include "kernels/cpu/products_finish.h"
 
 PAGODA_BEGIN_AMX
 #include "kernels/cpu/products_amx-inl.h"
@@ -45,7 +46,7 @@ float tile_loop(int64_t steps) {
 }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_tiles<native::Tiles>(products::epilogue_avx512(), exec, x, w, epilogue, y);
+  run_tiles<native::Tiles>(products::FinishRounded(products::epilogue_avx512(), epilogue, y), exec, x, w);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/instructions_standin.h"
 #include "kernels/cpu/products.h"
+#include "kernels/cpu/products_finish.h"
 // After what it uses.
 #include "kernels/cpu/products_amx-inl.h"
 
@@ -13,7 +14,7 @@ namespace pagoda {
 namespace {
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_tiles<standin::Tiles>(products::epilogue_portable(), exec, x, w, epilogue, y);
+  run_tiles<standin::Tiles>(products::FinishByCall(products::epilogue_portable(), epilogue, y), exec, x, w);
 }
 
 }  // namespace
