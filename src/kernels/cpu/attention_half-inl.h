@@ -15,20 +15,20 @@ constexpr int kHalfTileRows = 16;                // at most, of any engine
 struct HalfBlock {
   const BFloat16* keys[kBlockPages];
   const BFloat16* values[kBlockPages];
-  bool uniform;  // every row of the item sees the same tokens
-  bool finite;   // or no row of the item masks what another sees
+  const BFloat16* next_keys[kBlockPages];  // of the block that comes next, to be read ahead; null where there is none
+  bool uniform;                            // every row of the item sees the same tokens
+  bool finite;                             // or no row of the item masks what another sees
 };
 
-// Copies tokens [begin, end) of a page's values; the others become 0.
+// Copies tokens [begin, end) of a page's values, pair by pair; the others become 0.
 inline void copy_values(const BFloat16* from, int64_t slots, int64_t begin, int64_t end, BFloat16* to) {
   std::memset(static_cast<void*>(to), 0, static_cast<size_t>(slots * kPageSlot) * sizeof(BFloat16));
-  for (int64_t slot = 0; slot < slots; ++slot) {
-    for (int64_t t = begin; t < end; ++t) {
-      for (int64_t i = 0; i < 16; ++i) {
-        const int64_t element = slot * kPageSlot + t / 2 * 32 + i * 2 + t % 2;
-        to[element] = from[element];
-      }
-    }
+  if (begin >= end) return;
+  const int64_t first = begin / 2 * 32, elements = (end + 1) / 2 * 32 - first;
+  for (int64_t slot = 0; slot < slots; ++slot, from += kPageSlot, to += kPageSlot) {
+    std::memcpy(static_cast<void*>(to + first), from + first, static_cast<size_t>(elements) * sizeof(BFloat16));
+    for (int64_t i = 0; begin % 2 != 0 && i < 32; i += 2) to[first + i] = BFloat16();
+    for (int64_t i = 0; end % 2 != 0 && i < 32; i += 2) to[end / 2 * 32 + i + 1] = BFloat16();
   }
 }
 
@@ -210,8 +210,8 @@ struct DotEngine {
     for (; slot < slots; ++slot) value_slots<kCount, 1>(weights, values, slot, begin, end, sums, row_floats);
   }
 
-  void values(const BFloat16* weights, int rows, const BFloat16* const* from, int64_t slots, int64_t begin, int64_t end,
-              float* sums, int64_t row_floats) const {
+  void values(const BFloat16* weights, int rows, const HalfBlock& /*block*/, const BFloat16* const* from,
+              int64_t /*key_elements*/, int64_t slots, int64_t begin, int64_t end, float* sums, int64_t row_floats) const {
     switch (rows) {
       case 1: return value_rows<1>(weights, from, slots, begin, end, sums, row_floats);
       case 2: return value_rows<2>(weights, from, slots, begin, end, sums, row_floats);
@@ -249,6 +249,14 @@ struct TileEngine {
   ~TileEngine() { tiles.release(); }
   TileEngine(const TileEngine&) = delete;
   TileEngine& operator=(const TileEngine&) = delete;
+
+  static constexpr const BFloat16* kNoPages[kBlockPages] = {};
+
+  // Into the second-level cache.
+  static HWY_INLINE void read_ahead(const BFloat16* page, int64_t elements) {
+    if (page == nullptr) return;
+    for (int64_t i = 0; i < elements; i += 32) __builtin_prefetch(page + i, 0, 2);
+  }
 
   static int64_t padded(int64_t head_dim) { return (head_dim + 31) / 32 * 32; }
   static int64_t query_elements(int64_t head_dim) { return padded(head_dim) * kRows; }
@@ -312,13 +320,15 @@ struct TileEngine {
   }
 
   template <int kColumns>
-  HWY_INLINE void value_slots(const BFloat16* weights, const BFloat16* const* values, int64_t slot, int64_t begin, int64_t end,
-                              float* sums, int64_t row_floats) {
+  HWY_INLINE void value_slots(const BFloat16* weights, const BFloat16* const* values, const BFloat16* const* next_keys,
+                              int64_t key_elements, int64_t slot, int64_t first, int64_t last, float* sums,
+                              int64_t row_floats) {
     tiles.template zero<0>();
     if constexpr (kColumns > 1) tiles.template zero<1>();
     if constexpr (kColumns > 2) tiles.template zero<2>();
     if constexpr (kColumns > 3) tiles.template zero<3>();
-    for (int64_t page = begin / kPageTokens; page * kPageTokens < end; ++page) {
+    for (int64_t page = first; page < last; ++page) {
+      read_ahead(next_keys[page], key_elements);
       const BFloat16* from = values[page] + slot * kPageSlot;
       tiles.template load<6>(weights + page * kPageTokens, kKeyBlock * 2);
       tiles.template load<7>(from, 64);
@@ -343,14 +353,21 @@ struct TileEngine {
     if constexpr (kColumns > 3) tiles.template store<3>(sums + 48, row_floats * 4);
   }
 
-  HWY_NOINLINE void values(const BFloat16* weights, int /*rows*/, const BFloat16* const* from, int64_t slots, int64_t begin,
-                           int64_t end, float* sums, int64_t row_floats) {
+  // The next block's keys are read ahead page by page: their reading would else begin only after these rows' softmax.
+  HWY_NOINLINE void values(const BFloat16* weights, int /*rows*/, const HalfBlock& block, const BFloat16* const* from,
+                           int64_t key_elements, int64_t slots, int64_t begin, int64_t end, float* sums, int64_t row_floats) {
+    const int64_t first = begin / kPageTokens, last = (end + kPageTokens - 1) / kPageTokens;
+    for (int64_t page = 0; page < kBlockPages; ++page) {
+      if (page < first || page >= last) read_ahead(block.next_keys[page], key_elements);
+    }
     int64_t slot = 0;
-    for (; slot + 4 <= slots; slot += 4) value_slots<4>(weights, from, slot, begin, end, sums, row_floats);
+    for (; slot + 4 <= slots; slot += 4) {
+      value_slots<4>(weights, from, slot == 0 ? block.next_keys : kNoPages, key_elements, slot, first, last, sums, row_floats);
+    }
     switch (slots - slot) {
-      case 1: return value_slots<1>(weights, from, slot, begin, end, sums, row_floats);
-      case 2: return value_slots<2>(weights, from, slot, begin, end, sums, row_floats);
-      case 3: return value_slots<3>(weights, from, slot, begin, end, sums, row_floats);
+      case 1: return value_slots<1>(weights, from, kNoPages, 0, slot, first, last, sums, row_floats);
+      case 2: return value_slots<2>(weights, from, kNoPages, 0, slot, first, last, sums, row_floats);
+      case 3: return value_slots<3>(weights, from, kNoPages, 0, slot, first, last, sums, row_floats);
       default: return;
     }
   }
@@ -360,9 +377,12 @@ struct TileEngine {
 
 template <class Engine>
 struct HalfRun : AttentionItemBase {
+  const AttentionItem* next;  // what this thread is likely to do next, or null
+
   static constexpr int kRows = Engine::kRows;
 
   int64_t value_slots() const { return call.layout.value_dim / 16; }
+  int64_t key_elements() const { return call.layout.key_dim * kPageTokens; }
 
   void pack_queries() const {
     for (int64_t tile = 0; tile < item.rows; tile += kRows) {
@@ -389,6 +409,7 @@ struct HalfRun : AttentionItemBase {
     const int64_t start = block * kKeyBlock, key_dim = call.pages.head_dim;
     const VisibleKeys first = within(0, start), last = within(item.rows - 1, start);
     const int64_t begin = first.begin, end = last.end;  // what any row of the item sees
+    find_next_keys(block, &result);
     if (begin >= end) return result;
     result.uniform = last.begin <= begin && first.end >= end;
     result.finite = true;
@@ -413,6 +434,24 @@ struct HalfRun : AttentionItemBase {
       }
     }
     return result;
+  }
+
+  // Few rows wait for memory: the keys of the block that follows, in this item or the next.
+  void find_next_keys(int64_t block, HalfBlock* result) const {
+    if (item.rows > kRows) return;
+    const AttentionItem* of = &item;
+    if (++block == item.last_block) {
+      if (next == nullptr) return;
+      of = next;
+      block = next->first_block;
+    }
+    const AttentionSequence& owner = call.sequences[of->sequence];
+    for (int64_t p = 0; p < kBlockPages; ++p) {
+      const int64_t page = block * kBlockPages + p;
+      if (page * kPageTokens >= owner.context || owner.table[page] < 0) continue;
+      result->next_keys[p] =
+          reinterpret_cast<const BFloat16*>(call.pages.page(owner.table[page])) + call.layout.key(of->kv_head, 0, 0);
+    }
   }
 
   // Caps and biases a row's scores, which are then scaled.
@@ -452,7 +491,8 @@ struct HalfRun : AttentionItemBase {
                                                        totals + r);
     }
     if (block.finite) {
-      engine.values(scratch.weights, rows, block.values, value_slots(), begin, end, scratch.block, call.row_floats);
+      engine.values(scratch.weights, rows, block, block.values, key_elements(), value_slots(), begin, end, scratch.block,
+                    call.row_floats);
       return;
     }
     attend_row_by_row(engine, seen, rows, block);
@@ -472,8 +512,38 @@ struct HalfRun : AttentionItemBase {
       if (r > 0) {
         std::memcpy(static_cast<void*>(scratch.weights), scratch.weights + r * kKeyBlock, kKeyBlock * sizeof(BFloat16));
       }
-      engine.values(scratch.weights, 1, own, value_slots(), seen[r].begin, seen[r].end, scratch.row_sums, call.row_floats);
+      engine.values(scratch.weights, 1, block, own, key_elements(), value_slots(), seen[r].begin, seen[r].end, scratch.row_sums,
+                    call.row_floats);
       std::copy(scratch.row_sums, scratch.row_sums + call.row_floats, scratch.block + r * call.row_floats);
+    }
+  }
+
+  // As merge: the same operations on whole vectors, whatever the number of rows.
+  void merge_rows(int64_t tile, int rows, const float* maxima, const float* totals) const {
+    const FloatTag d;
+    const FloatVec low = hn::Set(d, kMinusInfinity);
+    HWY_ALIGN float keeps[kHalfTileRows], takes[kHalfTileRows], new_maxima[kHalfTileRows], new_totals[kHalfTileRows];
+    for (int64_t r = 0; r < rows; r += kLanes) {
+      const FloatVec old_maximum = hn::LoadU(d, scratch.maxima + tile + r), old_total = hn::LoadU(d, scratch.totals + tile + r);
+      const FloatVec maximum = hn::LoadU(d, maxima + r), total = hn::LoadU(d, totals + r);
+      const FloatVec merged = hn::IfThenElse(hn::Gt(old_maximum, maximum), old_maximum, maximum);
+      const FloatVec keep = hn::IfThenZeroElse(hn::Eq(old_maximum, low), exp_weight(hn::Sub(old_maximum, merged)));
+      const FloatVec take = hn::IfThenZeroElse(hn::Eq(maximum, low), exp_weight(hn::Sub(maximum, merged)));
+      hn::Store(keep, d, keeps + r);
+      hn::Store(take, d, takes + r);
+      hn::Store(merged, d, new_maxima + r);
+      hn::Store(hn::MulAdd(old_total, keep, hn::Mul(total, take)), d, new_totals + r);
+    }
+    for (int r = 0; r < rows; ++r) {
+      if (maxima[r] == kMinusInfinity && totals[r] == 0) continue;  // the row sees nothing of the block
+      scratch.maxima[tile + r] = new_maxima[r];
+      scratch.totals[tile + r] = new_totals[r];
+      const FloatVec old_scale = hn::Set(d, keeps[r]), new_scale = hn::Set(d, takes[r]);
+      float* HWY_RESTRICT to = scratch.sums + (tile + r) * call.row_floats;
+      const float* HWY_RESTRICT from = scratch.block + r * call.row_floats;
+      for (int64_t i = 0; i < call.row_floats; i += kLanes) {
+        hn::StoreU(hn::MulAdd(hn::LoadU(d, to + i), old_scale, hn::Mul(hn::LoadU(d, from + i), new_scale)), d, to + i);
+      }
     }
   }
 
@@ -491,10 +561,10 @@ struct HalfRun : AttentionItemBase {
         const HalfBlock prepared = prepare(block);
         for (int64_t tile = 0; tile < item.rows; tile += kRows) {
           const int rows = static_cast<int>(std::min<int64_t>(kRows, item.rows - tile));
-          float maxima[kHalfTileRows], totals[kHalfTileRows];
+          HWY_ALIGN float maxima[kHalfTileRows], totals[kHalfTileRows];
           attend(engine, tile, block * kKeyBlock, prepared, maxima, totals);
           if (item.split == nullptr) {
-            merge(tile, rows, maxima, totals, scratch.block);
+            merge_rows(tile, rows, maxima, totals);
             continue;
           }
           const int64_t part = (block - item.split->first_block) * item.rows + tile;
@@ -532,8 +602,8 @@ void attend_halves(const Exec& exec, const AttentionSpec& spec, const KvPages& p
     scratch[i].block = exec.scratch->allocate_array<float>(kHalfTileRows * call.row_floats);
     scratch[i].row_sums = exec.scratch->allocate_array<float>(kHalfTileRows * call.row_floats);
     scratch[i].sums = exec.scratch->allocate_array<float>(plan.max_rows * call.row_floats);
-    scratch[i].maxima = exec.scratch->allocate_array<float>(plan.max_rows);
-    scratch[i].totals = exec.scratch->allocate_array<float>(plan.max_rows);
+    scratch[i].maxima = exec.scratch->allocate_array<float>(plan.max_rows + kHalfTileRows);  // whole vectors
+    scratch[i].totals = exec.scratch->allocate_array<float>(plan.max_rows + kHalfTileRows);
     scratch[i].half_query = exec.scratch->allocate_array<BFloat16>(tiles * Engine::query_elements(pages.head_dim));
     scratch[i].weights = exec.scratch->allocate_array<BFloat16>(kHalfTileRows * kKeyBlock);
     std::fill(scratch[i].weights, scratch[i].weights + kHalfTileRows * kKeyBlock, BFloat16());
@@ -545,7 +615,9 @@ void attend_halves(const Exec& exec, const AttentionSpec& spec, const KvPages& p
   exec.pool->parallel_for(plan.count, plan.fork ? 1 : plan.count, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
       const AttentionItem& item = plan.items[i];
-      HalfRun<Engine>{{call, item, scratch[thread], sequences[item.sequence], Slots(pages.v_head_dim, true)}}.run();
+      HalfRun<Engine>{{call, item, scratch[thread], sequences[item.sequence], Slots(pages.v_head_dim, true)},
+                      i + 1 < plan.count ? &item + 1 : nullptr}
+          .run();
     }
   });
 }
