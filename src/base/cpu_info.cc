@@ -145,16 +145,51 @@ void detect_cores(CpuInfo& cpu, const std::string& root) {
   cpu.usable_cores = std::max(1, cpu.usable_cores);
 }
 
+// What a control group leaves. Pages of files that were read count as used there, and are given back where memory is short.
+void take_group(CpuInfo& cpu, const std::string& folder, const char* most, const char* used, const char* given_back) {
+  const std::string limit = read_small(folder + most);
+  if (limit.empty() || limit.rfind("max", 0) == 0) return;
+  const int64_t bytes = std::strtoll(limit.c_str(), nullptr, 10);
+  if (bytes <= 0 || bytes >= int64_t{1} << 60) return;  // the first kind's "none"
+  const std::string stat = "\n" + read_small(folder + "/memory.stat"), key = std::string("\n") + given_back + " ";
+  const size_t at = stat.find(key);
+  const int64_t free_again = at == std::string::npos ? 0 : std::strtoll(stat.c_str() + at + key.size(), nullptr, 10);
+  const int64_t held = std::strtoll(read_small(folder + used).c_str(), nullptr, 10) - free_again;
+  cpu.memory_limit = cpu.memory_limit > 0 ? std::min(cpu.memory_limit, bytes) : bytes;
+  cpu.memory_available = std::min(cpu.memory_available, std::max<int64_t>(0, bytes - std::max<int64_t>(0, held)));
+}
+
+// This process's control group by /proc/self/cgroup and those above it, of either kind; in a container the topmost is its own.
+void take_groups(CpuInfo& cpu, const std::string& root) {
+  std::string second = "/", first = "/";
+  const std::string lines = read_small(root + "/proc/self/cgroup");
+  for (size_t at = 0; at < lines.size();) {
+    const size_t end = std::min(lines.find('\n', at), lines.size());
+    const std::string line = lines.substr(at, end - at);  // "0::/path", "4:cpu,memory:/path"
+    const size_t name = line.find(':'), path = line.find(':', name + 1);
+    at = end + 1;
+    if (path == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(name + 1, path - name - 1) + ",";
+    if (controllers == ",,") second = line.substr(path + 1);
+    if (controllers.find(",memory,") != std::string::npos) first = line.substr(path + 1);
+  }
+  const auto each = [](std::string path, const auto& take) {
+    for (; !path.empty() && path != "/"; path = path.substr(0, path.rfind('/'))) take(path);
+    take("");
+  };
+  const std::string groups = root + "/sys/fs/cgroup";
+  each(second,
+       [&](const std::string& path) { take_group(cpu, groups + path, "/memory.max", "/memory.current", "inactive_file"); });
+  each(first, [&](const std::string& path) {
+    take_group(cpu, groups + "/memory" + path, "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file");
+  });
+}
+
 void detect_memory(CpuInfo& cpu, const std::string& root) {
   const std::string meminfo = read_small(root + "/proc/meminfo");
   cpu.memory_bytes = meminfo_bytes(meminfo, "MemTotal:");
   cpu.memory_available = meminfo_bytes(meminfo, "MemAvailable:");
-  const std::string limit = read_small(root + "/sys/fs/cgroup/memory.max");
-  if (!limit.empty() && limit.rfind("max", 0) != 0) {
-    cpu.memory_limit = std::strtoll(limit.c_str(), nullptr, 10);
-    const int64_t used = std::strtoll(read_small(root + "/sys/fs/cgroup/memory.current").c_str(), nullptr, 10);
-    cpu.memory_available = std::min(cpu.memory_available, std::max<int64_t>(0, cpu.memory_limit - used));
-  }
+  take_groups(cpu, root);
 }
 
 }  // namespace

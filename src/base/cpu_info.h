@@ -27,8 +27,8 @@ struct CpuInfo {
   std::vector<int> affinity;                                              // logical cores this process may run on
   std::vector<int> physical_first;  // of `affinity`: one logical core for each physical core
   int64_t memory_bytes = 0;         // of the machine
-  int64_t memory_limit = 0;         // cgroup memory.max; 0 = none
-  int64_t memory_available = 0;     // now: the smaller of MemAvailable and what the cgroup leaves
+  int64_t memory_limit = 0;         // of its control groups the least; 0 = none
+  int64_t memory_available = 0;     // now: the least of MemAvailable and what its control groups leave
 
   bool amx() const { return amx_tile && amx_bf16 && amx_int8 && amx_permitted && avx512_bf16; }
 };

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "cli/remote.h"
 #include "cli/sampling_flags.h"
 #include "generate/chat/chat_template.h"
@@ -90,8 +91,10 @@ class Chat {
 
   int run() {
     flags_.sampling.check();
-    if (flags_.remote.url.empty() && flags_.model.empty())
-      invalid("flags", "MODEL is required, or --url (see pagoda chat --help)");
+    if (flags_.remote.url.empty()) {
+      refuse_given(*flags_.verb, {"--api-key", "--header", "--insecure"}, "for a server alone: need --url");
+      if (flags_.model.empty()) invalid("flags", "MODEL is required, or --url (see pagoda chat --help)");
+    }
     if (!flags_.tools.empty()) {
       const Limits limits;
       apply_.tools = Json::parse(read_file(flags_.tools, limits.max_json_bytes), flags_.tools, limits);
@@ -112,6 +115,7 @@ class Chat {
     if (flags_.truncate_history || !flags_.chat_template.empty()) {
       invalid("chat", "--truncate-history and --chat-template: not with --url, where the server has the template");
     }
+    refuse_given(*flags_.verb, {"--threads", "--cores", "--isa", "--dtype"}, "for a model of this machine: not with --url");
     fields_ = sampling_fields(*flags_.verb);
     remote_.emplace(flags_.remote, flags_.model);
   }

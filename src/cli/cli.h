@@ -41,7 +41,7 @@ struct MachineFlags {
 };
 void add_machine_flags(CLI::App* verb, MachineFlags& flags);
 
-// Writes all of `text` to stdout; a closed pipe ends the program quietly, a full disk throws kDevice.
+// Writes all of `text` to stdout; a closed pipe ends the program quietly with exit code 0, a full disk throws kDevice.
 void write_out(std::string_view text);
 void write_json(const Json& value);  // one line
 // A line on stderr, unless --quiet.
@@ -53,7 +53,8 @@ const std::atomic<bool>& interrupted();
 void clear_interrupt();
 int interrupt_signal();  // the signal that set it; 0: none
 void install_signal_handlers();
-// While one lives the first Ctrl-C ends the process at once: for reading what may never come (a terminal, a pipe).
+// While one lives the first Ctrl-C ends the process at once: for reading what may never come (a terminal, a pipe),
+// and work that leaves nothing behind.
 class EndAtOnce {
  public:
   EndAtOnce();

@@ -203,6 +203,7 @@ std::string text_of(Runtime& runtime, const Measured& measured, const hub::HubCo
 }
 
 int run(const Program& program, const Flags& flags) {
+  const EndAtOnce measuring;  // for seconds, and nothing is left behind
   Runtime runtime(flags.machine.load_options().runtime);
   const Measured measured = measure(runtime);
   std::unique_ptr<hub::HubConfig> hub_config;

@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <sstream>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/suggest.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 
 namespace pagoda::cli {
 
@@ -48,15 +50,17 @@ int parse_and_run(int argc, char** argv) {
   if (argv[1][0] != '-') check_verb(app, argv[1]);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::CallForAllHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::CallForVersion& version) {
-    return app.exit(version);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    std::ostringstream text;
+    const int code = app.exit(asked, text, text);
+    write_out(text.str());
+    return code;
+  } catch (const CLI::ExtrasError& error) {
+    refuse_extras(app, error.what());
   } catch (const CLI::ParseError& error) {
     invalid("flags", "{} (see pagoda {}--help)", error.what(), argv[1][0] != '-' ? std::string(argv[1]) + " " : "");
   }
+  check_numbers(asked_verb(app));
   return program.run ? program.run() : 0;
 }
 

@@ -19,6 +19,8 @@ namespace pagoda::cli {
 
 namespace {
 
+constexpr int kMostSeconds = 10'000'000;  // of a time-out
+
 struct Flags {
   MachineFlags machine;
   std::string model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", policy = "fcfs",
@@ -68,10 +70,8 @@ EngineOptions engine_options(const Flags& flags) {
   options.max_num_batched_tokens = batched_tokens(flags.max_num_batched_tokens, flags.max_num_seqs);
   options.enable_prefix_caching = !flags.no_prefix_caching;
   options.by_priority = flags.policy == "priority";
-  options.kv_cache_bytes =
-      flags.kv_cache_memory.empty()
-          ? static_cast<int64_t>(static_cast<double>(detect_cpu().memory_available) * flags.memory_utilization)
-          : parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
+  options.memory_utilization = flags.memory_utilization;
+  if (!flags.kv_cache_memory.empty()) options.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   options.measure_rates = flags.max_num_batched_tokens == 0;
   return options;
 }
@@ -146,7 +146,7 @@ void add_serve(Program& program) {
   verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
   verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
   verb->add_option("--memory-utilization,--gpu-memory-utilization", flags->memory_utilization,
-                   "Without --kv-cache-memory: share of the memory that is free at start")
+                   "Without --kv-cache-memory: share of the memory that is free once the model is loaded")
       ->capture_default_str()
       ->check(CLI::Range(0.01, 0.95));
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
@@ -213,21 +213,20 @@ void add_serve(Program& program) {
   verb->add_option("--max-inputs", flags->app.limits.max_inputs, "Most inputs of one embedding request")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  const CLI::Range kSeconds(1e-3, static_cast<double>(kMostSeconds));
   verb->add_option("--header-timeout", flags->header_timeout, "Seconds for a client to send its headers")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--body-timeout", flags->body_timeout, "Seconds to send its body")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(kSeconds);
+  verb->add_option("--body-timeout", flags->body_timeout, "Seconds to send its body")->capture_default_str()->check(kSeconds);
   verb->add_option("--keep-alive-timeout", flags->keep_alive_timeout, "Seconds between two requests of a connection")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(kSeconds);
   verb->add_option("--write-timeout", flags->write_timeout, "Seconds that a client may not read before it is cut off")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(kSeconds);
   verb->add_option("--shutdown-timeout", flags->shutdown_timeout, "Seconds for open answers to finish after Ctrl-C or SIGTERM")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, kMostSeconds));
   verb->add_flag("--disable-access-log", flags->no_access_log, "No line a request on stderr (never holds prompts)");
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });

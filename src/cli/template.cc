@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/stdout_stream.h"
 #include "generate/chat/chat_template.h"
 
 namespace pagoda::cli {
@@ -27,11 +28,10 @@ int run(const Program& program, const Flags& flags) {
                                                          : chat::TemplateSet::from_file(flags.file);
   if (templates.empty())
     not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");
-  std::ios::sync_with_stdio(false);
   const EndAtOnce reading;
-  chat::template_jsonl(std::cin, std::cout, templates, options);
-  std::cout.flush();
-  if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
+  StdoutStream out;
+  chat::template_jsonl(std::cin, out, templates, options);
+  out.finish();
   return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/stdout_stream.h"
 #include "formats/tokenizer_jsonl.h"
 #include "formats/tokenizer_loader.h"
 
@@ -47,11 +48,11 @@ void add_tokenize(Program& program) {
       TokenizeOptions options;
       options.add_special_tokens = !flags->no_special_tokens;
       options.offsets = flags->offsets;
-      std::ios::sync_with_stdio(false);
       const EndAtOnce reading;
-      tokenize_jsonl(std::cin, std::cout, *open_tokenizer(program, *flags), options);
-      std::cout.flush();
-      if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
+      const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(program, *flags);
+      StdoutStream out;
+      tokenize_jsonl(std::cin, out, *tokenizer, options);
+      out.finish();
       return 0;
     };
   });
@@ -67,11 +68,11 @@ void add_detokenize(Program& program) {
     program.run = [&program, flags] {
       DetokenizeOptions options;
       options.skip_special_tokens = flags->skip_special_tokens;
-      std::ios::sync_with_stdio(false);
       const EndAtOnce reading;
-      detokenize_jsonl(std::cin, std::cout, *open_tokenizer(program, *flags), options);
-      std::cout.flush();
-      if (!std::cout) fail(ErrorKind::kDevice, "stdout", "cannot write");
+      const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(program, *flags);
+      StdoutStream out;
+      detokenize_jsonl(std::cin, out, *tokenizer, options);
+      out.finish();
       return 0;
     };
   });

@@ -52,9 +52,10 @@ std::optional<uint64_t> AsyncEngine::submit(Request&& request, Sink sink) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (max_open_ > 0 && num_open_.load(std::memory_order_relaxed) >= max_open_) return std::nullopt;
-    num_open_.fetch_add(1, std::memory_order_relaxed);
-    ticket = next_ticket_++;
+    ticket = next_ticket_;
     inbox_.push_back({ticket, std::move(request), std::move(sink)});
+    ++next_ticket_;
+    num_open_.fetch_add(1, std::memory_order_relaxed);
   }
   wake_.notify_one();
   return ticket;
@@ -118,6 +119,10 @@ void AsyncEngine::end(uint64_t ticket) {
   if (open == open_.end()) return;
   ticket_of_.erase(open->second.request);
   open_.erase(open);
+  closed();
+}
+
+void AsyncEngine::closed() {
   const std::lock_guard<std::mutex> lock(mutex_);
   num_open_.fetch_sub(1, std::memory_order_relaxed);
   if (num_open_.load(std::memory_order_relaxed) == 0) idle_.notify_all();
@@ -142,23 +147,28 @@ void AsyncEngine::take_in() {
     submissions.swap(inbox_);
     aborts.swap(aborts_);
   }
-  for (Submission& submission : submissions) {
-    open_[submission.ticket] = {0, std::move(submission.sink)};
-    try {
-      const uint64_t request = engine_.add(std::move(submission.request));
-      open_[submission.ticket].request = request;
-      ticket_of_[request] = submission.ticket;
-    } catch (...) {
-      const Sink sink = std::move(open_[submission.ticket].sink);
-      call(sink, failed(current_error()));
-      end(submission.ticket);
-    }
-  }
+  for (Submission& submission : submissions) take(submission);
   for (const uint64_t ticket : aborts) {
     const auto open = open_.find(ticket);
     if (open == open_.end()) continue;
     engine_.abort(open->second.request);
     end(ticket);
+  }
+}
+
+void AsyncEngine::take(Submission& submission) {
+  uint64_t request = 0;
+  try {
+    Open& open = open_[submission.ticket];
+    open = {0, submission.sink};
+    request = engine_.add(std::move(submission.request));
+    open.request = request;
+    ticket_of_[request] = submission.ticket;
+  } catch (...) {
+    if (request != 0) engine_.abort(request);
+    call(submission.sink, failed(current_error()));
+    open_.erase(submission.ticket);
+    closed();
   }
 }
 

@@ -55,8 +55,10 @@ class AsyncEngine {
   void step();
   void end_all(const Error& error);
   void take_in();
+  void take(Submission& submission);
   void tell(const Event& event);
   void end(uint64_t ticket);
+  void closed();  // one fewer is open
   void snapshot(bool now);
   void make_map();
 

@@ -13,6 +13,8 @@ namespace pagoda {
 namespace {
 
 constexpr int64_t kMostCachedTokens = int64_t{1} << 20;
+// Of the logits that one step makes for prompt_logprobs, beside one row for each sequence that is sampled.
+constexpr int64_t kMostPromptLogitsBytes = int64_t{64} << 20;
 
 class Stopwatch {
  public:
@@ -25,29 +27,39 @@ class Stopwatch {
   std::chrono::steady_clock::time_point at_ = std::chrono::steady_clock::now();
 };
 
-int64_t num_pages(const Runtime& runtime, const Model& model, const EngineOptions& options) {
+int64_t num_pages(const Model& model, const EngineOptions& options) {
   const int64_t page =
       std::max<int64_t>(1, KvCache::bytes_per_token(model.layer_states(), model.compute_dtype()) * kPageTokens);
+  const int64_t free = detect_cpu().memory_available;
   int64_t bytes = options.kv_cache_bytes;
-  if (bytes == 0) {
-    bytes = std::min(detect_cpu().memory_available / 5 * 3, checked_mul(page, kMostCachedTokens / kPageTokens, "kv_cache"));
+  if (bytes > free) {
+    fail(ErrorKind::kOutOfMemory, "engine",
+         "--kv-cache-memory: got {} bytes, need at most {} (memory available beside the model, a container's limit counted)",
+         bytes, free);
+  }
+  if (bytes == 0 && options.memory_utilization > 0) {
+    bytes = static_cast<int64_t>(static_cast<double>(free) * options.memory_utilization);
+  } else if (bytes == 0) {
+    bytes = std::min(free / 5 * 3, checked_mul(page, kMostCachedTokens / kPageTokens, "kv_cache"));
   }
   const int64_t pages = bytes / page;
   if (pages < 1)
     invalid("engine", "cache too small: got {} bytes, need at least {} for one page (of {} memory available)", bytes, page,
-            runtime.cpu().memory_available);
+            free);
   return std::min(pages, int64_t{1} << 30);
 }
 
 int64_t longest(const Model& model, const EngineOptions& options, int64_t pages) {
   const int64_t room = checked_mul(pages, kPageTokens, "kv_cache");
   if (options.max_model_len == 0) return std::min(model.max_positions(), room);
-  if (options.max_model_len < 1 || (model.positions_are_learned() && options.max_model_len > model.max_positions())) {
-    invalid("engine", "max_model_len: got {}, need 1 to {}", options.max_model_len, model.max_positions());
+  // What lies beyond was never trained: answers would be noise, as vLLM says too.
+  if (options.max_model_len < 1 || options.max_model_len > model.max_positions()) {
+    invalid("engine", "--max-model-len: got {}, need 1 to {} (the model's context)", options.max_model_len,
+            model.max_positions());
   }
   if (options.max_model_len > room && KvCache::window(model.layer_states()) == 0) {
     invalid("engine",
-            "max_model_len: got {}, need at most {} (what the cache holds; give it more memory or shorten the context)",
+            "--max-model-len: got {}, need at most {} (what the cache holds; give it more memory or shorten the context)",
             options.max_model_len, room);
   }
   return options.max_model_len;
@@ -58,6 +70,8 @@ SchedulerOptions scheduler_options(Runtime& runtime, const Model& model, const E
   result.max_num_seqs = options.max_num_seqs;
   result.max_num_batched_tokens = options.max_num_batched_tokens;
   result.by_priority = options.by_priority;
+  result.max_prompt_logits =
+      std::max<int64_t>(1, kMostPromptLogitsBytes / (static_cast<int64_t>(sizeof(float)) * model.vocab_size()));
   if (options.measure_rates) result.rates = measure_step_rates(runtime, model);
   return result;
 }
@@ -77,7 +91,7 @@ Engine::Engine(Runtime& runtime, const Model& model, std::shared_ptr<const Token
       model_(model),
       tokenizer_(std::move(tokenizer)),
       options_(options),
-      cache_(model.layer_states(), model.compute_dtype(), num_pages(runtime, model, options)),
+      cache_(model.layer_states(), model.compute_dtype(), num_pages(model, options)),
       max_model_len_(longest(model, options, cache_.num_pages())),
       blocks_(cache_.num_pages(), KvCache::window(model.layer_states())),
       runner_(runtime, model, cache_),

@@ -12,13 +12,16 @@
 #include "engine/request.h"
 #include "engine/runner.h"
 #include "engine/scheduler.h"
+#include "engine/stats.h"
 #include "text/tokenizer.h"
 
 namespace pagoda {
 
 struct EngineOptions {
   int64_t max_model_len = 0;   // prompt and output together; 0: what the model was made for, and fits into the cache
-  int64_t kv_cache_bytes = 0;  // 0: 60 % of the memory that is free now, at most what 2^20 tokens need
+  int64_t kv_cache_bytes = 0;  // more than is free now (the container's limit counted) is kOutOfMemory
+  // Where kv_cache_bytes is 0: this share of the memory that is free now; 0: 60 %, at most what 2^20 tokens need.
+  double memory_utilization = 0;
   int64_t max_num_seqs = 256;
   int64_t max_num_batched_tokens = 2048;
   bool enable_prefix_caching = true;

@@ -100,12 +100,14 @@ void Group::fork_prompt() {
     state_.sequences.emplace_back(prompt.history);
     state_.sequences.back().table = blocks_.fork(prompt.table);
   }
+  const std::unique_ptr<StreamDecoder> decoder = decoder_after_prompt();
   for (SequenceState& sequence : state_.sequences) {
-    Answer answer{&sequence, decoder_after_prompt(), nullptr, nullptr};
+    Answer answer{&sequence, decoder ? std::make_unique<StreamDecoder>(*decoder) : nullptr, nullptr, nullptr};
     answer.stops = std::make_unique<StopMatcher>(request_.params.stop_strings, request_.params.include_stop_str);
     if (request_.constraint) answer.constraint = request_.constraint->clone();
     answers_.push_back(std::move(answer));
   }
+  request_.constraint.reset();  // holds memory of its grammar
 }
 
 void Group::choose(Choice& choice, LogitsScratch& scratch) {
@@ -240,6 +242,7 @@ void Group::advance_beams(std::vector<Event>& events) {
 
 void Group::finish_beams(std::vector<Event>& events) {
   const std::vector<BeamHypothesis> hypotheses = beams_->finish();
+  const std::unique_ptr<StreamDecoder> after_prompt = decoder_after_prompt();
   for (size_t i = 0; i < hypotheses.size(); ++i) {
     const BeamHypothesis& hypothesis = hypotheses[i];
     Event event;
@@ -247,10 +250,11 @@ void Group::finish_beams(std::vector<Event>& events) {
     event.token_ids = hypothesis.ids;
     event.score = hypothesis.score;
     event.finish = hypothesis.stopped ? FinishReason::kStop : FinishReason::kLength;
-    if (const std::unique_ptr<StreamDecoder> decoder = decoder_after_prompt()) {
+    if (after_prompt) {
+      StreamDecoder decoder = *after_prompt;
       StopMatcher stops(request_.params.stop_strings, request_.params.include_stop_str);
-      for (const int32_t token : hypothesis.ids) event.text += stops.feed(decoder->push(token));
-      event.text += stops.feed(decoder->finish());
+      for (const int32_t token : hypothesis.ids) event.text += stops.feed(decoder.push(token));
+      event.text += stops.feed(decoder.finish());
       event.text += stops.flush();
       if (stops.matched()) event.stop_reason = request_.params.stop_strings[*stops.match()];
     }

@@ -85,6 +85,7 @@ int64_t Scheduler::chunk_allowance(int64_t decodes) const {
 SchedulerOutput Scheduler::schedule() {
   SchedulerOutput step;
   budget_ = options_.max_num_batched_tokens;
+  prompt_logits_ = options_.max_prompt_logits;
   const bool complete = decode_running(step);
   allowance_ = chunk_allowance(static_cast<int64_t>(step.items.size()));
   if (complete && chunk_running(step)) {
@@ -194,7 +195,7 @@ Scheduler::Added Scheduler::add_chunks(RequestState& request, Which which, Sched
     // Beams, and forks that come back: each is brought to its last token first, which is then computed for all together.
     const int64_t missing = sequence.missing() - (request.sequences.size() > 1 ? 1 : 0);
     if (missing == 0) continue;
-    const int64_t count = std::min({missing, budget_, allowance_});
+    const int64_t count = chunk_size(request, sequence, missing);
     if (count == 0) return added;
     if (!add_item(request, sequence, count, step)) return Added::kNoPages;
     allowance_ -= count;
@@ -202,6 +203,13 @@ Scheduler::Added Scheduler::add_chunks(RequestState& request, Which which, Sched
     if (count < missing) return added;  // the next sequence finds in the cache what this one stores
   }
   return added;
+}
+
+// Logits of positions that a request had before a preemption are not made again.
+int64_t Scheduler::chunk_size(const RequestState& request, const SequenceState& sequence, int64_t missing) const {
+  const int64_t from = sequence.table.num_tokens, count = std::min({missing, budget_, allowance_});
+  const bool scores = request.prompt_logits_from >= 0 && from < sequence.history.prompt_length() - 1;
+  return scores ? std::min(count, std::max(prompt_logits_, request.prompt_logits_from - from)) : count;
 }
 
 bool Scheduler::add_item(RequestState& request, SequenceState& sequence, int64_t count, SchedulerOutput& step) {
@@ -216,6 +224,7 @@ bool Scheduler::add_item(RequestState& request, SequenceState& sequence, int64_t
   const bool all = request.prompt_logits_from >= 0 && from < prompt - 1 && to > request.prompt_logits_from;
   step.items.push_back({&sequence.history.ids(), &table, from, count, last, all, &request, &sequence});
   budget_ -= count;
+  if (all) prompt_logits_ -= count;
   return true;
 }
 
@@ -236,7 +245,10 @@ bool Scheduler::make_room(RequestState& wanting, SchedulerOutput& step) {
 
 void Scheduler::stop_running(RequestState& request, SchedulerOutput& step) {
   const auto its = [&](const SchedulerOutput::Item& item) { return item.request == &request; };
-  for (const SchedulerOutput::Item& item : step.items) budget_ += its(item) ? item.num_new_tokens : 0;
+  for (const SchedulerOutput::Item& item : step.items) {
+    budget_ += its(item) ? item.num_new_tokens : 0;
+    prompt_logits_ += its(item) && item.wants_all_logits ? item.num_new_tokens : 0;
+  }
   step.items.erase(std::remove_if(step.items.begin(), step.items.end(), its), step.items.end());
   give_back(request);
   running_.erase(&request);

@@ -75,6 +75,7 @@ struct SchedulerOptions {
   int64_t max_num_seqs = 256;             // sequences that run at once
   int64_t max_num_batched_tokens = 2048;  // tokens of one step; at least max_num_seqs
   bool by_priority = false;
+  int64_t max_prompt_logits = int64_t{1} << 40;  // rows of prompts' logits in one step: they lie outside the cache's memory
   // Known: prompts are computed in chunks such that a step with decodes takes at most twice as long as the decodes alone.
   StepRates rates;
 };
@@ -120,6 +121,7 @@ class Scheduler {
   enum class Added { kNothing, kSome, kNoPages };
   enum class Which { kBegun, kAll };  // sequences that hold pages already, or all
   Added add_chunks(RequestState& request, Which which, SchedulerOutput& step);
+  int64_t chunk_size(const RequestState& request, const SequenceState& sequence, int64_t missing) const;
   bool add_item(RequestState& request, SequenceState& sequence, int64_t count, SchedulerOutput& step);
   bool make_room(RequestState& wanting, SchedulerOutput& step);
   void stop_running(RequestState& request, SchedulerOutput& step);
@@ -129,7 +131,8 @@ class Scheduler {
   BlockManager& blocks_;
   Queue waiting_, running_;
   int64_t running_width_ = 0;
-  int64_t budget_ = 0, allowance_ = 0;  // tokens left in the step being made: all, and of chunks
+  // Left in the step being made: tokens, tokens of chunks, rows of prompts' logits.
+  int64_t budget_ = 0, allowance_ = 0, prompt_logits_ = 0;
 };
 
 }  // namespace pagoda

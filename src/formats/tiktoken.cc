@@ -37,9 +37,9 @@ class BytesDecoder final : public Decoder {
   std::unique_ptr<DecodeStage> stage(DecodeStage* next) const override { return std::make_unique<Stage>(next); }
 
  private:
-  class Stage final : public DecodeStage {
+  class Stage final : public PlainStage<Stage> {
    public:
-    using DecodeStage::DecodeStage;
+    using PlainStage::PlainStage;
     void put(std::string_view text, bool) override {
       pending_ += text;
       flush(utf8_complete_prefix(pending_));

@@ -13,7 +13,7 @@ class TokenConstraint {
   virtual std::unique_ptr<TokenConstraint> clone() const = 0;
 
   // Sets the logits [vocab] of every token that may not follow to -inf. Ends are allowed where the text may end; at least one
-  // token is always left.
+  // token is always left. Throws (so may accept and complete) where that would take too long: the request then ends.
   virtual void mask(float* logits, int64_t vocab) = 0;
   // `token`, allowed by the mask, was chosen.
   virtual void accept(int32_t token) = 0;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <exception>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "base/file.h"
 
@@ -19,12 +20,6 @@ constexpr int kMaxRedirects = 10;
 constexpr size_t kMaxHeaderBytes = 256 << 10;
 constexpr int64_t kMaxAuthorityBytes = 16 << 20;
 constexpr size_t kMaxErrorBody = 64 << 10;
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0) text.remove_prefix(1);
@@ -100,9 +95,9 @@ std::string url_origin(const std::string& url) {
   if (curl_url_set(parsed.handle, CURLUPART_URL, url.c_str(), CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
     invalid("http", "bad address: got '{}', need an http or https URL", url);
   }
-  const std::string scheme = lower(parsed.part(CURLUPART_SCHEME, 0));
+  const std::string scheme = lower_case(parsed.part(CURLUPART_SCHEME, 0));
   if (scheme != "http" && scheme != "https") invalid("http", "bad address: got '{}', need an http or https URL", url);
-  return scheme + "://" + lower(parsed.part(CURLUPART_HOST, 0)) + ":" + parsed.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
+  return scheme + "://" + lower_case(parsed.part(CURLUPART_HOST, 0)) + ":" + parsed.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
 }
 
 std::string resolve_url(const std::string& base, const std::string& location) {
@@ -176,7 +171,7 @@ struct HttpClient::Transfer {
     }
     const size_t colon = line.find(':');
     if (colon == std::string_view::npos) return;
-    result->headers.emplace_back(lower(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1))));
+    result->headers.emplace_back(lower_case(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1))));
   }
 
   void take_body(const char* data, size_t size) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "server/answer_json.h"
 #include "server/chat_messages.h"
@@ -22,18 +23,16 @@ bool same_secret(const std::string& a, const std::string& b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-// {id} in a route's path stands for one step of any name.
+// {id} in a route's path stands for one step of any name, {model} at its end for all that follows: names may have slashes.
 bool path_matches(std::string_view pattern, std::string_view path) {
+  if (const size_t at = pattern.find("{model}"); at != std::string_view::npos) {
+    return path.size() > at && path.substr(0, at) == pattern.substr(0, at);
+  }
   const size_t at = pattern.find("{id}");
   if (at == std::string_view::npos) return pattern == path;
   if (path.substr(0, at) != pattern.substr(0, at)) return false;
   const size_t end = std::min(path.find('/', at), path.size());
   return end > at && path.substr(end) == pattern.substr(at + 4);
-}
-
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 // Browsers say where the page comes from that asks, and send what needs no preflight without asking: an open server on this
@@ -44,6 +43,18 @@ bool from_foreign_page(const HttpRequest& request) {
   const std::string* host = request.header("host");
   const size_t scheme = origin->find("://");
   return host == nullptr || scheme == std::string::npos || origin->substr(scheme + 3) != *host;
+}
+
+// A prefix as "/a/b", however its slashes were given.
+std::string plain_root_path(const std::string& given) {
+  std::string root = given;
+  while (!root.empty() && root.back() == '/') root.pop_back();
+  if (!root.empty() && root.front() != '/') root.insert(0, "/");
+  const bool plain = std::none_of(root.begin(), root.end(), [](unsigned char c) {
+    return c <= ' ' || c >= 0x7f || c == '?' || c == '#' || c == '%' || c == '{';
+  });
+  if (!plain || root.find("//") != std::string::npos) invalid("--root-path", "no path: got '{}', need one as /api", given);
+  return root;
 }
 
 bool is_json(std::string_view content_type) {
@@ -65,6 +76,7 @@ const std::vector<App::Entry>& App::routes() {
       {"GET", "/openapi.json", &App::openapi_json, true, true, {"This document", "OpenApi"}},
       {"GET", "/metrics", &App::metrics, true, true, {"Prometheus metrics under vLLM's names", "text/plain"}},
       {"GET", "/v1/models", &App::models, true, true, {"The model, under each name it is served by", "ModelList"}},
+      {"GET", "/v1/models/{model}", &App::one_model, true, true, {"The model under one of its names", "Model"}},
       {"POST",
        "/tokenize",
        &App::tokenize,
@@ -121,6 +133,7 @@ const std::vector<App::Entry>& App::routes() {
 
 App::App(AppOptions options)
     : options_(std::move(options)), metrics_(options_.served_model_names.at(0)), started_(unix_seconds()) {
+  options_.root_path = plain_root_path(options_.root_path);
   if (!options_.tool_call_parser.empty()) tool_format_ = chat::tool_format(options_.tool_call_parser);
   if (!options_.reasoning_parser.empty()) reasoning_format_ = chat::reasoning_format(options_.reasoning_parser);
 }
@@ -141,6 +154,12 @@ void App::ready(TextGeneration& generation) {
   }
   engine_ = std::make_unique<AsyncEngine>(generation.engine(), options_.max_open);
   live_ = std::make_unique<LiveFeed>(*engine_, metrics_, model_json());
+  for (const Entry& entry : routes()) {
+    if (entry.read == nullptr) continue;
+    Fields fields = Fields::describing("request");
+    entry.read(*this, fields);
+    params_.emplace(&entry, ParamNames(fields.schema()));
+  }
   ready_ = true;
 }
 
@@ -187,6 +206,7 @@ class WithHeaders : public HttpResponse {
   bool write(std::string chunk) override { return inner_->write(std::move(chunk)); }
   void finish() override { inner_->finish(); }
   void on_disconnect(std::function<void()> callback) override { inner_->on_disconnect(std::move(callback)); }
+  void post(std::function<void()> work) override { inner_->post(std::move(work)); }
   int64_t pending_bytes() const override { return inner_->pending_bytes(); }
 
  private:
@@ -239,6 +259,14 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
         415, kJson,
         error_body(415, fmt::format("[server] unsupported media type: got '{}', need application/json", type->substr(0, 64))));
   }
+  if (const std::string* coding = request.header("content-encoding");
+      coding != nullptr && !request.body.empty() && !coding->empty() && !equal_ignoring_case(*coding, "identity")) {
+    return response->send(
+        415, kJson,
+        error_body(415, fmt::format("[server] unsupported Content-Encoding: got '{}', need a body that is not compressed",
+                                    coding->substr(0, 64))),
+        {{"accept-encoding", "identity"}});
+  }
   if (entry->needs_model && (!ready_ || closing_)) {
     return response->send(503, kJson, error_body(503, closing_ ? "[server] shutting down" : "[server] loading the model"),
                           {{"retry-after", "1"}});
@@ -246,10 +274,21 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   try {
     (this->*entry->route)(request, response);
   } catch (const Error& error) {
-    // Valid elsewhere and not here (a keyword of a schema, say): the request's fault as far as HTTP goes.
-    if (error.kind() != ErrorKind::kUnsupported) throw;
-    response->send(400, kJson, error_body(400, error.message()));
+    if (!refuse(*entry, error, *response)) throw;
   }
+}
+
+// Answers an error that is the request's fault. What is valid elsewhere and not here (a keyword of a schema, say) is one too as
+// far as HTTP goes.
+bool App::refuse(const Entry& entry, const Error& error, HttpResponse& response) const {
+  const bool missing = error.kind() == ErrorKind::kNotFound;
+  if (!missing && error.kind() != ErrorKind::kInvalidInput && error.kind() != ErrorKind::kUnsupported) return false;
+  const auto names = params_.find(&entry);
+  const std::string param = names == params_.end() ? "" : names->second.param(error.message());
+  const int status = missing ? 404 : 400;
+  response.send(status, kJson,
+                error_body(status, error.message(), param, missing && param == "model" ? "model_not_found" : ""));
+  return true;
 }
 
 FormatContext App::format_context(const char* prefix, const GenerationRequest& request, const HttpRequest& http) const {
@@ -269,12 +308,13 @@ void App::start(GenerationRequest request, std::vector<PromptState> prompts, std
 }
 
 std::unique_ptr<TokenConstraint> App::constrain(const GrammarSource& source, const SamplingParams& params) {
-  const GrammarPtr grammar = grammars_.get(source);
+  const std::string where = source.where.empty() ? "structured_outputs" : source.where;
   {
+    const Tokenizer& tokenizer = tokenizer_for(*generation_, where);
     const std::lock_guard<std::mutex> lock(vocabulary_mutex_);
-    if (!vocabulary_) vocabulary_ = std::make_shared<const TokenVocabulary>(generation_->require_tokenizer());
+    if (!vocabulary_) vocabulary_ = std::make_shared<const TokenVocabulary>(tokenizer);
   }
-  return make_constraint(grammar, vocabulary_, params.end_token_ids());
+  return in_field(where, [&] { return make_constraint(grammars_.get(source), vocabulary_, params.end_token_ids()); });
 }
 
 void App::check_model(Fields& fields) const {
@@ -301,19 +341,32 @@ void App::metrics(const HttpRequest&, const std::shared_ptr<HttpResponse>& respo
   response->send(200, "text/plain; version=0.0.4; charset=utf-8", metrics_.text(engine_->stats(), kPageTokens));
 }
 
+Json App::model_entry(const std::string& name) const {
+  Json model = Json::object();
+  return model.set("id", name)
+      .set("object", "model")
+      .set("created", started_)
+      .set("owned_by", "pagoda")
+      .set("root", options_.model)
+      .set("parent", Json())
+      .set("max_model_len", generation_->engine().max_model_len());
+}
+
+void App::one_model(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
+  constexpr std::string_view kPrefix = "/v1/models/";
+  const std::string name = http.path.substr(kPrefix.size());
+  const std::vector<std::string>& names = options_.served_model_names;
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    const std::string message =
+        fmt::format("[model] The model `{}` does not exist: need {}", name.substr(0, 256), fmt::join(names, " or "));
+    return response->send(404, kJson, error_body(404, message, "model", "model_not_found"));
+  }
+  response->send(200, kJson, model_entry(name).dump());
+}
+
 void App::models(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
   Json list = Json::array(), answer = Json::object();
-  for (const std::string& name : options_.served_model_names) {
-    Json model = Json::object();
-    model.set("id", name)
-        .set("object", "model")
-        .set("created", started_)
-        .set("owned_by", "pagoda")
-        .set("root", options_.model)
-        .set("parent", Json())
-        .set("max_model_len", generation_->engine().max_model_len());
-    list.push_back(std::move(model));
-  }
+  for (const std::string& name : options_.served_model_names) list.push_back(model_entry(name));
   answer.set("object", "list").set("data", std::move(list));
   response->send(200, kJson, answer.dump());
 }
@@ -339,8 +392,9 @@ void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   Fields fields(json, "request");
   const TokenizeBody body = read_tokenize(fields);
   const bool chat = body.messages != nullptr;
+  const Tokenizer& tokenizer = tokenizer_for(*generation_, chat ? "messages" : "prompt");
   const std::string text = chat ? render_chat(body.rendering, plain_messages(*body.messages, options_.limits)) : *body.prompt;
-  const std::vector<int32_t> ids = generation_->require_tokenizer().encode_ids(text, body.add_special_tokens.value_or(!chat));
+  const std::vector<int32_t> ids = tokenizer.encode_ids(text, body.add_special_tokens.value_or(!chat));
   Json answer = Json::object();
   answer.set("count", static_cast<int64_t>(ids.size()))
       .set("max_model_len", generation_->engine().max_model_len())
@@ -348,7 +402,7 @@ void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   Json tokens;
   if (body.return_token_strs) {
     tokens = Json::array();
-    for (const int32_t id : ids) tokens.push_back(generation_->tokenizer()->id_to_token(id));
+    for (const int32_t id : ids) tokens.push_back(tokenizer.id_to_token(id));
   }
   answer.set("token_strs", std::move(tokens));
   response->send(200, kJson, answer.dump());
@@ -365,8 +419,9 @@ std::vector<int32_t> App::read_detokenize(Fields& fields) const {
 void App::detokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
+  const std::vector<int32_t> ids = read_detokenize(fields);
   Json answer = Json::object();
-  answer.set("prompt", generation_->require_tokenizer().decode(read_detokenize(fields), false));
+  answer.set("prompt", tokenizer_for(*generation_, "tokens").decode(ids, false));
   response->send(200, kJson, answer.dump());
 }
 

@@ -19,6 +19,7 @@
 #include "server/live_feed.h"
 #include "server/metrics.h"
 #include "server/openapi.h"
+#include "server/param_names.h"
 #include "server/response_store.h"
 
 namespace pagoda::server {
@@ -82,6 +83,7 @@ class App {
   void version(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void metrics(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void models(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void one_model(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void tokenize(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void detokenize(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void embeddings(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
@@ -97,6 +99,8 @@ class App {
   bool authorized(const HttpRequest& request) const;
   Headers cors(const HttpRequest& request) const;
   void check_model(Fields& fields) const;
+  bool refuse(const Entry& entry, const Error& error, HttpResponse& response) const;
+  Json model_entry(const std::string& name) const;
   std::string model_json() const;
   const std::string& model_name() const { return options_.served_model_names[0]; }
   std::unique_ptr<TokenConstraint> constrain(const GrammarSource& source, const SamplingParams& params);
@@ -150,6 +154,7 @@ class App {
 
   AppOptions options_;
   TextGeneration* generation_ = nullptr;
+  std::map<const Entry*, ParamNames> params_;  // of the routes that read a body
   SamplingParams defaults_;
   Metrics metrics_;
   GrammarCache grammars_;

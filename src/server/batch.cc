@@ -1,9 +1,12 @@
 // Lines in, a window of requests under way, lines out in order.
 #include "server/batch.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <openssl/evp.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -13,7 +16,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <vector>
 
 #include "base/error.h"
@@ -126,22 +128,42 @@ int64_t count_lines(const std::string& path) {
   return count;
 }
 
-// The custom_ids of whole lines that an earlier run wrote; a torn last line is cut off.
-std::vector<Json> read_part(const std::string& path) {
-  std::vector<Json> ids;
+// The id of a line's answer tells which request was answered: a run goes on only after the very same ones.
+std::string answer_id(int64_t number, const std::string& line) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  if (EVP_Digest(line.data(), line.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+    fail(ErrorKind::kInternal, "batch", "SHA-256 failed");
+  }
+  std::string id = "batch_req_";
+  for (size_t i = 0; i < 12; ++i) id += fmt::format("{:02x}", digest[i]);
+  return id + "_" + std::to_string(number + 1);
+}
+
+// The ids of whole lines that an earlier run wrote; a torn last line is cut off.
+std::vector<std::string> read_part(const std::string& path) {
+  std::vector<std::string> ids;
   if (!file_exists(path)) return ids;
   int64_t whole = 0;
   {
     std::ifstream in(path, std::ios::binary);
     for (std::string line; std::getline(in, line) && !in.eof();) {
       whole += static_cast<int64_t>(line.size()) + 1;
-      const Json answer = Json::parse(line, path);
-      const Json* id = answer.find("custom_id");
-      ids.push_back(id == nullptr ? Json() : *id);
+      ids.push_back(Json::parse(line, path).get_string("id", "", path));
     }
   }
   if (whole < file_size(path) && ::truncate(path.c_str(), whole) != 0) fail_errno(path, "cannot be cut", errno);
   return ids;
+}
+
+// Names made, renamed and removed in it outlast a loss of power.
+void sync_directory(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fail_errno(path, "cannot open", errno);
+  const int failed = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  // Some file systems cannot sync a folder, and need not.
+  if (failed != 0 && failed != EINVAL && failed != ENOTSUP) fail_errno(path, "cannot sync", failed);
 }
 
 class Writer {
@@ -180,8 +202,6 @@ class Batch {
     result_.resumed = static_cast<int64_t>(earlier_.size());
     if (result_.resumed > result_.total) other_input(result_.total);
     skip_earlier();
-    std::random_device random;
-    run_ = fmt::format("{:08x}", random());
   }
 
   BatchResult run() {
@@ -204,26 +224,28 @@ class Batch {
       writer.flush();
       if (options_.progress) options_.progress(result_.done, result_.total - result_.resumed);
     }
-    writer.flush();
+    writer.sync();
     for (const auto& [number, request] : requests_) {
       if (const std::shared_ptr<BatchResponse> response = request.lock()) response->abandon();
     }
-    if (result_.interrupted) return result_;
-    writer.sync();
-    if (::rename(part_.c_str(), output_.c_str()) != 0) fail_errno(output_, "cannot rename into place", errno);
+    if (!result_.interrupted && ::rename(part_.c_str(), output_.c_str()) != 0) {
+      fail_errno(output_, "cannot rename into place", errno);
+    }
+    sync_directory(parent_path(output_));
     return result_;
   }
 
  private:
   [[noreturn]] void other_input(int64_t line) {
-    invalid(part_, "holds answers to another input (line {} differs): remove it, or name another output", line + 1);
+    invalid(part_, "holds answers to other requests (line {} of the input differs): remove it, or name another output",
+            line + 1);
   }
 
   void skip_earlier() {
     std::string line;
     while (next_read_ < result_.resumed && std::getline(in_, line)) {
       if (is_blank(line)) continue;
-      if (!(custom_id_of(line) == earlier_[static_cast<size_t>(next_read_)])) other_input(next_read_);
+      if (answer_id(next_read_, line) != earlier_[static_cast<size_t>(next_read_)]) other_input(next_read_);
       ++next_read_;
     }
     next_write_ = next_read_;
@@ -250,7 +272,7 @@ class Batch {
   }
 
   void submit(int64_t number, const std::string& line) {
-    const std::string id = fmt::format("batch_req_{}_{}", run_, number + 1);
+    const std::string id = answer_id(number, line);
     try {
       HttpRequest http = read_line(line);
       http.id = id;
@@ -285,11 +307,11 @@ class Batch {
     return http;
   }
 
-  std::string input_, output_, part_, run_;
+  std::string input_, output_, part_;
   const Handler& handler_;
   const BatchOptions& options_;
   std::ifstream in_;
-  std::vector<Json> earlier_;
+  std::vector<std::string> earlier_;
   BatchResult result_;
   std::shared_ptr<Finished> finished_ = std::make_shared<Finished>();
   std::map<int64_t, std::weak_ptr<BatchResponse>> requests_;

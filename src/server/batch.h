@@ -29,8 +29,9 @@ std::string batch_part_path(const std::string& output);
 // Each line {"custom_id", "method": "POST", "url": "/v1/...", "body": {...}} becomes a line {"id", "custom_id", "response":
 // {"status_code", "request_id", "body"}, "error"}; a line that cannot be sent gets its "error" and the others go on. Answers
 // are appended to the part file in order as they come; once all are there it is renamed to `output`, so that `output` is whole
-// or absent. A run that was ended leaves the part file, and the next with the same input goes on after it. Throws kInvalidInput
-// where the part file is of another input.
+// or absent. A run that was ended leaves the part file, and the next goes on after it. Throws kInvalidInput where a line that
+// the part file answers has changed since: an answer's id holds the SHA-256 of its request's line. What is written is on the
+// disk when this returns.
 BatchResult run_batch(const std::string& input, const std::string& output, const Handler& handler, const BatchOptions& options);
 
 }  // namespace pagoda::server

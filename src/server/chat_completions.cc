@@ -280,7 +280,7 @@ App::ChatBody App::read_chat(Fields& fields) const {
 // Marks that are special tokens must reach the parser; the token that ends the answer need not be seen.
 void App::show_marks(AnswerReading& reading, GenerationRequest& request) const {
   if (reading.plain() || !request.skip_special_tokens) return;
-  const Tokenizer& tokenizer = generation_->require_tokenizer();
+  const Tokenizer& tokenizer = tokenizer_for(*generation_, "messages");
   std::vector<std::string> marks;
   if (reading.tools.choice == ToolChoice::kAuto) marks = chat::tool_markers(reading.format);
   if (reading.reasoning) marks.insert(marks.end(), {std::string(chat::kThinkOpen), std::string(chat::kThinkClose)});
@@ -335,13 +335,14 @@ App::ChatPlan App::plan_chat(ChatBody body) {
   ChatPlan plan;
   plan.request = std::move(body.request);
   GenerationRequest& request = plan.request;
+  const Tokenizer& tokenizer = tokenizer_for(*generation_, "messages");
   const Json messages = plain_messages(*body.messages, options_.limits);
   PromptState& prompt = plan.prompt;
   prompt.text = render_chat(body.rendering, messages);
   if (request.return_prompt_text) request.prompt_text = prompt.text;
   plan.reading = read_answer(body, prompt.text, request);
   // Templates write special tokens themselves.
-  prompt.ids = generation_->require_tokenizer().encode_ids(prompt.text, request.add_special_tokens.value_or(false));
+  prompt.ids = tokenizer.encode_ids(prompt.text, request.add_special_tokens.value_or(false));
   truncate_prompt(prompt.ids, request.truncation);
   if (!request.max_tokens_given) request.params.max_new_tokens = generation_->engine().max_model_len();
   // What is echoed is what the last message held.

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "server/chat_request.h"
+#include "server/param_names.h"
 
 namespace pagoda::server {
 
@@ -53,9 +54,7 @@ Json template_calls(const Json& calls, const RequestLimits& limits) {
   return result;
 }
 
-}  // namespace
-
-Json plain_messages(const Json& messages, const RequestLimits& limits) {
+Json read_messages(const Json& messages, const RequestLimits& limits) {
   const Json::Array& list = messages.as_array("messages");
   if (list.empty()) invalid("messages", "empty list");
   if (static_cast<int64_t>(list.size()) > limits.max_messages) {
@@ -79,6 +78,12 @@ Json plain_messages(const Json& messages, const RequestLimits& limits) {
     result.push_back(std::move(copy));
   }
   return result;
+}
+
+}  // namespace
+
+Json plain_messages(const Json& messages, const RequestLimits& limits) {
+  return in_field("messages", [&] { return read_messages(messages, limits); });
 }
 
 std::string messages_schema(int64_t most) {

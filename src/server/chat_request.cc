@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "server/param_names.h"
 
 namespace pagoda::server {
 
@@ -106,12 +107,12 @@ ToolUse take_tools(Fields& fields) {
       "properties": {{"name": {{"type": "string", "minLength": 1, "maxLength": {}}}, "description": {{"type": ["string", "null"]}},
         "parameters": {{"type": ["object", "null"]}}, "strict": {{"type": ["boolean", "null"]}}}}}}}}}}}})",
                                                kMostTools, kLongestName);
-  if (const Json* tools = fields.take("tools", tools_schema)) take_tool_list(*tools, use);
+  if (const Json* tools = fields.take("tools", tools_schema)) in_field("tools", [&] { take_tool_list(*tools, use); });
   if (!use.names.empty()) use.choice = ToolChoice::kAuto;
   if (const Json* choice = fields.take("tool_choice", R"({"anyOf": [{"enum": ["none", "auto", "required"]}, {"type": "object",
       "required": ["function"], "properties": {"type": {"const": "function"}, "function": {"type": "object", "required": ["name"],
         "properties": {"name": {"type": "string"}}}}}]})"))
-    take_choice(*choice, use);
+    in_field("tool_choice", [&] { take_choice(*choice, use); });
   use.parallel = fields.boolean("parallel_tool_calls").value_or(true);
   fields.refuse({"functions", "function_call"}, "replaced by tools and tool_choice");
   return use;
@@ -119,6 +120,7 @@ ToolUse take_tools(Fields& fields) {
 
 GrammarSource tool_grammar(const ToolUse& use) {
   GrammarSource source;
+  source.where = "tools";
   source.kind = GrammarSource::Kind::kJsonSchema;
   const Json::Array& tools = use.tools.as_array("tools");
   if (use.choice == ToolChoice::kNamed) {

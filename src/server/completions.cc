@@ -171,8 +171,9 @@ void App::completions(const HttpRequest& http, const std::shared_ptr<HttpRespons
   for (PromptInput& input : read_prompt_input(*body.prompt, "prompt", options_.limits.max_prompts, vocab)) {
     PromptState state;
     if (auto* text = std::get_if<std::string>(&input)) {
-      state.ids = request.add_special_tokens.value_or(true) ? generation_->encode_prompt(*text)
-                                                            : generation_->require_tokenizer().encode_ids(*text, false);
+      const Tokenizer& tokenizer = tokenizer_for(*generation_, "prompt");
+      state.ids =
+          request.add_special_tokens.value_or(true) ? generation_->encode_prompt(*text) : tokenizer.encode_ids(*text, false);
       state.text = std::move(*text);
     } else {
       state.ids = std::move(std::get<std::vector<int32_t>>(input));

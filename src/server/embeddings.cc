@@ -133,8 +133,8 @@ void App::embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse
   for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {
     Request request;
     if (auto* text = std::get_if<std::string>(&input)) {
-      request.prompt_ids = body.add_special_tokens ? generation_->encode_prompt(*text)
-                                                   : generation_->require_tokenizer().encode_ids(*text, false);
+      const Tokenizer& tokenizer = tokenizer_for(*generation_, "input");
+      request.prompt_ids = body.add_special_tokens ? generation_->encode_prompt(*text) : tokenizer.encode_ids(*text, false);
     } else {
       request.prompt_ids = std::move(std::get<std::vector<int32_t>>(input));
     }

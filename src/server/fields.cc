@@ -260,7 +260,9 @@ void Fields::refuse(std::initializer_list<std::string_view> keys, std::string_vi
     if (is_describing()) {
       Json nothing = Json::array();
       for (Json each : {Json(), Json(false), Json(""), Json::array(), Json::object()}) nothing.push_back(std::move(each));
-      describe(key, Json::object().set("enum", std::move(nothing)).set("description", "Refused: " + std::string(why) + "."));
+      describe(key, Json::object()
+                        .set("enum", std::move(nothing))
+                        .set("description", std::string(kRefusedField) + std::string(why) + "."));
     }
     if (value == nullptr || (value->is_bool() && !value->as_bool(name(key)))) continue;
     if ((value->is_array() || value->is_object()) && value->size() == 0) continue;
@@ -273,7 +275,7 @@ void Fields::finish() const {
   for (const JsonMember& member : object_->as_object(where_)) {
     if (taken_.find(member.key) != taken_.end()) continue;
     const std::string_view name = std::string_view(member.key).substr(0, 64);
-    invalid(where_, "unknown field: got '{}'", name);
+    invalid(where_, "{}{}'", kUnknownField, name);
   }
 }
 

@@ -16,6 +16,11 @@
 
 namespace pagoda::server {
 
+inline constexpr std::string_view kRefusedField =
+    "Refused: ";  // begins the description of a refused field; a full stop ends it
+// How the text of finish() begins; the name and a quote follow.
+inline constexpr std::string_view kUnknownField = "unknown field: got '";
+
 constexpr size_t kAnyLength = std::numeric_limits<size_t>::max();
 
 // Errors are kInvalidInput "[name] what: got X, need Y". null counts as missing.

@@ -61,21 +61,20 @@ void GenerationJob::start(int64_t max_model_len) {
     engine_.check(requests.back());
     prompt.answers.resize(static_cast<size_t>(request_.best_of));
   }
-  const std::shared_ptr<GenerationJob> self = shared_from_this();
+  request_.constraint.reset();  // each request has its own, and this one holds memory of its grammar
   bool full = false;
   {
     // Events wait until all prompts are submitted.
     const std::lock_guard<std::mutex> lock(mutex_);
-    begun_.assign(prompts_.size() * static_cast<size_t>(request_.best_of), false);
-    for (size_t i = 0; i < requests.size() && !full; ++i) {
-      timers_.emplace_back(static_cast<int64_t>(prompts_[i].ids.size()), request_.best_of, request_.params.max_new_tokens);
-      const auto ticket = engine_.submit(std::move(requests[i]), [self, i](const Event& event) { self->on_event(i, event); });
-      full = !ticket;
-      if (ticket) tickets_.push_back(*ticket);
+    try {
+      full = !submit(requests);
+      if (!full && request_.stream) response_->begin(200, "text/event-stream; charset=utf-8", {{"cache-control", "no-cache"}});
+    } catch (...) {  // no memory: what is submitted already must not answer a client that is told of the error
+      over_ = true;
+      for (const uint64_t ticket : tickets_) engine_.abort(ticket);
+      throw;
     }
-    open_ = tickets_.size();
     over_ = full;
-    if (!full && request_.stream) response_->begin(200, "text/event-stream; charset=utf-8", {{"cache-control", "no-cache"}});
   }
   if (full) {
     for (const uint64_t ticket : tickets_) engine_.abort(ticket);
@@ -84,10 +83,27 @@ void GenerationJob::start(int64_t max_model_len) {
                     {{"retry-after", "1"}});
     return;
   }
-  const std::weak_ptr<GenerationJob> weak = self;
+  const std::weak_ptr<GenerationJob> weak = weak_from_this();
   response_->on_disconnect([weak] {
     if (const std::shared_ptr<GenerationJob> job = weak.lock()) job->cancel();
   });
+}
+
+// With the lock held. False: the engine had no room for all.
+bool GenerationJob::submit(std::vector<Request>& requests) {
+  const std::shared_ptr<GenerationJob> self = shared_from_this();
+  begun_.assign(prompts_.size() * static_cast<size_t>(request_.best_of), false);
+  tickets_.reserve(requests.size());  // nothing may fail between a submission and the note of its ticket
+  for (size_t i = 0; i < requests.size(); ++i) {
+    timers_.emplace_back(static_cast<int64_t>(prompts_[i].ids.size()), request_.best_of, request_.params.max_new_tokens);
+    const auto ticket = engine_.submit(std::move(requests[i]), [self, i](const Event& event) {
+      self->response_->post([self, i, event] { self->on_event(i, event); });  // the engine has others to serve
+    });
+    if (!ticket) return false;
+    tickets_.push_back(*ticket);
+  }
+  open_ = tickets_.size();
+  return true;
 }
 
 void GenerationJob::cancel() {

@@ -77,6 +77,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   int64_t created() const { return created_; }  // seconds since 1970
 
  private:
+  bool submit(std::vector<Request>& requests);
   void on_event(size_t prompt, const Event& event);
   void take(size_t prompt, const Event& event);
   void stream(size_t prompt, const Event& event);
@@ -93,7 +94,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   std::unique_ptr<AnswerFormat> format_;
   std::shared_ptr<HttpResponse> response_;
   int64_t created_;
-  std::mutex mutex_;  // guards what follows: events come from the engine's thread, disconnects from the server's
+  std::mutex mutex_;  // guards what follows: events come to the connection's thread (see post()) or the engine's
   std::vector<PromptState> prompts_;
   std::vector<uint64_t> tickets_;
   std::vector<RequestTimer> timers_;  // one a prompt

@@ -76,12 +76,12 @@ void take_bad_words(Fields& fields, SamplingParams& params, const RequestLimits&
   const auto words =
       fields.strings("bad_words", static_cast<size_t>(limits.max_list), static_cast<size_t>(limits.max_string), 1);
   if (!words) return;
+  const Tokenizer& tokenizer = tokenizer_for(generation, "bad_words");
   for (const std::string& word : *words) {
-    std::vector<int32_t> alone = generation.require_tokenizer().encode_ids(word, false);
+    std::vector<int32_t> alone = tokenizer.encode_ids(word, false);
     if (alone.empty()) invalid("bad_words", "empty word");
     const size_t start = word.find_first_not_of(' ');
-    std::vector<int32_t> spaced =
-        generation.require_tokenizer().encode_ids(" " + (start == std::string::npos ? "" : word.substr(start)), false);
+    std::vector<int32_t> spaced = tokenizer.encode_ids(" " + (start == std::string::npos ? "" : word.substr(start)), false);
     if (spaced != alone && spaced.size() == alone.size() && spaced[0] != alone[0]) {
       params.bad_words_ids.push_back(std::move(spaced));
     }
@@ -240,6 +240,11 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
                 "not supported by this server");
   if (!chat) fields.refuse({"thinking_token_budget"}, "only for chats");
   return request;
+}
+
+const Tokenizer& tokenizer_for(const TextGeneration& generation, std::string_view field) {
+  if (!generation.tokenizer()) invalid(field, "this model has no tokenizer: got text, need token ids");
+  return *generation.tokenizer();
 }
 
 Truncation parse_truncation(Fields& fields, int64_t longest) {

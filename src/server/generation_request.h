@@ -80,6 +80,9 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
 Truncation parse_truncation(Fields& fields, int64_t longest);
 void truncate_prompt(std::vector<int32_t>& ids, const Truncation& truncation);
 
+// The model's tokenizer. Throws kInvalidInput where it has none: `field` holds text, and could hold ids at most.
+const Tokenizer& tokenizer_for(const TextGeneration& generation, std::string_view field);
+
 // Takes response_format, structured_outputs and the older guided_* fields.
 std::optional<GrammarSource> parse_structured_outputs(Fields& fields, const RequestLimits& limits);
 

@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/ascii.h"
 #include "server/http_listen.h"
 
 namespace pagoda::server {
@@ -37,14 +38,6 @@ using boost::system::error_code;
 using Protocol = asio::generic::stream_protocol;
 using Socket = asio::basic_stream_socket<Protocol, asio::io_context::executor_type>;
 using Endpoint = Protocol::endpoint;
-
-std::string lower_case(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return out;
-}
 
 // Beast's grammar of answers; what it finds goes to the call.
 class AnswerParser final : public http::basic_parser<false> {

@@ -34,6 +34,7 @@ class Response final : public HttpResponse {
   bool write(std::string chunk) override { return exchange_->write(chunk); }
   void finish() override { exchange_->finish(); }
   void on_disconnect(std::function<void()> callback) override { exchange_->on_disconnect(std::move(callback)); }
+  void post(std::function<void()> work) override { exchange_->post(std::move(work)); }
   int64_t pending_bytes() const override { return exchange_->pending_bytes(); }
 
  private:
@@ -177,6 +178,17 @@ void Exchange::on_disconnect(std::function<void()> callback) {
     }
   }
   if (callback) callback();
+}
+
+void Exchange::post(std::function<void()> work) {
+  std::function<void()> dropped;  // may hold the response itself: to be destroyed without the lock
+  const std::lock_guard lock(mutex_);
+  const std::shared_ptr<Wakeable> session = gone_ ? nullptr : session_.lock();
+  if (session) {
+    session->run(std::move(work));
+  } else {
+    dropped.swap(work);
+  }
 }
 
 int64_t Exchange::pending_bytes() const {

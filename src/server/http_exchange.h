@@ -16,7 +16,8 @@ namespace pagoda::server {
 class Wakeable {
  public:
   virtual ~Wakeable() = default;
-  virtual void wake() = 0;  // from any thread; soon take() is called on the session's
+  virtual void wake() = 0;                           // from any thread; soon take() is called on the session's
+  virtual void run(std::function<void()> work) = 0;  // from any thread; soon it is called on the session's, unless it has ended
 };
 
 // Between the handler's side (any thread) and the session's (its strand). Bytes given while the session writes are gathered, so
@@ -37,6 +38,7 @@ class Exchange {
   bool write(std::string_view chunk);
   void finish();
   void on_disconnect(std::function<void()> callback);
+  void post(std::function<void()> work);
   int64_t pending_bytes() const;
   // Nobody will finish this: an error if nothing was sent yet, else the stream is cut.
   void abandon(int status, std::string_view message);

@@ -64,6 +64,9 @@ class HttpResponse {
   // Called once, on a thread of the server's, when the client goes away before the answer is finished; at once, on the caller's
   // thread, if it has gone. A client that only closes its sending side counts as gone. The last callback given counts.
   virtual void on_disconnect(std::function<void()> callback) = 0;
+  // Calls `work` on a thread of the server's, in the order given and never two at once; not at all once the client is gone.
+  // What makes an answer's text need not be done by who has its news. An answer without a connection calls it at once.
+  virtual void post(std::function<void()> work) { work(); }
   // Bytes written to the stream and not yet taken by the client's connection, framing included.
   virtual int64_t pending_bytes() const = 0;
 };
@@ -75,8 +78,9 @@ using Handler = std::function<void(HttpRequest request, std::shared_ptr<HttpResp
 // One line a request once it is answered: method, path, status, bytes, milliseconds; never a body.
 using AccessLog = std::function<void(const HttpRequest& request, int status, int64_t bytes, double milliseconds)>;
 
-// {"error": {"message": ..., "type": ..., "param": null, "code": status}} as OpenAI and vLLM write it.
-std::string error_body(int status, std::string_view message);
+// {"error": {"message": ..., "type": ..., "param": ..., "code": ...}} as OpenAI and vLLM write it. param "": null, no field of
+// the request is at fault. code "": the status, as vLLM has it.
+std::string error_body(int status, std::string_view message, std::string_view param = {}, std::string_view code = {});
 
 class HttpServer {
  public:

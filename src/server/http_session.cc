@@ -82,6 +82,11 @@ void Session::wake() {
   asio::post(socket_.get_executor(), [self = shared_from_this()] { self->guarded([&] { self->flush(); }); });
 }
 
+void Session::run(std::function<void()> work) {
+  asio::post(socket_.get_executor(),
+             [self = shared_from_this(), work = std::move(work)]() mutable { self->guarded(std::move(work)); });
+}
+
 void Session::drain() {
   asio::post(socket_.get_executor(), [self = shared_from_this()] {
     self->guarded([&] {

@@ -57,6 +57,7 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   // From any thread.
   void start();
   void wake() override;
+  void run(std::function<void()> work) override;
   void drain();  // no request after this one; ends at once where there is none
   void cut();    // ends in any state
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -31,13 +32,6 @@ bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x
 bool is_token_character(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
          (c != 0 && std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos);
-}
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-bool equal_ignoring_case(std::string_view a, std::string_view lower_case) {
-  return a.size() == lower_case.size() &&
-         std::equal(a.begin(), a.end(), lower_case.begin(), [](char x, char y) { return lower(x) == y; });
 }
 
 std::string percent_decode(std::string_view text, bool plus_is_space, std::string_view what) {
@@ -313,7 +307,7 @@ std::string format_head(const AnswerHead& head, const Headers& headers) {
   return out;
 }
 
-std::string error_body(int status, std::string_view message) {
+std::string error_body(int status, std::string_view message, std::string_view param, std::string_view code) {
   // The classes of OpenAI's clients, which vLLM names too.
   const char* type = "InternalServerError";
   switch (status) {
@@ -333,8 +327,8 @@ std::string error_body(int status, std::string_view message) {
   Json error = Json::object();
   error.set("message", Json(utf8_replace_invalid(message)));
   error.set("type", Json(type));
-  error.set("param", Json(nullptr));
-  error.set("code", Json(status));
+  error.set("param", param.empty() ? Json() : Json(param));
+  error.set("code", code.empty() ? Json(status) : Json(code));
   Json body = Json::object();
   body.set("error", std::move(error));
   return body.dump();

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "base/error.h"
 
 namespace pagoda::server {
@@ -59,7 +60,7 @@ void add_errors(Json& responses, const RouteDescription& route) {
     add("408", "The body took too long");
     add("413", "The body is too large");
     add("403", "A page of another origin asks, and no key is needed");
-    add("415", "The body is not JSON by its Content-Type");
+    add("415", "The body is not JSON by its Content-Type, or has a Content-Encoding");
   } else if (route.path.find('{') != std::string::npos) {
     add("400", "The request is wrong");
     add("404", "No such thing");
@@ -83,14 +84,9 @@ Json path_parameters(const std::string& path) {
   return list;
 }
 
-std::string lower(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return text;
-}
-
 Json operation(const RouteDescription& route, bool has_keys) {
   Json result = Json::object(), responses = Json::object();
-  std::string id = lower(route.method);
+  std::string id = lower_case(route.method);
   for (const char c : route.path) id += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   result.set("operationId", id).set("summary", route.doc.summary);
   if (Json parameters = path_parameters(route.path); parameters.size() > 0) result.set("parameters", std::move(parameters));
@@ -117,7 +113,7 @@ Json openapi_document(const std::vector<RouteDescription>& routes, const std::st
   servers.push_back(Json::object().set("url", root_path.empty() ? "/" : root_path));
   for (const RouteDescription& route : routes) {
     if (paths.find(route.path) == nullptr) paths.set(route.path, Json::object());
-    paths.find(route.path)->set(lower(route.method), operation(route, has_keys));
+    paths.find(route.path)->set(lower_case(route.method), operation(route, has_keys));
   }
   components.set("schemas", openapi_schemas());
   if (has_keys) {

@@ -8,17 +8,18 @@ namespace {
 constexpr const char* kSchemas = R"json({
 "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "object",
   "required": ["message", "type", "param", "code"], "properties": {"message": {"type": "string"}, "type": {"type": "string"},
-    "param": {"type": ["string", "null"]}, "code": {"type": "integer"}}}}},
+    "param": {"type": ["string", "null"]}, "code": {"type": ["integer", "string"]}}}}},
 "Version": {"type": "object", "required": ["version"], "properties": {"version": {"type": "string"}}},
 "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"], "properties": {"openapi": {"type": "string"}}},
 "LiveState": {"type": "object", "required": ["seconds", "model", "running", "waiting", "steps", "cache", "requests"], "properties": {
   "seconds": {"type": "number"}, "model": {"type": "object", "required": ["name"]}, "running": {"type": "integer"}, "waiting": {"type": "integer"},
   "steps": {"type": "integer"}, "cache": {"type": "object", "required": ["page_tokens", "pages", "used", "whole", "runs"],
     "properties": {"runs": {"type": "array"}}}, "requests": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}}},
+"Model": {"type": "object", "required": ["id", "object", "created", "owned_by"], "properties": {
+  "id": {"type": "string"}, "object": {"const": "model"}, "created": {"type": "integer"}, "owned_by": {"type": "string"},
+  "root": {"type": "string"}, "parent": {"type": "null"}, "max_model_len": {"type": "integer"}}},
 "ModelList": {"type": "object", "required": ["object", "data"], "properties": {"object": {"const": "list"}, "data":
-  {"type": "array", "items": {"type": "object", "required": ["id", "object", "created", "owned_by"], "properties": {
-    "id": {"type": "string"}, "object": {"const": "model"}, "created": {"type": "integer"}, "owned_by": {"type": "string"},
-    "root": {"type": "string"}, "parent": {"type": "null"}, "max_model_len": {"type": "integer"}}}}}},
+  {"type": "array", "items": {"$ref": "#/components/schemas/Model"}}}},
 "Tokenized": {"type": "object", "required": ["count", "max_model_len", "tokens", "token_strs"], "properties": {
   "count": {"type": "integer"}, "max_model_len": {"type": "integer"}, "tokens": {"$ref": "#/components/schemas/TokenIds"},
   "token_strs": {"type": ["array", "null"], "items": {"type": "string"}}}},

@@ -18,6 +18,7 @@ PoolingJob::PoolingJob(AsyncEngine& engine, Metrics& metrics, std::vector<Reques
       response_(std::move(response)),
       requests_(std::move(requests)) {
   result_.vectors.resize(requests_.size());
+  timers_.reserve(requests_.size());
 }
 
 void PoolingJob::start() {
@@ -27,7 +28,13 @@ void PoolingJob::start() {
   }
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    submit_more();
+    tickets_.reserve(requests_.size());  // nothing may fail between a submission and the note of its ticket
+    try {
+      submit_more();
+    } catch (...) {
+      stop("error");
+      throw;
+    }
     if (over_) return;
   }
   const std::weak_ptr<PoolingJob> weak = weak_from_this();
@@ -42,8 +49,9 @@ void PoolingJob::submit_more() {
   while (next_ < requests_.size() && under_way_ < kWindow) {
     const size_t input = next_;
     RequestTimer timer(static_cast<int64_t>(requests_[input].prompt_ids.size()), 1, 0);
-    const auto ticket =
-        engine_.submit(std::move(requests_[input]), [self, input](const Event& event) { self->on_event(input, event); });
+    const auto ticket = engine_.submit(std::move(requests_[input]), [self, input](const Event& event) {
+      self->response_->post([self, input, event] { self->on_event(input, event); });  // the engine has others to serve
+    });
     if (!ticket && under_way_ > 0) return;  // it is tried again when one of those ends
     if (!ticket) {
       stop("abort");
@@ -52,8 +60,8 @@ void PoolingJob::submit_more() {
                       {{"retry-after", "1"}});
       return;
     }
-    timers_.push_back(std::move(timer));
     tickets_.push_back(*ticket);
+    timers_.push_back(std::move(timer));
     ++next_;
     ++under_way_;
   }

@@ -21,7 +21,7 @@ struct PoolingResult {
 
 class PoolingJob : public std::enable_shared_from_this<PoolingJob> {
  public:
-  // Makes the answer's JSON body. Called once, on the engine's thread.
+  // Makes the answer's JSON body. Called once, on the connection's thread (HttpResponse::post).
   using Write = std::function<std::string(const PoolingResult&)>;
 
   PoolingJob(AsyncEngine& engine, Metrics& metrics, std::vector<Request> requests, Write write,

@@ -16,6 +16,17 @@ GrammarSource source_of(GrammarSource::Kind kind, std::string text) {
 constexpr const char* kSchema =
     R"({"type": ["object", "string", "boolean"], "description": "A JSON schema, or text that holds one."})";
 
+std::string kind_name(GrammarSource::Kind kind) {
+  switch (kind) {
+    case GrammarSource::Kind::kJsonSchema: return "json";
+    case GrammarSource::Kind::kJsonObject: return "json_object";
+    case GrammarSource::Kind::kRegex: return "regex";
+    case GrammarSource::Kind::kGrammar: return "grammar";
+    case GrammarSource::Kind::kChoice: return "choice";
+  }
+  return "";
+}
+
 // A schema comes as an object, or as text that holds one.
 GrammarSource schema_of(const Json& value, std::string_view where) {
   return source_of(GrammarSource::Kind::kJsonSchema, value.is_string() ? value.as_string(where) : value.dump());
@@ -43,6 +54,7 @@ std::optional<GrammarSource> take_kinds(Fields& fields, const std::string& prefi
     set(std::move(source));
   }
   if (fields.boolean(prefix + "json_object").value_or(false)) set(source_of(GrammarSource::Kind::kJsonObject, ""));
+  if (result) result->where = prefix.empty() ? "structured_outputs" : prefix + kind_name(result->kind);
   return result;
 }
 
@@ -59,11 +71,12 @@ std::optional<GrammarSource> parse_structured_outputs(Fields& fields, const Requ
       const Json* body = named->take("schema", kSchema);
       named->require("schema", "a JSON schema");
       named->finish();
-      if (type == "json_schema") result = schema_of(*body, "schema");
+      if (type == "json_schema" && body != nullptr) result = schema_of(*body, "response_format");
     } else if (type == "json_schema") {
       invalid("response_format", "json_schema: missing");
     }
     format->finish();
+    if (result) result->where = "response_format";
   }
   const auto other = [&](std::optional<GrammarSource> source) {
     if (source && result)

@@ -178,41 +178,51 @@ CodeSet CodeSet::assigned_after(int version) {
 
 void CodeSet::add(uint32_t first, uint32_t last) {
   if (first > last) return;
-  ranges_.push_back({first, last});
-  sorted_ = ranges_.size() == 1;
+  if (ranges_.empty() || first > ranges_.back().last + 1) {
+    ranges_.push_back({first, last});
+  } else if (first >= ranges_.back().first) {
+    ranges_.back().last = std::max(ranges_.back().last, last);
+  } else if (!holds(first, last)) {
+    late_.push_back({first, last});
+    if (late_.size() <= 64 + ranges_.size() / 8) return;
+    ranges_ = merged();
+    late_.clear();
+  }
 }
 
-void CodeSet::normalize() const {
-  if (sorted_) return;
-  std::sort(ranges_.begin(), ranges_.end(), [](const Range& a, const Range& b) { return a.first < b.first; });
-  std::vector<Range> merged;
-  for (const Range& r : ranges_) {
-    if (!merged.empty() && r.first <= merged.back().last + 1) {
-      merged.back().last = std::max(merged.back().last, r.last);
+bool CodeSet::holds(uint32_t first, uint32_t last) const {
+  const auto it = std::upper_bound(ranges_.begin(), ranges_.end(), first,
+                                   [](uint32_t code, const Range& range) { return code < range.first; });
+  return it != ranges_.begin() && last <= std::prev(it)->last;
+}
+
+std::vector<CodeSet::Range> CodeSet::merged() const {
+  std::vector<Range> all = ranges_, result;
+  all.insert(all.end(), late_.begin(), late_.end());
+  std::sort(all.begin(), all.end(), [](const Range& a, const Range& b) { return a.first < b.first; });
+  for (const Range& r : all) {
+    if (!result.empty() && r.first <= result.back().last + 1) {
+      result.back().last = std::max(result.back().last, r.last);
     } else {
-      merged.push_back(r);
+      result.push_back(r);
     }
   }
-  ranges_ = std::move(merged);
-  sorted_ = true;
+  return result;
 }
 
-const std::vector<CodeSet::Range>& CodeSet::ranges() const {
-  normalize();
-  return ranges_;
-}
+std::vector<CodeSet::Range> CodeSet::ranges() const { return late_.empty() ? ranges_ : merged(); }
 
 bool CodeSet::empty() const { return ranges_.empty(); }
 
 CodeSet CodeSet::united(const CodeSet& other) const {
   CodeSet set = *this;
-  for (const Range& r : other.ranges_) set.add(r.first, r.last);
+  for (const Range& r : other.ranges()) set.add(r.first, r.last);
   return set;
 }
 
 CodeSet CodeSet::intersected(const CodeSet& other) const {
   CodeSet set;
-  const std::vector<Range>&a = ranges(), &b = other.ranges();
+  const std::vector<Range> a = ranges(), b = other.ranges();
   for (size_t i = 0, k = 0; i < a.size() && k < b.size();) {
     const uint32_t first = std::max(a[i].first, b[k].first), last = std::min(a[i].last, b[k].last);
     set.add(first, last);
@@ -237,9 +247,8 @@ CodeSet CodeSet::complement() const {
 }
 
 bool CodeSet::contains(uint32_t code) const {
-  const std::vector<Range>& r = ranges();
-  const auto it = std::upper_bound(r.begin(), r.end(), code, [](uint32_t c, const Range& range) { return c < range.first; });
-  return it != r.begin() && code <= std::prev(it)->last;
+  return holds(code, code) ||
+         std::any_of(late_.begin(), late_.end(), [code](const Range& r) { return r.first <= code && code <= r.last; });
 }
 
 }  // namespace pagoda

@@ -1,4 +1,4 @@
-// Sets of code points as sorted ranges: what a character class of a pattern means.
+// Sets of code points as sorted ranges: what a character class of a pattern means. Sets that are not changed may be shared.
 #pragma once
 
 #include <cstdint>
@@ -28,12 +28,13 @@ class CodeSet {
   CodeSet complement() const;
   bool contains(uint32_t code) const;
   bool empty() const;
-  const std::vector<Range>& ranges() const;  // sorted, disjoint, not adjacent
+  std::vector<Range> ranges() const;  // sorted, disjoint, not adjacent
 
  private:
-  void normalize() const;
-  mutable std::vector<Range> ranges_;
-  mutable bool sorted_ = true;
+  bool holds(uint32_t first, uint32_t last) const;  // within one of ranges_
+  std::vector<Range> merged() const;
+  std::vector<Range> ranges_;  // sorted, disjoint, not adjacent
+  std::vector<Range> late_;    // added out of order since: merged once they are many, so that a set of n ranges costs n log n
 };
 
 }  // namespace pagoda

@@ -68,26 +68,40 @@ class WholeToken : public DecodeStage {
 
  protected:
   virtual void token(std::string text) = 0;
+  void hold(const WholeToken& other) { buffer_ = other.buffer_; }
 
  private:
   std::string buffer_;
 };
 
-class Sequence final : public DecodeStage {
+// Stages that are first to last one: made and copied from the last on, which the others need.
+class Chain : public DecodeStage {
  public:
-  Sequence(const std::vector<DecoderPtr>& steps, DecodeStage* next) : DecodeStage(next) {
-    for (size_t i = steps.size(); i-- > 0;) {
-      stages_.push_back(steps[i]->stage(next));
-      next = stages_.back().get();
-    }
-    first_ = next;
+  using DecodeStage::DecodeStage;
+
+ protected:
+  void prepend(std::unique_ptr<DecodeStage> stage) { stages_.push_back(std::move(stage)); }
+  DecodeStage* first() const { return stages_.empty() ? next_ : stages_.back().get(); }
+  void copy_stages(const Chain& other) {
+    for (const std::unique_ptr<DecodeStage>& stage : other.stages_) prepend(stage->copy(first()));
   }
-  void put(std::string_view text, bool end) override { first_->put(text, end); }
-  void finish() override { first_->finish(); }
 
  private:
   std::vector<std::unique_ptr<DecodeStage>> stages_;
-  DecodeStage* first_;
+};
+
+class Sequence final : public Chain {
+ public:
+  Sequence(const std::vector<DecoderPtr>& steps, DecodeStage* next) : Chain(next) {
+    for (size_t i = steps.size(); i-- > 0;) prepend(steps[i]->stage(first()));
+  }
+  void put(std::string_view text, bool end) override { first()->put(text, end); }
+  void finish() override { first()->finish(); }
+  std::unique_ptr<DecodeStage> copy(DecodeStage* next) const override {
+    auto made = std::make_unique<Sequence>(std::vector<DecoderPtr>{}, next);
+    made->copy_stages(*this);
+    return made;
+  }
 };
 
 // Bytes to text; ill-formed bytes become U+FFFD, an unfinished character waits for the next token.
@@ -116,9 +130,9 @@ std::string bytes_of_level(const std::string& token) {
   return bytes;
 }
 
-class ByteLevel final : public WholeToken {
+class ByteLevel final : public PlainStage<ByteLevel, WholeToken> {
  public:
-  using WholeToken::WholeToken;
+  using PlainStage::PlainStage;
   void finish() override {
     next_->put(lossy_.take(true), true);
     next_->finish();
@@ -135,10 +149,10 @@ class ByteLevel final : public WholeToken {
   Lossy lossy_;
 };
 
-class Metaspace final : public WholeToken {
+class Metaspace final : public PlainStage<Metaspace, WholeToken> {
  public:
   Metaspace(std::string replacement, bool drops_first, DecodeStage* next)
-      : WholeToken(next), replacement_(std::move(replacement)), first_(drops_first) {}
+      : PlainStage(next), replacement_(std::move(replacement)), first_(drops_first) {}
 
  protected:
   void token(std::string text) override {
@@ -160,10 +174,10 @@ std::string clean(std::string text) {
   return text;
 }
 
-class WordPiece final : public WholeToken {
+class WordPiece final : public PlainStage<WordPiece, WholeToken> {
  public:
   WordPiece(std::string prefix, bool cleanup, DecodeStage* next)
-      : WholeToken(next), prefix_(std::move(prefix)), cleanup_(cleanup) {}
+      : PlainStage(next), prefix_(std::move(prefix)), cleanup_(cleanup) {}
 
  protected:
   void token(std::string text) override {
@@ -185,9 +199,9 @@ class WordPiece final : public WholeToken {
 };
 
 // The suffix ends a word: a space, but for the last token. So one token is held back.
-class Bpe final : public WholeToken {
+class Bpe final : public PlainStage<Bpe, WholeToken> {
  public:
-  Bpe(std::string suffix, DecodeStage* next) : WholeToken(next), suffix_(std::move(suffix)) {}
+  Bpe(std::string suffix, DecodeStage* next) : PlainStage(next), suffix_(std::move(suffix)) {}
   void finish() override {
     if (held_) next_->put(replace_all(std::move(last_), suffix_, ""), true);
     next_->finish();
@@ -205,10 +219,10 @@ class Bpe final : public WholeToken {
   bool held_ = false;
 };
 
-class Ctc final : public WholeToken {
+class Ctc final : public PlainStage<Ctc, WholeToken> {
  public:
   Ctc(std::string pad, std::string delimiter, bool cleanup, DecodeStage* next)
-      : WholeToken(next), pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
+      : PlainStage(next), pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
 
  protected:
   void token(std::string text) override {
@@ -227,10 +241,10 @@ class Ctc final : public WholeToken {
 };
 
 // Patterns see whole tokens; a literal in an open token only holds back what may be its begin.
-class ReplaceLiteral final : public DecodeStage {
+class ReplaceLiteral final : public PlainStage<ReplaceLiteral> {
  public:
   ReplaceLiteral(std::string literal, std::string content, DecodeStage* next)
-      : DecodeStage(next), literal_(std::move(literal)), content_(std::move(content)) {}
+      : PlainStage(next), literal_(std::move(literal)), content_(std::move(content)) {}
   void put(std::string_view text, bool end) override {
     pending_ += text;
     std::string out;
@@ -256,6 +270,12 @@ class ReplacePattern final : public WholeToken {
  public:
   ReplacePattern(std::shared_ptr<const Regex> pattern, std::string content, DecodeStage* next)
       : WholeToken(next), pattern_(std::move(pattern)), content_(std::move(content)) {}
+  // Matching needs memory of its own.
+  std::unique_ptr<DecodeStage> copy(DecodeStage* next) const override {
+    auto made = std::make_unique<ReplacePattern>(pattern_, content_, next);
+    made->hold(*this);
+    return made;
+  }
 
  protected:
   void token(std::string text) override {
@@ -278,9 +298,9 @@ class ReplacePattern final : public WholeToken {
   RegexScratch scratch_;
 };
 
-class Fuse final : public DecodeStage {
+class Fuse final : public PlainStage<Fuse> {
  public:
-  using DecodeStage::DecodeStage;
+  using PlainStage::PlainStage;
   void put(std::string_view text, bool) override {
     if (!text.empty()) next_->put(text, false);
   }
@@ -291,10 +311,10 @@ class Fuse final : public DecodeStage {
 };
 
 // Drops up to `start` leading and `stop` trailing characters equal to `content` of every token.
-class Strip final : public DecodeStage {
+class Strip final : public PlainStage<Strip> {
  public:
   Strip(std::string content, int64_t start, int64_t stop, DecodeStage* next)
-      : DecodeStage(next), content_(std::move(content)), start_(start), stop_(stop) {}
+      : PlainStage(next), content_(std::move(content)), start_(start), stop_(stop) {}
   void put(std::string_view text, bool end) override {
     pending_ += text;
     while (at_start_ && dropped_ < start_ && pending_.size() >= content_.size()) {
@@ -345,9 +365,9 @@ int fallback_byte(const std::string& token) {
   return token[3] == '+' && low >= 0 ? low : -1;  // Rust's number parser takes a sign
 }
 
-class ByteFallback final : public WholeToken {
+class ByteFallback final : public PlainStage<ByteFallback, WholeToken> {
  public:
-  using WholeToken::WholeToken;
+  using PlainStage::PlainStage;
   void finish() override {
     flush();
     next_->finish();
@@ -378,9 +398,9 @@ class ByteFallback final : public WholeToken {
   std::string bytes_;
 };
 
-class Join final : public DecodeStage {
+class Join final : public PlainStage<Join> {
  public:
-  Join(std::string separator, DecodeStage* next) : DecodeStage(next), separator_(std::move(separator)) {}
+  Join(std::string separator, DecodeStage* next) : PlainStage(next), separator_(std::move(separator)) {}
   void put(std::string_view text, bool end) override {
     if (open_) {
       next_->put(separator_, false);
@@ -396,28 +416,29 @@ class Join final : public DecodeStage {
 };
 
 // Several replacements over the whole text. Each rule is one literal stage, so little is held back.
-class CleanUp final : public DecodeStage {
+class CleanUp final : public Chain {
  public:
-  explicit CleanUp(DecodeStage* next) : DecodeStage(next) {
+  explicit CleanUp(DecodeStage* next) : Chain(next) {
     static constexpr std::pair<const char*, const char*> kRules[] = {
         {" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
         {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
     };
     for (size_t i = std::size(kRules); i-- > 0;) {
-      stages_.push_back(std::make_unique<ReplaceLiteral>(kRules[i].first, kRules[i].second, next));
-      next = stages_.back().get();
+      prepend(std::make_unique<ReplaceLiteral>(kRules[i].first, kRules[i].second, first()));
     }
-    first_ = next;
   }
-  void put(std::string_view text, bool) override { first_->put(text, false); }
+  void put(std::string_view text, bool) override { first()->put(text, false); }
   void finish() override {
-    first_->put("", true);
-    first_->finish();
+    first()->put("", true);
+    first()->finish();
   }
-
- private:
-  std::vector<std::unique_ptr<DecodeStage>> stages_;
-  DecodeStage* first_;
+  std::unique_ptr<DecodeStage> copy(DecodeStage* next) const override {
+    auto made = std::make_unique<CleanUp>(Empty(), next);
+    made->copy_stages(*this);
+    return made;
+  }
+  struct Empty {};
+  CleanUp(Empty, DecodeStage* next) : Chain(next) {}
 };
 
 }  // namespace

@@ -18,9 +18,23 @@ class DecodeStage {
   virtual ~DecodeStage() = default;
   virtual void put(std::string_view text, bool end) = 0;
   virtual void finish() { next_->finish(); }  // no more tokens
+  // One that stands where this one does, before another `next`: answers that begin with one prompt decode it once.
+  virtual std::unique_ptr<DecodeStage> copy(DecodeStage* next) const = 0;
 
  protected:
   DecodeStage* next_;
+};
+
+// A stage that is its values alone.
+template <class Self, class Base = DecodeStage>
+class PlainStage : public Base {
+ public:
+  using Base::Base;
+  std::unique_ptr<DecodeStage> copy(DecodeStage* next) const override {
+    auto made = std::make_unique<Self>(static_cast<const Self&>(*this));
+    made->next_ = next;
+    return made;
+  }
 };
 
 // The last stage: collects the text.
@@ -29,6 +43,7 @@ class DecodeSink final : public DecodeStage {
   DecodeSink() : DecodeStage(nullptr) {}
   void put(std::string_view text, bool) override { text_ += text; }
   void finish() override {}
+  std::unique_ptr<DecodeStage> copy(DecodeStage*) const override { return std::make_unique<DecodeSink>(*this); }
   std::string take() {
     std::string out;
     out.swap(text_);

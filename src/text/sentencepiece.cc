@@ -164,9 +164,9 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::unique_ptr<DecodeStage> decode_stage(DecodeStage* next) const override { return std::make_unique<Stage>(*this, next); }
 
  private:
-  class Stage final : public DecodeStage {
+  class Stage final : public PlainStage<Stage> {
    public:
-    Stage(const SentencePieceTokenizer& owner, DecodeStage* next) : DecodeStage(next), owner_(owner) {}
+    Stage(const SentencePieceTokenizer& owner, DecodeStage* next) : PlainStage(next), owner_(owner) {}
     void put(std::string_view text, bool) override {
       const int32_t id = static_cast<int32_t>(std::atoi(std::string(text).c_str()));
       const AddedToken* const added = owner_.added_.token(id);

@@ -54,6 +54,14 @@ StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool sk
   stage_ = tokenizer_->decode_stage(last);
 }
 
+StreamDecoder::StreamDecoder(const StreamDecoder& other)
+    : owner_(other.owner_),
+      tokenizer_(other.tokenizer_),
+      skip_special_tokens_(other.skip_special_tokens_),
+      sink_(std::make_unique<DecodeSink>()),
+      clean_up_(other.clean_up_ ? other.clean_up_->copy(sink_.get()) : nullptr),
+      stage_(other.stage_->copy(clean_up_ ? clean_up_.get() : sink_.get())) {}
+
 std::string StreamDecoder::push(int32_t id) {
   std::string token;
   if (!tokenizer_->decode_token(id, skip_special_tokens_, token)) return {};

@@ -67,7 +67,9 @@ class StreamDecoder {
   // clean_up: transformers' clean_up_tokenization_spaces.
   StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens, bool clean_up = false);
   std::string push(int32_t id);
-  std::string finish();  // what was held back; the decoder is spent then
+  std::string finish();                       // what was held back; the decoder is spent then
+  StreamDecoder(const StreamDecoder& other);  // goes its own way from here on
+  StreamDecoder& operator=(const StreamDecoder&) = delete;
 
  private:
   friend class Tokenizer;
@@ -76,7 +78,7 @@ class StreamDecoder {
   const Tokenizer* tokenizer_;
   bool skip_special_tokens_;
   std::unique_ptr<DecodeSink> sink_;
-  std::unique_ptr<DecodeStage> clean_up_;
+  std::unique_ptr<DecodeStage> clean_up_;  // may be null
   std::unique_ptr<DecodeStage> stage_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "tests/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -26,7 +27,7 @@ TEST(CpuInfo, NamesRoundTrip) {
 }
 
 TEST(CpuInfo, ContainerLimitsOfASimulatedMachine) {
-  const std::string root = ::testing::TempDir() + "/pagoda_cpu";
+  const std::string root = pagoda::testing::temporary_path("cpu");
   make_directories(root + "/sys/fs/cgroup");
   make_directories(root + "/proc");
   write_file_atomic(root + "/sys/fs/cgroup/cpu.max", "150000 100000\n");
@@ -38,6 +39,29 @@ TEST(CpuInfo, ContainerLimitsOfASimulatedMachine) {
   EXPECT_LE(cpu.usable_cores, 2);
   EXPECT_EQ(cpu.memory_limit, 1073741824);
   EXPECT_EQ(cpu.memory_available, 1000000000);
+}
+
+TEST(CpuInfo, GroupsAboveAndOfTheFirstKindCountToo) {
+  const std::string root = pagoda::testing::temporary_path("groups"), group = root + "/sys/fs/cgroup/a/b";
+  make_directories(group);
+  make_directories(root + "/proc/self");
+  write_file_atomic(root + "/proc/meminfo", "MemTotal:  8388608 kB\nMemAvailable:  4194304 kB\n");
+  write_file_atomic(root + "/proc/self/cgroup", "0::/a/b\n");
+  write_file_atomic(group + "/memory.max", "max\n");
+  write_file_atomic(root + "/sys/fs/cgroup/a/memory.max", "2000000000\n");
+  write_file_atomic(root + "/sys/fs/cgroup/a/memory.current", "1500000000\n");
+  write_file_atomic(root + "/sys/fs/cgroup/a/memory.stat", "anon 500000000\ninactive_file 900000000\n");
+  EXPECT_EQ(detect_cpu(root).memory_limit, 2000000000);
+  EXPECT_EQ(detect_cpu(root).memory_available, 1400000000);  // cached files are given back
+  const std::string first = root + "/sys/fs/cgroup/memory/c";
+  make_directories(first);
+  write_file_atomic(root + "/proc/self/cgroup", "9:name=systemd:/\n4:cpu,memory:/c\n0::/\n");
+  write_file_atomic(root + "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  write_file_atomic(first + "/memory.limit_in_bytes", "1000000000\n");
+  write_file_atomic(first + "/memory.usage_in_bytes", "300000000\n");
+  write_file_atomic(first + "/memory.stat", "inactive_file 1\ntotal_inactive_file 100000000\n");
+  EXPECT_EQ(detect_cpu(root).memory_limit, 1000000000);
+  EXPECT_EQ(detect_cpu(root).memory_available, 800000000);
 }
 
 }  // namespace

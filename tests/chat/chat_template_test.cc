@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "tests/temporary.h"
 
 namespace pagoda::chat {
 
@@ -55,7 +56,7 @@ TEST(ChatTemplate, FromConfig) {
 }
 
 TEST(ChatTemplate, FromFolder) {
-  const std::string folder = testing::TempDir() + "/chat_template_folder";
+  const std::string folder = pagoda::testing::temporary_path("chat_template_folder");
   std::filesystem::remove_all(folder);  // what an earlier run left
   make_directories(folder + "/additional_chat_templates");
   write_file_atomic(folder + "/tokenizer_config.json", R"({"chat_template": "config", "eos_token": "</s>"})");

@@ -83,9 +83,9 @@ class FakeTokenizer : public Tokenizer {
   }
 
  protected:
-  class Through : public DecodeStage {
+  class Through : public PlainStage<Through> {
    public:
-    using DecodeStage::DecodeStage;
+    using PlainStage::PlainStage;
     void put(std::string_view text, bool end) override { next_->put(text, end); }
   };
   std::unique_ptr<DecodeStage> decode_stage(DecodeStage* next) const override { return std::make_unique<Through>(next); }

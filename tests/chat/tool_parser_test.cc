@@ -48,20 +48,44 @@ TEST(HermesCalls, WithoutTheirEnd) {
 
 TEST(HermesCalls, ThatAreMalformedAreContent) {
   for (const char* text :
-       {R"(<tool_call>{"name": "f", "arguments": {"x": 1)", R"(<tool_call>{"name": "f", "arguments": {bad}}</tool_call>)",
+       {R"(<tool_call>{"arguments": {"x": 1}, "name)", R"(<tool_call>{"arguments": {bad}, "name": "f"}</tool_call>)",
+        R"(<tool_call>{"x\"arguments": {"name": "f"}}</tool_call>)",
         R"(<tool_call>{"name": "f", "arguments": [1]}</tool_call>)", R"(<tool_call>{"name": 5}</tool_call>)",
         R"(<tool_call>{"name": ""}</tool_call>)", R"(<tool_call>{"x": 1}</tool_call>)", "<tool_call>no</tool_call>",
         "<tool_call>", "<tool_call>  ", "a < b <tool_ call> <<tool_cal", "  \n ", "",
         R"(<tool_call>{"name": "f", "arguments": "no"}</tool_call>)",
-        R"(<tool_call>{"name": "f", "arguments": {"x": 00}}</tool_call>)",
-        R"(<tool_call>{"name": "f" "arguments": {}}</tool_call>)",
-        "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"a\nb\"}}</tool_call>"}) {
+        R"(<tool_call>{"arguments": {"x": 00}, "name": "f"}</tool_call>)",
+        R"(<tool_call>{"name": "f" "arguments": {}}</tool_call>)"}) {
     EXPECT_EQ(hermes(text), text);
   }
   // A call behind a malformed one is found, even inside it.
   EXPECT_EQ(hermes(R"(<tool_call>{"name": <tool_call>{"name": "f", "arguments": {}}</tool_call>)"),
             R"(<tool_call>{"name": |f({}))");
   EXPECT_EQ(hermes(R"(<<tool_call>{"name": "f", "arguments": {}}</tool_call>)"), "<|f({})");
+}
+
+TEST(HermesCalls, AreToldAsTheyCome) {
+  const auto make = [] { return AnswerParser(std::nullopt, make_tool_parser(ToolFormat::kHermes, {"f"})); };
+  AnswerParser parser = make();
+  EXPECT_EQ(testing::show(parser.feed(R"(<tool_call>{"name": "f", "arguments": )")), "");
+  EXPECT_EQ(testing::show(parser.feed(R"({"a": [1,)")), R"(f({"a": [1,))");
+  std::vector<AnswerPiece> more = parser.feed(R"( 2]} , "id": 5)");
+  ASSERT_EQ(more.size(), 1u);
+  EXPECT_EQ(more[0].kind, AnswerPiece::Kind::kArguments);
+  EXPECT_EQ(more[0].text, " 2]}");
+  EXPECT_EQ(testing::show(parser.feed("}</tool_call>")), "");
+  EXPECT_EQ(testing::show(parser.feed("!")), "!");
+  // What was told stays told where the rest is missing or is no JSON.
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"x": 1)"), R"(f({"x": 1))");
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"x": 1})"), R"(f({"x": 1}))");
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"x": 1}, "id)"), R"(f({"x": 1}))");
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {bad}}</tool_call>)"), "f({)|bad}}</tool_call>");
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"x": 1}; }</tool_call>)"), R"(f({"x": 1})|; }</tool_call>)");
+  // Only behind a name, and behind the right key.
+  EXPECT_EQ(hermes(R"(<tool_call>{"arguments": {"x": {}}, "name": "f"}</tool_call>)"), R"(f({"x": {}}))");
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "meta": {"arguments": {}}, "arguments": {"x": 1}}</tool_call>)"),
+            R"(f({"x": 1}))");
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "x\"arguments": {}, "parameters" : {"x": 1}}</tool_call>)"), R"(f({"x": 1}))");
 }
 
 TEST(LlamaCalls, AreFound) {
@@ -198,7 +222,8 @@ TEST(ToolParsers, CVE_2025_48887_HostileTextIsLinearSlow) {
       };
       for (size_t i = 0; i < count; ++i) add(parser.feed(unit));
       add(parser.finish());
-      if (unit.front() == ';') continue;
+      const bool calls = unit.front() == ';' || (unit == opening && format == ToolFormat::kHermes);
+      if (calls) continue;
       EXPECT_EQ(told, count * unit.size()) << unit;  // nothing was lost
     }
   }

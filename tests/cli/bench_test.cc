@@ -16,6 +16,7 @@
 #include "cli/bench_requests.h"
 #include "tests/cli/child.h"
 #include "tests/cli/fake_openai.h"
+#include "tests/temporary.h"
 
 namespace pagoda::testing {
 namespace {
@@ -136,8 +137,8 @@ TEST(Requests, RandomLengthsStayInTheirRange) {
 }
 
 TEST(Requests, ComeOutOfFiles) {
-  const std::string custom = ::testing::TempDir() + "pagoda_custom.jsonl",
-                    sharegpt = ::testing::TempDir() + "pagoda_sharegpt.json";
+  const std::string custom = pagoda::testing::temporary_path("custom.jsonl"),
+                    sharegpt = pagoda::testing::temporary_path("sharegpt.json");
   write_file_atomic(custom, "{\"prompt\": \"one\"}\n\n{\"prompt\": [1, 2, 3], \"output_tokens\": 9}\n");
   write_file_atomic(
       sharegpt,
@@ -189,7 +190,7 @@ Json throughput(std::vector<std::string> arguments) {
 }
 
 TEST(BenchThroughput, CountsEveryTokenOnceAndLeaksNothingSlow) {
-  const std::string file = ::testing::TempDir() + "pagoda_throughput.json";
+  const std::string file = pagoda::testing::temporary_path("throughput.json");
   const Json result =
       throughput({"--num-prompts", "20", "--random-input-len", "17", "--random-output-len", "23", "--output-json", file});
   EXPECT_EQ(Json::parse(read_file(file, 1 << 20), file), result);
@@ -275,7 +276,7 @@ class BenchServe : public ::testing::Test {
 };
 
 TEST_F(BenchServe, HasTheKeysOfVllm) {
-  const std::string folder = ::testing::TempDir() + "pagoda_bench_serve";
+  const std::string folder = pagoda::testing::temporary_path("bench_serve");
   fs::remove_all(folder);
   fs::create_directories(folder);
   const Ended ended = run({"--num-prompts", "40", "--ignore-eos", "--json", "--save-detailed", "--result-dir", folder,
@@ -331,7 +332,7 @@ TEST_F(BenchServe, CountsWhatFails) {
 }
 
 TEST_F(BenchServe, ChatsAndKeys) {
-  const std::string custom = ::testing::TempDir() + "pagoda_bench_chat.jsonl";
+  const std::string custom = pagoda::testing::temporary_path("bench_chat.jsonl");
   write_file_atomic(custom, "{\"prompt\": \"Say it.\"}\n");
   server_.key = "secret";
   const std::vector<std::string> chat{

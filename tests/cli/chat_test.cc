@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "tests/cli/child.h"
+#include "tests/temporary.h"
 #include "tests/word_model.h"
 
 namespace pagoda::testing {
@@ -15,7 +16,8 @@ namespace fs = std::filesystem;
 class Chat : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = ::testing::TempDir() + "pagoda_chat_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ =
+        pagoda::testing::temporary_path("chat_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
     make_word_model(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }

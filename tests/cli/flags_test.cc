@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/cli/child.h"
+#include "tests/temporary.h"
 
 namespace pagoda::testing {
 namespace {
@@ -74,11 +75,50 @@ TEST(Flags, WrongFlagsAreInvalidInput) {
   expect_error(run_pagoda({"completion", "tcsh"}), 2, "need bash, zsh or fish");
 }
 
+TEST(Flags, UnknownFlagNamesTheNearest) {
+  expect_error(run_pagoda({"generate", kLlama, "--temprature", "0.5"}), 2,
+               "unknown flag: got '--temprature', did you mean '--temperature'? (see pagoda generate --help)");
+  expect_error(run_pagoda({"serve", kLlama, "--max-num-seq=4"}), 2, "did you mean '--max-num-seqs'?");
+  expect_error(run_pagoda({"bench", "latency", kLlama, "--batch-sise", "1"}), 2,
+               "did you mean '--batch-size'? (see pagoda bench latency --help)");
+  const Ended far = run_pagoda({"generate", kLlama, "--xyzzyxyzzy"});
+  expect_error(far, 2, "unknown flag: got '--xyzzyxyzzy'");
+  EXPECT_EQ(far.err.find("did you mean"), std::string::npos) << far.err;
+  expect_error(run_pagoda({"info", kLlama, "surplus"}), 2, "surplus");
+}
+
+TEST(Flags, NumbersThatDoNotFitAreRefused) {
+  const std::string many = "99999999999999999999999";
+  expect_error(run_pagoda({"serve", kLlama, "--max-model-len", many}), 2, "[--max-model-len] out of range: got " + many);
+  expect_error(run_pagoda({"serve", kLlama, "--max-body-bytes", many}), 2, "[--max-body-bytes]");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--seed", many}), 2, "[--seed]");
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--temperature", "1e999"}), 2, "[--temperature]");
+  expect_error(run_pagoda({"serve", kLlama, "--header-timeout", "1e300"}), 2, "--header-timeout");
+  expect_error(run_pagoda({"serve", kLlama, "--shutdown-timeout", "9223372036854775807"}), 2, "--shutdown-timeout");
+  EXPECT_EQ(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--temperature", "1e-999", "--max-new-tokens", "1"}).code,
+            0);
+}
+
+TEST(Flags, WithoutEffectAreRefused) {
+  expect_error(run_pagoda({"chat", kLlama, "--api-key", "k"}), 2, "[--api-key]");
+  expect_error(run_pagoda({"chat", kLlama, "--header", "a=b"}), 2, "[--header]");
+  expect_error(run_pagoda({"chat", kLlama, "--insecure"}), 2, "[--insecure]");
+  expect_error(run_pagoda({"chat", "--url", "http://127.0.0.1:1", "--threads", "2"}), 2, "[--threads]");
+  expect_error(run_pagoda({"chat", "--url", "http://127.0.0.1:1", "--dtype", "float32"}), 2, "[--dtype]");
+}
+
+TEST(Flags, OfServeAreCheckedAtStart) {
+  expect_error(run_pagoda({"serve", kLlama, "--port", "0", "--root-path", "a b"}), 2, "[--root-path]");
+  expect_error(run_pagoda({"serve", kLlama, "--port", "0", "--max-model-len", "129"}), 2,
+               "--max-model-len: got 129, need 1 to 128 (the model's context)");
+  expect_error(run_pagoda({"serve", kLlama, "--port", "0", "--kv-cache-memory", "1000TB"}), 5, "--kv-cache-memory: got");
+}
+
 TEST(Flags, ExitCodesByKind) {
   expect_error(run_pagoda({"generate", "/no/such/folder", "--prompt-ids", "[1]"}), 3, "no such file or folder");
   expect_error(run_pagoda({"generate", kLlama, "--prompt", "text"}), 3, "no tokenizer");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-file", "/no/such/file"}), 3, "/no/such/file");
-  expect_error(run_pagoda({"logits", kLlama, "--ids", "/no/such/file", "--out", ::testing::TempDir() + "x"}), 3,
+  expect_error(run_pagoda({"logits", kLlama, "--ids", "/no/such/file", "--out", pagoda::testing::temporary_path("x")}), 3,
                "/no/such/file");
   expect_error(run_pagoda({"chat", kLlama}), 3, "no chat template");
 }

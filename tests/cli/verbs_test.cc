@@ -9,6 +9,7 @@
 #include "cli/step_cost.h"
 #include "tests/cli/child.h"
 #include "tests/hub/fake_hub.h"
+#include "tests/temporary.h"
 
 namespace pagoda::testing {
 namespace {
@@ -44,7 +45,7 @@ TEST(Info, SaysWhatTheModelIs) {
 }
 
 TEST(Info, WorksWithoutWeights) {
-  const std::string folder = ::testing::TempDir() + "pagoda_info_bare";
+  const std::string folder = pagoda::testing::temporary_path("info_bare");
   fs::remove_all(folder);
   fs::create_directories(folder);
   fs::copy_file(kLlama + "/config.json", folder + "/config.json");
@@ -82,7 +83,7 @@ TEST(Doctor, SaysWhatIsUsed) {
 }
 
 TEST(Bench, HasTheKeysAndAddsUp) {
-  const std::string file = ::testing::TempDir() + "pagoda_bench.json";
+  const std::string file = pagoda::testing::temporary_path("bench.json");
   fs::remove(file);
   const Ended ended =
       run_pagoda({"bench", "latency", kLlama, "--input-len", "40", "--output-len", "8", "--batch-size", "3", "--num-iters", "4",
@@ -151,7 +152,8 @@ TEST(StepCost, CountsByHand) {
 class Pull : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = ::testing::TempDir() + "pagoda_cli_pull_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = pagoda::testing::temporary_path("cli_pull_" +
+                                              std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
     fs::remove_all(folder_);
     environment_ = {{"HF_HOME", folder_ + "/home"},   {"HF_TOKEN", ""},
                     {"HF_HUB_OFFLINE", "0"},          {"HF_HUB_CACHE", folder_ + "/cache"},
@@ -240,11 +242,11 @@ TEST(Completion, NamesEveryVerbAndFlag) {
 }
 
 TEST(Completion, BashCompletes) {
-  const std::string script = ::testing::TempDir() + "pagoda_completion.bash";
+  const std::string script = pagoda::testing::temporary_path("completion.bash");
   write_file_atomic(script, run_pagoda({"completion", "bash"}).out);
   // What bash would offer for a line whose last word is unfinished.
   const auto offers = [&](const std::string& words, int count) {
-    const std::string out = ::testing::TempDir() + "pagoda_completion.out";
+    const std::string out = pagoda::testing::temporary_path("completion.out");
     const std::string command = "bash -c 'source " + script + " && COMP_WORDS=(" + words +
                                 ") COMP_CWORD=" + std::to_string(count - 1) + " && _pagoda && echo \"${COMPREPLY[*]}\"' > " +
                                 out + " 2>&1";
@@ -271,7 +273,7 @@ TEST(Man, NamesEveryVerbAndIsSoundRoff) {
   }
   EXPECT_NE(ended.out.find("\\-\\-max\\-new\\-tokens"), std::string::npos);
   if (std::system("command -v groff > /dev/null 2>&1") != 0) GTEST_SKIP() << "needs groff to check the page";
-  const std::string page = ::testing::TempDir() + "pagoda.1";
+  const std::string page = pagoda::testing::temporary_path("pagoda.1");
   write_file_atomic(page, ended.out);
   EXPECT_EQ(std::system(("test -z \"$(groff -man -Tutf8 -ww -z " + page + " 2>&1)\"").c_str()), 0);
 }

@@ -388,6 +388,31 @@ TEST_F(EngineTest, BeamsGiveTheirPagesBack) {
   EXPECT_EQ(outcome.done, std::vector<uint64_t>{id});
 }
 
+TEST_F(EngineTest, WhatTheModelOrTheMachineHasNotIsRefusedAtStart) {
+  const auto message = [&](const EngineOptions& options, ErrorKind kind) {
+    try {
+      const Engine engine(*runtime_, *model_, nullptr, options);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind);
+      return error.message();
+    }
+    return std::string("nothing was refused");
+  };
+  EngineOptions options;
+  options.max_model_len = model_->max_positions() + 1;
+  EXPECT_FALSE(model_->positions_are_learned());
+  EXPECT_EQ(message(options, ErrorKind::kInvalidInput),
+            "[engine] --max-model-len: got 129, need 1 to 128 (the model's context)");
+  options = {};
+  options.kv_cache_bytes = int64_t{1} << 60;
+  const std::string text = message(options, ErrorKind::kOutOfMemory);
+  EXPECT_EQ(text.rfind("[engine] --kv-cache-memory: got 1152921504606846976 bytes, need at most ", 0), 0u) << text;
+  options = {};
+  options.memory_utilization = 1e-4;
+  const Engine small(*runtime_, *model_, nullptr, options);
+  EXPECT_LE(small.cache().num_pages() * small.cache().page_bytes(), detect_cpu().memory_bytes / 10000);
+}
+
 TEST_F(EngineTest, LengthsAreBounded) {
   EngineOptions options;
   options.max_model_len = 8;

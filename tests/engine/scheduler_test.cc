@@ -192,6 +192,25 @@ SchedulerOptions small(int64_t seqs, int64_t tokens) {
   return options;
 }
 
+// Rows of prompts' logits lie outside the cache's memory: so many in a step and no more, whoever wants them.
+TEST(Scheduler, PromptLogitsOfAStepAreBounded) {
+  SchedulerOptions options = small(8, 100);
+  options.max_prompt_logits = 7;
+  Simulation sim(64, options);
+  for (const int64_t length : {40, 3, 25}) sim.add(prompt_of(length, 1), 3).state.prompt_logits_from = 0;
+  const Plan& plain = sim.add(prompt_of(30, 1), 3);
+  int64_t rows_of_prompts = 0;
+  while (sim.step()) {
+    int64_t rows = 0;
+    for (const SchedulerOutput::Item& item : sim.last_.items) rows += item.wants_all_logits ? item.num_new_tokens : 0;
+    EXPECT_LE(rows, 7);
+    rows_of_prompts += rows;
+  }
+  EXPECT_GE(rows_of_prompts, 39 + 2 + 24);  // nothing follows the last of each
+  EXPECT_TRUE(plain.done);
+  sim.finish_all();
+}
+
 TEST(Scheduler, ChunksChaseThePrompt) {
   Simulation sim(64, small(4, 10));
   sim.add(prompt_of(25, 1), 3);

@@ -10,6 +10,7 @@
 #include "formats/model_folder.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizer_gguf.h"
+#include "tests/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -119,7 +120,7 @@ TEST(Advisory, CVE_2026_7482_lying_shapes) {
 
 // A checkpoint's code does not run: pickles name what they want called, and are refused by that name.
 TEST(Advisory, CVE_2025_24357_pickles_call_nothing) {
-  const std::string folder = ::testing::TempDir() + "pagoda_advisory_pickle";
+  const std::string folder = pagoda::testing::temporary_path("advisory_pickle");
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   const std::string proof = folder + "/ran";
@@ -138,7 +139,7 @@ TEST(Advisory, CVE_2025_24357_pickles_call_nothing) {
 
 // CVE-2025-66448, CVE-2026-22807: auto_map names Python of the checkpoint's. There is no Python here, and nothing looks.
 TEST(Advisory, CVE_2025_66448_auto_map_is_not_followed) {
-  const std::string folder = ::testing::TempDir() + "pagoda_advisory_auto_map";
+  const std::string folder = pagoda::testing::temporary_path("advisory_auto_map");
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   write_file_atomic(folder + "/config.json",

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "tests/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -28,7 +29,7 @@ std::string message(const std::function<void()>& fn, ErrorKind kind) {
 
 class ModelFolderTest : public ::testing::Test {
  protected:
-  ModelFolderTest() : path_(::testing::TempDir() + "pagoda_model_folder") {
+  ModelFolderTest() : path_(pagoda::testing::temporary_path("model_folder")) {
     std::filesystem::remove_all(path_);
     std::filesystem::copy(kFixtures + "llama_sharded", path_);
   }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "tensor/device.h"
+#include "tests/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -81,7 +82,7 @@ TEST(Safetensors, WrittenFilesReadBackAndAreWholeOrAbsent) {
   CachingAllocator allocator;
   Device device;
   device.allocator = &allocator;
-  const std::string folder = ::testing::TempDir() + "pagoda_safetensors";
+  const std::string folder = pagoda::testing::temporary_path("safetensors");
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   const std::string path = folder + "/x.safetensors";

@@ -11,6 +11,7 @@
 #include "hub/config.h"
 #include "hub/repo_id.h"
 #include "hub/select.h"
+#include "tests/temporary.h"
 
 namespace pagoda::hub {
 namespace {
@@ -185,7 +186,7 @@ TEST(Config, EndpointTokenOffline) {
 }
 
 TEST(Config, TokenFile) {
-  const std::string folder = ::testing::TempDir() + "pagoda_token_test";
+  const std::string folder = pagoda::testing::temporary_path("token_test");
   make_directories(folder);
   write_file_atomic(folder + "/token", "hf_file\n");
   write_file_atomic(folder + "/other", "hf_other\n");

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "hub/cache.h"
 #include "tests/hub/fake_hub.h"
+#include "tests/temporary.h"
 
 namespace pagoda::hub {
 namespace {
@@ -46,7 +47,7 @@ class Pulling : public ::testing::Test {
       ::unsetenv(name);
     }
     const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = ::testing::TempDir() + "pagoda_pull_" + info->name();
+    folder_ = pagoda::testing::temporary_path("pull_" + std::string(info->name()));
     fs::remove_all(folder_);
     ::setenv("HF_HOME", folder_.c_str(), 1);
     ::setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1", 1);

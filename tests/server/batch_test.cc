@@ -138,6 +138,23 @@ TEST_F(BatchTest, GoesOnAfterAnEnd) {
   for (int i = 0; i < 30; ++i) EXPECT_EQ(lines[static_cast<size_t>(i)].at("custom_id", "l"), Json("c" + std::to_string(i)));
 }
 
+// A custom_id may be used again for another request: its old answer must not stand for the new one's.
+TEST_F(BatchTest, AnAnswerToAnotherBodyIsNotGoneOnWith) {
+  const auto two = [](const std::string& body) { return line(0, R"({"prompt": "w7", "max_tokens": 2})") + line(1, body); };
+  write_file_atomic(in_, two(R"({"prompt": "w8", "max_tokens": 2})"));
+  run();
+  std::filesystem::rename(out_, batch_part_path(out_));
+  write_file_atomic(in_, two(R"({"prompt": "w9", "max_tokens": 2})"));
+  try {
+    run();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(error.message().find("line 2"), std::string::npos) << error.message();
+  }
+  write_file_atomic(in_, two(R"({"prompt": "w8", "max_tokens": 2})"));
+  EXPECT_EQ(run().resumed, 2);
+}
+
 TEST_F(BatchTest, APartOfAnotherInputIsNotGoneOnWith) {
   write_file_atomic(in_, line(1) + line(2));
   write_file_atomic(batch_part_path(out_), R"({"custom_id": "other"})"

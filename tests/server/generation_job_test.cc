@@ -57,5 +57,30 @@ TEST_F(GenerationJobTest, AnAnswerThatCannotBeWrittenIsAnError) {
   EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
 }
 
+// No memory for its head: all is submitted by then.
+class NoHead : public Told {
+ public:
+  void begin(int, std::string_view, const Headers&) override { throw std::bad_alloc(); }
+};
+
+TEST_F(GenerationJobTest, AJobThatCannotBeginLeavesNothingBehind) {
+  GenerationRequest request;
+  request.params.max_new_tokens = 100;
+  request.params.ignore_eos = true;
+  request.stream = true;
+  std::vector<PromptState> prompts(3);
+  for (PromptState& prompt : prompts) prompt.ids = {1, 7};
+  const auto told = std::make_shared<NoHead>();
+  {
+    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, std::move(request), std::move(prompts),
+                                                     std::make_unique<NoMemory>(), told);
+    EXPECT_THROW(job->start(generation_->engine().max_model_len()), std::bad_alloc);
+  }
+  app_->engine()->drain();
+  EXPECT_FALSE(told->done);  // whoever told its client of the error is not answered beside
+  EXPECT_EQ(told->body, "");
+  EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
+}
+
 }  // namespace
 }  // namespace pagoda::server

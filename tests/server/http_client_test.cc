@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "tests/hub/test_server.h"
 #include "tests/server/http_client.h"
+#include "tests/temporary.h"
 
 namespace pagoda::server {
 namespace {
@@ -66,7 +67,9 @@ struct Got {
 
 class TemporaryFile {
  public:
-  explicit TemporaryFile(const std::string& name) : path_(::testing::TempDir() + name) { std::filesystem::remove(path_); }
+  explicit TemporaryFile(const std::string& name) : path_(pagoda::testing::temporary_path(name)) {
+    std::filesystem::remove(path_);
+  }
   ~TemporaryFile() { std::filesystem::remove(path_); }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;

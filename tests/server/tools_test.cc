@@ -162,10 +162,43 @@ TEST_F(ToolsTest, CallsAreFoundInText) {
   EXPECT_EQ(one.at("message", "a").at("tool_calls", "m").size(), 1u);
   // Not looked for where none may be called, nor where there is none.
   EXPECT_EQ(both(kTools + forced(calls) + R"(, "tool_choice": "none")").at("message", "a").at("content", "m"), Json(calls));
-  const std::string broken = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": }</tool_call>";
+  const std::string broken = "<tool_call>{\"name\": 5, \"arguments\": {\"x\": 1}}</tool_call>";
   const Json text = both(kTools + forced(broken));
   EXPECT_EQ(text.at("message", "a").at("content", "m"), Json(broken));
   EXPECT_EQ(text.at("finish_reason", "a"), Json("stop"));
+}
+
+TEST_F(ToolsTest, ArgumentsAreStreamedAsTheyCome) {
+  const std::string calls = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 22}}\n</tool_call>";
+  const auto told = post("/v1/chat/completions", body(kTools + forced(calls), true));
+  std::vector<std::string> deltas;
+  size_t begun_at = 0, number = 0, ended_at = 0;
+  for (const Json& chunk : told->chunks()) {
+    ++number;
+    const Json& delta = choice(chunk).at("delta", "c");
+    if (!choice(chunk).at("finish_reason", "c").is_null()) ended_at = number;
+    const Json* list = delta.find("tool_calls");
+    if (list == nullptr) continue;
+    const Json& piece = list->as_array("d").at(0);
+    EXPECT_EQ(piece.at("index", "p"), Json(0));
+    if (piece.contains("id")) {
+      begun_at = number;
+      EXPECT_EQ(piece.at("function", "p").at("name", "f"), Json("f"));
+    } else {
+      EXPECT_FALSE(piece.contains("type"));
+      deltas.push_back(piece.at("function", "p").get_string("arguments", "", "f"));
+    }
+  }
+  // One token a character: a delta each, long before the call is whole.
+  EXPECT_EQ(deltas, (std::vector<std::string>{"{", "\"", "x", "\"", ":", " ", "2", "2", "}"}));
+  EXPECT_LT(begun_at + deltas.size(), ended_at);
+  EXPECT_EQ(call(both(kTools + forced(calls)).at("message", "a")).at("arguments", "f"), Json(R"({"x": 22})"));
+  // Cut off by its length a call is what had come of it, whole and streamed.
+  const Json cut = both(kTools + forced(calls) + R"(, "max_completion_tokens": 45)");
+  EXPECT_EQ(cut.at("finish_reason", "a"), Json("length"));
+  EXPECT_EQ(call(cut.at("message", "a")).at("name", "f"), Json("f"));
+  const std::string arguments = call(cut.at("message", "a")).get_string("arguments", "", "f");
+  EXPECT_EQ(std::string(R"({"x": 22})").compare(0, arguments.size(), arguments), 0) << arguments;
 }
 
 TEST_F(ToolsTest, OtherFormats) {
@@ -227,7 +260,7 @@ TEST_F(ToolsTest, WrongRequestsAreNamed) {
   bad(R"("tools": {})", "[tools]");
   bad(R"("tools": [{"type": "web_search"}])", "web_search");
   bad(R"("tools": [{"type": "function", "function": {"name": ""}}])", "name");
-  bad(R"("tools": [{"type": "function", "function": {"name": "f", "parameters": []}}])", "[parameters]");
+  bad(R"("tools": [{"type": "function", "function": {"name": "f", "parameters": []}}])", "[tools] parameters");
   bad(R"("tool_choice": "required")", "needs tools");
   bad(tools + R"(, "tool_choice": "any")", "[tool_choice]");
   bad(tools + R"(, "tool_choice": {"type": "function", "function": {"name": "h"}})", "no such tool");

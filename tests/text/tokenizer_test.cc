@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "text/byte_chars.h"
+#include "text/decoders.h"
 
 namespace pagoda {
 namespace {
@@ -189,6 +190,44 @@ TEST(StringFinder, LeftmostThenLongest) {
   EXPECT_EQ(find("abcx"), "ab,c,");
   EXPECT_EQ(find("xbcab"), "bc,ab,");
   EXPECT_EQ(find("zzz"), "");
+}
+
+// Answers that begin with one prompt decode it once: copies stand where the decoder stood, and go their own ways.
+TEST(StreamDecoder, CopiesGoOnWhereItStood) {
+  const std::vector<DecoderPtr> kinds = {decoders::byte_level(),
+                                         decoders::metaspace('_', true),
+                                         decoders::wordpiece("##", true),
+                                         decoders::bpe("</w>"),
+                                         decoders::ctc("<pad>", "|", true),
+                                         decoders::replace("ab", "x"),
+                                         decoders::fuse(),
+                                         decoders::strip(' ', 1, 1),
+                                         decoders::byte_fallback(),
+                                         decoders::join(" "),
+                                         clean_up_decoder(),
+                                         decoders::replace(Regex::compile("a+", PatternDialect::kRust, "test"), "y"),
+                                         decoders::sequence({decoders::replace("_", " "), decoders::byte_fallback(),
+                                                             decoders::fuse(), decoders::strip(' ', 1, 0)})};
+  const std::vector<std::string> tokens = {"_a", "##b", "<0xE4>", "<0xB8>", "<0xAD>", " do",    " n'", "t</w>",
+                                           "a",  "a",   "|",      " x ",    "\u00c3", "\u00a9", " .",  "_ab"};
+  for (size_t kind = 0; kind < kinds.size(); ++kind) {
+    for (size_t cut = 0; cut <= tokens.size(); ++cut) {
+      DecodeSink sink, other;
+      const std::unique_ptr<DecodeStage> stage = kinds[kind]->stage(&sink);
+      for (size_t i = 0; i < cut; ++i) stage->put(tokens[i], true);
+      const std::string before = sink.take();
+      const std::unique_ptr<DecodeStage> copy = stage->copy(&other);
+      stage->put("elsewhere", true);
+      stage->finish();
+      for (size_t i = cut; i < tokens.size(); ++i) copy->put(tokens[i], true);
+      copy->finish();
+      DecodeSink whole;
+      const std::unique_ptr<DecodeStage> fresh = kinds[kind]->stage(&whole);
+      for (const std::string& token : tokens) fresh->put(token, true);
+      fresh->finish();
+      EXPECT_EQ(before + other.take(), whole.take()) << kind << " " << cut;
+    }
+  }
 }
 
 TEST(CleanUp, WorksAcrossTokens) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "base/utf8.h"
 #include "text/code_set.h"
 #include "text/graphemes.h"
@@ -48,6 +50,39 @@ TEST(Unicode, SizesOfCategoriesAreThoseOfUnicode16) {
   EXPECT_EQ(count("White_Space"), 25);
   EXPECT_EQ(count("Han"), 99030);
   EXPECT_FALSE(CodeSet::property("Nonsense", unicode::kUnicode16).has_value());
+}
+
+TEST(CodeSet, IsASortedUnionInWhateverOrderItGrew) {
+  constexpr uint32_t kCodes = 3000;
+  std::mt19937 random(5);
+  for (int round = 0; round < 60; ++round) {
+    CodeSet set;
+    std::vector<bool> wanted(kCodes + 20);
+    const auto check = [&] {
+      const CodeSet& shared = set;
+      std::vector<bool> got(kCodes + 20);
+      const std::vector<CodeSet::Range> ranges = shared.ranges();
+      for (size_t i = 0; i < ranges.size(); ++i) {
+        ASSERT_LE(ranges[i].first, ranges[i].last);
+        if (i > 0) ASSERT_GT(ranges[i].first, ranges[i - 1].last + 1);
+        for (uint32_t code = ranges[i].first; code <= ranges[i].last; ++code) got[code] = true;
+      }
+      ASSERT_EQ(got, wanted);
+      for (uint32_t code = 0; code < kCodes; code += 7) ASSERT_EQ(shared.contains(code), wanted[code]);
+      ASSERT_EQ(shared.complement().complement().ranges().size(), ranges.size());
+    };
+    for (int i = 0; i < 400; ++i) {
+      const uint32_t first = random() % kCodes, last = first + random() % (1 + round % 20);
+      set.add(first, last);
+      for (uint32_t code = first; code <= last; ++code) wanted[code] = true;
+      if (i % 97 == 0) check();
+    }
+    check();
+  }
+  // Backwards, which is the worst case, stays quick: what was sorted is merged a few times only.
+  CodeSet down;
+  for (uint32_t code = 0x10FFFE; code > 0; code -= 2) down.add(code, code);
+  EXPECT_EQ(down.ranges().size(), 0x10FFFEu / 2);
 }
 
 TEST(Unicode, CaseMappings) {

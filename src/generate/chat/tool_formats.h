@@ -24,6 +24,7 @@ class MarkedParser : public ToolParser {
   // One more byte of an object: held, unless it cannot belong to it.
   JsonScanner::State scan(char c);
   void begin_object();
+  int64_t depth() const { return scanner_.depth(); }  // of the object
   std::string_view object() const { return std::string_view(held_).substr(object_at_); }
 
   std::vector<AnswerPiece>* out_ = nullptr;

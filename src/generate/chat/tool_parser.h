@@ -35,9 +35,11 @@ ToolFormat detect_tool_format(std::string_view chat_template);
 // The texts that mark calls, which may be special tokens of the model.
 std::vector<std::string> tool_markers(ToolFormat format);
 
-// A call is told once it is whole and valid, so its arguments always parse; text that only began as a call is content. White
-// space beside calls is part of how they are written and is left out. What comes out does not depend on how the text is cut
-// into pieces: joined, it is the same.
+// A call is told once it is whole and valid, so its arguments always parse; text that only began as a call is content. Hermes'
+// calls are told from their name on, and their arguments as they come, as OpenAI's streams have them: these are what the model
+// wrote, and end where the answer was cut off or is no JSON any more (the rest is content then). White space beside calls is
+// part of how they are written and is left out. What comes out does not depend on how the text is cut into pieces: joined, it
+// is the same.
 class ToolParser {
  public:
   virtual ~ToolParser() = default;

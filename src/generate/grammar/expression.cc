@@ -67,7 +67,7 @@ Expr Builder::chars(const CodeSet& set) {
   Node made;
   made.kind = Kind::kChars;
   made.index = static_cast<int32_t>(sets_.size());
-  const std::vector<CodeSet::Range>& ranges = set.ranges();
+  const std::vector<CodeSet::Range> ranges = set.ranges();
   const bool ascii = ranges.empty() || ranges.back().last < 0x80;
   set_ranges_ += static_cast<int64_t>(ranges.size());
   if (set_ranges_ > 2 * limits_.max_states)

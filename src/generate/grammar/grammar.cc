@@ -30,8 +30,11 @@ void check_size(std::string_view source, std::string_view where, const GrammarLi
 
 class GrammarConstraint final : public TokenConstraint {
  public:
-  GrammarConstraint(std::shared_ptr<Machine> machine, std::vector<int32_t> end_ids)
-      : machine_(std::move(machine)), end_ids_(std::move(end_ids)), place_(machine_->start()) {
+  GrammarConstraint(GrammarPtr grammar, const std::shared_ptr<const TokenVocabulary>& vocabulary, std::vector<int32_t> end_ids)
+      : grammar_(std::move(grammar)),
+        machine_(grammar_->machine(vocabulary)),
+        end_ids_(std::move(end_ids)),
+        place_(machine_->start()) {
     if (!machine_->may_go_on(place_) && (!machine_->may_end(place_) || end_ids_.empty()))
       invalid("grammar", "no token of the vocabulary can begin a text that fits");
   }
@@ -53,6 +56,7 @@ class GrammarConstraint final : public TokenConstraint {
   bool complete() const override { return ended_ || !machine_->may_go_on(place_); }
 
  private:
+  GrammarPtr grammar_;  // runs: the cache sees that it is held
   std::shared_ptr<Machine> machine_;
   std::vector<int32_t> end_ids_;
   mutable Machine::Place place_;  // the same text in a newer memory, where the old one is given up
@@ -62,9 +66,13 @@ class GrammarConstraint final : public TokenConstraint {
 }  // namespace
 
 Grammar::Grammar(std::shared_ptr<const grammar::Automaton> automaton, const GrammarLimits& limits)
-    : automaton_(std::move(automaton)), limits_(limits) {}
+    : automaton_(std::move(automaton)), limits_(limits) {
+  if (limits_.budget) limits_.budget->bytes.fetch_add(automaton_->memory_bytes(), std::memory_order_relaxed);
+}
 
-Grammar::~Grammar() = default;
+Grammar::~Grammar() {
+  if (limits_.budget) limits_.budget->bytes.fetch_sub(automaton_->memory_bytes(), std::memory_order_relaxed);
+}
 
 bool Grammar::matches(std::string_view text) const {
   const TokenVocabulary none{std::vector<std::string>{}};
@@ -154,16 +162,36 @@ GrammarPtr compile(const GrammarSource& source, const GrammarLimits& limits) {
 std::unique_ptr<TokenConstraint> make_constraint(const GrammarPtr& grammar,
                                                  const std::shared_ptr<const TokenVocabulary>& vocabulary,
                                                  std::vector<int32_t> end_ids) {
-  return std::make_unique<GrammarConstraint>(grammar->machine(vocabulary), std::move(end_ids));
+  return std::make_unique<GrammarConstraint>(grammar, vocabulary, std::move(end_ids));
 }
 
-GrammarCache::GrammarCache(int64_t max_bytes, const GrammarLimits& limits) : max_bytes_(max_bytes), limits_(limits) {}
+GrammarCache::GrammarCache(int64_t max_bytes, const GrammarLimits& limits, int64_t max_total_bytes)
+    : max_bytes_(max_bytes), limits_(limits) {
+  limits_.budget = std::make_shared<GrammarBudget>(max_total_bytes);
+}
+
+// With the lock held.
+void GrammarCache::make_room() {
+  const GrammarBudget& budget = *limits_.budget;
+  for (auto at = entries_.end(); at != entries_.begin() && budget.exceeded();) {
+    --at;
+    if (at->grammar.use_count() > 1) continue;  // it runs: nothing would be freed
+    by_key_.erase(at->key);
+    at = entries_.erase(at);
+  }
+  if (!budget.exceeded()) return;
+  fail(ErrorKind::kOutOfMemory, "grammar",
+       "the grammars that run hold all the memory there is for them: got {} bytes, need at "
+       "most {}: try again later",
+       budget.bytes.load(std::memory_order_relaxed), budget.most);
+}
 
 GrammarPtr GrammarCache::get(const GrammarSource& source) {
   std::string key = std::to_string(static_cast<int>(source.kind)) + (source.json.any_whitespace ? "w" : "c") + source.text;
   for (const std::string& choice : source.choices) key += std::to_string(choice.size()) + ":" + choice;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    make_room();
     if (const auto known = by_key_.find(key); known != by_key_.end()) {
       entries_.splice(entries_.begin(), entries_, known->second);
       return known->second->grammar;

@@ -84,6 +84,7 @@ struct GrammarSource {
   std::string text;                  // the schema as JSON, the pattern or the grammar
   std::vector<std::string> choices;  // kChoice
   JsonGrammarOptions json;
+  std::string where;  // the request's field that it came in, for who tells of errors
 };
 
 GrammarPtr compile(const GrammarSource& source, const GrammarLimits& limits = {});
@@ -91,7 +92,10 @@ GrammarPtr compile(const GrammarSource& source, const GrammarLimits& limits = {}
 // Compiled grammars by source, the least recently used dropped first. Safe to use from many threads.
 class GrammarCache {
  public:
-  explicit GrammarCache(int64_t max_bytes = int64_t{256} << 20, const GrammarLimits& limits = {});
+  // max_bytes: of the grammars that are kept. max_total_bytes: of those and of what was dropped and still runs; beyond it
+  // get() throws kOutOfMemory, and grammars that run give up what they remember down to 1 MiB each.
+  explicit GrammarCache(int64_t max_bytes = int64_t{256} << 20, const GrammarLimits& limits = {},
+                        int64_t max_total_bytes = int64_t{1} << 30);
   // Compiles where it is not known yet; errors are not kept.
   GrammarPtr get(const GrammarSource& source);
   int64_t memory_bytes() const;
@@ -103,6 +107,7 @@ class GrammarCache {
     GrammarPtr grammar;
   };
   int64_t total_bytes() const;
+  void make_room();
   int64_t max_bytes_;
   GrammarLimits limits_;
   mutable std::mutex mutex_;

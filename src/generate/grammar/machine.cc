@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/error.h"
 #include "text/vocab.h"
 
 namespace pagoda::grammar {
@@ -76,11 +77,23 @@ Memory::Memory(const Automaton& automaton, const TokenVocabulary& vocabulary, co
       situation_slots_(64, -1),
       seen_slots_(64),
       seen_stamps_(64, 0),
+      work_left_(std::numeric_limits<int64_t>::max()),
       levels_(static_cast<size_t>(vocabulary.longest()) + 1) {
   frames_.push_back({{-1, -1, -1, 0, 0}, 0, kBottom, kUnknown, kBottom});
   frames_.push_back({{-1, -1, -2, 0, 0}, 0, kUnknown, kUnknown, kUnknown});
   steps_left_ = limits_.max_mask_steps;
   close();  // of nothing: kDead
+}
+
+Memory::~Memory() {
+  if (limits_.budget) limits_.budget->bytes.fetch_sub(counted_bytes_, std::memory_order_relaxed);
+}
+
+void Memory::count_bytes() {
+  if (!limits_.budget) return;
+  const int64_t bytes = memory_bytes();
+  limits_.budget->bytes.fetch_add(bytes - counted_bytes_, std::memory_order_relaxed);
+  counted_bytes_ = bytes;
 }
 
 int64_t Memory::memory_bytes() const {
@@ -152,6 +165,10 @@ int32_t Memory::close() {
   while (!work_.empty()) {
     const Reading reading = work_.back();
     work_.pop_back();
+    if (static_cast<int64_t>(seen_count_) >= work_left_) {
+      work_.clear();
+      invalid("grammar", "too many ways to read the text: its next token needs more than {} steps", limits_.max_token_steps);
+    }
     if (seen_count_ >= most_seen || static_cast<int64_t>(found_.size()) >= limits_.max_readings) {
       work_.clear();
       break;
@@ -196,6 +213,7 @@ int32_t Memory::close() {
     }
   }
   steps_left_ -= static_cast<int64_t>(seen_count_) + 1;
+  work_left_ -= static_cast<int64_t>(seen_count_) + 1;
   std::sort(found_.begin(), found_.end());
   return intern(ends, escapes);
 }
@@ -266,6 +284,7 @@ int32_t Memory::take_step(int32_t situation, uint8_t byte_class) {
     }
   }
   steps_left_ -= from.count;
+  work_left_ -= from.count;
   const int32_t to = close();
   rows_[slot] = to;
   return to;
@@ -391,16 +410,28 @@ Machine::Machine(std::shared_ptr<const Automaton> automaton, std::shared_ptr<con
       limits_(limits),
       memory_(std::make_shared<Memory>(*automaton_, *vocabulary_, limits_)) {}
 
+// Where all grammars together are over their budget, each gives up what it has beyond this.
+constexpr int64_t kLeastCache = int64_t{1} << 20;
+
 void Machine::renew(Place& place) {
-  if (memory_->memory_bytes() > limits_.max_cache_bytes) memory_ = std::make_shared<Memory>(*automaton_, *vocabulary_, limits_);
+  const bool over = limits_.budget && limits_.budget->exceeded();
+  if (memory_->memory_bytes() > (over ? kLeastCache : limits_.max_cache_bytes))
+    memory_ = std::make_shared<Memory>(*automaton_, *vocabulary_, limits_);
   if (place.memory == memory_) return;
   place.situation = place.memory == nullptr ? memory_->start() : memory_->import(*place.memory, place.situation);
   place.memory = memory_;
 }
 
+// With the lock held, before anything is asked of a place.
+void Machine::begin(Place& place) {
+  renew(place);
+  place.memory->begin_token();
+}
+
 Machine::Place Machine::start() {
   const std::lock_guard<std::mutex> lock(mutex_);
   Place place;
+  memory_->begin_token();
   renew(place);
   return place;
 }
@@ -408,10 +439,11 @@ Machine::Place Machine::start() {
 bool Machine::advance(Place& place, int32_t token) {
   if (token < 0 || token >= vocabulary_->size()) return false;
   const std::lock_guard<std::mutex> lock(mutex_);
-  renew(place);
+  begin(place);
   const std::string& bytes = vocabulary_->bytes(token);
   int32_t at = bytes.empty() ? Memory::kDead : place.situation;
   for (const char c : bytes) at = place.memory->step(at, static_cast<uint8_t>(c));
+  place.memory->count_bytes();
   if (at == Memory::kDead) return false;
   place.situation = at;
   return true;
@@ -424,8 +456,10 @@ bool Machine::may_end(const Place& place) const {
 
 bool Machine::may_go_on(Place& place) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  renew(place);
-  return place.memory->may_go_on(place.situation) && !place.memory->allowed(place.situation).empty();
+  begin(place);
+  const bool goes_on = place.memory->may_go_on(place.situation) && !place.memory->allowed(place.situation).empty();
+  place.memory->count_bytes();
+  return goes_on;
 }
 
 void Machine::mask(Place& place, float* logits, int64_t vocab, const std::vector<int32_t>& keep) {
@@ -435,8 +469,9 @@ void Machine::mask(Place& place, float* logits, int64_t vocab, const std::vector
     if (id >= 0 && id < vocab) kept.emplace_back(id, logits[id]);
   }
   const std::lock_guard<std::mutex> lock(mutex_);
-  renew(place);
+  begin(place);
   const TokenSet& allowed = place.memory->allowed(place.situation);
+  place.memory->count_bytes();
   const int64_t known = std::min(vocab, vocabulary_->size());
   if (allowed.listed) {
     for (const int32_t id : allowed.ids) {

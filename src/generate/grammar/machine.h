@@ -33,7 +33,13 @@ class Memory {
   static constexpr int32_t kDead = 0;                  // situation without readings that may not end either
 
   Memory(const Automaton& automaton, const TokenVocabulary& vocabulary, const GrammarLimits& limits);
+  ~Memory();
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
 
+  // What follows, up to the next call, may take max_token_steps; beyond them it throws, and the memory is as it was.
+  void begin_token() { work_left_ = limits_.max_token_steps; }
+  void count_bytes();  // within the budget
   int32_t start();
   int32_t step(int32_t situation, uint8_t byte) {
     const int32_t row = situations_[static_cast<size_t>(situation)].row;
@@ -112,7 +118,9 @@ class Memory {
   std::vector<TokenSet> masks_;
   std::vector<Inside> insides_;
   int64_t mask_bytes_ = 0;
+  int64_t counted_bytes_ = 0;
   int64_t steps_left_ = 0;
+  int64_t work_left_;
 
   // Working memory of close() and walk().
   std::vector<Reading> work_, found_;
@@ -148,6 +156,7 @@ class Machine {
 
  private:
   void renew(Place& place);
+  void begin(Place& place);
   std::shared_ptr<const Automaton> automaton_;
   std::shared_ptr<const TokenVocabulary> vocabulary_;
   GrammarLimits limits_;

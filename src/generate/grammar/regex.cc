@@ -55,18 +55,11 @@ TwoSets space() {
   return {narrow, wide};
 }
 
-// In order, so that threads may share it.
-TwoSets ordered(TwoSets set) {
-  set.narrow.ranges();
-  set.wide.ranges();
-  return set;
-}
-
 // What \d \D \w \W \s \S mean: some have hundreds of ranges, and a pattern may ask for one at every second byte.
 const TwoSets& class_escape(char letter) {
-  static const TwoSets kDigits = ordered(digits()), kNoDigits = ordered(digits().opposite());
-  static const TwoSets kWord = ordered(word()), kNoWord = ordered(word().opposite());
-  static const TwoSets kSpace = ordered(space()), kNoSpace = ordered(space().opposite());
+  static const TwoSets kDigits = digits(), kNoDigits = digits().opposite();
+  static const TwoSets kWord = word(), kNoWord = word().opposite();
+  static const TwoSets kSpace = space(), kNoSpace = space().opposite();
   switch (letter) {
     case 'd': return kDigits;
     case 'D': return kNoDigits;
@@ -401,13 +394,7 @@ class Parser {
     const bool negated = take("^");
     TwoSets out;
     std::unordered_set<const TwoSets*> taken;
-    size_t added = 0, most_added = 1024;
     for (bool first = true;; first = false) {
-      if (++added > most_added) {
-        // Put in order, so that a long class stays small.
-        added = std::max(out.wide.ranges().size(), out.narrow.ranges().size());
-        most_added = 2 * added + 1024;
-      }
       if (done()) {
         at_ = begin;
         fail("'[' without ']'");

@@ -1,0 +1,79 @@
+// Checks on CLI11's tree once it has read the arguments.
+#include "cli/flag_checks.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/suggest.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+// "" where no name is near.
+std::string nearest_flag(const CLI::App& verb, const std::string& wrong) {
+  std::string nearest;
+  for (const CLI::Option* option : verb.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      const std::string flag = "--" + name;
+      if (nearest.empty() || edit_distance(wrong, flag) < edit_distance(wrong, nearest)) nearest = flag;
+    }
+  }
+  return edit_distance(wrong, nearest) <= std::max<size_t>(1, (nearest.size() - 2) / 3) ? nearest : "";
+}
+
+bool overflows(const std::string& text, const std::string& type) {
+  errno = 0;
+  if (type == "INT") {
+    std::strtoll(text.c_str(), nullptr, 0);
+  } else if (type == "UINT") {
+    std::strtoull(text.c_str(), nullptr, 0);
+  } else if (type == "FLOAT") {
+    return std::isinf(std::strtod(text.c_str(), nullptr)) && errno == ERANGE;  // what is too small is 0
+  }
+  return errno == ERANGE;
+}
+
+}  // namespace
+
+const CLI::App& asked_verb(const CLI::App& app) {
+  const CLI::App* verb = &app;
+  while (!verb->get_subcommands().empty()) verb = verb->get_subcommands().front();
+  return *verb;
+}
+
+void refuse_extras(const CLI::App& app, const std::string& otherwise) {
+  const CLI::App& verb = asked_verb(app);
+  std::string see = "--help";
+  for (const CLI::App* at = &verb; at != nullptr; at = at->get_parent()) see.insert(0, at->get_name() + " ");
+  see.insert(0, "see ");
+  for (const std::string& argument : app.remaining(true)) {
+    if (argument.size() < 3 || argument.compare(0, 2, "--") != 0) continue;
+    const std::string flag = argument.substr(0, argument.find('='));
+    const std::string near = nearest_flag(verb, flag);
+    invalid("flags", "unknown flag: got '{}'{} ({})", flag, near.empty() ? "" : ", did you mean '" + near + "'?", see);
+  }
+  invalid("flags", "{} ({})", otherwise, see);
+}
+
+void check_numbers(const CLI::App& verb) {
+  for (const CLI::Option* option : verb.get_options()) {
+    // Checks add their bounds: "INT:INT in [1 - 64]".
+    const std::string name = option->get_type_name(), type = name.substr(0, name.find_first_of(": "));
+    for (const std::string& text : option->results()) {
+      if (overflows(text, type)) invalid(option->get_name(), "out of range: got {}, need a number of 64 bits", text);
+    }
+  }
+}
+
+void refuse_given(const CLI::App& verb, std::initializer_list<const char*> flags, const std::string& why) {
+  for (const char* flag : flags) {
+    if (verb.get_option(flag)->count() > 0) invalid(flag, "{}", why);
+  }
+}
+
+}  // namespace pagoda::cli
