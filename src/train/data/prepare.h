@@ -50,7 +50,8 @@ struct PrepareReport {
 
 // Rows that are tokenised already are taken as they are, one an example; `tokenizer` may be null then. Writes
 // output_dir/SPLIT/dataset-{shard}-{count}.*, output_dir/split-SPLIT-records-count.txt (as the published scripts) and
-// output_dir/dataset_info.json, which comes last. Nothing is held but one shard, and 8 bytes for each validation row.
+// output_dir/dataset_info.json, which comes last. Nothing is held but one shard of each split, and a hash for each validation
+// row.
 // Throws Cancelled; complete shards stay.
 PrepareReport prepare_data(const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool,
                            const TaskHooks& hooks = {});

@@ -145,9 +145,12 @@ class TextSource final : public RowReader::Source {
 };
 
 std::vector<int32_t> id_list(const Json& list, const std::string& where, const char* name) {
+  const std::string field = fmt::format("{}: {}", where, name);
+  const Json::Array& items = list.as_array(field);
   std::vector<int32_t> ids;
-  for (const Json& item : list.as_array(where + ": " + name)) {
-    const int64_t id = item.as_int(where + ": " + name);
+  ids.reserve(items.size());
+  for (const Json& item : items) {
+    const int64_t id = item.as_int(field);
     if (id < INT32_MIN || id > INT32_MAX) invalid(where, "{}: got {}, need a 32-bit number", name, id);
     ids.push_back(static_cast<int32_t>(id));
   }
