@@ -83,6 +83,8 @@ void add_serve(Program& program);
 void add_run_batch(Program& program);
 void add_tokenize(Program& program);
 void add_detokenize(Program& program);
+void add_data(Program& program);
+void add_tokenizer(Program& program);
 void add_template(Program& program);
 void add_logits(Program& program);
 void add_gradients(Program& program);

@@ -11,6 +11,8 @@ void add_all(Program& program) {
   add_run_batch(program);
   add_tokenize(program);
   add_detokenize(program);
+  add_data(program);
+  add_tokenizer(program);
   add_template(program);
   add_logits(program);
   add_gradients(program);

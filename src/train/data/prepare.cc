@@ -1,0 +1,300 @@
+// Rows in batches: read, encoded side by side, written in order.
+#include "train/data/prepare.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "text/vocab.h"
+#include "train/data/blocks.h"
+#include "train/data/shards.h"
+
+namespace pagoda::train {
+
+namespace {
+
+constexpr const char* kValidation = "validation";
+constexpr size_t kBatchBytes = size_t{1} << 20;
+
+uint64_t row_hash(const Row& row) {
+  if (!row.tokenised) return hash_bytes(row.text);
+  const auto of = [](const std::vector<int32_t>& values) {
+    return hash_bytes({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(int32_t)});
+  };
+  uint64_t hash = of(row.example.input_ids);
+  for (const ExampleColumn& column : example_columns()) hash = hash * 0x9E3779B97F4A7C15ull + of(row.example.*column.values);
+  return hash;
+}
+
+// Rows of white space alone repeat without being duplicates.
+bool is_blank(const Row& row) { return !row.tokenised && row.text.find_first_not_of(" \t\r\n\f\v") == std::string::npos; }
+
+std::string column_names(const Example& example) {
+  std::string names = "input_ids";
+  for (const ExampleColumn& column : example_columns()) {
+    if (!(example.*column.values).empty()) names += fmt::format(", {}", column.name);
+  }
+  return names;
+}
+
+// One split: its rows become examples, its examples shards.
+class Split {
+ public:
+  Split(const PrepareOptions& options, const std::string& name, const Tokenizer* tokenizer, ThreadPool& pool)
+      : options_(options), tokenizer_(tokenizer), pool_(pool), folder_(join_path(options.output_dir, name)), name_(name) {
+    clear_folder();
+    ShardWriterOptions shards;
+    shards.folder = folder_;
+    shards.native = options.native;
+    shards.shard_size = options.shard_size;
+    writer_ = std::make_unique<ShardWriter>(std::move(shards));
+    builder_ = make_block_builder(options.mode, options.block_size, options.group_size,
+                                  [this](const Example& example) { write(example); });
+  }
+
+  // `where`: of the row.
+  void add(Row&& row, const std::string& where) {
+    ++report_.rows;
+    if (row.tokenised) {
+      check_columns(row.example, where);
+      write(row.example);
+      return;
+    }
+    check_columns({}, where);
+    if (tokenizer_ == nullptr) invalid(where, "got text, need a tokenizer to make token ids of it");
+    bytes_ += row.text.size();
+    texts_.push_back(std::move(row.text));
+    places_.push_back(where);
+    if (bytes_ >= kBatchBytes * static_cast<size_t>(pool_.num_threads())) flush();
+  }
+  void count_duplicate() { ++report_.duplicates; }
+
+  SplitReport finish() {
+    flush();
+    builder_->finish();
+    writer_->finish();
+    report_.examples = writer_->examples();
+    report_.tokens = writer_->tokens();
+    report_.dropped_tokens = builder_->dropped_tokens();
+    report_.files = writer_->files();
+    write_file_atomic(join_path(options_.output_dir, fmt::format("split-{}-records-count.txt", name_)),
+                      fmt::format("Total {} records: {}\n", name_, report_.examples));
+    return report_;
+  }
+
+ private:
+  void clear_folder() const {
+    if (!directory_exists(folder_)) return;
+    for (const std::string& file : list_directory(folder_)) {
+      int64_t shard = 0, count = 0;
+      if (!parse_shard_name(file, shard, count)) continue;
+      const std::string path = join_path(folder_, file);
+      if (!options_.overwrite)
+        invalid(folder_, "there are shards in it already ({}): need an empty folder, or overwrite", file);
+      if (::unlink(path.c_str()) != 0) fail_errno(path, "cannot remove", errno);
+    }
+  }
+
+  void check_columns(const Example& example, const std::string& where) {
+    const std::string names = example.input_ids.empty() ? "text" : column_names(example);
+    if (columns_.empty()) columns_ = names;
+    if (columns_ != names) invalid(where, "other columns than in the rows before: got {}, need {}", names, columns_);
+  }
+
+  void write(const Example& example) {
+    if (!options_.native || has_gaps(example)) {
+      writer_->add(example);
+      return;
+    }
+    // Where every token counts the mapped form needs no mask.
+    Example plain = example;
+    plain.attention_mask.clear();
+    writer_->add(plain);
+  }
+  static bool has_gaps(const Example& example) {
+    return std::any_of(example.attention_mask.begin(), example.attention_mask.end(), [](int32_t m) { return m != 1; });
+  }
+
+  void flush() {
+    std::vector<Encoding> encodings(texts_.size());
+    EncodeOptions encode;
+    encode.add_special_tokens = options_.add_special_tokens;
+    encode.truncate_and_pad = false;
+    pool_.parallel_for(static_cast<int64_t>(texts_.size()), 8, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const size_t at = static_cast<size_t>(i);
+        try {
+          encodings[at] = tokenizer_->encode(texts_[at], encode);
+        } catch (const Error& error) {
+          throw Error(error.kind(), fmt::format("[{}] {}", places_[at], error.message()));
+        }
+        if (options_.append_token >= 0) {
+          encodings[at].ids.push_back(options_.append_token);
+          encodings[at].special_tokens_mask.push_back(1);
+        }
+      }
+    });
+    texts_.clear();
+    places_.clear();
+    bytes_ = 0;
+    for (const Encoding& encoding : encodings) builder_->add(encoding);
+  }
+
+  const PrepareOptions& options_;
+  const Tokenizer* tokenizer_;
+  ThreadPool& pool_;
+  std::string folder_, name_;
+  std::unique_ptr<ShardWriter> writer_;
+  std::unique_ptr<BlockBuilder> builder_;
+  std::vector<std::string> texts_, places_;
+  size_t bytes_ = 0;
+  std::string columns_;  // of the rows so far
+  SplitReport report_;
+};
+
+class Preparation {
+ public:
+  Preparation(const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool, const TaskHooks& hooks)
+      : options_(options), tokenizer_(tokenizer), pool_(pool), hooks_(hooks) {
+    check();
+  }
+
+  PrepareReport run() {
+    if (options_.validation_every > 0) find_held_out();
+    const bool validates =
+        options_.validation_every > 0 || options_.validation_split_percentage > 0 || !options_.validation_files.empty();
+    std::unique_ptr<Split> validation;
+    if (validates) validation = std::make_unique<Split>(options_, kValidation, tokenizer_, pool_);
+    Split split(options_, options_.split, tokenizer_, pool_);
+    if (!options_.validation_files.empty()) {
+      for_each_row(options_.validation_files, "reading validation", [&](Row&& row, int64_t, const std::string& where) {
+        if (seen_before(row)) return validation->count_duplicate();
+        validation->add(std::move(row), where);
+      });
+    }
+    for_each_row(options_.files, "reading", [&](Row&& row, int64_t number, const std::string& where) {
+      if (is_held_out(row, number)) {
+        if (seen_before(row)) return validation->count_duplicate();
+        return validation->add(std::move(row), where);
+      }
+      if (is_in_validation(row)) return split.count_duplicate();
+      split.add(std::move(row), where);
+    });
+    PrepareReport report;
+    if (validates) report.splits[kValidation] = validation->finish();
+    report.splits[options_.split] = split.finish();
+    report.mode = tokenised_ ? "tokenised" : options_.mode;
+    for (const auto& [name, part] : report.splits) {
+      if (part.examples == 0) {
+        invalid(name, "no examples: got {} rows of {} tokens in all, need a block of {}", part.rows, part.dropped_tokens,
+                options_.block_size);
+      }
+    }
+    write_info(report);
+    return report;
+  }
+
+ private:
+  void check() const {
+    const int ways = (options_.validation_every > 0 ? 1 : 0) + (options_.validation_split_percentage > 0 ? 1 : 0) +
+                     (options_.validation_files.empty() ? 0 : 1);
+    if (ways > 1) invalid("validation", "got {} ways to choose it, need one at most", ways);
+    if (ways > 0 && options_.split != "train")
+      invalid("split", "got '{}' beside a validation split, need train", options_.split);
+    if (options_.split != "train" && options_.split != "test" && options_.split != kValidation) {
+      invalid("split", "got '{}', need train, validation or test", options_.split);
+    }
+    if (options_.validation_every == 1 || options_.validation_every < 0) {
+      invalid("validation_every", "got {}, need at least 2", options_.validation_every);
+    }
+    if (!(options_.validation_split_percentage >= 0 && options_.validation_split_percentage < 100)) {
+      invalid("validation_split_percentage", "got {}, need 0 to below 100", options_.validation_split_percentage);
+    }
+    if (options_.group_size < 0) invalid("group_size", "got {}, need 0 or more", options_.group_size);
+    if (options_.output_dir.empty()) invalid("output_dir", "got none");
+  }
+
+  template <class Fn>
+  void for_each_row(const std::vector<std::string>& files, const char* stage, Fn&& fn) {
+    RowReader rows(files, options_.rows);
+    Row row;
+    for (int64_t number = 1; rows.next(row); ++number) {
+      if (number % 256 == 1) hooks_.at(stage, rows.bytes_read(), rows.bytes_total());
+      tokenised_ = row.tokenised;
+      fn(std::move(row), number, rows.where());
+    }
+  }
+
+  void find_held_out() {
+    for (const std::string& file : options_.files) {
+      if (!file_exists(file)) unsupported(file, "no regular file: holding out every N-th row reads it twice");
+    }
+    for_each_row(options_.files, "finding validation", [&](Row&& row, int64_t number, const std::string&) {
+      if (number % options_.validation_every == 0 && !is_blank(row)) held_out_.insert(row_hash(row));
+    });
+  }
+
+  bool is_held_out(const Row& row, int64_t number) const {
+    if (is_blank(row)) return false;
+    if (options_.validation_every > 0) return number % options_.validation_every == 0;
+    if (options_.validation_split_percentage <= 0) return false;
+    // Mixed once more: the hash itself picks slots of tables elsewhere.
+    const uint64_t mixed = (row_hash(row) ^ 0xD1B54A32D192ED03ull) * 0x9E3779B97F4A7C15ull;
+    return static_cast<double>(mixed >> 11) * 0x1.0p-53 * 100 < options_.validation_split_percentage;
+  }
+  bool is_in_validation(const Row& row) const {
+    if (is_blank(row)) return false;
+    if (options_.validation_every > 0) return held_out_.count(row_hash(row)) != 0;
+    return !options_.validation_files.empty() && validated_.count(row_hash(row)) != 0;
+  }
+  bool seen_before(const Row& row) { return !validated_.insert(row_hash(row)).second; }
+
+  void write_info(const PrepareReport& report) const {
+    Json::DumpOptions pretty;
+    pretty.indent = 2;
+    pretty.key_separator = ": ";
+    Json info = report.to_json();
+    info.set("block_size", options_.block_size).set("format", options_.native ? "safetensors" : "tfrecord");
+    write_file_atomic(join_path(options_.output_dir, "dataset_info.json"), info.dump(pretty) + "\n");
+  }
+
+  const PrepareOptions& options_;
+  const Tokenizer* tokenizer_;
+  ThreadPool& pool_;
+  const TaskHooks& hooks_;
+  bool tokenised_ = false;
+  std::unordered_set<uint64_t> held_out_;   // rows that every-N will choose
+  std::unordered_set<uint64_t> validated_;  // rows that are in validation by now
+};
+
+}  // namespace
+
+Json SplitReport::to_json() const {
+  Json list = Json::array();
+  for (const std::string& file : files) list.push_back(file);
+  return Json::object()
+      .set("num_rows", rows)
+      .set("num_examples", examples)
+      .set("num_tokens", tokens)
+      .set("num_dropped_tokens", dropped_tokens)
+      .set("num_duplicates", duplicates)
+      .set("shards", std::move(list));
+}
+
+Json PrepareReport::to_json() const {
+  Json json = Json::object(), parts = Json::object();
+  for (const auto& [name, split] : splits) parts.set(name, split.to_json());
+  json.set("mode", mode).set("splits", std::move(parts));
+  return json;
+}
+
+PrepareReport prepare_data(const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool,
+                           const TaskHooks& hooks) {
+  return Preparation(options, tokenizer, pool, hooks).run();
+}
+
+}  // namespace pagoda::train

@@ -1,0 +1,59 @@
+// From rows of text to shards of token ids: what `pagoda data prepare` does.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/task_hooks.h"
+#include "base/thread_pool.h"
+#include "text/tokenizer.h"
+#include "train/data/rows.h"
+
+namespace pagoda::train {
+
+struct PrepareOptions {
+  std::vector<std::string> files, validation_files;
+  RowOptions rows;
+  std::string output_dir;
+  std::string split = "train";  // name of the folder of `files`
+  // cut: rows one behind the other, cut every block_size tokens, the rest dropped. pack: whole rows, several in one example
+  // (position_ids start anew at each), only longer ones cut. line_by_line: a row an example, cut off at block_size.
+  std::string mode = "cut";
+  int64_t block_size = 512;
+  int64_t group_size = 0;  // cut: rest dropped after every so many rows, as the published scripts do (1000); 0: at the end only
+  bool add_special_tokens = true;
+  int32_t append_token = -1;  // put behind each row; -1: none
+  int64_t shard_size = 1000;
+  bool native = false;
+  // One of these at most. A row that is also in the validation split is never in training; validation has each row once.
+  double validation_split_percentage = 0;  // by a hash of the row: the same rows whatever their order
+  int64_t validation_every = 0;            // every N-th row; reads the files twice
+  bool overwrite = false;                  // take away the shards that lie in the folder
+};
+
+struct SplitReport {
+  int64_t rows = 0, examples = 0, tokens = 0;
+  int64_t dropped_tokens = 0;  // rests, and what was cut off
+  int64_t duplicates = 0;      // rows left out: in validation as well, or there before
+  std::vector<std::string> files;
+  Json to_json() const;
+};
+
+struct PrepareReport {
+  std::map<std::string, SplitReport> splits;
+  std::string mode;  // "tokenised" where the rows were token ids
+  Json to_json() const;
+};
+
+// Rows that are tokenised already are taken as they are, one an example; `tokenizer` may be null then. Writes
+// output_dir/SPLIT/dataset-{shard}-{count}.*, output_dir/split-SPLIT-records-count.txt (as the published scripts) and
+// output_dir/dataset_info.json, which comes last. Nothing is held but one shard of each split, and a hash for each validation
+// row.
+// Throws Cancelled; complete shards stay.
+PrepareReport prepare_data(const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool,
+                           const TaskHooks& hooks = {});
+
+}  // namespace pagoda::train

@@ -1,0 +1,68 @@
+// pagoda tokenizer train and pagoda data prepare: files in and out, reports, exit codes.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "tests/cli/child.h"
+
+namespace pagoda::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TrainingData : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directories(folder_);
+    std::string text;
+    for (int i = 0; i < 400; ++i) text += "row " + std::to_string(i * 37 % 97) + " of the text, which goes on and on\n";
+    write_file_atomic(folder_ + "/text.txt", text);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  Ended train(const std::string& type, std::vector<std::string> more = {}) {
+    std::vector<std::string> command{"tokenizer",         "train", "--type", type, "--files", folder_ + "/text.txt", "--out",
+                                     folder_ + "/" + type};
+    command.insert(command.end(), more.begin(), more.end());
+    return run_pagoda(command);
+  }
+  const std::string folder_ = ::testing::TempDir() + "pagoda_training_data_" + std::to_string(::getpid());
+};
+
+TEST_F(TrainingData, FromTextToShards) {
+  const Ended trained = train("bpe", {"--vocab-size", "300", "--json", "--threads", "2"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_EQ(trained.json().at("vocab_size", "report"), Json(300));
+  EXPECT_EQ(trained.json().at("rows", "report"), Json(400));
+  const Ended prepared =
+      run_pagoda({"data", "prepare", "--files", folder_ + "/text.txt", "--tokenizer", folder_ + "/bpe", "--block-size", "16",
+                  "--append-eos-token", "--validation-every", "10", "--output-dir", folder_ + "/shards", "--json"});
+  ASSERT_EQ(prepared.code, 0) << prepared.err;
+  const Json splits = prepared.json().at("splits", "report");
+  EXPECT_GT(splits.at("train", "splits").get_int("num_examples", 0, "train"), 100);
+  EXPECT_GT(splits.at("train", "splits").get_int("num_duplicates", 0, "train"), 0);  // rows come again after 97
+  EXPECT_TRUE(file_exists(folder_ + "/shards/dataset_info.json"));
+  EXPECT_TRUE(file_exists(folder_ + "/shards/validation/" +
+                          splits.at("validation", "splits").at("shards", "v").as_array("v")[0].as_string("v")));
+}
+
+TEST_F(TrainingData, SpecialTokensInBrackets) {
+  const Ended trained = train(
+      "wordpiece", {"--vocab-size", "60", "--special-tokens", "[PAD],[UNK],[CLS]", "--special-tokens", "[SEP]", "--quiet"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const Ended ids = run_pagoda({"tokenize", folder_ + "/wordpiece", "--jsonl"}, "\"\xE2\x98\x83\"\n");
+  EXPECT_EQ(ids.out, "[2,1,3]\n");
+}
+
+TEST_F(TrainingData, Errors) {
+  EXPECT_EQ(train("bpe", {"--vocab-size", "10"}).code, 2);
+  EXPECT_FALSE(fs::exists(folder_ + "/bpe"));
+  EXPECT_EQ(train("other").code, 2);
+  EXPECT_EQ(run_pagoda({"tokenizer", "train", "--type", "bpe", "--files", folder_ + "/none", "--out", folder_ + "/x"}).code, 3);
+  EXPECT_EQ(run_pagoda({"data", "prepare", "--files", folder_ + "/text.txt", "--output-dir", folder_ + "/shards"}).code, 2);
+  EXPECT_EQ(run_pagoda({"data"}).code, 2);
+}
+
+}  // namespace
+}  // namespace pagoda::testing

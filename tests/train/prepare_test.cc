@@ -1,0 +1,273 @@
+// From rows to shards: what is cut, packed, held out and left out.
+#include "train/data/prepare.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "formats/tokenizer_json.h"
+#include "tests/train/folder.h"
+#include "train/data/dataset.h"
+#include "train/data/shards.h"
+
+namespace pagoda::train {
+namespace {
+
+using pagoda::testing::Folder;
+using pagoda::testing::message_of;
+
+// Words "0" to "99" are their own ids; [CLS] is 100 and [SEP] 101.
+std::shared_ptr<const Tokenizer> number_tokenizer() {
+  std::string vocab;
+  for (int i = 0; i < 100; ++i) vocab += fmt::format("\"{}\": {}, ", i, i);
+  const std::string text = R"({"version": "1.0", "added_tokens": [
+    {"id": 100, "content": "[CLS]", "special": true, "normalized": false},
+    {"id": 101, "content": "[SEP]", "special": true, "normalized": false}],
+    "pre_tokenizer": {"type": "WhitespaceSplit"},
+    "post_processor": {"type": "BertProcessing", "cls": ["[CLS]", 100], "sep": ["[SEP]", 101]},
+    "model": {"type": "WordLevel", "unk_token": "0", "vocab": {)" +
+                           vocab + R"("[CLS]": 100, "[SEP]": 101}}})";
+  return read_tokenizer_json(text, "tokenizer");
+}
+
+std::string rows_of_numbers(int rows) {
+  std::string text;
+  for (int i = 0; i < rows; ++i) {
+    for (int k = 0; k <= i % 5; ++k) text += fmt::format("{}{}", k > 0 ? " " : "", (i * 7 + k) % 100);
+    text += "\n";
+  }
+  return text;
+}
+
+std::vector<Example> read_split(const std::string& folder) {
+  DatasetOptions options;
+  options.shuffle = false;
+  DatasetReader reader({folder}, options);
+  std::vector<Example> examples;
+  for (Example example; reader.next(example);) examples.push_back(example);
+  return examples;
+}
+
+class Prepare : public ::testing::Test {
+ protected:
+  Prepare() : folder_("prepare"), tokenizer_(number_tokenizer()), pool_(2) {
+    options_.files = {folder_.write("in.txt", rows_of_numbers(103))};
+    options_.output_dir = folder_ / "out";
+    options_.block_size = 8;
+    options_.shard_size = 10;
+  }
+  PrepareReport run() { return prepare_data(options_, tokenizer_.get(), pool_); }
+  std::vector<int32_t> all_ids(int from, int to) const {  // of rows [from, to), special tokens included
+    std::vector<int32_t> ids;
+    for (int i = from; i < to; ++i) {
+      ids.push_back(100);
+      for (int k = 0; k <= i % 5; ++k) ids.push_back((i * 7 + k) % 100);
+      ids.push_back(101);
+    }
+    return ids;
+  }
+  Folder folder_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  ThreadPool pool_;
+  PrepareOptions options_;
+};
+
+TEST_F(Prepare, RowsAreCutAsTheyFollow) {
+  const PrepareReport report = run();
+  const std::vector<int32_t> ids = all_ids(0, 103);
+  const std::vector<Example> examples = read_split(folder_ / "out/train");
+  ASSERT_EQ(examples.size(), ids.size() / 8);
+  for (size_t i = 0; i < examples.size(); ++i) {
+    EXPECT_EQ(examples[i].input_ids,
+              std::vector<int32_t>(ids.begin() + static_cast<int64_t>(i) * 8, ids.begin() + static_cast<int64_t>(i + 1) * 8));
+    EXPECT_EQ(examples[i].attention_mask, std::vector<int32_t>(8, 1));
+  }
+  const SplitReport& split = report.splits.at("train");
+  EXPECT_EQ(split.rows, 103);
+  EXPECT_EQ(split.examples, static_cast<int64_t>(examples.size()));
+  EXPECT_EQ(split.tokens + split.dropped_tokens, static_cast<int64_t>(ids.size()));
+  EXPECT_EQ(split.files.front(), "dataset-0-10.tfrecord");
+  EXPECT_EQ(split.files.back(), fmt::format("dataset-{}-{}.tfrecord", examples.size() / 10, examples.size() % 10));
+  EXPECT_EQ(read_file(folder_ / "out/split-train-records-count.txt", 100),
+            fmt::format("Total train records: {}\n", examples.size()));
+}
+
+TEST_F(Prepare, GroupsDropTheirRest) {
+  options_.group_size = 10;
+  run();
+  std::vector<int32_t> expected;
+  for (int group = 0; group < 103; group += 10) {
+    std::vector<int32_t> ids = all_ids(group, std::min(group + 10, 103));
+    ids.resize(ids.size() / 8 * 8);
+    expected.insert(expected.end(), ids.begin(), ids.end());
+  }
+  std::vector<int32_t> got;
+  for (const Example& example : read_split(folder_ / "out/train"))
+    got.insert(got.end(), example.input_ids.begin(), example.input_ids.end());
+  EXPECT_EQ(got, expected);
+}
+
+TEST_F(Prepare, BothFormsHoldTheSame) {
+  run();
+  const std::vector<Example> records = read_split(folder_ / "out/train");
+  options_.native = true;
+  options_.output_dir = folder_ / "native";
+  run();
+  std::vector<Example> mapped = read_split(folder_ / "native/train");
+  for (Example& example : mapped) {
+    EXPECT_TRUE(example.attention_mask.empty());  // all ones
+    example.attention_mask.assign(8, 1);
+  }
+  EXPECT_EQ(mapped, records);
+}
+
+TEST_F(Prepare, PacksWholeRows) {
+  options_.mode = "pack";
+  run();
+  std::multiset<std::vector<int32_t>> expected, got;
+  for (int i = 0; i < 103; ++i) expected.insert(all_ids(i, i + 1));
+  size_t examples = 0;
+  for (const Example& example : read_split(folder_ / "out/train")) {
+    ++examples;
+    EXPECT_LE(example.input_ids.size(), 8u);
+    std::vector<int32_t> row;
+    for (size_t i = 0; i < example.input_ids.size(); ++i) {
+      if (i > 0 && example.position_ids[i] == 0) {
+        got.insert(row);
+        row.clear();
+      }
+      EXPECT_EQ(example.position_ids[i], static_cast<int32_t>(row.size()));
+      row.push_back(example.input_ids[i]);
+    }
+    got.insert(row);
+  }
+  EXPECT_EQ(got, expected);
+  EXPECT_LT(examples, 80u);  // 103 rows of 3 to 7 tokens: two of them often fit
+}
+
+TEST_F(Prepare, ARowAnExample) {
+  options_.mode = "line_by_line";
+  options_.block_size = 5;
+  run();
+  const std::vector<Example> examples = read_split(folder_ / "out/train");
+  ASSERT_EQ(examples.size(), 103u);
+  EXPECT_EQ(examples[2].input_ids, all_ids(2, 3));
+  EXPECT_EQ(examples[4].input_ids, (std::vector<int32_t>{100, 28, 29, 30, 101}));  // two of five numbers cut off, [SEP] kept
+}
+
+TEST_F(Prepare, EveryNthRowIsHeldOut) {
+  options_.mode = "line_by_line";
+  options_.validation_every = 20;
+  // Row 3 is row 20 once more, so it may not be trained on; row 60 is row 40 once more.
+  std::vector<std::string> rows;
+  for (int i = 0; i < 100; ++i) rows.push_back(fmt::format("{} {}", i, (i * 3) % 100));
+  rows[2] = rows[19];
+  rows[59] = rows[39];
+  std::string text;
+  for (const std::string& row : rows) text += row + "\n";
+  options_.files = {folder_.write("in.txt", text)};
+  const PrepareReport report = run();
+  EXPECT_EQ(report.splits.at("validation").examples, 4);
+  EXPECT_EQ(report.splits.at("validation").duplicates, 1);
+  EXPECT_EQ(report.splits.at("train").examples, 94);
+  EXPECT_EQ(report.splits.at("train").duplicates, 1);
+  std::set<std::vector<int32_t>> held;
+  for (const Example& example : read_split(folder_ / "out/validation")) held.insert(example.input_ids);
+  EXPECT_EQ(held.count({100, 19, 57, 101}), 1u);
+  for (const Example& example : read_split(folder_ / "out/train")) EXPECT_EQ(held.count(example.input_ids), 0u);
+}
+
+TEST_F(Prepare, AShareOfRowsIsHeldOutByWhatTheyAre) {
+  options_.mode = "line_by_line";
+  options_.validation_split_percentage = 20;
+  options_.shard_size = 1000;  // every file is synced
+  std::vector<std::string> rows;
+  for (int i = 0; i < 2000; ++i) rows.push_back(fmt::format("{} {}", i % 100, (i / 100) % 15));  // 1500 different ones
+  const auto write = [&] {
+    std::string text;
+    for (const std::string& row : rows) text += row + "\n";
+    options_.files = {folder_.write("in.txt", text)};
+    options_.overwrite = true;
+    run();
+    std::set<std::vector<int32_t>> held;
+    for (const Example& example : read_split(folder_ / "out/validation")) EXPECT_TRUE(held.insert(example.input_ids).second);
+    for (const Example& example : read_split(folder_ / "out/train")) EXPECT_EQ(held.count(example.input_ids), 0u);
+    return held;
+  };
+  const auto first = write();
+  EXPECT_NEAR(static_cast<double>(first.size()), 300, 60);
+  std::reverse(rows.begin(), rows.end());
+  EXPECT_EQ(write(), first);
+}
+
+TEST_F(Prepare, TokenisedRowsAreTakenAsTheyAre) {
+  options_.files = {
+      folder_.write("in.jsonl", R"({"input_ids": [1, 2, 3], "labels": [-100, 2, -100], "token_type_ids": [0, 0, 1]}
+{"input_ids": [9], "labels": [9], "token_type_ids": [1]}
+)")};
+  for (const bool native : {false, true}) {
+    options_.native = native;
+    options_.output_dir = folder_ / (native ? "native" : "out");
+    const PrepareReport report = prepare_data(options_, nullptr, pool_);
+    EXPECT_EQ(report.mode, "tokenised");
+    const std::vector<Example> examples = read_split(options_.output_dir + "/train");
+    ASSERT_EQ(examples.size(), 2u);
+    EXPECT_EQ(examples[0].labels, (std::vector<int32_t>{-100, 2, -100}));
+    EXPECT_EQ(examples[0].token_type_ids, (std::vector<int32_t>{0, 0, 1}));
+    EXPECT_EQ(examples[1].input_ids, std::vector<int32_t>{9});
+  }
+  options_.output_dir = folder_ / "other";
+  options_.files = {folder_.write("in.jsonl", "{\"input_ids\": [1], \"labels\": [1]}\n{\"input_ids\": [1]}\n")};
+  EXPECT_NE(message_of([&] { run(); }).find("in.jsonl:2] other columns"), std::string::npos);
+}
+
+TEST_F(Prepare, RefusesWhatCannotBe) {
+  run();
+  EXPECT_NE(message_of([&] { run(); }).find("shards in it already"), std::string::npos);
+  options_.overwrite = true;
+  EXPECT_EQ(message_of([&] { run(); }), "no error");
+  EXPECT_NE(message_of([&] { prepare_data(options_, nullptr, pool_); }).find("in.txt:1] got text, need a tokenizer"),
+            std::string::npos);
+  options_.validation_every = 2;
+  options_.validation_split_percentage = 5;
+  EXPECT_NE(message_of([&] { run(); }).find("got 2 ways"), std::string::npos);
+  options_.validation_every = 0;
+  options_.validation_split_percentage = 0;
+  options_.block_size = 5000;
+  EXPECT_NE(message_of([&] { run(); }).find("[train] no examples: got 103 rows of 512 tokens"), std::string::npos);
+  options_.mode = "other";
+  EXPECT_NE(message_of([&] { run(); }).find("unknown: got 'other'"), std::string::npos);
+}
+
+TEST_F(Prepare, ThreadsChangeNothing) {
+  run();
+  ThreadPool one(1);
+  options_.output_dir = folder_ / "one";
+  prepare_data(options_, tokenizer_.get(), one);
+  for (const std::string& name : list_directory(folder_ / "out/train")) {
+    EXPECT_EQ(read_file(folder_ / ("out/train/" + name), 1 << 20), read_file(folder_ / ("one/train/" + name), 1 << 20)) << name;
+  }
+}
+
+// A device that is full at once: what was complete before stays, and the error says so.
+TEST(ShardWriter, AFullDiskKeepsWhatWasComplete) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
+  const Folder folder("full");
+  ShardWriterOptions options;
+  options.folder = folder.path();
+  options.shard_size = 2;
+  ShardWriter writer(options);
+  Example example;
+  example.input_ids = {1, 2, 3};
+  writer.add(example);
+  writer.add(example);
+  std::filesystem::create_symlink("/dev/full", folder / "dataset-1-2.tfrecord");
+  writer.add(example);
+  const std::string message = message_of([&] { writer.add(example); });
+  EXPECT_NE(message.find("No space left"), std::string::npos) << message;
+  EXPECT_NE(message.find("1 complete shards of 2 examples are kept"), std::string::npos) << message;
+  EXPECT_EQ(Shard::open(folder / "dataset-0-2.tfrecord")->size(), 2);
+}
+
+}  // namespace
+}  // namespace pagoda::train
