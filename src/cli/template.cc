@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
-#include "generate/chat/chat_template.h"
+#include "pipelines/chat_templates.h"
 
 namespace pagoda::cli {
 
@@ -23,7 +23,7 @@ int run(const Program& program, const Flags& flags) {
   }
   jinja::RenderOptions options;
   if (!flags.now.empty()) options.now = jinja::DateTime::parse(flags.now);
-  const chat::TemplateSet templates = flags.file.empty() ? chat::TemplateSet::from_folder(find_model(program, flags.model))
+  const chat::TemplateSet templates = flags.file.empty() ? load_chat_templates(find_model(program, flags.model))
                                                          : chat::TemplateSet::from_file(flags.file);
   if (templates.empty())
     not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");

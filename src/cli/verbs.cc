@@ -12,6 +12,8 @@ void add_all(Program& program) {
   add_tokenize(program);
   add_detokenize(program);
   add_template(program);
+  add_perplexity(program);
+  add_quantize(program);
   add_logits(program);
   add_gradients(program);
   add_init(program);
