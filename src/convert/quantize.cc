@@ -67,35 +67,30 @@ int64_t choose_group(const std::vector<Linear>& linears) {
   return best;
 }
 
-struct Enough {};  // thrown by the observer once a block's inputs are known: the rest of the pass is not needed
+struct Enough {};  // thrown by the observer once it has its input: the rest of the block is not needed
 
-// Sums x x^T of the inputs of one block's linear layers.
-class BlockInputs : public Observer {
+// Sums x x^T of one input of a block's linear layers.
+class InputPower : public Observer {
  public:
-  BlockInputs(Device& device, const std::vector<const Linear*>& block, std::string last)
-      : device_(device), last_(std::move(last)) {
-    for (const Linear* linear : block) {
-      const int64_t k = linear->parameter->shape[1];
-      if (hessians_.count(linear->input) == 0) hessians_.emplace(linear->input, Tensor::zeros(device, DType::kFloat32, {k, k}));
-    }
-  }
+  InputPower(Device& device, std::string input, int64_t k)
+      : device_(device), input_(std::move(input)), sum_(Tensor::zeros(device, DType::kFloat32, {k, k})) {}
   void observe(std::string_view path, const Tensor& tensor) override {
-    const auto it = hessians_.find(std::string(path));
-    if (it != hessians_.end()) {
-      const Tensor x = ops::cast(tensor, DType::kFloat32);
-      device_.kernels->gemm(device_.exec, x.view(), true, x.view(), false, true, it->second.view());
-    }
-    if (path == last_) throw Enough();
+    if (path != input_) return;
+    device_.kernels->gemm(device_.exec, tensor.view(), true, tensor.view(), false, true, sum_.view());
+    throw Enough();
   }
-  std::vector<float> hessian(const std::string& input) const {
-    const Tensor& sum = hessians_.at(input);
-    return {sum.data<float>(), sum.data<float>() + sum.numel()};
-  }
+  std::vector<float> sum() const { return {sum_.data<float>(), sum_.data<float>() + sum_.numel()}; }
 
  private:
   Device& device_;
-  std::string last_;
-  std::map<std::string, Tensor> hessians_;
+  std::string input_;
+  Tensor sum_;
+};
+
+// Some windows of the calibration text: their rows as they enter the block at hand.
+struct Rows {
+  std::shared_ptr<const Layout> layout;
+  Tensor x;
 };
 
 class Quantizer {
@@ -156,67 +151,80 @@ class Quantizer {
         {linear.module, linear.parameter->shape[0], linear.parameter->shape[1], size > 0 ? std::sqrt(error / size) : 0});
   }
 
-  // One pass over the calibration text up to the end of `layer`.
-  void collect(BlockInputs& inputs) {
+  std::vector<Rows> windows_of_text(const DecoderModel& decoder) {
     const int64_t size = static_cast<int64_t>(options_.ids.size());
-    const int64_t length =
-        std::min(options_.max_length > 0 ? options_.max_length : std::min<int64_t>(model_.max_positions(), 512), size);
-    constexpr int64_t kRows = 2048;  // of one forward pass
-    const int64_t windows = std::max<int64_t>(1, size / length), together = std::max<int64_t>(1, kRows / length);
-    for (int64_t first = 0; first < windows; first += together) {
-      check_cancel();
-      const int64_t count = std::min(together, windows - first);
-      Tensor ids = Tensor::empty(device_, DType::kInt32, {count * length});
-      std::copy_n(options_.ids.begin() + first * length, count * length, ids.data<int32_t>());
-      auto layout = std::make_shared<Layout>(
-          *Layout::whole(std::vector<int32_t>(static_cast<size_t>(count), static_cast<int32_t>(length)), false));
-      layout->wanted_rows.clear();
-      ForwardContext context;
-      context.layout = layout;
-      context.observer = &inputs;
-      try {
-        model_.forward({ids}, context);
-      } catch (const Enough&) {
-      }
-    }
-    report_.calibration_tokens = windows * length;
-  }
-
-  void calibrate() {
     for (const int32_t id : options_.ids) {
       if (id < 0 || id >= model_.vocab_size())
         invalid("quantize", "calibration: token id outside the vocabulary: got {}, need 0 to {}", id, model_.vocab_size() - 1);
     }
     if (options_.max_length > model_.max_positions())
       invalid("quantize", "calibration length: got {}, need at most {}", options_.max_length, model_.max_positions());
-    const NoGrad no_grad;
-    const ThreadPool::Step step(pool_);
-    const int layers = static_cast<int>(model_.num_layers());
-    for (int layer = 0; layer < layers; ++layer) {
-      std::vector<const Linear*> block;
-      for (const Linear& linear : linears_) {
-        if (linear.layer == layer) block.push_back(&linear);
-      }
-      if (block.empty()) continue;
-      tell("calibrating", layer, layers);
-      const std::string& name = block[0]->module;
-      const size_t number = name.find("." + std::to_string(layer) + ".");
-      BlockInputs inputs(device_, block, name.substr(0, number + 1 + std::to_string(layer).size()));
-      collect(inputs);
-      for (const Linear* linear : block) {
-        const int64_t n = linear->parameter->shape[0], k = linear->parameter->shape[1];
-        float* w = linear->parameter->value.data<float>();
-        std::vector<float> hessian = inputs.hessian(linear->input);
-        IntWeight weight = gptq(pool_, w, n, k, coding(), hessian, options_.gptq);
-        std::vector<float> decoded(static_cast<size_t>(n * k));
-        decode(pool_, weight, decoded.data());
-        note(*linear, w, decoded.data());
-        std::copy(decoded.begin(), decoded.end(), w);
-        calibrated_.emplace(linear->module, std::move(weight));
-        check_cancel();
+    const int64_t wanted = options_.max_length > 0 ? options_.max_length : std::min<int64_t>(model_.max_positions(), 512);
+    const int64_t length = std::min(wanted, size), windows = size / length;
+    constexpr int64_t kRows = 2048;  // that go through a block together
+    const int64_t together = std::max<int64_t>(1, kRows / length);
+    std::vector<Rows> all;
+    for (int64_t first = 0; first < windows; first += together) {
+      const int64_t count = std::min(together, windows - first);
+      Tensor ids = Tensor::empty(device_, DType::kInt32, {count * length});
+      std::copy_n(options_.ids.begin() + first * length, count * length, ids.data<int32_t>());
+      const auto layout = Layout::whole(std::vector<int32_t>(static_cast<size_t>(count), static_cast<int32_t>(length)), false);
+      all.push_back({layout, decoder.embed({ids}, *layout)});
+    }
+    report_.calibration_tokens = windows * length;
+    return all;
+  }
+
+  // The block's rows with what is quantised of it so far, up to `observer`'s input; without one the rows move to the next
+  // block.
+  void pass(const DecoderModel& decoder, int layer, std::vector<Rows>& all, Observer* observer) const {
+    for (Rows& rows : all) {
+      check_cancel();
+      ForwardContext context;
+      context.layout = rows.layout;
+      context.observer = observer;
+      try {
+        const Tensor out = decoder.run_block(layer, rows.x, context);
+        if (observer == nullptr) rows.x = out;
+      } catch (const Enough&) {
       }
     }
+  }
+
+  void calibrate() {
+    const auto& decoder = dynamic_cast<const DecoderModel&>(model_);
+    const NoGrad no_grad;
+    const ThreadPool::Step step(pool_);
+    std::vector<Rows> all = windows_of_text(decoder);
+    const int layers = static_cast<int>(model_.num_layers());
+    for (int layer = 0; layer < layers; ++layer) {
+      tell("calibrating", layer, layers);
+      // Linear layers with one input share its sums; each input is measured with the layers before it quantised already.
+      for (size_t i = 0; i < linears_.size();) {
+        size_t end = i + 1;
+        while (end < linears_.size() && linears_[end].input == linears_[i].input) ++end;
+        if (linears_[i].layer == layer) {
+          InputPower power(device_, linears_[i].input, linears_[i].parameter->shape[1]);
+          pass(decoder, layer, all, &power);
+          for (size_t j = i; j < end; ++j) calibrate(linears_[j], power.sum());
+        }
+        i = end;
+      }
+      if (layer + 1 < layers) pass(decoder, layer, all, nullptr);
+    }
     tell("calibrating", layers, layers);
+  }
+
+  void calibrate(const Linear& linear, std::vector<float> hessian) {
+    check_cancel();
+    const int64_t n = linear.parameter->shape[0], k = linear.parameter->shape[1];
+    float* w = linear.parameter->value.data<float>();
+    IntWeight weight = gptq(pool_, w, n, k, coding(), hessian, options_.gptq);
+    std::vector<float> decoded(static_cast<size_t>(n * k));
+    decode(pool_, weight, decoded.data());
+    note(linear, w, decoded.data());
+    std::copy(decoded.begin(), decoded.end(), w);
+    calibrated_.emplace(linear.module, std::move(weight));
   }
 
   // A weight of the checkpoint in `dtype`.

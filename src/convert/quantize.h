@@ -46,8 +46,8 @@ struct QuantizeReport {
 // weights. Only the linear layers of decoder blocks are quantised; embeddings, norms and head stay as they are. kUnsupported:
 // a family whose state dict has other matrices than torch's Linear (GPT-2's Conv1D), or no decoder.
 // model: of `folder`. With calibration it must be prepared for training (float32 parameters), which are overwritten by the
-// decoded ones, block by block, so that each block is calibrated on what the quantised ones before it give; else nothing of it
-// is read but names.
+// decoded ones, layer by layer, so that each is calibrated on what the quantised ones before it give; else nothing of it is
+// read but names.
 QuantizeReport quantize(Device& device, Model& model, const ModelFolder& folder, const std::string& out,
                         const QuantizeOptions& options);
 
