@@ -99,9 +99,9 @@ class Scaled : public EncodedTensor {
 struct PackedInt {
   TensorEntry packed, scale;
   TensorEntry zero;   // packed along N; data null: none
-  TensorEntry group;  // weight_g_idx [K]; data null: k / (K / columns)
+  TensorEntry group;  // weight_g_idx [K]; data null: k / group_size
   int bits = 4;
-  int64_t n = 0, k = 0, columns = 1;  // columns of scale
+  int64_t n = 0, k = 0, columns = 1, group_size = 1;  // columns: of scale
 };
 
 class PackedIntRows : public EncodedTensor {
@@ -109,7 +109,7 @@ class PackedIntRows : public EncodedTensor {
   explicit PackedIntRows(PackedInt parts) : p_(std::move(parts)) {}
   std::string coding() const override { return "pack-quantized int" + std::to_string(p_.bits); }
   void decode(int64_t begin, int64_t end, float* out) const override {
-    const int64_t words = p_.packed.shape[1], group_size = p_.k / p_.columns;
+    const int64_t words = p_.packed.shape[1];
     const int offset = 1 << (p_.bits - 1);
     std::vector<float> scales(static_cast<size_t>(p_.columns)), zeros(scales.size(), 0.0f);
     for (int64_t n = begin; n < end; ++n) {
@@ -119,7 +119,7 @@ class PackedIntRows : public EncodedTensor {
       }
       const uint8_t* row = p_.packed.data + n * words * 4;
       for (int64_t k = 0; k < p_.k; ++k) {
-        const size_t g = static_cast<size_t>(p_.group.data == nullptr ? k / group_size : read<int32_t>(p_.group, k));
+        const size_t g = static_cast<size_t>(p_.group.data == nullptr ? k / p_.group_size : read<int32_t>(p_.group, k));
         const int code = static_cast<int>(bits_at(row, k * p_.bits, p_.bits)) - offset;
         *out++ = (static_cast<float>(code) - zeros[g]) * scales[g];
       }
@@ -392,6 +392,7 @@ class QuantizedSource : public WeightSource {
     Grid grid = grid_of(p.scale, p.n, p.k);
     if (grid.bn != 1) misfit(p.scale, fmt::format("[{}, groups]", p.n));
     p.columns = grid.columns;
+    p.group_size = grid.bk;
     p.zero = part(module + ".weight_zero_point", DType::kInt32, 2, false);
     if (p.zero.data != nullptr && p.zero.shape != std::vector<int64_t>{div_up(p.n * p.bits, 32), p.columns})
       misfit(p.zero, fmt::format("[{}, {}]", div_up(p.n * p.bits, 32), p.columns));
@@ -476,7 +477,7 @@ class QuantizedSource : public WeightSource {
     if (p.qzeros.shape != std::vector<int64_t>{groups, p.n / per_word})
       misfit(p.qzeros, fmt::format("[{}, {}]", groups, p.n / per_word));
     const int64_t named = config_.get_int("group_size", config_.get_int("q_group_size", 128, where_), where_);
-    p.group_size = named > 0 ? named : p.k;
+    p.group_size = named > 0 ? named : std::max<int64_t>(p.k, 1);
     p.group = groups_of(module + ".g_idx", p.k, groups);
     if (p.group.data == nullptr && div_up(p.k, p.group_size) != groups)
       misfit(p.scales, fmt::format("[{}, {}]", div_up(p.k, p.group_size), p.n));
