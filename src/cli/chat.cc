@@ -17,6 +17,7 @@
 #include "cli/remote.h"
 #include "cli/sampling_flags.h"
 #include "generate/chat/chat_template.h"
+#include "pipelines/chat_templates.h"
 #include "pipelines/text_generation.h"
 
 namespace pagoda::cli {
@@ -124,7 +125,7 @@ class Chat {
     const LoadOptions load_options = flags_.machine.load_options();
     // The template first: a folder without one is told before its weights are read.
     const std::string folder = find_model(program_, flags_.model);
-    templates_ = chat::TemplateSet::from_folder(folder);
+    templates_ = load_chat_templates(folder);
     special_tokens_ = templates_.special_tokens();
     if (!flags_.chat_template.empty()) templates_ = chat::TemplateSet::from_file(flags_.chat_template);
     if (templates_.empty()) {

@@ -67,6 +67,9 @@ constexpr int kInterruptedExit = 130;
 // Lines of a file, or of stdin for "-". Called with the line's number from 1; a trailing newline is taken off.
 void for_each_line(const std::string& path, const std::function<void(int64_t number, const std::string& line)>& fn);
 
+// All of a text file, or of stdin for "-".
+std::string read_text(const std::string& path);
+
 // One line of --ids: a list of ids, or an object with input_ids and, for gradients, labels.
 struct IdsLine {
   std::vector<int32_t> input_ids;
@@ -86,6 +89,8 @@ void add_detokenize(Program& program);
 void add_data(Program& program);
 void add_tokenizer(Program& program);
 void add_template(Program& program);
+void add_perplexity(Program& program);
+void add_quantize(Program& program);
 void add_logits(Program& program);
 void add_gradients(Program& program);
 void add_init(Program& program);

@@ -12,8 +12,8 @@
 #include "cli/cli.h"
 #include "engine/kv_cache.h"
 #include "formats/tokenizer_loader.h"
-#include "generate/chat/chat_template.h"
 #include "models/decoder.h"
+#include "pipelines/chat_templates.h"
 #include "pipelines/text_generation.h"
 
 namespace pagoda::cli {
@@ -40,7 +40,7 @@ Json weight_bytes(const ModelFolder& folder) {
     std::map<std::string, int64_t> by_dtype;
     for (const std::string& name : folder.weights().names()) {
       const TensorEntry* entry = folder.weights().find(name);
-      by_dtype[dtype_name(entry->dtype)] += entry->bytes;
+      by_dtype[entry->encoded ? entry->encoded->coding() : dtype_name(entry->dtype)] += entry->bytes;
     }
     Json result = Json::object();
     for (const auto& [dtype, bytes] : by_dtype) result.set(dtype, bytes);
@@ -52,6 +52,7 @@ Json weight_bytes(const ModelFolder& folder) {
 }
 
 std::string tokenizer_kind(const std::string& folder) {
+  if (!directory_exists(folder)) return "gguf";
   const Limits limits;
   if (const std::string path = join_path(folder, "tokenizer.json"); file_exists(path)) {
     const Json json = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
@@ -161,16 +162,16 @@ std::string text_of(const Json& info) {
 }
 
 int run(const Program& program, const Flags& flags) {
-  const std::string path = find_model(program, flags.model);
-  const std::shared_ptr<ModelFolder> folder = ModelFolder::open(path);
-  const std::unique_ptr<Model> model = make_model(folder->config(), join_path(path, "config.json"));
+  const std::shared_ptr<ModelFolder> folder = ModelFolder::open(find_model(program, flags.model));
+  const std::string& path = folder->path();
+  const std::unique_ptr<Model> model = make_model(folder->config(), folder->config_path());
   const int64_t parameters = parameter_count(*model), available = detect_cpu().memory_available;
   Json memory = Json::object(), templates = Json::array(), info = Json::object();
   memory.set("available_bytes", available);
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     memory.set(dtype_name(dtype), memory_info(*model, parameters, dtype, available));
   }
-  for (const std::string& name : chat::TemplateSet::from_folder(path).names()) templates.push_back(name);
+  for (const std::string& name : load_chat_templates(path).names()) templates.push_back(name);
   info.set("folder", path).set("architecture", model->architecture()).set("parameters", parameters);
   info.set("bytes_by_dtype", weight_bytes(*folder)).set("shape", shape_info(*model)).set("memory", std::move(memory));
   info.set("tokenizer", tokenizer_info(path)).set("chat_templates", std::move(templates));

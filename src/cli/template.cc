@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "cli/cli.h"
 #include "cli/stdout_stream.h"
-#include "generate/chat/chat_template.h"
+#include "pipelines/chat_templates.h"
 
 namespace pagoda::cli {
 
@@ -24,7 +24,7 @@ int run(const Program& program, const Flags& flags) {
   }
   jinja::RenderOptions options;
   if (!flags.now.empty()) options.now = jinja::DateTime::parse(flags.now);
-  const chat::TemplateSet templates = flags.file.empty() ? chat::TemplateSet::from_folder(find_model(program, flags.model))
+  const chat::TemplateSet templates = flags.file.empty() ? load_chat_templates(find_model(program, flags.model))
                                                          : chat::TemplateSet::from_file(flags.file);
   if (templates.empty())
     not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");

@@ -14,6 +14,8 @@ void add_all(Program& program) {
   add_data(program);
   add_tokenizer(program);
   add_template(program);
+  add_perplexity(program);
+  add_quantize(program);
   add_logits(program);
   add_gradients(program);
   add_init(program);

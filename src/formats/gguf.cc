@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -193,6 +194,17 @@ std::shared_ptr<const GgufFile> GgufFile::parse(std::string_view bytes, std::str
   }
   file->data_offset_ = static_cast<uint64_t>(checked_round_up(static_cast<int64_t>(cursor.position()), alignment, where));
   return file;
+}
+
+void GgufFile::drop_pages() const {
+  if (file_) file_->drop_pages();
+}
+
+bool is_gguf(const std::string& path) {
+  if (!file_exists(path)) return false;
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return std::memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
 const GgufValue* GgufFile::find(std::string_view key) const {

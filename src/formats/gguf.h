@@ -76,6 +76,7 @@ class GgufFile {
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   uint64_t data_offset() const { return data_offset_; }  // of the tensors' bytes in the file
   std::string_view bytes() const { return bytes_; }
+  void drop_pages() const;  // of the mapped file, see MappedFile
   const std::string& where() const { return where_; }
 
  private:
@@ -88,5 +89,8 @@ class GgufFile {
   std::vector<Entry> entries_;
   std::vector<GgufTensor> tensors_;
 };
+
+// Does a file begin as GGUF files do?
+bool is_gguf(const std::string& path);
 
 }  // namespace pagoda

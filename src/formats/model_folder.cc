@@ -1,4 +1,4 @@
-// Opens the files of a Hugging Face folder.
+// Opens the files of a Hugging Face folder, or a GGUF file as one.
 #include "formats/model_folder.h"
 
 #include <algorithm>
@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/gguf_model.h"
+#include "formats/quantized.h"
 #include "formats/torch_bin.h"
 
 namespace pagoda {
@@ -75,13 +77,32 @@ std::shared_ptr<WeightSource> open_safetensors(const std::vector<std::string>& f
   return std::make_shared<SafetensorsSource>(files, limits);
 }
 
-std::shared_ptr<ModelFolder> ModelFolder::open(const std::string& path, const Limits& limits) {
-  if (!directory_exists(path)) not_found(path, "no such model folder");
+std::string model_path(const std::string& path) {
+  if (!directory_exists(path) || file_exists(join_path(path, "config.json"))) return path;
+  constexpr std::string_view kEnd = ".gguf";
+  std::string found;
+  for (const std::string& name : list_directory(path)) {
+    if (name.size() <= kEnd.size() || name.compare(name.size() - kEnd.size(), kEnd.size(), kEnd) != 0) continue;
+    if (!found.empty()) return path;
+    found = join_path(path, name);
+  }
+  return found.empty() ? path : found;
+}
+
+std::shared_ptr<ModelFolder> ModelFolder::open(const std::string& given, const Limits& limits) {
+  const std::string path = model_path(given);
   std::shared_ptr<ModelFolder> folder(new ModelFolder);
   folder->path_ = path;
   folder->limits_ = limits;
+  if (file_exists(path)) {
+    if (!is_gguf(path)) invalid(path, "no model: got a file that is not GGUF, need a model folder or a .gguf file");
+    folder->gguf_ = GgufFile::open(path, limits);
+    folder->config_ = gguf_config(*folder->gguf_);
+    return folder;
+  }
+  if (!directory_exists(path)) not_found(path, "no such model folder");
   const std::string config = join_path(path, "config.json");
-  if (!file_exists(config)) not_found(path, "not a model folder: need config.json");
+  if (!file_exists(config)) not_found(path, "not a model folder: need config.json, or one .gguf file");
   folder->config_ = Json::parse(read_file(config, limits.max_json_bytes), config, limits);
   if (!folder->config_.is_object()) invalid(config, "wrong type: got {}, need object", folder->config_.type_name());
   const std::string generation = join_path(path, "generation_config.json");
@@ -94,8 +115,22 @@ std::shared_ptr<ModelFolder> ModelFolder::open(const std::string& path, const Li
   return folder;
 }
 
+std::string ModelFolder::config_path() const { return gguf_ ? path_ : join_path(path_, "config.json"); }
+
+const Json* ModelFolder::quantization() const {
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    const Json* value = config_.find(key);
+    if (value != nullptr && value->is_object()) return value;
+  }
+  return nullptr;
+}
+
 const WeightSource& ModelFolder::weights() const {
   if (weights_) return *weights_;
+  if (gguf_) {
+    weights_ = open_gguf_weights(gguf_);
+    return *weights_;
+  }
   for (const auto& [name, open_files] :
        {std::pair{"model.safetensors", &open_safetensors}, {"pytorch_model.bin", &open_torch_bin}}) {
     const std::string single = join_path(path_, name), index = single + ".index.json";
@@ -106,7 +141,9 @@ const WeightSource& ModelFolder::weights() const {
       weights_ = open_files(shards(path_, index, limits_, weight_map), limits_);
       check_index(*weights_, weight_map, index);
     }
-    if (weights_) return *weights_;
+    if (!weights_) continue;
+    if (const Json* quantized = quantization()) weights_ = open_quantized(weights_, *quantized, config_path());
+    return *weights_;
   }
   not_found(path_, "no weights: need model.safetensors or pytorch_model.bin, or one of them in shards with its .index.json");
 }
@@ -114,7 +151,9 @@ const WeightSource& ModelFolder::weights() const {
 DType ModelFolder::dtype() const {
   for (const char* key : {"dtype", "torch_dtype"}) {
     const Json* value = config_.find(key);
-    if (value != nullptr && value->is_string()) return parse_dtype(value->as_string(key), path_ + "/config.json");
+    if (value == nullptr || !value->is_string()) continue;
+    const DType named = parse_dtype(value->as_string(key), config_path());
+    return named == DType::kFloat16 && quantization() != nullptr ? DType::kBFloat16 : named;
   }
   std::map<DType, int64_t> bytes;
   for (const std::string& name : weights().names()) {

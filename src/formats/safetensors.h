@@ -10,11 +10,14 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "tensor/encoded.h"
 #include "tensor/tensor.h"
 
 namespace pagoda {
 
-// A tensor as it lies in a mapped file: contiguous, row-major, little-endian; not necessarily aligned.
+// A tensor as it lies in a mapped file: contiguous, row-major, little-endian; not necessarily aligned. One in a coding of its
+// own (GGUF blocks, packed integers) has `encoded` instead of `data`: its elements are decoded as float32, `bytes` is what they
+// take in the file.
 struct TensorEntry {
   std::string name;
   DType dtype = DType::kFloat32;
@@ -22,6 +25,7 @@ struct TensorEntry {
   const uint8_t* data = nullptr;
   int64_t bytes = 0;
   std::shared_ptr<const void> owner;  // keeps `data` alive
+  std::shared_ptr<const EncodedTensor> encoded = nullptr;
 };
 
 class SafetensorsFile {

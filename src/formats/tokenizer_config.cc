@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/gguf_model.h"
 
 namespace pagoda {
 
@@ -112,10 +113,11 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
   };
   const Json map = read("special_tokens_map.json");
   if (map.is_object()) read_named(map, join_path(folder, "special_tokens_map.json"), config);
-  config.raw = read("tokenizer_config.json");
+  const bool gguf = is_gguf(folder);
+  config.raw = gguf ? gguf_tokenizer_config(*GgufFile::open(folder, limits)) : read("tokenizer_config.json");
   if (config.raw.is_object()) {
     const Json& json = config.raw;
-    const std::string where = join_path(folder, "tokenizer_config.json");
+    const std::string where = gguf ? folder : join_path(folder, "tokenizer_config.json");
     read_named(json, where, config);
     config.tokenizer_class = json.get_string("tokenizer_class", "", where);
     if (config.tokenizer_class.size() > 4 && config.tokenizer_class.substr(config.tokenizer_class.size() - 4) == "Fast") {

@@ -32,7 +32,7 @@ struct TokenizerConfig {
 };
 
 // Reads tokenizer_config.json, special_tokens_map.json, chat_template.jinja, chat_template.json and the folder
-// additional_chat_templates, as far as they are there.
+// additional_chat_templates, as far as they are there; of a .gguf file what its metadata say.
 TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& limits = {});
 
 }  // namespace pagoda

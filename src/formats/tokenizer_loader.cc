@@ -289,6 +289,7 @@ TokenizerPtr load_tokenizer(const std::string& path, const TokenizerOptions& opt
 }
 
 bool has_tokenizer(const std::string& path) {
+  if (is_gguf(path)) return GgufFile::open(path)->find("tokenizer.ggml.tokens") != nullptr;
   if (!directory_exists(path)) return file_exists(path);
   if (file_exists(join_path(path, "tokenizer.json")) || file_exists(join_path(path, "vocab.txt"))) return true;
   for (const char* name : kSentencePieceNames) {

@@ -88,6 +88,15 @@ RotaryConfig ConfigReader::rotary(int64_t head_dim, int64_t max_position_embeddi
   c.original_max_position_embeddings =
       r.size("original_max_position_embeddings",
              config_.get_int("original_max_position_embeddings", max_position_embeddings, where_), int64_t{1} << 31);
+  if (const Json* factors = r.json().find("frequency_factors")) {
+    for (const Json& each : factors->as_array(r.where() + ": frequency_factors")) {
+      const double value = each.as_double(r.where() + ": frequency_factors");
+      if (!(value > 0) || !std::isfinite(value)) invalid(r.where(), "frequency_factors: got {}, need positive numbers", value);
+      c.frequency_factors.push_back(static_cast<float>(value));
+    }
+    if (static_cast<int64_t>(c.frequency_factors.size()) != c.dim / 2)
+      invalid(r.where(), "frequency_factors: got {}, need {}", c.frequency_factors.size(), c.dim / 2);
+  }
   const auto factor = [&] {
     if (!r.json().contains("factor")) invalid(where_, "rope: missing field: need 'factor' for type '{}'", type);
     return r.positive("factor", 1);

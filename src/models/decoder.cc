@@ -109,41 +109,55 @@ Tensor DecoderModel::head(const Tensor& hidden) const {
   return head_ ? head_->forward_float32(hidden) : ops::linear(hidden, embed_.table(), Tensor());
 }
 
-Outputs DecoderModel::forward(const Inputs& inputs, const ForwardContext& context) const {
-  const Layout& layout = *context.layout;
+Rotary::Turns DecoderModel::turns(Device& device, const Layout& layout) const {
+  if (!rotary_) return {};
+  return rotary_->turns(device, layout, compute_dtype_ == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32);
+}
+
+Tensor DecoderModel::embed(const Inputs& inputs, const Layout& layout) const {
   if (inputs.ids.dim(0) != layout.num_tokens()) {
     invalid("decoder", "ids and positions differ: got {} and {}", inputs.ids.dim(0), layout.num_tokens());
   }
   Device& device = inputs.ids.device();
-  Tensor x = embed_.forward(inputs.ids, compute_dtype_);
-  Rotary::Turns turns;
-  if (rotary_) {
-    turns = rotary_->turns(device, layout, compute_dtype_ == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32);
-  } else {
-    Tensor positions = Tensor::empty(device, DType::kInt32, {layout.num_tokens()});
-    for (int64_t t = 0; t < layout.num_tokens(); ++t) {
-      const int32_t position = layout.positions[static_cast<size_t>(t)];
-      if (position >= config_.max_position_embeddings) {
-        invalid("decoder", "sequence too long: got position {}, need at most {} (learned positions)", position,
-                config_.max_position_embeddings - 1);
-      }
-      positions.data<int32_t>()[t] = position;
+  const Tensor x = embed_.forward(inputs.ids, compute_dtype_);
+  if (rotary_) return x;
+  Tensor positions = Tensor::empty(device, DType::kInt32, {layout.num_tokens()});
+  for (int64_t t = 0; t < layout.num_tokens(); ++t) {
+    const int32_t position = layout.positions[static_cast<size_t>(t)];
+    if (position >= config_.max_position_embeddings) {
+      invalid("decoder", "sequence too long: got position {}, need at most {} (learned positions)", position,
+              config_.max_position_embeddings - 1);
     }
-    x = ops::add(x, positions_->forward(positions, compute_dtype_));
+    positions.data<int32_t>()[t] = position;
   }
+  return ops::add(x, positions_->forward(positions, compute_dtype_));
+}
+
+Tensor DecoderModel::run(const Block& block, const Tensor& x, const Rotary::Turns& turns, const ForwardContext& context) const {
+  const auto observe = [&](const char* name, const Tensor& tensor) {
+    if (context.observer != nullptr) context.observer->observe(block.path + name, tensor);
+  };
+  const Tensor normed = block.attention_norm.forward(x);
+  observe(".attention_norm", normed);
+  const Tensor mixed = block.attention.forward(normed, x, rotary_ ? &turns : nullptr, context);
+  observe(".after_attention", mixed);
+  const Tensor normed_again = block.mlp_norm.forward(mixed);
+  observe(".mlp_norm", normed_again);
+  const Tensor out = block.mlp.forward(normed_again, mixed, context.observer);
+  observe("", out);
+  return out;
+}
+
+Tensor DecoderModel::run_block(int layer, const Tensor& x, const ForwardContext& context) const {
+  return run(blocks_.at(static_cast<size_t>(layer)), x, turns(x.device(), *context.layout), context);
+}
+
+Outputs DecoderModel::forward(const Inputs& inputs, const ForwardContext& context) const {
+  const Layout& layout = *context.layout;
+  Tensor x = embed(inputs, layout);
+  const Rotary::Turns turned = turns(inputs.ids.device(), layout);
   if (context.observer != nullptr) context.observer->observe("embeddings", x);
-  for (const Block& block : blocks_) {
-    const Tensor normed = block.attention_norm.forward(x);
-    const Tensor mixed = block.attention.forward(normed, x, rotary_ ? &turns : nullptr, context);
-    const Tensor normed_again = block.mlp_norm.forward(mixed);
-    x = block.mlp.forward(normed_again, mixed, context.observer);
-    if (context.observer != nullptr) {
-      context.observer->observe(block.path + ".attention_norm", normed);
-      context.observer->observe(block.path + ".after_attention", mixed);
-      context.observer->observe(block.path + ".mlp_norm", normed_again);
-      context.observer->observe(block.path, x);
-    }
-  }
+  for (const Block& block : blocks_) x = run(block, x, turned, context);
   Outputs outputs;
   outputs.hidden = final_norm_.forward(x);
   if (context.observer != nullptr) context.observer->observe("final_norm", outputs.hidden);

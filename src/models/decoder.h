@@ -52,6 +52,10 @@ class DecoderModel : public Model {
  public:
   explicit DecoderModel(DecoderConfig config);
   Outputs forward(const Inputs& inputs, const ForwardContext& context) const override;
+  // The parts of forward(), for calibration block by block: rows [T, hidden_size] as they enter the first block, and as a block
+  // leaves them.
+  Tensor embed(const Inputs& inputs, const Layout& layout) const;
+  Tensor run_block(int layer, const Tensor& x, const ForwardContext& context) const;
   std::vector<LayerStateSpec> layer_states() const override;
   int64_t vocab_size() const override { return config_.vocab_size; }
   int64_t hidden_size() const override { return config_.hidden_size; }
@@ -72,6 +76,8 @@ class DecoderModel : public Model {
   };
   std::string base_prefix() const override { return config_.names.base; }
   Block make_block(int layer) const;
+  Rotary::Turns turns(Device& device, const Layout& layout) const;  // none where positions are learned
+  Tensor run(const Block& block, const Tensor& x, const Rotary::Turns& turns, const ForwardContext& context) const;
   Tensor head(const Tensor& hidden) const;
   DecoderConfig config_;
   Embedding embed_;

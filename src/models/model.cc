@@ -50,6 +50,15 @@ void Model::load(Device& device, const ModelFolder& folder) {
       invalid(folder.path(), "{}: got shape {}, need {} by config.json", parameter->name, shape_text(entry->shape),
               shape_text(parameter->shape));
     }
+    if (entry->encoded) {
+      // Vectors at once; matrices when they are packed, one at a time.
+      if (parameter->shape.size() < 2) {
+        parameter->value = decode(device, *entry->encoded, parameter->shape, DType::kFloat32);
+      } else {
+        parameter->encoded = entry->encoded;
+      }
+      continue;
+    }
     if (entry->dtype != DType::kFloat32 && entry->dtype != DType::kBFloat16 && entry->dtype != DType::kFloat16) {
       unsupported(folder.path(), "{}: got dtype {}, need float32, bfloat16 or float16", parameter->name,
                   dtype_name(entry->dtype));
@@ -69,8 +78,9 @@ void Model::prepare_for_inference(Device& device, DType compute) {
 void Model::prepare_for_training(Device& device, DType dtype) {
   compute_dtype_ = dtype;
   for (Parameter* parameter : parameters()) {
-    Tensor copy = Tensor::empty(device, dtype, parameter->value.dims());
-    device.kernels->cast(device.exec, parameter->value.view(), copy.view());
+    Tensor copy = Tensor::empty(device, dtype, parameter->shape);
+    const Tensor loaded = take(device, *parameter, DType::kFloat32);
+    device.kernels->cast(device.exec, loaded.view(), copy.view());
     copy.set_requires_grad(true);
     parameter->value = copy;
   }

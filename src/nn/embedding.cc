@@ -10,12 +10,13 @@ Embedding::Embedding(const std::string& path, int64_t rows, int64_t hidden_size)
 
 void Embedding::collect(std::vector<Parameter*>& parameters) { parameters.push_back(&table_); }
 
-void Embedding::prepare(Device&, DType) {}
+void Embedding::prepare(Device& device, DType compute) {
+  if (table_.encoded) table_.value = take(device, table_, compute);
+}
 
 std::shared_ptr<PackedWeight> Embedding::prepare_tied(Device& device, DType compute) {
   packed_ = PackedWeight::pack(device, compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels,
-                               {{table_.name, table_.value}});
-  table_.value = Tensor();
+                               {{table_.name, take(device, table_, compute)}});
   return packed_;
 }
 

@@ -12,7 +12,7 @@ class Embedding : public Module {
  public:
   Embedding(const std::string& path, int64_t rows, int64_t hidden_size);
   void collect(std::vector<Parameter*>& parameters) override;
-  // Keeps the table as it lies in the file: rows are gathered, never multiplied.
+  // Keeps the table as it lies in the file: rows are gathered, never multiplied. One in a coding of its own is decoded.
   void prepare(Device& device, DType compute) override;
   // For a tied head: packs the table, gathers rows from the packed form and drops the source.
   std::shared_ptr<PackedWeight> prepare_tied(Device& device, DType compute);

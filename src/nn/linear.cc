@@ -62,8 +62,8 @@ void Linear::prepare(Device& device, DType compute) {
   if (!packed_) {
     std::vector<std::pair<std::string, Tensor>> parts;
     for (Parameter& weight : weights_) {
-      parts.emplace_back(weight.name, spec_.transposed ? transpose(weight.value) : weight.value);
-      weight.value = Tensor();
+      const Tensor value = take(device, weight, compute);
+      parts.emplace_back(weight.name, spec_.transposed ? transpose(value) : value);
     }
     packed_ = PackedWeight::pack(device, compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels,
                                  parts);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tensor/encoded.h"
 #include "tensor/tensor.h"
 
 namespace pagoda {
@@ -17,7 +18,18 @@ struct Parameter {
   std::vector<int64_t> shape;  // as in the state dict
   Init init = Init::kNormal;
   Tensor value;  // undefined until loaded, and again once packed
+  // Loaded, but still in its file's coding (matrices only): value is undefined then. take() gives the values of either.
+  std::shared_ptr<const EncodedTensor> encoded = nullptr;
 };
+
+// The loaded values, moved out of the parameter: decoded in `dtype` (float32 or bfloat16) if they were encoded, else as they
+// are.
+inline Tensor take(Device& device, Parameter& parameter, DType dtype) {
+  Tensor value = parameter.encoded ? decode(device, *parameter.encoded, parameter.shape, dtype) : std::move(parameter.value);
+  parameter.value = Tensor();
+  parameter.encoded = nullptr;
+  return value;
+}
 
 class Module {
  public:

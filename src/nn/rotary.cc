@@ -67,6 +67,7 @@ std::vector<float> Rotary::inverse_frequencies(int64_t seq_len) const {
         break;
       }
     }
+    if (!c.frequency_factors.empty()) frequency /= c.frequency_factors[static_cast<size_t>(i)];
   }
   return frequencies;
 }

@@ -21,6 +21,7 @@ struct RotaryConfig {
   double beta_fast = 32, beta_slow = 1;              // yarn
   bool truncate = true;                              // yarn
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
+  std::vector<float> frequency_factors;              // [dim / 2] that frequencies are divided by (GGUF); empty: none
 };
 
 class Rotary {

@@ -17,7 +17,7 @@ struct LoadOptions {
 
 class LoadedModel {
  public:
-  // name: a folder, or ORG/NAME of the hub. Weights are packed for inference.
+  // name: a folder, a .gguf file, or ORG/NAME of the hub. Weights are packed for inference.
   static std::unique_ptr<LoadedModel> open(const std::string& name, const LoadOptions& options);
   // Weights as float32 parameters that require gradients.
   static std::unique_ptr<LoadedModel> open_for_training(const std::string& name, const LoadOptions& options);

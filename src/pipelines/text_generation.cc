@@ -12,7 +12,7 @@ SamplingParams generation_defaults(const ModelFolder& folder) {
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
     if (const Json* value = folder.config().find(key)) merged.set(key, *value);
   }
-  std::string where = folder.path() + "/config.json";
+  std::string where = folder.config_path();
   if (folder.generation_config().is_object()) {
     where = folder.path() + "/generation_config.json";
     for (const JsonMember& member : folder.generation_config().as_object(where)) {

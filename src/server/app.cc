@@ -8,6 +8,7 @@
 
 #include "base/ascii.h"
 #include "base/error.h"
+#include "pipelines/chat_templates.h"
 #include "server/answer_json.h"
 #include "server/chat_messages.h"
 #include "server/response_request.h"
@@ -143,7 +144,7 @@ App::~App() = default;
 void App::ready(TextGeneration& generation) {
   generation_ = &generation;
   defaults_ = serving_defaults(generation.loaded().folder(), options_.plain_defaults);
-  templates_ = chat::TemplateSet::from_folder(generation.loaded().folder().path());
+  templates_ = load_chat_templates(generation.loaded().folder().path());
   special_tokens_ = templates_.special_tokens();
   if (!options_.chat_template.empty()) templates_ = chat::TemplateSet::from_text(options_.chat_template);
   if (tool_format_ == chat::ToolFormat::kNone && !templates_.empty()) {

@@ -1,0 +1,50 @@
+// Matrices as small integers with scales, and how integers and scales are chosen.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "tensor/dtype.h"
+
+namespace pagoda {
+
+struct IntCoding {
+  int bits = 8;       // 4 or 8
+  int64_t group = 0;  // columns that share a scale; 0: all of a row
+  bool symmetric = true;
+  DType scale_dtype = DType::kFloat32;  // scales are rounded to it before they are used
+};
+
+// w[n, k] = (codes[n, k] - zeros[n, g]) * scales[n, g], g = k / group.
+struct IntWeight {
+  int64_t n = 0, k = 0, group = 0, groups = 0;
+  int bits = 8;
+  std::vector<int8_t> codes;  // -2^(bits-1) to 2^(bits-1) - 1
+  std::vector<float> scales;
+  std::vector<int8_t> zeros;  // empty: symmetric
+};
+
+// Each element to the nearest code, scales from each group's extremes as compressed-tensors' min-max observer has them.
+// w: [n, k], k a multiple of the group.
+IntWeight round_to_nearest(ThreadPool& pool, const float* w, int64_t n, int64_t k, const IntCoding& coding);
+
+struct GptqOptions {
+  double damp = 0.01;     // added to the diagonal, as a share of its mean
+  bool act_order = true;  // columns in falling order of their inputs' power
+};
+
+// Frantar et al. 2022 (GPTQ): columns are rounded one after another, each error spread over the columns not yet rounded so that
+// the product with the inputs changes least. hessian: [k, k] sum of x x^T over the calibration inputs, destroyed. Scales are
+// those that lose least by the inputs' power, among shrunken ranges; they are set before any column is rounded, so that the
+// order of columns leaves the groups as they are. Columns that no input ever reached are rounded to the nearest.
+IntWeight gptq(ThreadPool& pool, const float* w, int64_t n, int64_t k, const IntCoding& coding, std::vector<float>& hessian,
+               const GptqOptions& options = {});
+
+void decode(ThreadPool& pool, const IntWeight& weight, float* out);  // [n, k]
+
+// The sum of squares of a [rows, k] vector of differences under a Hessian: trace(d H d^T), what calibration tries to make
+// small.
+double loss_under(ThreadPool& pool, const float* difference, int64_t n, int64_t k, const std::vector<float>& hessian);
+
+}  // namespace pagoda

@@ -1,0 +1,434 @@
+// Which weights, calibration block by block, and the files.
+#include "convert/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "formats/safetensors.h"
+#include "models/decoder.h"
+#include "ops/math.h"
+#include "ops/tape.h"
+
+namespace pagoda {
+
+namespace {
+
+// A linear layer of a decoder block.
+struct Linear {
+  Parameter* parameter;
+  std::string module;
+  int layer;
+  std::string input;  // what an observer calls its input
+};
+
+std::vector<Linear> linears_of(Model& model) {
+  const auto* decoder = dynamic_cast<const DecoderModel*>(&model);
+  if (decoder == nullptr) unsupported("quantize", "{}: need a decoder model", model.architecture());
+  const DecoderConfig& c = decoder->config();
+  if (c.transposed_linear) {
+    unsupported("quantize", "{}: its matrices are Conv1D, which compressed-tensors has no form for", model.architecture());
+  }
+  std::map<std::string, Parameter*> by_name;
+  for (Parameter* parameter : model.parameters()) by_name.emplace(parameter->name, parameter);
+  std::vector<Linear> linears;
+  for (int layer = 0; layer < static_cast<int>(c.num_hidden_layers); ++layer) {
+    const std::string path = c.names.base + c.names.layers + "." + std::to_string(layer);
+    const auto add = [&](const std::string& name, const std::string& input) {
+      const std::string module = path + "." + name;
+      linears.push_back({by_name.at(module + ".weight"), module, layer, path + input});
+    };
+    for (const std::string& name : c.names.qkv) add(name, ".attention_norm");
+    add(c.names.attention_out, "." + c.names.attention + ".mixed");
+    for (const std::string& name : c.names.mlp_in) add(name, ".mlp_norm");
+    add(c.names.mlp_out, ".mlp.activated");
+  }
+  return linears;
+}
+
+int64_t elements(const Linear& linear) { return linear.parameter->shape[0] * linear.parameter->shape[1]; }
+
+// The largest group of which most weights are made whole.
+int64_t choose_group(const std::vector<Linear>& linears) {
+  int64_t best = 32, most = -1;
+  for (const int64_t group : {128, 64, 32}) {
+    int64_t covered = 0;
+    for (const Linear& linear : linears) covered += linear.parameter->shape[1] % group == 0 ? elements(linear) : 0;
+    if (covered > most) {
+      most = covered;
+      best = group;
+    }
+  }
+  return best;
+}
+
+struct Enough {};  // thrown by the observer once it has its input: the rest of the block is not needed
+
+// Sums x x^T of one input of a block's linear layers.
+class InputPower : public Observer {
+ public:
+  InputPower(Device& device, std::string input, int64_t k)
+      : device_(device), input_(std::move(input)), sum_(Tensor::zeros(device, DType::kFloat32, {k, k})) {}
+  void observe(std::string_view path, const Tensor& tensor) override {
+    if (path != input_) return;
+    device_.kernels->gemm(device_.exec, tensor.view(), true, tensor.view(), false, true, sum_.view());
+    throw Enough();
+  }
+  std::vector<float> sum() const { return {sum_.data<float>(), sum_.data<float>() + sum_.numel()}; }
+
+ private:
+  Device& device_;
+  std::string input_;
+  Tensor sum_;
+};
+
+// Some windows of the calibration text: their rows as they enter the block at hand.
+struct Rows {
+  std::shared_ptr<const Layout> layout;
+  Tensor x;
+};
+
+class Quantizer {
+ public:
+  Quantizer(Device& device, Model& model, const ModelFolder& folder, std::string out, const QuantizeOptions& options)
+      : device_(device), model_(model), folder_(folder), out_(std::move(out)), options_(options), pool_(*device.exec.pool) {}
+
+  QuantizeReport run() {
+    if (options_.bits != 4 && options_.bits != 8) invalid("quantize", "bits: got {}, need 4 or 8", options_.bits);
+    linears_ = linears_of(model_);
+    report_.bits = options_.bits;
+    report_.format = options_.bits == 8 ? "int-quantized" : "pack-quantized";
+    if (options_.bits == 4) report_.group_size = options_.group_size > 0 ? options_.group_size : choose_group(linears_);
+    const DType dtype = folder_.dtype();
+    plain_dtype_ = dtype == DType::kFloat32 || dtype == DType::kFloat16 ? dtype : DType::kBFloat16;
+    std::vector<Linear> taken;
+    for (const Linear& linear : linears_) {
+      const int64_t k = linear.parameter->shape[1];
+      if (report_.group_size > 0 && k % report_.group_size != 0) {
+        report_.kept.emplace_back(linear.module, fmt::format("{} columns are no multiple of {}: stays {}", k,
+                                                             report_.group_size, dtype_name(plain_dtype_)));
+      } else {
+        taken.push_back(linear);
+      }
+    }
+    linears_ = std::move(taken);
+    if (linears_.empty()) {
+      invalid("quantize", "no matrix has a multiple of {} columns: need another group size", report_.group_size);
+    }
+    if (!options_.ids.empty()) calibrate();
+    make_directories(out_);
+    write_weights();
+    write_config();
+    copy_files();
+    return report_;
+  }
+
+ private:
+  IntCoding coding() const {
+    return {options_.bits, report_.group_size, options_.bits == 8 || options_.symmetric, plain_dtype_};
+  }
+  void check_cancel() const {
+    if (options_.cancel != nullptr && options_.cancel->load()) throw Cancelled();
+  }
+  void tell(const std::string& what, int64_t done, int64_t total) const {
+    check_cancel();
+    if (options_.progress) options_.progress(what, done, total);
+  }
+
+  void note(const Linear& linear, const float* before, const float* after) {
+    double error = 0, size = 0;
+    for (int64_t i = 0; i < elements(linear); ++i) {
+      const double w = static_cast<double>(before[i]), d = w - static_cast<double>(after[i]);
+      error += d * d;
+      size += w * w;
+    }
+    report_.matrices.push_back(
+        {linear.module, linear.parameter->shape[0], linear.parameter->shape[1], size > 0 ? std::sqrt(error / size) : 0});
+  }
+
+  std::vector<Rows> windows_of_text(const DecoderModel& decoder) {
+    const int64_t size = static_cast<int64_t>(options_.ids.size());
+    for (const int32_t id : options_.ids) {
+      if (id < 0 || id >= model_.vocab_size())
+        invalid("quantize", "calibration: token id outside the vocabulary: got {}, need 0 to {}", id, model_.vocab_size() - 1);
+    }
+    if (options_.max_length > model_.max_positions())
+      invalid("quantize", "calibration length: got {}, need at most {}", options_.max_length, model_.max_positions());
+    const int64_t wanted = options_.max_length > 0 ? options_.max_length : std::min<int64_t>(model_.max_positions(), 512);
+    const int64_t length = std::min(wanted, size), windows = size / length;
+    constexpr int64_t kRows = 2048;  // that go through a block together
+    const int64_t together = std::max<int64_t>(1, kRows / length);
+    std::vector<Rows> all;
+    for (int64_t first = 0; first < windows; first += together) {
+      const int64_t count = std::min(together, windows - first);
+      Tensor ids = Tensor::empty(device_, DType::kInt32, {count * length});
+      std::copy_n(options_.ids.begin() + first * length, count * length, ids.data<int32_t>());
+      const auto layout = Layout::whole(std::vector<int32_t>(static_cast<size_t>(count), static_cast<int32_t>(length)), false);
+      all.push_back({layout, decoder.embed({ids}, *layout)});
+    }
+    report_.calibration_tokens = windows * length;
+    return all;
+  }
+
+  // The block's rows with what is quantised of it so far, up to `observer`'s input; without one the rows move to the next
+  // block.
+  void pass(const DecoderModel& decoder, int layer, std::vector<Rows>& all, Observer* observer) const {
+    for (Rows& rows : all) {
+      check_cancel();
+      ForwardContext context;
+      context.layout = rows.layout;
+      context.observer = observer;
+      try {
+        const Tensor out = decoder.run_block(layer, rows.x, context);
+        if (observer == nullptr) rows.x = out;
+      } catch (const Enough&) {
+      }
+    }
+  }
+
+  void calibrate() {
+    const auto& decoder = dynamic_cast<const DecoderModel&>(model_);
+    const NoGrad no_grad;
+    const ThreadPool::Step step(pool_);
+    std::vector<Rows> all = windows_of_text(decoder);
+    const int layers = static_cast<int>(model_.num_layers());
+    for (int layer = 0; layer < layers; ++layer) {
+      tell("calibrating", layer, layers);
+      // Linear layers with one input share its sums; each input is measured with the layers before it quantised already.
+      for (size_t i = 0; i < linears_.size();) {
+        size_t end = i + 1;
+        while (end < linears_.size() && linears_[end].input == linears_[i].input) ++end;
+        if (linears_[i].layer == layer) {
+          InputPower power(device_, linears_[i].input, linears_[i].parameter->shape[1]);
+          pass(decoder, layer, all, &power);
+          for (size_t j = i; j < end; ++j) calibrate(linears_[j], power.sum());
+        }
+        i = end;
+      }
+      if (layer + 1 < layers) pass(decoder, layer, all, nullptr);
+    }
+    tell("calibrating", layers, layers);
+  }
+
+  void calibrate(const Linear& linear, std::vector<float> hessian) {
+    check_cancel();
+    const int64_t n = linear.parameter->shape[0], k = linear.parameter->shape[1];
+    float* w = linear.parameter->value.data<float>();
+    IntWeight weight = gptq(pool_, w, n, k, coding(), hessian, options_.gptq);
+    std::vector<float> decoded(static_cast<size_t>(n * k));
+    decode(pool_, weight, decoded.data());
+    note(linear, w, decoded.data());
+    std::copy(decoded.begin(), decoded.end(), w);
+    calibrated_.emplace(linear.module, std::move(weight));
+  }
+
+  // A weight of the checkpoint in `dtype`.
+  Tensor load(const TensorEntry& entry, DType dtype) const {
+    if (entry.encoded) return ops::cast(pagoda::decode(device_, *entry.encoded, entry.shape, DType::kFloat32), dtype);
+    Tensor raw = Tensor::empty(device_, entry.dtype, entry.shape);
+    std::memcpy(raw.view().data, entry.data, static_cast<size_t>(entry.bytes));
+    if (entry.dtype == dtype) return raw;
+    return ops::cast(raw, dtype);
+  }
+
+  const TensorEntry* find(const std::string& name) const {
+    const TensorEntry* entry = folder_.weights().find(name);
+    // Checkpoints of a base model lack the prefix.
+    const size_t dot = name.find('.');
+    return entry == nullptr && dot != std::string::npos ? folder_.weights().find(name.substr(dot + 1)) : entry;
+  }
+
+  void write_weights() {
+    std::set<std::string> quantized;
+    for (const Linear& linear : linears_) quantized.insert(linear.parameter->name);
+    std::vector<TensorSpec> specs;
+    for (const Parameter* parameter : model_.parameters()) {
+      const TensorEntry* entry = find(parameter->name);
+      if (entry == nullptr) continue;  // a bias that the checkpoint lacks
+      if (entry->shape != parameter->shape)
+        invalid(folder_.path(), "{}: the shape does not agree with config.json", parameter->name);
+      report_.bytes_before += entry->bytes;
+      if (quantized.count(parameter->name) == 0) {
+        specs.push_back({parameter->name, entry->encoded ? plain_dtype_ : entry->dtype, parameter->shape});
+        continue;
+      }
+      const int64_t n = parameter->shape[0], k = parameter->shape[1];
+      const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
+      if (options_.bits == 8) {
+        specs.push_back({module + ".weight", DType::kInt8, {n, k}});
+        specs.push_back({module + ".weight_scale", plain_dtype_, {n, 1}});
+      } else {
+        const int64_t groups = k / report_.group_size;
+        specs.push_back({module + ".weight_packed", DType::kInt32, {n, div_up(k, 8)}});
+        specs.push_back({module + ".weight_scale", plain_dtype_, {n, groups}});
+        specs.push_back({module + ".weight_shape", DType::kInt64, {2}});
+        if (!coding().symmetric) specs.push_back({module + ".weight_zero_point", DType::kInt32, {div_up(n, 8), groups}});
+      }
+    }
+    for (const TensorSpec& spec : specs) {
+      int64_t count = 1;
+      for (const int64_t dim : spec.shape) count *= dim;
+      report_.bytes_after += count * dtype_size(spec.dtype);
+    }
+    SafetensorsWriter writer(join_path(out_, "model.safetensors"), specs, {{"format", "pt"}});
+    std::map<std::string, const Linear*> by_name;
+    for (const Linear& linear : linears_) by_name.emplace(linear.parameter->name, &linear);
+    int64_t done = 0, total = static_cast<int64_t>(model_.parameters().size());
+    for (const Parameter* parameter : model_.parameters()) {
+      tell("writing", done++, total);
+      const TensorEntry* entry = find(parameter->name);
+      if (entry == nullptr) continue;
+      const auto it = by_name.find(parameter->name);
+      if (it == by_name.end()) {
+        append_plain(writer, *entry);
+      } else {
+        append(writer, quantized_weight(*it->second, *entry));
+      }
+    }
+    writer.finish();
+  }
+
+  void append_plain(SafetensorsWriter& writer, const TensorEntry& entry) const {
+    writer.append(load(entry, entry.encoded ? plain_dtype_ : entry.dtype));
+  }
+
+  IntWeight quantized_weight(const Linear& linear, const TensorEntry& entry) {
+    const auto it = calibrated_.find(linear.module);
+    if (it != calibrated_.end()) return std::move(it->second);
+    const Tensor w = load(entry, DType::kFloat32);
+    IntWeight weight = round_to_nearest(pool_, w.data<float>(), w.dim(0), w.dim(1), coding());
+    std::vector<float> decoded(static_cast<size_t>(w.numel()));
+    decode(pool_, weight, decoded.data());
+    note(linear, w.data<float>(), decoded.data());
+    return weight;
+  }
+
+  // Four bits each, eight a word, the first lowest; `count` codes `stride` apart.
+  static uint32_t pack(const int8_t* codes, int64_t count, int64_t stride) {
+    uint32_t word = 0;
+    for (int64_t i = 0; i < count; ++i) word |= static_cast<uint32_t>(codes[i * stride] + 8) << (4 * i);
+    return word;
+  }
+
+  void append(SafetensorsWriter& writer, const IntWeight& weight) const {
+    Tensor scale = Tensor::empty(device_, plain_dtype_, {weight.n, weight.groups});
+    for (size_t i = 0; i < weight.scales.size(); ++i) {
+      if (plain_dtype_ == DType::kFloat32) scale.data<float>()[i] = weight.scales[i];
+      if (plain_dtype_ == DType::kBFloat16) scale.data<BFloat16>()[i] = BFloat16(weight.scales[i]);
+      if (plain_dtype_ == DType::kFloat16) scale.data<Float16>()[i] = Float16(weight.scales[i]);
+    }
+    if (weight.bits == 8) {
+      Tensor codes = Tensor::empty(device_, DType::kInt8, {weight.n, weight.k});
+      std::copy(weight.codes.begin(), weight.codes.end(), codes.data<int8_t>());
+      writer.append(codes);
+      writer.append(scale);
+      return;
+    }
+    const int64_t words = div_up(weight.k, 8);
+    Tensor packed = Tensor::empty(device_, DType::kInt32, {weight.n, words}),
+           shape = Tensor::empty(device_, DType::kInt64, {2});
+    for (int64_t n = 0; n < weight.n; ++n) {
+      for (int64_t i = 0; i < words; ++i)
+        packed.data<uint32_t>()[n * words + i] =
+            pack(weight.codes.data() + n * weight.k + 8 * i, std::min<int64_t>(8, weight.k - 8 * i), 1);
+    }
+    shape.data<int64_t>()[0] = weight.n;
+    shape.data<int64_t>()[1] = weight.k;
+    writer.append(packed);
+    writer.append(scale);
+    writer.append(shape);
+    if (weight.zeros.empty()) return;
+    const int64_t rows = div_up(weight.n, 8);
+    Tensor zeros = Tensor::empty(device_, DType::kInt32, {rows, weight.groups});
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t g = 0; g < weight.groups; ++g)
+        zeros.data<uint32_t>()[i * weight.groups + g] =
+            pack(weight.zeros.data() + 8 * i * weight.groups + g, std::min<int64_t>(8, weight.n - 8 * i), weight.groups);
+    }
+    writer.append(zeros);
+  }
+
+  void write_config() const {
+    Json weights = Json::object(), group = Json::object(), groups = Json::object(), targets = Json::array(),
+         ignore = Json::array();
+    weights.set("num_bits", options_.bits).set("type", "int").set("symmetric", coding().symmetric).set("dynamic", false);
+    targets.push_back("Linear");
+    group.set("targets", std::move(targets));
+    if (options_.bits == 8) {
+      weights.set("strategy", "channel");
+      Json inputs = Json::object();
+      inputs.set("num_bits", 8).set("type", "int").set("symmetric", true).set("strategy", "token").set("dynamic", true);
+      group.set("weights", std::move(weights)).set("input_activations", std::move(inputs));
+    } else {
+      weights.set("strategy", "group").set("group_size", report_.group_size);
+      group.set("weights", std::move(weights)).set("input_activations", nullptr);
+    }
+    group.set("output_activations", nullptr);
+    groups.set("group_0", std::move(group));
+    ignore.push_back("lm_head");
+    for (const auto& [module, why] : report_.kept) ignore.push_back(module);
+    Json quantization = Json::object();
+    quantization.set("quant_method", "compressed-tensors")
+        .set("format", report_.format)
+        .set("quantization_status", "compressed");
+    quantization.set("config_groups", std::move(groups)).set("ignore", std::move(ignore));
+    quantization.set("global_compression_ratio", nullptr).set("kv_cache_scheme", nullptr);
+    Json config = Json::object();
+    for (const JsonMember& member : folder_.config().as_object("config.json")) {
+      if (member.key != "quantization_config" && member.key != "compression_config" && member.key != "torch_dtype")
+        config.set(member.key, member.value);
+    }
+    config.set("dtype", dtype_name(plain_dtype_)).set("quantization_config", std::move(quantization));
+    Json::DumpOptions pretty;
+    pretty.indent = 2;
+    pretty.key_separator = ": ";
+    write_file_atomic(join_path(out_, "config.json"), config.dump(pretty) + "\n");
+  }
+
+  // Tokenizer, templates, generation defaults: whatever is neither weights nor the config.
+  void copy_files() const {
+    if (!directory_exists(folder_.path())) return;
+    const Limits limits;
+    const auto ends = [](const std::string& name, std::string_view end) {
+      return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+    };
+    const std::string more = "additional_chat_templates";
+    std::vector<std::string> names = list_directory(folder_.path());
+    if (directory_exists(join_path(folder_.path(), more))) {
+      make_directories(join_path(out_, more));
+      for (const std::string& name : list_directory(join_path(folder_.path(), more))) names.push_back(join_path(more, name));
+    }
+    for (const std::string& name : names) {
+      const std::string from = join_path(folder_.path(), name);
+      bool skip = name == "config.json" || name[0] == '.' || !file_exists(from);
+      for (const char* end : {".safetensors", ".bin", ".index.json", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot"})
+        skip = skip || ends(name, end);
+      if (!skip) write_file_atomic(join_path(out_, name), read_file(from, limits.max_json_bytes));
+    }
+  }
+
+  Device& device_;
+  Model& model_;
+  const ModelFolder& folder_;
+  std::string out_;
+  const QuantizeOptions& options_;
+  ThreadPool& pool_;
+  DType plain_dtype_ = DType::kBFloat16;
+  std::vector<Linear> linears_;
+  std::map<std::string, IntWeight> calibrated_;
+  QuantizeReport report_;
+};
+
+}  // namespace
+
+QuantizeReport quantize(Device& device, Model& model, const ModelFolder& folder, const std::string& out,
+                        const QuantizeOptions& options) {
+  return Quantizer(device, model, folder, out, options).run();
+}
+
+}  // namespace pagoda

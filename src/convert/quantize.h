@@ -1,0 +1,54 @@
+// A model folder with its linear layers in int8 or int4, as compressed-tensors writes and `transformers` and vLLM load them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "convert/int_weight.h"
+#include "models/model.h"
+
+namespace pagoda {
+
+struct QuantizeOptions {
+  int bits = 8;            // 8: int-quantized, a scale a row; 4: pack-quantized, groups
+  int64_t group_size = 0;  // int4: columns that share a scale; 0: the largest of 128, 64 and 32 that divides most weights
+  bool symmetric = true;   // int4 alone
+  GptqOptions gptq;
+  // Calibration: token ids of a text, cut into windows of max_length. Empty: round to nearest.
+  std::vector<int32_t> ids;
+  int64_t max_length = 0;  // 0: the model's context, at most 512
+  std::function<void(const std::string& what, int64_t done, int64_t total)> progress;
+  const std::atomic<bool>* cancel = nullptr;  // when it turns true: Cancelled is thrown, nothing is left behind
+};
+
+struct Cancelled {};
+
+struct QuantizedMatrix {
+  std::string name;
+  int64_t n = 0, k = 0;
+  double error = 0;  // |w - decoded| / |w|, root of the sums of squares
+};
+
+struct QuantizeReport {
+  int bits = 0;
+  int64_t group_size = 0;  // 0: a scale a row
+  std::string format;      // "int-quantized", "pack-quantized"
+  std::vector<QuantizedMatrix> matrices;
+  std::vector<std::pair<std::string, std::string>> kept;  // linear weights left as they are, and why
+  int64_t bytes_before = 0, bytes_after = 0;              // of the weights
+  int64_t calibration_tokens = 0;
+};
+
+// Writes `out`: config.json with quantization_config, model.safetensors, and copies of the folder's other files that are not
+// weights. Only the linear layers of decoder blocks are quantised; embeddings, norms and head stay as they are. kUnsupported:
+// a family whose state dict has other matrices than torch's Linear (GPT-2's Conv1D), or no decoder.
+// model: of `folder`. With calibration it must be prepared for training (float32 parameters), which are overwritten by the
+// decoded ones, layer by layer, so that each is calibrated on what the quantised ones before it give; else nothing of it is
+// read but names.
+QuantizeReport quantize(Device& device, Model& model, const ModelFolder& folder, const std::string& out,
+                        const QuantizeOptions& options);
+
+}  // namespace pagoda

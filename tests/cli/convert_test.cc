@@ -1,0 +1,59 @@
+// quantize and perplexity as programs: what they print, and a .gguf file in MODEL's place.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "tests/cli/child.h"
+
+namespace pagoda::testing {
+namespace {
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
+const std::string kGguf = kFixtures + "gguf/llama_q8_0.gguf";
+
+TEST(Quantize, SaysWhatItDidAndDidNot) {
+  const std::string out = ::testing::TempDir() + "pagoda_cli_quantize";
+  std::filesystem::remove_all(out);
+  const Ended ended =
+      run_pagoda({"quantize", kFixtures + "llama", "--to", "int4", "--group-size", "32", "--out", out, "--json"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(ended.json().at("quantized", "").size(), 12u);
+  EXPECT_EQ(ended.json().at("kept", "").size(), 2u);
+  EXPECT_EQ(run_pagoda({"logits", out, "--ids", "-", "--out", out + "/logits.safetensors"}, "[1, 2, 3]\n").code, 0);
+  const Ended again = run_pagoda({"quantize", kFixtures + "llama", "--to", "int8", "--out", out});
+  EXPECT_EQ(again.code, 2);
+  EXPECT_NE(again.err.find("--force"), std::string::npos) << again.err;
+  EXPECT_EQ(run_pagoda({"quantize", kFixtures + "llama", "--to", "int4", "--group-size", "12", "--out", out}).code, 2);
+  EXPECT_EQ(run_pagoda({"quantize", kFixtures + "llama", "--to", "int3", "--out", out}).code, 2);
+  EXPECT_EQ(run_pagoda({"quantize", kFixtures + "llama", "--to", "int8", "--asymmetric", "--out", out, "--force"}).code, 2);
+}
+
+TEST(Perplexity, OfAGgufFile) {
+  const Ended ended =
+      run_pagoda({"perplexity", kGguf, "-", "--json", "--stride", "16", "--max-length", "32"}, std::string(100, 'a'));
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(ended.json().at("text_tokens", "").as_int(""), 102);  // start, the space before the first word, letters
+  EXPECT_GT(ended.json().at("perplexity", "").as_double(""), 1);
+  EXPECT_EQ(run_pagoda({"perplexity", kGguf, "/nowhere.txt"}).code, 3);
+  EXPECT_EQ(run_pagoda({"perplexity", kGguf, "-", "--stride", "64", "--max-length", "32"}, "abc").code, 2);
+}
+
+TEST(Gguf, IsAModelForTheVerbs) {
+  const Ended info = run_pagoda({"info", kGguf, "--json"});
+  ASSERT_EQ(info.code, 0) << info.err;
+  EXPECT_NE(info.json().at("bytes_by_dtype", "").find("Q8_0"), nullptr);
+  EXPECT_EQ(info.json().at("tokenizer", "").at("kind", "").as_string(""), "gguf");
+  EXPECT_EQ(info.json().at("chat_templates", "").dump(), R"(["default"])");
+  EXPECT_EQ(run_pagoda({"tokenize", kGguf, "--jsonl"}, "\"ab\"\n").out, "[1,3,68,69]\n");
+  EXPECT_EQ(run_pagoda({"template", kGguf, "--jsonl"}, "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n").out,
+            "\"[user]Hi</s>\"\n");
+  const Ended generated = run_pagoda({"generate", kGguf, "--prompt", "ab", "--max-new-tokens", "4", "--json"});
+  EXPECT_EQ(generated.code, 0) << generated.err;
+  const Ended wrong = run_pagoda({"info", kFixtures + "gguf/blocks.safetensors"});
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_NE(wrong.err.find("need a model folder or a .gguf file"), std::string::npos) << wrong.err;
+}
+
+}  // namespace
+}  // namespace pagoda::testing

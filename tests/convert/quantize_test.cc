@@ -1,0 +1,153 @@
+// A quantised folder: what it holds, and that it reads back as the weights that were chosen.
+#include "convert/quantize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "ops/runtime.h"
+
+namespace pagoda {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
+
+class QuantizeTest : public ::testing::Test {
+ protected:
+  QuantizeTest() : out_(::testing::TempDir() + "pagoda_quantize"), runtime_(RuntimeOptions{2, {}, {}}) {
+    std::filesystem::remove_all(out_);
+  }
+
+  QuantizeReport run(const std::string& name, const QuantizeOptions& options) {
+    const auto folder = ModelFolder::open(kFixtures + name);
+    const std::unique_ptr<Model> model = make_model(folder->config(), name);
+    if (!options.ids.empty()) {
+      model->load(runtime_.device(), *folder);
+      model->prepare_for_training(runtime_.device(), DType::kFloat32);
+    }
+    return quantize(runtime_.device(), *model, *folder, out_, options);
+  }
+
+  // Largest difference of any weight of `out` from the original's, relative to the original's largest.
+  double distance(const std::string& name) {
+    const auto before = ModelFolder::open(kFixtures + name), after = ModelFolder::open(out_);
+    double worst = 0;
+    for (const std::string& weight : before->weights().names()) {
+      const TensorEntry *a = before->weights().find(weight), *b = after->weights().find(weight);
+      EXPECT_TRUE(b != nullptr) << weight;
+      if (b == nullptr || !b->encoded) continue;
+      EXPECT_EQ(a->shape, b->shape);
+      std::vector<float> values(static_cast<size_t>(a->shape[0] * a->shape[1]));
+      b->encoded->decode(0, b->shape[0], values.data());
+      double difference = 0, scale = 0;
+      for (size_t i = 0; i < values.size(); ++i) {
+        const float w = reinterpret_cast<const float*>(a->data)[i];
+        difference = std::max(difference, std::fabs(static_cast<double>(w - values[i])));
+        scale = std::max(scale, std::fabs(static_cast<double>(w)));
+      }
+      worst = std::max(worst, difference / scale);
+    }
+    return worst;
+  }
+
+  std::string out_;
+  Runtime runtime_;
+};
+
+TEST_F(QuantizeTest, Int8HasAScaleARow) {
+  const QuantizeReport report = run("llama", {});
+  EXPECT_EQ(report.matrices.size(), 14u);
+  EXPECT_TRUE(report.kept.empty());
+  EXPECT_LT(distance("llama"), 1.0 / 127);
+  const auto folder = ModelFolder::open(out_);
+  EXPECT_EQ(folder->quantization()->at("format", "").as_string(""), "int-quantized");
+  EXPECT_EQ(folder->dtype(), DType::kFloat32);
+  EXPECT_EQ(folder->weights().find("lm_head.weight")->encoded, nullptr);
+  EXPECT_TRUE(file_exists(out_ + "/generation_config.json"));
+  EXPECT_LT(report.bytes_after, report.bytes_before);
+}
+
+TEST_F(QuantizeTest, Int4KeepsWhatNoGroupDivides) {
+  QuantizeOptions options;
+  options.bits = 4;
+  options.group_size = 16;
+  for (const bool symmetric : {true, false}) {
+    options.symmetric = symmetric;
+    const QuantizeReport report = run("llama", options);
+    EXPECT_EQ(report.matrices.size(), 12u);
+    ASSERT_EQ(report.kept.size(), 2u);  // down_proj: 44 columns
+    EXPECT_EQ(report.kept[0].first, "model.layers.0.mlp.down_proj");
+    EXPECT_THAT(report.kept[0].second, HasSubstr("44 columns are no multiple of 16: stays float32"));
+    EXPECT_LT(distance("llama"), symmetric ? 1.0 / 7 : 1.2 / 15);
+    const Json ignored = ModelFolder::open(out_)->quantization()->at("ignore", "");
+    EXPECT_EQ(ignored.dump(), R"(["lm_head","model.layers.0.mlp.down_proj","model.layers.1.mlp.down_proj"])");
+  }
+}
+
+TEST_F(QuantizeTest, CalibrationWritesWhatItMeasured) {
+  QuantizeOptions options;
+  options.bits = 4;
+  options.group_size = 16;
+  for (int i = 0; i < 600; ++i) options.ids.push_back((i * 37 + i / 7) % 99);
+  options.max_length = 50;
+  const QuantizeReport report = run("llama", options);
+  EXPECT_EQ(report.calibration_tokens, 600);
+  EXPECT_LT(distance("llama"), 0.5);
+  // The error of the report is that of the file.
+  const auto before = ModelFolder::open(kFixtures + "llama"), after = ModelFolder::open(out_);
+  for (const QuantizedMatrix& matrix : report.matrices) {
+    const TensorEntry *a = before->weights().find(matrix.name + ".weight"), *b = after->weights().find(matrix.name + ".weight");
+    std::vector<float> values(static_cast<size_t>(matrix.n * matrix.k));
+    b->encoded->decode(0, matrix.n, values.data());
+    double error = 0, size = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      const double w = static_cast<double>(reinterpret_cast<const float*>(a->data)[i]);
+      error += (w - static_cast<double>(values[i])) * (w - static_cast<double>(values[i]));
+      size += w * w;
+    }
+    EXPECT_NEAR(std::sqrt(error / size), matrix.error, 1e-5) << matrix.name;
+  }
+}
+
+TEST_F(QuantizeTest, GgufBecomesAFolder) {
+  const QuantizeReport report = run("gguf/llama_q8_0.gguf", {});
+  EXPECT_EQ(report.matrices.size(), 14u);
+  const auto folder = ModelFolder::open(out_);
+  EXPECT_EQ(folder->dtype(), DType::kBFloat16);
+  EXPECT_EQ(folder->weights().find("model.embed_tokens.weight")->dtype, DType::kBFloat16);
+}
+
+TEST_F(QuantizeTest, SaysWhatItCannot) {
+  const auto message = [&](const std::string& name, const QuantizeOptions& options) -> std::string {
+    try {
+      run(name, options);
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return "no error";
+  };
+  QuantizeOptions options;
+  EXPECT_THAT(message("gpt2", options), HasSubstr("Conv1D"));
+  options.bits = 4;
+  options.group_size = 128;
+  EXPECT_THAT(message("llama", options), HasSubstr("no matrix has a multiple of 128 columns"));
+  EXPECT_FALSE(directory_exists(out_));
+}
+
+TEST_F(QuantizeTest, CancelLeavesNoModel) {
+  std::atomic<bool> cancel{true};
+  QuantizeOptions options;
+  options.cancel = &cancel;
+  EXPECT_THROW(run("llama", options), Cancelled);
+  EXPECT_FALSE(file_exists(out_ + "/model.safetensors"));
+  EXPECT_FALSE(file_exists(out_ + "/config.json"));
+}
+
+}  // namespace
+}  // namespace pagoda

@@ -1,0 +1,186 @@
+// Quantised Hugging Face checkpoints of every kind: decoded weights, logits, and what is said of those that do not fit
+// together.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "formats/quantized.h"
+#include "formats/safetensors.h"
+#include "models/model.h"
+#include "ops/runtime.h"
+#include "ops/tape.h"
+
+namespace pagoda {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/quantized/";
+
+std::vector<std::string> cases() {
+  return directory_exists(kFixtures) ? list_directory(kFixtures) : std::vector<std::string>{};
+}
+
+std::vector<float> floats(const TensorEntry& entry) {
+  std::vector<float> values(static_cast<size_t>(entry.bytes / 4));
+  std::memcpy(values.data(), entry.data, static_cast<size_t>(entry.bytes));
+  return values;
+}
+
+class Quantized : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Quantized, WeightsEqualThePackagesFormula) {
+  const auto folder = ModelFolder::open(kFixtures + GetParam());
+  const auto reference = SafetensorsFile::open(kFixtures + GetParam() + "/reference.safetensors");
+  EXPECT_EQ(folder->dtype(), DType::kBFloat16);
+  int compared = 0;
+  for (const TensorEntry& wanted : reference->tensors()) {
+    if (wanted.name.find(".weight") == std::string::npos) continue;
+    const TensorEntry* entry = folder->weights().find(wanted.name);
+    ASSERT_NE(entry, nullptr) << wanted.name;
+    ASSERT_TRUE(entry->encoded) << wanted.name;
+    ASSERT_EQ(entry->shape, wanted.shape) << wanted.name;
+    const std::vector<float> values = floats(wanted);
+    std::vector<float> all(values.size()), some(static_cast<size_t>(5 * wanted.shape[1]));
+    entry->encoded->decode(0, wanted.shape[0], all.data());
+    // float32 products of the same integers: equal but for the order of one multiplication.
+    for (size_t i = 0; i < values.size(); ++i)
+      ASSERT_NEAR(all[i], values[i], 1e-6 * (1e-3 + std::fabs(values[i]))) << wanted.name << " " << i;
+    entry->encoded->decode(3, 8, some.data());
+    EXPECT_EQ(std::memcmp(some.data(), all.data() + 3 * wanted.shape[1], some.size() * 4), 0);
+    ++compared;
+  }
+  EXPECT_EQ(compared, 2);
+  // The parts no longer show by themselves.
+  for (const std::string& name : folder->weights().names()) {
+    EXPECT_TRUE(name.size() > 7 && name.substr(name.size() - 7) == ".weight") << name;
+  }
+}
+
+TEST_P(Quantized, LogitsEqualTransformersWithTheDecodedWeights) {
+  const auto folder = ModelFolder::open(kFixtures + GetParam());
+  const auto reference = SafetensorsFile::open(kFixtures + GetParam() + "/reference.safetensors");
+  const TensorEntry *ids = reference->find("ids"), *logits = reference->find("logits");
+  for (const auto& [dtype, bound] : {std::pair{DType::kFloat32, 1e-4}, {DType::kBFloat16, 0.05}}) {
+    RuntimeOptions options;
+    options.threads = 2;
+    Runtime runtime(options);
+    const std::unique_ptr<Model> model = make_model(folder->config(), folder->config_path());
+    model->load(runtime.device(), *folder);
+    model->prepare_for_inference(runtime.device(), dtype);
+    const NoGrad no_grad;
+    Tensor input = Tensor::empty(runtime.device(), DType::kInt32, {ids->shape[0]});
+    std::memcpy(input.data<int32_t>(), ids->data, static_cast<size_t>(ids->bytes));
+    ForwardContext context;
+    context.layout = Layout::whole({static_cast<int32_t>(ids->shape[0])}, true);
+    const Tensor got = model->forward({input}, context).logits;
+    const std::vector<float> wanted = floats(*logits);
+    ASSERT_EQ(got.numel(), static_cast<int64_t>(wanted.size()));
+    double worst = 0, scale = 0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      worst = std::max(worst, std::fabs(static_cast<double>(got.data<float>()[i]) - static_cast<double>(wanted[i])));
+      scale = std::max(scale, std::fabs(static_cast<double>(wanted[i])));
+    }
+    EXPECT_LT(worst / scale, bound) << dtype_name(dtype);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Quantized, ::testing::ValuesIn(cases()));
+
+TEST(QuantizedFixtures, AreThere) { EXPECT_GE(cases().size(), 16u); }
+
+// A checkpoint in memory.
+class Memory : public WeightSource {
+ public:
+  Memory& add(const std::string& name, DType dtype, std::vector<int64_t> shape, uint8_t fill = 0) {
+    TensorEntry entry;
+    entry.name = name;
+    entry.dtype = dtype;
+    entry.bytes = dtype_size(dtype);
+    for (const int64_t dim : shape) entry.bytes *= dim;
+    entry.shape = std::move(shape);
+    auto bytes = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(entry.bytes) + 1, fill);
+    entry.data = bytes->data();
+    entry.owner = bytes;
+    entries_.insert_or_assign(name, entry);
+    return *this;
+  }
+  const TensorEntry* find(const std::string& name) const override {
+    const auto it = entries_.find(name);
+    return it == entries_.end() ? nullptr : &it->second;
+  }
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : entries_) names.push_back(name);
+    return names;
+  }
+
+ private:
+  std::map<std::string, TensorEntry> entries_;
+};
+
+std::string error_of(const Memory& files, const char* config, ErrorKind kind) {
+  try {
+    open_quantized(std::make_shared<Memory>(files), Json::parse(config, "config.json"), "config.json");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.message();
+    return error.message();
+  }
+  return "no error";
+}
+
+TEST(QuantizedErrors, NameTheTensor) {
+  constexpr const char* kGptq = R"({"quant_method":"gptq","bits":4,"group_size":32})";
+  Memory gptq;
+  gptq.add("a.qweight", DType::kInt32, {8, 16})
+      .add("a.qzeros", DType::kInt32, {2, 2})
+      .add("a.scales", DType::kFloat16, {2, 16});
+  EXPECT_EQ(error_of(gptq, kGptq, ErrorKind::kInternal), "no error");
+  Memory wide = gptq, index = gptq;
+  EXPECT_THAT(error_of(Memory().add("a.qweight", DType::kInt32, {8, 16}), kGptq, ErrorKind::kInvalidInput),
+              HasSubstr("need 'a.scales'"));
+  wide.add("a.qzeros", DType::kInt32, {2, 3});
+  EXPECT_THAT(error_of(wide, kGptq, ErrorKind::kInvalidInput), HasSubstr("a.qzeros: got shape [2, 3], need [2, 2]"));
+  index.add("a.g_idx", DType::kInt32, {64}, 1);
+  EXPECT_THAT(error_of(index, kGptq, ErrorKind::kInvalidInput), HasSubstr("a.g_idx: got group 16843009, need 0 to 1"));
+  EXPECT_THAT(error_of(gptq, R"({"quant_method":"gptq","bits":3})", ErrorKind::kUnsupported),
+              HasSubstr("got 3, need 2, 4 or 8"));
+  EXPECT_THAT(error_of(gptq, R"({"quant_method":"bitsandbytes"})", ErrorKind::kUnsupported),
+              HasSubstr("got 'bitsandbytes', need awq"));
+  EXPECT_THAT(error_of(gptq, R"({"quant_method":"awq","version":"gemv"})", ErrorKind::kUnsupported),
+              HasSubstr("got 'gemv', need gemm"));
+}
+
+TEST(QuantizedErrors, PackedAndScaledShapesMustAgree) {
+  constexpr const char* kConfig = R"({"quant_method":"compressed-tensors"})";
+  Memory packed;
+  packed.add("a.weight_packed", DType::kInt32, {4, 4}).add("a.weight_scale", DType::kFloat32, {4, 1});
+  EXPECT_THAT(error_of(packed, kConfig, ErrorKind::kInvalidInput), HasSubstr("need 'a.weight_shape'"));
+  packed.add("a.weight_shape", DType::kInt64, {2});
+  EXPECT_THAT(error_of(packed, kConfig, ErrorKind::kInvalidInput), HasSubstr("a.weight_packed: got shape [4, 4]"));
+  Memory scaled;
+  scaled.add("a.weight", DType::kInt8, {4, 6}).add("a.weight_scale", DType::kFloat32, {3, 1});
+  EXPECT_THAT(error_of(scaled, kConfig, ErrorKind::kInvalidInput), HasSubstr("a.weight_scale: got shape [3, 1], need a scale"));
+  Memory wrong;
+  wrong.add("a.weight", DType::kFloat32, {4, 6}).add("a.weight_scale", DType::kFloat32, {4, 1});
+  EXPECT_THAT(error_of(wrong, kConfig, ErrorKind::kUnsupported),
+              HasSubstr("a.weight: got float32 [4, 6], need a matrix of int8"));
+  Memory experts;
+  experts.add("e_blocks", DType::kUInt8, {2, 4, 1, 16}).add("e_scales", DType::kUInt8, {2, 4, 1});
+  EXPECT_THAT(error_of(experts, R"({"quant_method":"mxfp4"})", ErrorKind::kUnsupported),
+              HasSubstr("e_blocks: got shape [2, 4, 1, 16]"));
+  Memory block;
+  block.add("a.weight", DType::kFloat8E4M3, {4, 6}).add("a.weight_scale_inv", DType::kFloat32, {2, 2});
+  EXPECT_EQ(error_of(block, R"({"quant_method":"fp8","weight_block_size":[2,4]})", ErrorKind::kInternal), "no error");
+  EXPECT_THAT(error_of(block, R"({"quant_method":"fp8","weight_block_size":[2,0]})", ErrorKind::kInvalidInput),
+              HasSubstr("2 x 0"));
+}
+
+}  // namespace
+}  // namespace pagoda
