@@ -22,13 +22,13 @@ bool same_secret(const std::string& a, const std::string& b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-// {id} in a route's path stands for one step of any name.
+// {id} and the like in a route's path stand for one step of any name.
 bool path_matches(std::string_view pattern, std::string_view path) {
-  const size_t at = pattern.find("{id}");
+  const size_t at = pattern.find('{');
   if (at == std::string_view::npos) return pattern == path;
   if (path.substr(0, at) != pattern.substr(0, at)) return false;
   const size_t end = std::min(path.find('/', at), path.size());
-  return end > at && path.substr(end) == pattern.substr(at + 4);
+  return end > at && path.substr(end) == pattern.substr(pattern.find('}') + 1);
 }
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
@@ -146,8 +146,22 @@ void App::ready(TextGeneration& generation) {
 
 void App::close() {
   closing_ = true;
-  if (ready_) live_->close();
+  if (ready_ && live_) live_->close();
 }
+
+int64_t App::num_open() const { return encoder_ ? encoder_->num_open() : engine_ ? engine_->num_open() : 0; }
+
+const Model& App::model() const { return encoder_ ? encoder_->model().model() : generation_->model(); }
+
+const ModelFolder& App::folder() const {
+  return encoder_ ? encoder_->model().loaded().folder() : generation_->loaded().folder();
+}
+
+const Tokenizer& App::require_tokenizer() const {
+  return encoder_ ? *encoder_->model().tokenizer() : generation_->require_tokenizer();
+}
+
+int64_t App::max_model_len() const { return encoder_ ? encoder_->model().max_length() : generation_->engine().max_model_len(); }
 
 bool App::authorized(const HttpRequest& request) const {
   if (options_.api_keys.empty()) return true;
@@ -209,11 +223,16 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   const Entry* entry = nullptr;
   std::string allowed;  // methods of the path
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
-  for (const Entry& each : routes()) {
-    if (!path_matches(each.path, request.path)) continue;
-    allowed += (allowed.empty() ? "" : ", ") + each.method;
-    if (each.method == method) entry = &each;
-  }
+  const auto look_in = [&](const std::vector<Entry>& entries) {
+    for (const Entry& each : entries) {
+      if (!path_matches(each.path, request.path)) continue;
+      allowed += (allowed.empty() ? "" : ", ") + each.method;
+      if (each.method == method) entry = &each;
+    }
+  };
+  look_in(table());
+  // What will be served is not known yet.
+  if (!ready_ && allowed.empty()) look_in(encoder_routes());
   // A wrong key learns nothing about routes.
   const bool needs_key = entry == nullptr || entry->needs_key;
   if (needs_key && !authorized(request)) {
@@ -287,7 +306,8 @@ void App::check_model(Fields& fields) const {
 void App::health(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
   if (!ready_) return response->send(503, kJson, error_body(503, "[server] loading the model"), {{"retry-after", "1"}});
   if (closing_) return response->send(503, kJson, error_body(503, "[server] shutting down"));
-  if (!engine_->healthy()) return response->send(500, kJson, error_body(500, "[server] the engine failed twice in a row"));
+  if (!(encoder_ ? encoder_->healthy() : engine_->healthy()))
+    return response->send(500, kJson, error_body(500, "[server] the engine failed twice in a row"));
   response->send(200, kJson, "");
 }
 
@@ -298,7 +318,8 @@ void App::version(const HttpRequest&, const std::shared_ptr<HttpResponse>& respo
 }
 
 void App::metrics(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
-  response->send(200, "text/plain; version=0.0.4; charset=utf-8", metrics_.text(engine_->stats(), kPageTokens));
+  response->send(200, "text/plain; version=0.0.4; charset=utf-8",
+                 metrics_.text(encoder_ ? encoder_->stats() : engine_->stats(), kPageTokens));
 }
 
 void App::models(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
@@ -311,7 +332,7 @@ void App::models(const HttpRequest&, const std::shared_ptr<HttpResponse>& respon
         .set("owned_by", "pagoda")
         .set("root", options_.model)
         .set("parent", Json())
-        .set("max_model_len", generation_->engine().max_model_len());
+        .set("max_model_len", max_model_len());
     list.push_back(std::move(model));
   }
   answer.set("object", "list").set("data", std::move(list));
@@ -340,15 +361,13 @@ void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   const TokenizeBody body = read_tokenize(fields);
   const bool chat = body.messages != nullptr;
   const std::string text = chat ? render_chat(body.rendering, plain_messages(*body.messages, options_.limits)) : *body.prompt;
-  const std::vector<int32_t> ids = generation_->require_tokenizer().encode_ids(text, body.add_special_tokens.value_or(!chat));
+  const std::vector<int32_t> ids = require_tokenizer().encode_ids(text, body.add_special_tokens.value_or(!chat));
   Json answer = Json::object();
-  answer.set("count", static_cast<int64_t>(ids.size()))
-      .set("max_model_len", generation_->engine().max_model_len())
-      .set("tokens", ids_json(ids));
+  answer.set("count", static_cast<int64_t>(ids.size())).set("max_model_len", max_model_len()).set("tokens", ids_json(ids));
   Json tokens;
   if (body.return_token_strs) {
     tokens = Json::array();
-    for (const int32_t id : ids) tokens.push_back(generation_->tokenizer()->id_to_token(id));
+    for (const int32_t id : ids) tokens.push_back(require_tokenizer().id_to_token(id));
   }
   answer.set("token_strs", std::move(tokens));
   response->send(200, kJson, answer.dump());
@@ -366,7 +385,7 @@ void App::detokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
   Json answer = Json::object();
-  answer.set("prompt", generation_->require_tokenizer().decode(read_detokenize(fields), false));
+  answer.set("prompt", require_tokenizer().decode(read_detokenize(fields), false));
   response->send(200, kJson, answer.dump());
 }
 
@@ -378,7 +397,7 @@ std::vector<std::string> App::route_names() {
 
 Json App::openapi() const {
   std::vector<RouteDescription> descriptions;
-  for (const Entry& entry : routes()) {
+  for (const Entry& entry : table()) {
     RouteDescription description{entry.method, entry.path, entry.needs_model, entry.needs_key, entry.doc, {}};
     if (entry.read != nullptr) {
       Fields fields = Fields::describing("request");
