@@ -229,7 +229,7 @@ void add_run(Program& program) {
                 "pagoda run feature-extraction MODEL --text 'a text' --pooling auto --normalize --json",
                 "pagoda run text-classification MODEL --jsonl texts.jsonl > labels.jsonl"});
   std::string tasks;
-  for (const TaskInfo& task : pipeline_tasks()) tasks += (tasks.empty() ? "" : "|") + std::string(task.name);
+  for (const TaskInfo& task : pipeline_tasks()) tasks += (tasks.empty() ? "" : ", ") + std::string(task.name);
   verb->add_option("TASK", flags->task, "Task: " + tasks)->required();
   verb->add_option("MODEL", flags->model, "Model folder (of sentence-transformers too) or ORG/NAME")->required();
   flags->has_text = verb->add_option("--text", flags->text, "Text; without any input: stdin");

@@ -17,8 +17,8 @@ namespace fs = std::filesystem;
 
 const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
 const std::vector<std::string> kVerbs{
-    "generate", "chat", "complete", "serve",  "run-batch", "tokenize",   "detokenize", "template",   "logits", "gradients",
-    "init",     "pull", "info",     "doctor", "latency",   "throughput", "lengths",    "completion", "man"};
+    "generate",  "chat", "run",  "complete", "serve",  "run-batch", "tokenize",   "detokenize", "template",   "logits",
+    "gradients", "init", "pull", "info",     "doctor", "latency",   "throughput", "lengths",    "completion", "man"};
 
 TEST(Info, SaysWhatTheModelIs) {
   const Ended ended = run_pagoda({"info", kLlama, "--json"});
