@@ -66,10 +66,11 @@ constexpr int kInterruptedExit = 130;
 // Lines of a file, or of stdin for "-". Called with the line's number from 1; a trailing newline is taken off.
 void for_each_line(const std::string& path, const std::function<void(int64_t number, const std::string& line)>& fn);
 
-// One line of --ids: a list of ids, or an object with input_ids, for encoders token_type_ids and, for gradients, labels.
+// One line of --ids: a list of ids, or an object with input_ids and, for gradients, labels.
 struct IdsLine {
-  std::vector<int32_t> input_ids, token_type_ids;  // token_type_ids: empty: zeros
-  std::vector<int64_t> labels;                     // empty: none
+  std::vector<int32_t> input_ids;
+  std::vector<int64_t> labels;          // empty: none
+  std::vector<int32_t> token_type_ids;  // of encoders; empty: zeros
 };
 std::vector<IdsLine> read_ids_file(const std::string& path, int64_t vocab_size, bool need_labels);
 std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::string& where);
