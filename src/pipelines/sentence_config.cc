@@ -105,6 +105,7 @@ SentenceConfig read_sentence_config(const std::string& folder) {
       }
     } else if (type == "Pooling") {
       config.pooling = read_pooling(place);
+      config.pools = true;
     } else if (type == "Normalize") {
       config.normalize = true;
     } else {

@@ -12,6 +12,7 @@ enum class RowPooling : uint8_t { kCls, kMean, kMax, kMeanSqrtLen, kWeightedMean
 
 struct SentenceConfig {
   std::vector<RowPooling> pooling = {RowPooling::kMean};
+  bool pools = false;          // there is a Pooling module: this is a model of sentences
   bool normalize = false;      // to length 1
   int64_t max_seq_length = 0;  // 0: not said
   bool do_lower_case = false;

@@ -153,12 +153,13 @@ std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, Load
   std::shared_ptr<SequenceModel> self(new SequenceModel);
   const std::string root = hub::resolve_model(name);
   const std::string path = directory_exists(root) ? transformer_folder(root) : root;
-  options.head = head;
+  self->sentence_ = read_sentence_config(root);
+  // Vectors are made of hidden states, whatever head the checkpoint was trained with.
+  options.head = !head && self->sentence_.pools ? Head::kNone : head;
   self->loaded_ = LoadedModel::open(path, options);
   if (self->head() == Head::kCausalLm) {
     unsupported(path, "{} generates text: need an encoder", self->model().architecture());
   }
-  self->sentence_ = read_sentence_config(root);
   self->tokenizer_ = load_tokenizer(path);
   self->tokenizer_config_ = load_tokenizer_config(path);
   self->labels_ = read_labels(self->loaded_->folder().config(), join_path(path, "config.json"));

@@ -204,11 +204,13 @@ void App::encoder_embeddings(const HttpRequest& http, const std::shared_ptr<Http
   const int64_t vocab = model.model().vocab_size();
   std::vector<SequenceInput> sequences;
   for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {
-    if (const auto* text = std::get_if<std::string>(&input)) {
+    const auto* text = std::get_if<std::string>(&input);
+    if (text != nullptr && body.add_special_tokens) {
       sequences.push_back(text_input(model, *text, nullptr, body.truncation.tokens, true));
     } else {
       Encoding encoding;
-      encoding.ids = std::move(std::get<std::vector<int32_t>>(input));
+      encoding.ids =
+          text != nullptr ? model.tokenizer()->encode_ids(*text, false) : std::move(std::get<std::vector<int32_t>>(input));
       truncate_prompt(encoding.ids, body.truncation);
       encoding.type_ids.assign(encoding.ids.size(), 0);
       sequences.push_back(model.input_of(encoding));

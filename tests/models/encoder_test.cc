@@ -278,6 +278,12 @@ TEST(EncoderFolder, PrefixAbsentOlderNormsAndTheDecodersBias) {
   }
 }
 
+TEST(EncoderFolder, APickleOfTheBaseAlone) {
+  const Fixture fixture("bert");
+  EXPECT_EQ(logits_of(kFixtures + "bert_bin", Head::kNone, fixture.lines),
+            logits_of(kFixtures + "bert", Head::kNone, fixture.lines));
+}
+
 TEST(EncoderFolder, WithoutAPoolerThereAreHiddenStatesAndNoClassifier) {
   const Fixture fixture("bert");
   const std::string folder = renamed_folder("bert", "no_pooler", [](const std::string& name) {

@@ -162,7 +162,8 @@ TEST_F(EncoderAppTest, ACrossEncoderScoresAndReranks) {
 }
 
 TEST_F(EncoderAppTest, EmbeddingsAsTheFolderSays) {
-  serve(kFixtures + "distilbert", Head::kNone);
+  serve(kFixtures + "distilbert");  // whose config.json names a classifier; modules.json decides
+  EXPECT_EQ(model_->head(), Head::kNone);
   const Json answer = post("/v1/embeddings", R"({"model": "enc", "input": ["Angela Merkel", "Berlin"]})");
   ASSERT_EQ(answer.at("data", "").size(), 2u);
   const Json want =
@@ -179,6 +180,9 @@ TEST_F(EncoderAppTest, EmbeddingsAsTheFolderSays) {
                   .as_array("")[0]
                   .at("embedding", "")
                   .is_string());
+  const Json bare = call("POST", "/tokenize", R"({"prompt": "Berlin", "add_special_tokens": false})")->json().at("tokens", "");
+  EXPECT_EQ(post("/v1/embeddings", R"({"input": "Berlin", "add_special_tokens": false})").at("data", ""),
+            post("/v1/embeddings", R"({"input": )" + bare.dump() + "}").at("data", ""));
   // Cosines of such vectors.
   const Json ranked = post("/v1/rerank", R"({"query": "Berlin", "documents": ["a dog", "Berlin"]})");
   EXPECT_EQ(ranked.at("results", "").as_array("")[0].at("index", ""), Json(1));
