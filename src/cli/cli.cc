@@ -157,14 +157,22 @@ std::vector<IdsLine> read_ids_file(const std::string& path, int64_t vocab_size, 
     if (line.input_ids.empty()) invalid(where, "empty line: need at least one token id");
     if (json.is_object()) {
       for (const JsonMember& member : json.as_object(where)) {
-        if (member.key != "input_ids" && member.key != "labels" && member.key != "attention_mask") {
-          invalid(where, "unknown argument: got '{}', need input_ids{}", member.key, need_labels ? " or labels" : "");
+        if (member.key != "input_ids" && member.key != "labels" && member.key != "attention_mask" &&
+            member.key != "token_type_ids") {
+          invalid(where, "unknown argument: got '{}', need input_ids, token_type_ids{}", member.key,
+                  need_labels ? " or labels" : "");
         }
       }
       if (const Json* mask = json.find("attention_mask")) {
         for (const Json& value : mask->as_array(where)) {
           if (value.as_int(where) != 1)
             unsupported(where, "attention_mask: got {}, need 1 everywhere: give a line without padding", value.as_int(where));
+        }
+      }
+      if (const Json* types = json.find("token_type_ids")) {
+        line.token_type_ids = parse_ids(*types, int64_t{1} << 31, where + ": token_type_ids");
+        if (line.token_type_ids.size() != line.input_ids.size()) {
+          invalid(where, "token_type_ids: got {}, need {}, one a token", line.token_type_ids.size(), line.input_ids.size());
         }
       }
       if (const Json* labels = json.find("labels")) {

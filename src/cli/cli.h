@@ -73,7 +73,8 @@ std::string read_text(const std::string& path);
 // One line of --ids: a list of ids, or an object with input_ids and, for gradients, labels.
 struct IdsLine {
   std::vector<int32_t> input_ids;
-  std::vector<int64_t> labels;  // empty: none
+  std::vector<int64_t> labels;          // empty: none
+  std::vector<int32_t> token_type_ids;  // of encoders; empty: zeros
 };
 std::vector<IdsLine> read_ids_file(const std::string& path, int64_t vocab_size, bool need_labels);
 std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::string& where);
@@ -81,6 +82,7 @@ std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::
 void add_all(Program& program);  // every verb, in the order of --help
 void add_generate(Program& program);
 void add_chat(Program& program);
+void add_run(Program& program);
 void add_complete(Program& program);
 void add_serve(Program& program);
 void add_run_batch(Program& program);

@@ -24,6 +24,9 @@ int run(const Program& program, const Flags& flags) {
   const LoadOptions options = flags.machine.load_options();
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::open_for_training(find_model(program, flags.model), options);
   Model& model = loaded->model();
+  if (model.head_kind() != Head::kCausalLm) {
+    unsupported("gradients", "{} is an encoder: need a model that generates", model.architecture());
+  }
   Device& device = loaded->runtime().device();
   const std::vector<IdsLine> lines = read_ids_file(flags.ids, model.vocab_size(), true);
   int64_t count = 0;

@@ -20,6 +20,12 @@ struct Flags {
   bool hidden = false;
 };
 
+Tensor int32_tensor(Device& device, const std::vector<int32_t>& values) {
+  Tensor tensor = Tensor::empty(device, DType::kInt32, {static_cast<int64_t>(values.size())});
+  std::copy(values.begin(), values.end(), tensor.data<int32_t>());
+  return tensor;
+}
+
 int run(const Program& program, const Flags& flags) {
   const LoadOptions options = flags.machine.load_options();
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(find_model(program, flags.model), options);
@@ -27,23 +33,33 @@ int run(const Program& program, const Flags& flags) {
   Device& device = loaded->runtime().device();
   const std::vector<IdsLine> lines = read_ids_file(flags.ids, model.vocab_size(), false);
   std::vector<TensorSpec> specs;
+  const Head head = model.head_kind();
+  const bool hidden = flags.hidden || head == Head::kNone;  // which has nothing else
   for (size_t i = 0; i < lines.size(); ++i) {
     const int64_t positions = static_cast<int64_t>(lines[i].input_ids.size());
-    specs.push_back({fmt::format("logits.{}", i), DType::kFloat32, {positions, model.vocab_size()}});
-    if (flags.hidden) specs.push_back({fmt::format("hidden.{}", i), DType::kFloat32, {positions, model.hidden_size()}});
+    if (head == Head::kSequenceClassification) {
+      specs.push_back({fmt::format("logits.{}", i), DType::kFloat32, {model.num_logits()}});
+    } else if (head != Head::kNone) {
+      specs.push_back({fmt::format("logits.{}", i), DType::kFloat32, {positions, model.num_logits()}});
+    }
+    if (hidden) specs.push_back({fmt::format("hidden.{}", i), DType::kFloat32, {positions, model.hidden_size()}});
   }
   SafetensorsWriter writer(flags.out, specs);
   const NoGrad no_grad;
   const ThreadPool::Step step(loaded->runtime().pool());
   for (const IdsLine& line : lines) {
     if (interrupted()) return kInterruptedExit;
-    Tensor ids = Tensor::empty(device, DType::kInt32, {static_cast<int64_t>(line.input_ids.size())});
-    std::copy(line.input_ids.begin(), line.input_ids.end(), ids.data<int32_t>());
+    Inputs inputs{int32_tensor(device, line.input_ids), {}};
+    if (!line.token_type_ids.empty()) inputs.type_ids = int32_tensor(device, line.token_type_ids);
     ForwardContext context;
     context.layout = Layout::whole({static_cast<int32_t>(line.input_ids.size())}, true);
-    const Outputs outputs = model.forward({ids}, context);
-    writer.append(outputs.logits);
-    if (flags.hidden) writer.append(ops::cast(outputs.hidden, DType::kFloat32));
+    const Outputs outputs = model.forward(inputs, context);
+    if (head == Head::kSequenceClassification) {
+      writer.append(outputs.logits.reshape({model.num_logits()}));
+    } else if (head != Head::kNone) {
+      writer.append(outputs.logits);
+    }
+    if (hidden) writer.append(ops::cast(outputs.hidden, DType::kFloat32));
   }
   writer.finish();
   if (program.json) {
@@ -65,8 +81,14 @@ void add_logits(Program& program) {
                             {"echo '[1, 403, 407]' | pagoda logits MODEL --ids - --out logits.safetensors",
                              "pagoda logits MODEL --ids ids.jsonl --out logits.safetensors --hidden --dtype float32"});
   verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
-  verb->add_option("--ids", flags->ids, "JSON lines: [id, ...] or {\"input_ids\": [...]}; - reads stdin")->required();
-  verb->add_option("--out", flags->out, "File to write: logits.i, float32 [positions, vocab_size]")->required();
+  verb->add_option("--ids", flags->ids,
+                   "JSON lines: [id, ...] or {\"input_ids\": [...], \"token_type_ids\": [...]}; - reads stdin")
+      ->required();
+  verb->add_option("--out", flags->out,
+                   "File to write: logits.i, float32 [positions, vocab_size]; of encoders [labels] of a sequence, [positions, "
+                   "labels] of "
+                   "tokens, [positions, 2] of answers")
+      ->required();
   verb->add_flag("--hidden", flags->hidden, "Also hidden.i, the last hidden state [positions, hidden_size]");
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });

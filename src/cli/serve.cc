@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "cli/byte_size.h"
 #include "cli/cli.h"
+#include "pipelines/sequence_model.h"
 #include "server/app.h"
 #include "server/http_server.h"
 
@@ -81,13 +82,19 @@ std::string address(const Flags& flags, const server::HttpServer& http) {
   return fmt::format("{}://{}:{}", flags.http.ssl_certfile.empty() ? "http" : "https", flags.http.host, http.port());
 }
 
+// By its configuration alone.
+bool is_encoder(const std::string& path) {
+  const std::shared_ptr<ModelFolder> folder = ModelFolder::open(transformer_folder(path));
+  return make_model(folder->config(), join_path(folder->path(), "config.json"))->head_kind() != Head::kCausalLm;
+}
+
 int run(const Program& program, Flags flags) {
   const auto begun = std::chrono::steady_clock::now();
   const LoadOptions load_options = flags.machine.load_options();
   complete(flags);
   const EngineOptions options = engine_options(flags);
   // Clients find the port open, and are told to wait, while the model loads.
-  std::unique_ptr<TextGeneration> generation;  // outlives the App, which outlives the server
+  std::unique_ptr<TextGeneration> generation;  // null for an encoder; outlives the App, which outlives the server
   server::App app(flags.app);
   server::AccessLog log;
   std::mutex log_mutex;
@@ -104,15 +111,25 @@ int run(const Program& program, Flags flags) {
         app.handle(std::move(request), std::move(response));
       },
       log);
-  generation = TextGeneration::open(find_model(program, flags.model), load_options, options);
-  app.ready(*generation);
-  const Engine& engine = generation->engine();
+  const std::string path = find_model(program, flags.model);
+  int64_t cache_bytes = 0;
+  std::string what;
+  if (is_encoder(path)) {
+    const std::shared_ptr<const SequenceModel> model = SequenceModel::open(path, load_options, {});
+    app.ready(model);
+    what = fmt::format("{}, texts of at most {} tokens", model->model().architecture(), model->max_length());
+  } else {
+    generation = TextGeneration::open(path, load_options, options);
+    app.ready(*generation);
+    const Engine& engine = generation->engine();
+    cache_bytes = engine.cache().num_pages() * engine.cache().page_bytes();
+    what = fmt::format("cache {:.2f} GiB ({} tokens), context {}, at most {} sequences",
+                       static_cast<double>(cache_bytes) / (int64_t{1} << 30), engine.cache().num_pages() * kPageTokens,
+                       engine.max_model_len(), options.max_num_seqs);
+  }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-  const int64_t cache_bytes = engine.cache().num_pages() * engine.cache().page_bytes();
-  note(program, fmt::format("serving {} at {} after {:.2f} s: cache {:.2f} GiB ({} tokens), context {}, at most {} sequences",
-                            flags.app.served_model_names[0], address(flags, http), seconds,
-                            static_cast<double>(cache_bytes) / (int64_t{1} << 30), engine.cache().num_pages() * kPageTokens,
-                            engine.max_model_len(), options.max_num_seqs));
+  note(program, fmt::format("serving {} at {} after {:.2f} s: {}", flags.app.served_model_names[0], address(flags, http),
+                            seconds, what));
   if (program.json) {
     Json ready = Json::object();
     ready.set("url", address(flags, http)).set("port", http.port()).set("seconds", seconds).set("kv_cache_bytes", cache_bytes);
@@ -121,7 +138,7 @@ int run(const Program& program, Flags flags) {
   while (!interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   app.close();
   note(program, fmt::format("shutting down: {} requests are finished first, for at most {} s (once more to end at once)",
-                            app.engine()->num_open(), flags.shutdown_timeout));
+                            app.num_open(), flags.shutdown_timeout));
   const int64_t cut = http.stop(std::chrono::seconds(flags.shutdown_timeout));
   if (cut > 0) note(program, fmt::format("{} answers were cut off", cut));
   return 0;
@@ -136,6 +153,7 @@ void add_serve(Program& program) {
       {"pagoda serve MODEL --port 8000", "pagoda serve MODEL --api-key $KEY --kv-cache-memory 2GiB --max-num-seqs 64",
        "pagoda serve MODEL --uds /run/pagoda.sock --served-model-name small",
        "pagoda serve MODEL --tool-call-parser hermes --reasoning-parser qwen3",
+       "pagoda serve BAAI/bge-small-en-v1.5 --port 8000  # an encoder: embeddings, rerank, score, classify, pipelines",
        "pagoda serve MODEL --ssl-certfile cert.pem --ssl-keyfile key.pem --allowed-origins '[\"https://app.example\"]'"});
   verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
   verb->add_option("--host", flags->http.host, "Address to listen at")->capture_default_str();

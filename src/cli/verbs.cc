@@ -6,6 +6,7 @@ namespace pagoda::cli {
 void add_all(Program& program) {
   add_generate(program);
   add_chat(program);
+  add_run(program);
   add_complete(program);
   add_serve(program);
   add_run_batch(program);

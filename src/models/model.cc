@@ -26,7 +26,26 @@ Tensor to_tensor(Device& device, const TensorEntry& entry) {
   return copy;
 }
 
+// A parameter under its own name, without the base prefix, or with it.
+const TensorEntry* find_entry(const WeightSource& weights, const std::string& name, const std::string& prefix) {
+  if (const TensorEntry* entry = weights.find(name)) return entry;
+  if (name.rfind(prefix, 0) == 0) return weights.find(name.substr(prefix.size()));
+  return weights.find(prefix + name);
+}
+
 }  // namespace
+
+const char* head_name(Head head) {
+  switch (head) {
+    case Head::kNone: return "Model";
+    case Head::kMaskedLm: return "ForMaskedLM";
+    case Head::kSequenceClassification: return "ForSequenceClassification";
+    case Head::kTokenClassification: return "ForTokenClassification";
+    case Head::kQuestionAnswering: return "ForQuestionAnswering";
+    case Head::kCausalLm: break;
+  }
+  return "ForCausalLM";
+}
 
 std::vector<Parameter*> Model::parameters() {
   std::vector<Parameter*> all;
@@ -37,9 +56,12 @@ std::vector<Parameter*> Model::parameters() {
 void Model::load(Device& device, const ModelFolder& folder) {
   const WeightSource& weights = folder.weights();
   const std::string prefix = base_prefix();
+  adapt(weights);
   for (Parameter* parameter : parameters()) {
-    const TensorEntry* entry = weights.find(parameter->name);
-    if (entry == nullptr && parameter->name.rfind(prefix, 0) == 0) entry = weights.find(parameter->name.substr(prefix.size()));
+    const TensorEntry* entry = find_entry(weights, parameter->name, prefix);
+    if (const std::string older = older_name(parameter->name); entry == nullptr && !older.empty()) {
+      entry = find_entry(weights, older, prefix);
+    }
     if (entry == nullptr && parameter->init == Init::kZeros) {
       // transformers initialises what a checkpoint lacks, biases with zeros: a checkpoint trained without them loads.
       parameter->value = Tensor::zeros(device, DType::kFloat32, parameter->shape);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,13 +14,27 @@
 namespace pagoda {
 
 struct Inputs {
-  Tensor ids;  // int32 [T]. Room: embeddings, pixels
+  Tensor ids;         // int32 [T]. Room: embeddings, pixels
+  Tensor type_ids{};  // int32 [T]: HF's token_type_ids; undefined: zeros. Models without types do not look at them
 };
 
 struct Outputs {
   Tensor hidden;  // [T, hidden_size], after the last norm
-  Tensor logits;  // [wanted rows, vocab_size] float32 (float64 in the double reference)
+  // [wanted rows, num_logits] float32 (float64 in the double reference); of sequence classification [sequences, num_logits]
+  Tensor logits;
+  Tensor pooled;  // [sequences, hidden_size]: HF's pooler_output, where an encoder without a head has a pooler
 };
+
+// What the last module computes: HF's classes of the same names.
+enum class Head : uint8_t {
+  kCausalLm,
+  kNone,  // BertModel
+  kMaskedLm,
+  kSequenceClassification,
+  kTokenClassification,
+  kQuestionAnswering,
+};
+const char* head_name(Head head);  // "ForMaskedLM"; "Model" for kNone
 
 // State that one layer keeps between steps: the engine sizes pages by it.
 struct LayerStateSpec {
@@ -39,13 +54,16 @@ class Model : public Module {
   virtual bool positions_are_learned() const = 0;
   virtual double initializer_range() const = 0;
   virtual int64_t num_layers() const = 0;
+  virtual Head head_kind() const { return Head::kCausalLm; }
+  virtual int64_t num_logits() const { return vocab_size(); }  // columns of Outputs::logits; 0: none
 
   const std::string& architecture() const { return architecture_; }
   void set_architecture(std::string name) { architecture_ = std::move(name); }
   DType compute_dtype() const { return compute_dtype_; }
 
   std::vector<Parameter*> parameters();
-  // Fills every parameter from a folder's weights; names may lack the base prefix ("model.", "transformer.") as HF allows.
+  // Fills every parameter from a folder's weights; names may lack the base prefix ("model.", "transformer.") as HF allows, or
+  // have it where this model has none (a BertModel out of a BertForMaskedLM's folder).
   // A missing weight or a wrong shape throws kInvalidInput; a missing bias is zeros, as HF initialises it. The tensors look
   // into the mapped file.
   void load(Device& device, const ModelFolder& folder);
@@ -58,6 +76,10 @@ class Model : public Module {
 
  protected:
   virtual std::string base_prefix() const = 0;  // "model." or "transformer."
+  // Called before weights are looked up: a model drops modules here that a checkpoint may lack (a pooler).
+  virtual void adapt(const WeightSource&) {}
+  // The name by which older checkpoints hold a parameter; empty: none.
+  virtual std::string older_name(const std::string&) const { return {}; }
   DType compute_dtype_ = DType::kFloat32;
 
  private:
@@ -65,7 +87,8 @@ class Model : public Module {
 };
 
 // Builds the model that config.json names. kUnsupported says which architectures there are and which is nearest.
-std::unique_ptr<Model> make_model(const Json& config, const std::string& where);
+// head: another than the config's own, of the families that have it (encoders); kUnsupported where it has not.
+std::unique_ptr<Model> make_model(const Json& config, const std::string& where, std::optional<Head> head = {});
 std::vector<std::string> supported_architectures();
 
 }  // namespace pagoda

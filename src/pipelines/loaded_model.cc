@@ -16,7 +16,7 @@ DType choose_dtype(const std::string& name, DType checkpoint) {
 std::unique_ptr<LoadedModel> LoadedModel::open_plain(const std::string& name, const LoadOptions& options) {
   std::unique_ptr<LoadedModel> loaded(new LoadedModel);
   loaded->folder_ = ModelFolder::open(hub::resolve_model(name));
-  loaded->model_ = make_model(loaded->folder_->config(), loaded->folder_->config_path());
+  loaded->model_ = make_model(loaded->folder_->config(), loaded->folder_->config_path(), options.head);
   loaded->runtime_ = std::make_unique<Runtime>(options.runtime);
   loaded->model_->load(loaded->runtime_->device(), *loaded->folder_);
   return loaded;

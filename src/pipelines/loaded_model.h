@@ -13,6 +13,7 @@ namespace pagoda {
 struct LoadOptions {
   RuntimeOptions runtime;
   std::string dtype = "auto";  // "auto", "float32", "bfloat16"
+  std::optional<Head> head;    // another than config.json's; see make_model
 };
 
 class LoadedModel {

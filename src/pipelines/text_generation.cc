@@ -27,6 +27,10 @@ std::unique_ptr<TextGeneration> TextGeneration::open(const std::string& name, co
   std::unique_ptr<TextGeneration> self(new TextGeneration);
   self->loaded_ = LoadedModel::open(name, options);
   const std::string& path = self->loaded_->folder().path();
+  if (self->loaded_->model().head_kind() != Head::kCausalLm) {
+    unsupported(path, "{} is an encoder and generates no text: pagoda run has its tasks",
+                self->loaded_->model().architecture());
+  }
   if (has_tokenizer(path)) self->tokenizer_ = load_tokenizer(path);
   self->tokenizer_config_ = load_tokenizer_config(path);
   self->defaults_ = generation_defaults(self->loaded_->folder());

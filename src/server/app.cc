@@ -24,16 +24,17 @@ bool same_secret(const std::string& a, const std::string& b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-// {id} in a route's path stands for one step of any name, {model} at its end for all that follows: names may have slashes.
+// {id} and the like in a route's path stand for one step of any name, {model} at its end for all that follows: names may have
+// slashes.
 bool path_matches(std::string_view pattern, std::string_view path) {
   if (const size_t at = pattern.find("{model}"); at != std::string_view::npos) {
     return path.size() > at && path.substr(0, at) == pattern.substr(0, at);
   }
-  const size_t at = pattern.find("{id}");
+  const size_t at = pattern.find('{');
   if (at == std::string_view::npos) return pattern == path;
   if (path.substr(0, at) != pattern.substr(0, at)) return false;
   const size_t end = std::min(path.find('/', at), path.size());
-  return end > at && path.substr(end) == pattern.substr(at + 4);
+  return end > at && path.substr(end) == pattern.substr(pattern.find('}') + 1);
 }
 
 // Browsers say where the page comes from that asks, and send what needs no preflight without asking: an open server on this
@@ -166,8 +167,22 @@ void App::ready(TextGeneration& generation) {
 
 void App::close() {
   closing_ = true;
-  if (ready_) live_->close();
+  if (ready_ && live_) live_->close();
 }
+
+int64_t App::num_open() const { return encoder_ ? encoder_->num_open() : engine_ ? engine_->num_open() : 0; }
+
+const Model& App::model() const { return encoder_ ? encoder_->model().model() : generation_->model(); }
+
+const ModelFolder& App::folder() const {
+  return encoder_ ? encoder_->model().loaded().folder() : generation_->loaded().folder();
+}
+
+const Tokenizer& App::require_tokenizer(std::string_view field) const {
+  return encoder_ ? *encoder_->model().tokenizer() : tokenizer_for(*generation_, field);
+}
+
+int64_t App::max_model_len() const { return encoder_ ? encoder_->model().max_length() : generation_->engine().max_model_len(); }
 
 bool App::authorized(const HttpRequest& request) const {
   if (options_.api_keys.empty()) return true;
@@ -230,11 +245,16 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   const Entry* entry = nullptr;
   std::string allowed;  // methods of the path
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
-  for (const Entry& each : routes()) {
-    if (!path_matches(each.path, request.path)) continue;
-    allowed += (allowed.empty() ? "" : ", ") + each.method;
-    if (each.method == method) entry = &each;
-  }
+  const auto look_in = [&](const std::vector<Entry>& entries) {
+    for (const Entry& each : entries) {
+      if (!path_matches(each.path, request.path)) continue;
+      allowed += (allowed.empty() ? "" : ", ") + each.method;
+      if (each.method == method) entry = &each;
+    }
+  };
+  look_in(table());
+  // What will be served is not known yet.
+  if (!ready_ && allowed.empty()) look_in(encoder_routes());
   // A wrong key learns nothing about routes.
   const bool needs_key = entry == nullptr || entry->needs_key;
   if (needs_key && !authorized(request)) {
@@ -328,7 +348,8 @@ void App::check_model(Fields& fields) const {
 void App::health(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
   if (!ready_) return response->send(503, kJson, error_body(503, "[server] loading the model"), {{"retry-after", "1"}});
   if (closing_) return response->send(503, kJson, error_body(503, "[server] shutting down"));
-  if (!engine_->healthy()) return response->send(500, kJson, error_body(500, "[server] the engine failed twice in a row"));
+  if (!(encoder_ ? encoder_->healthy() : engine_->healthy()))
+    return response->send(500, kJson, error_body(500, "[server] the engine failed twice in a row"));
   response->send(200, kJson, "");
 }
 
@@ -339,7 +360,8 @@ void App::version(const HttpRequest&, const std::shared_ptr<HttpResponse>& respo
 }
 
 void App::metrics(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
-  response->send(200, "text/plain; version=0.0.4; charset=utf-8", metrics_.text(engine_->stats(), kPageTokens));
+  response->send(200, "text/plain; version=0.0.4; charset=utf-8",
+                 metrics_.text(encoder_ ? encoder_->stats() : engine_->stats(), kPageTokens));
 }
 
 Json App::model_entry(const std::string& name) const {
@@ -350,7 +372,7 @@ Json App::model_entry(const std::string& name) const {
       .set("owned_by", "pagoda")
       .set("root", options_.model)
       .set("parent", Json())
-      .set("max_model_len", generation_->engine().max_model_len());
+      .set("max_model_len", max_model_len());
 }
 
 void App::one_model(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
@@ -393,13 +415,11 @@ void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   Fields fields(json, "request");
   const TokenizeBody body = read_tokenize(fields);
   const bool chat = body.messages != nullptr;
-  const Tokenizer& tokenizer = tokenizer_for(*generation_, chat ? "messages" : "prompt");
+  const Tokenizer& tokenizer = require_tokenizer(chat ? "messages" : "prompt");
   const std::string text = chat ? render_chat(body.rendering, plain_messages(*body.messages, options_.limits)) : *body.prompt;
   const std::vector<int32_t> ids = tokenizer.encode_ids(text, body.add_special_tokens.value_or(!chat));
   Json answer = Json::object();
-  answer.set("count", static_cast<int64_t>(ids.size()))
-      .set("max_model_len", generation_->engine().max_model_len())
-      .set("tokens", ids_json(ids));
+  answer.set("count", static_cast<int64_t>(ids.size())).set("max_model_len", max_model_len()).set("tokens", ids_json(ids));
   Json tokens;
   if (body.return_token_strs) {
     tokens = Json::array();
@@ -422,7 +442,7 @@ void App::detokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse
   Fields fields(json, "request");
   const std::vector<int32_t> ids = read_detokenize(fields);
   Json answer = Json::object();
-  answer.set("prompt", tokenizer_for(*generation_, "tokens").decode(ids, false));
+  answer.set("prompt", require_tokenizer("tokens").decode(ids, false));
   response->send(200, kJson, answer.dump());
 }
 
@@ -434,7 +454,7 @@ std::vector<std::string> App::route_names() {
 
 Json App::openapi() const {
   std::vector<RouteDescription> descriptions;
-  for (const Entry& entry : routes()) {
+  for (const Entry& entry : table()) {
     RouteDescription description{entry.method, entry.path, entry.needs_model, entry.needs_key, entry.doc, {}};
     if (entry.read != nullptr) {
       Fields fields = Fields::describing("request");

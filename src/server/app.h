@@ -14,6 +14,7 @@
 #include "pipelines/text_generation.h"
 #include "server/chat_request.h"
 #include "server/embeddings.h"
+#include "server/encoder_service.h"
 #include "server/generation_job.h"
 #include "server/http_server.h"
 #include "server/live_feed.h"
@@ -57,13 +58,17 @@ class App {
 
   // The model is loaded: from now on there are answers. `generation` must live as long as the App.
   void ready(TextGeneration& generation);
+  // The same for an encoder, which has routes of its own (encoder_routes.cc).
+  void ready(std::shared_ptr<const SequenceModel> model);
   void handle(HttpRequest request, std::shared_ptr<HttpResponse> response);
   // No new requests, and nobody watches any more; waits for no answer.
   void close();
-  AsyncEngine* engine() { return engine_.get(); }
+  AsyncEngine* engine() { return engine_.get(); }  // null for an encoder
+  int64_t num_open() const;
   // The OpenAPI document: what routes() and the functions that read requests say. Needs the model.
   Json openapi() const;
   static std::vector<std::string> route_names();  // "GET /health", ...
+  static std::vector<std::string> encoder_route_names();
 
  private:
   using Route = void (App::*)(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
@@ -75,6 +80,8 @@ class App {
     void (*read)(const App&, Fields&) = nullptr;  // of POST: asks for every field of the body
   };
   static const std::vector<Entry>& routes();
+  static const std::vector<Entry>& encoder_routes();
+  const std::vector<Entry>& table() const { return ready_ && encoder_ ? encoder_routes() : routes(); }
 
   void page(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void state(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
@@ -90,6 +97,12 @@ class App {
   void openapi_json(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void completions(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void chat_completions(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+
+  void encoder_embeddings(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void rerank(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void score(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void classify(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  void run_task(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
 
   void responses(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void get_response(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
@@ -130,6 +143,30 @@ class App {
     std::optional<bool> add_special_tokens;
     bool return_token_strs = false;
   };
+  // What rerank, score and classify have in common.
+  struct PairsBody {
+    std::optional<int64_t> truncate;  // tokens; below 0: what the model takes
+    bool activate = true;             // scores instead of logits
+    std::string request_id;
+  };
+  struct RerankBody {
+    std::string query;
+    const Json* documents = nullptr;
+    int64_t top_n = 0;  // 0: all
+    bool return_documents = true;
+    PairsBody pairs;
+  };
+  struct ScoreBody {
+    const Json *first = nullptr, *second = nullptr;
+    PairsBody pairs;
+  };
+  struct ClassifyBody {
+    const Json* input = nullptr;
+    PairsBody pairs;
+  };
+  struct TaskBody {
+    const Json *inputs = nullptr, *parameters = nullptr;
+  };
   // What a chat's body has become.
   struct ChatPlan {
     GenerationRequest request;
@@ -141,6 +178,12 @@ class App {
   CompletionBody read_completion(Fields& fields) const;
   ChatBody read_chat(Fields& fields) const;
   EmbeddingBody read_embedding(Fields& fields) const;
+  PairsBody read_pairs(Fields& fields) const;
+  RerankBody read_rerank(Fields& fields) const;
+  ScoreBody read_score(Fields& fields) const;
+  ClassifyBody read_classify(Fields& fields) const;
+  TaskBody read_task(Fields& fields) const;
+  void submit(std::vector<SequenceInput> sequences, EncoderService::Write write, const std::shared_ptr<HttpResponse>& response);
   TokenizeBody read_tokenize(Fields& fields) const;
   std::vector<int32_t> read_detokenize(Fields& fields) const;
   ChatRendering read_rendering(Fields& fields) const;
@@ -151,6 +194,12 @@ class App {
   FormatContext format_context(const char* prefix, const GenerationRequest& request, const HttpRequest& http) const;
   void start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
              const std::shared_ptr<HttpResponse>& response);
+
+  // Of whatever is served.
+  const Model& model() const;
+  const ModelFolder& folder() const;
+  const Tokenizer& require_tokenizer(std::string_view field) const;
+  int64_t max_model_len() const;
 
   AppOptions options_;
   TextGeneration* generation_ = nullptr;
@@ -163,6 +212,7 @@ class App {
   std::mutex vocabulary_mutex_;
   std::unique_ptr<AsyncEngine> engine_;
   std::unique_ptr<LiveFeed> live_;  // looks at engine_
+  std::unique_ptr<EncoderService> encoder_;
   chat::TemplateSet templates_;
   Json special_tokens_;
   chat::ToolFormat tool_format_ = chat::ToolFormat::kNone;

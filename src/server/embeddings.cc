@@ -55,11 +55,13 @@ void append_vector(std::string& out, const std::vector<float>& vector, bool base
   out += ']';
 }
 
-// The answer as text at once: a thousand vectors as a tree of JSON values would take fifty times their size.
-std::string embeddings_body(const PoolingResult& result, const FormatContext& context, bool base64, int64_t created) {
+}  // namespace
+
+std::string embeddings_body(const PoolingResult& result, const std::string& id, const std::string& model, bool base64,
+                            int64_t created) {
   std::string out;
   Json head = Json::object();
-  head.set("id", context.id).set("object", "list").set("created", created).set("model", context.model);
+  head.set("id", id).set("object", "list").set("created", created).set("model", model);
   out = head.dump();
   out.back() = ',';
   out += "\"data\":[";
@@ -74,8 +76,6 @@ std::string embeddings_body(const PoolingResult& result, const FormatContext& co
       result.prompt_tokens, result.cached_tokens);
   return out;
 }
-
-}  // namespace
 
 PoolingParams parse_pooler_config(const std::string& text) {
   constexpr const char* kWhere = "--pooler-config";
@@ -98,12 +98,12 @@ EmbeddingBody App::read_embedding(Fields& fields) const {
   check_model(fields);
   EmbeddingBody body;
   const RequestLimits& limits = options_.limits;
-  body.input = fields.take("input", prompt_input_schema(limits.max_inputs, generation_->model().vocab_size()));
+  body.input = fields.take("input", prompt_input_schema(limits.max_inputs, model().vocab_size()));
   fields.require("input", "a string, a list of strings, a list of ids or a list of such lists");
   body.base64 = fields.choice("encoding_format", {"float", "base64"}).value_or("float") == "base64";
   body.pooling = options_.pooling;
-  if (const auto dimensions = fields.integer("dimensions", 1, generation_->model().hidden_size())) {
-    check_dimensions(*dimensions, generation_->loaded().folder().config(), generation_->model().hidden_size());
+  if (const auto dimensions = fields.integer("dimensions", 1, model().hidden_size())) {
+    check_dimensions(*dimensions, folder().config(), model().hidden_size());
     body.pooling.dimensions = *dimensions;
   }
   // vLLM's name, and its older one.
@@ -111,7 +111,7 @@ EmbeddingBody App::read_embedding(Fields& fields) const {
     if (const auto value = fields.boolean(key)) body.pooling.normalize = *value;
   }
   body.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
-  body.truncation = parse_truncation(fields, generation_->engine().max_model_len());
+  body.truncation = parse_truncation(fields, max_model_len());
   body.priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
   body.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
   body.request_id = fields.string("request_id", kLongestId).value_or("");
@@ -145,11 +145,11 @@ void App::embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse
     request.cache_salt = body.cache_salt;
     requests.push_back(std::move(request));
   }
-  const FormatContext context{"embd-" + (body.request_id.empty() ? http.id : body.request_id), model_name(), nullptr};
+  const std::string id = "embd-" + (body.request_id.empty() ? http.id : body.request_id);
   const auto job = std::make_shared<PoolingJob>(
       *engine_, metrics_, std::move(requests),
-      [context, base64 = body.base64, created = unix_seconds()](const PoolingResult& result) {
-        return embeddings_body(result, context, base64, created);
+      [id, name = model_name(), base64 = body.base64, created = unix_seconds()](const PoolingResult& result) {
+        return embeddings_body(result, id, name, base64, created);
       },
       response);
   job->start();

@@ -24,4 +24,9 @@ struct EmbeddingBody {
 // hidden state, scaled to length 1, as vLLM has it for decoders. Throws kInvalidInput.
 PoolingParams parse_pooler_config(const std::string& text);
 
+struct PoolingResult;
+// The answer as text at once: a thousand vectors as a tree of JSON values would take fifty times their size.
+std::string embeddings_body(const PoolingResult& result, const std::string& id, const std::string& model, bool base64,
+                            int64_t created);
+
 }  // namespace pagoda::server

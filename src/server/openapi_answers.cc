@@ -35,6 +35,22 @@ constexpr const char* kSchemas = R"json({
     "index": {"type": "integer", "minimum": 0}, "object": {"const": "embedding"}, "embedding": {"anyOf": [
       {"type": "array", "items": {"type": "number"}}, {"type": "string", "contentEncoding": "base64"}]}}}},
   "usage": {"$ref": "#/components/schemas/Usage"}}},
+"Reranked": {"type": "object", "required": ["id", "model", "usage", "results"], "properties": {"id": {"type": "string"},
+  "model": {"type": "string"}, "usage": {"$ref": "#/components/schemas/Usage"}, "results": {"type": "array", "items":
+    {"type": "object", "required": ["index", "relevance_score"], "properties": {"index": {"type": "integer", "minimum": 0},
+      "relevance_score": {"type": "number"}, "document": {"type": "object", "required": ["text"], "properties": {"text":
+        {"type": "string"}}}}}}}},
+"ScoreList": {"type": "object", "required": ["id", "object", "created", "model", "data", "usage"], "properties": {
+  "id": {"type": "string"}, "object": {"const": "list"}, "created": {"type": "integer"}, "model": {"type": "string"},
+  "data": {"type": "array", "items": {"type": "object", "required": ["index", "object", "score"], "properties": {
+    "index": {"type": "integer", "minimum": 0}, "object": {"const": "score"}, "score": {"type": "number"}}}},
+  "usage": {"$ref": "#/components/schemas/Usage"}}},
+"ClassificationList": {"type": "object", "required": ["id", "object", "created", "model", "data", "usage"], "properties": {
+  "id": {"type": "string"}, "object": {"const": "list"}, "created": {"type": "integer"}, "model": {"type": "string"},
+  "data": {"type": "array", "items": {"type": "object", "required": ["index", "label", "probs", "num_classes"], "properties": {
+    "index": {"type": "integer", "minimum": 0}, "label": {"type": "string"}, "probs": {"type": "array", "items": {"type":
+      "number"}}, "num_classes": {"type": "integer", "minimum": 1}}}}, "usage": {"$ref": "#/components/schemas/Usage"}}},
+"TaskResult": {"type": ["object", "array"]},
 "FinishReason": {"enum": ["stop", "length", "repetition", "tool_calls", null]},
 "StopReason": {"type": ["integer", "string", "null"]},
 "PromptLogprobs": {"type": "array", "items": {"type": ["object", "null"], "additionalProperties": {"type": "object",

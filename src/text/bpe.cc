@@ -85,6 +85,8 @@ class Bpe final : public TokenModel {
     plain_symbols_ = options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty();
   }
 
+  bool marks_subwords() const override { return !options_.continuing_subword_prefix.empty(); }
+
   void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t merged) {
     merges_[pair_key(left, right)] = {rank, merged};
   }

@@ -38,6 +38,7 @@ void cut(Encoding& encoding, int64_t max_length, const Truncation& truncation) {
   keep_range(encoding.attention_mask, begin, end);
   keep_range(encoding.offsets, begin, end);
   keep_range(encoding.tokens, begin, end);
+  keep_range(encoding.word_ids, begin, end);
 }
 
 }  // namespace
@@ -50,6 +51,7 @@ void Encoding::append(const Encoding& other) {
   insert_range(attention_mask, other.attention_mask);
   insert_range(offsets, other.offsets);
   insert_range(tokens, other.tokens);
+  insert_range(word_ids, other.word_ids);
 }
 
 void truncate(Encoding& first, Encoding* pair, const Truncation& truncation, int64_t reserved) {
@@ -97,6 +99,7 @@ void pad(Encoding& encoding, const Padding& padding) {
   if (!encoding.with_offsets) return;
   fill(encoding.offsets, std::pair<int64_t, int64_t>(0, 0));
   fill(encoding.tokens, padding.pad_token);
+  fill(encoding.word_ids, int32_t{-1});
 }
 
 namespace post_processors {
@@ -111,6 +114,7 @@ void add_special(Encoding& encoding, const Special& special, int32_t type_id) {
   if (!encoding.with_offsets) return;
   encoding.offsets.emplace_back(0, 0);
   encoding.tokens.push_back(special.token);
+  encoding.word_ids.push_back(-1);
 }
 
 // Leaves the white space at the ends of tokens out of their offsets.

@@ -18,6 +18,7 @@ struct Encoding {
   bool with_offsets = false;
   std::vector<std::pair<int64_t, int64_t>> offsets;  // code points of the input [begin, end)
   std::vector<std::string> tokens;
+  std::vector<int32_t> word_ids;  // of each token's word in its own sequence, -1 of special tokens; empty: not known
 
   size_t size() const { return ids.size(); }
   void append(const Encoding& other);

@@ -82,6 +82,8 @@ class TokenModel {
   virtual void tokenize(std::string_view word, std::vector<ModelToken>& out, EncodeScratch& scratch) const = 0;
   // True where a token's text is the text it covers, not its vocabulary entry (Unigram's unknown pieces).
   virtual bool value_is_surface() const { return false; }
+  // See Tokenizer::marks_subwords.
+  virtual bool marks_subwords() const { return false; }
   const Vocab& vocab() const { return vocab_; }
   virtual int64_t vocab_size() const { return vocab_.size(); }
 

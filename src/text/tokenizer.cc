@@ -36,6 +36,18 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool skip_special
   return text;
 }
 
+std::string Tokenizer::decode_tokens(const std::vector<std::string>& tokens) const {
+  DecodeSink sink;
+  const std::unique_ptr<DecodeStage> stage = decode_stage(&sink);
+  std::string text;
+  for (const std::string& token : tokens) {
+    stage->put(token, true);
+    text += sink.take();
+  }
+  stage->finish();
+  return text + sink.take();
+}
+
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
     : tokenizer_(&tokenizer), skip_special_tokens_(skip_special_tokens), sink_(std::make_unique<DecodeSink>()) {
   stage_ = tokenizer.decode_stage(sink_.get());
@@ -161,6 +173,8 @@ class PipelineTokenizer final : public Tokenizer {
     return token != nullptr && parts_.added.is_special(token->content);
   }
 
+  bool marks_subwords() const override { return parts_.model->marks_subwords(); }
+
   std::optional<std::string> token_bytes(int32_t id) const override {
     std::string token;
     if (!decode_token(id, true, token)) return std::nullopt;
@@ -199,7 +213,9 @@ class PipelineTokenizer final : public Tokenizer {
     std::vector<ModelToken>& tokens = scratch->tokens;
     std::optional<CharIndex> index;
     if (options.offsets) index.emplace(text);
+    int32_t word_id = -1;
     for (const PreTokenized::Piece& piece : pre.pieces) {
+      ++word_id;
       const std::string_view word = std::string_view(pre.text).substr(piece.begin, piece.end - piece.begin);
       tokens.clear();
       if (piece.token >= 0) {
@@ -216,6 +232,7 @@ class PipelineTokenizer final : public Tokenizer {
           end = pre.align[piece.begin + token.end - 1].end;
         }
         out.offsets.emplace_back(index->at(begin), index->at(end));
+        out.word_ids.push_back(word_id);
         const bool surface = piece.token >= 0 || parts_.model->value_is_surface();
         const std::string* const value = surface ? nullptr : parts_.model->vocab().token(token.id);
         out.tokens.push_back(value != nullptr ? *value : std::string(word.substr(token.begin, token.end - token.begin)));

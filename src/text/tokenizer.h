@@ -42,12 +42,16 @@ class Tokenizer {
 
   // Ids that no token has are left out, as HF does.
   std::string decode(const std::vector<int32_t>& ids, bool skip_special_tokens) const;
+  // Text of tokens as id_to_token spells them: transformers' convert_tokens_to_string.
+  std::string decode_tokens(const std::vector<std::string>& tokens) const;
 
   virtual int64_t vocab_size() const = 0;  // added tokens included: largest id + 1 where ids have no gaps
   virtual int64_t id_limit() const = 0;    // largest id + 1
   virtual std::optional<int32_t> token_to_id(std::string_view token) const = 0;
   virtual std::string id_to_token(int32_t id) const = 0;  // empty: no such token
   virtual bool is_special(int32_t id) const = 0;
+  // Tokens that go on with a word are marked ("##"): their spelling is longer than the text they stand for.
+  virtual bool marks_subwords() const { return false; }
   // The raw bytes that the token adds in the middle of a text: a space for a word's begin, one byte of a character where the
   // token is no more. None where it stands for no text (control tokens, the unknown token, ids that no token has).
   virtual std::optional<std::string> token_bytes(int32_t id) const = 0;

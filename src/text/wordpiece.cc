@@ -14,6 +14,8 @@ class WordPiece final : public TokenModel {
   WordPiece(Vocab vocab, WordPieceOptions options)
       : TokenModel(std::move(vocab)), options_(std::move(options)), unk_(vocab_.find(options_.unk_token)) {}
 
+  bool marks_subwords() const override { return !options_.continuing_subword_prefix.empty(); }
+
   void tokenize(std::string_view word, std::vector<ModelToken>& out, EncodeScratch& scratch) const override {
     const bool small = word.size() <= WordCache::kMaxWordBytes;
     const uint64_t hash = small ? hash_bytes(word) : 0;

@@ -8,9 +8,9 @@ namespace pagoda::testing {
 namespace {
 
 const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
-const std::vector<std::string> kVerbs{"generate",   "chat",     "complete", "serve",      "run-batch", "tokenize",
-                                      "detokenize", "template", "logits",   "gradients",  "init",      "pull",
-                                      "info",       "doctor",   "bench",    "completion", "man"};
+const std::vector<std::string> kVerbs{"generate", "chat",       "run",      "complete", "serve",      "run-batch",
+                                      "tokenize", "detokenize", "template", "logits",   "gradients",  "init",
+                                      "pull",     "info",       "doctor",   "bench",    "completion", "man"};
 
 void expect_error(const Ended& ended, int code, const std::string& text) {
   EXPECT_EQ(ended.code, code) << ended.err;

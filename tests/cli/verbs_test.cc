@@ -17,9 +17,10 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
-const std::vector<std::string> kVerbs{"generate", "chat",   "complete",  "serve",      "run-batch", "tokenize",   "detokenize",
-                                      "template", "logits", "gradients", "perplexity", "quantize",  "init",       "pull",
-                                      "info",     "doctor", "latency",   "throughput", "lengths",   "completion", "man"};
+const std::vector<std::string> kVerbs{"generate",   "chat",       "run",        "complete", "serve",     "run-batch",
+                                      "tokenize",   "detokenize", "template",   "logits",   "gradients", "perplexity",
+                                      "quantize",   "init",       "pull",       "info",     "doctor",    "latency",
+                                      "throughput", "lengths",    "completion", "man"};
 
 TEST(Info, SaysWhatTheModelIs) {
   const Ended ended = run_pagoda({"info", kLlama, "--json"});

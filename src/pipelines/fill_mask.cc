@@ -1,0 +1,106 @@
+// fill-mask (HF pipelines/fill_mask.py): the likeliest tokens for each mask.
+#include <algorithm>
+
+#include "base/error.h"
+#include "pipelines/tasks.h"
+
+namespace pagoda::tasks {
+
+namespace {
+
+class FillMask final : public Pipeline {
+ public:
+  FillMask(std::string task, std::shared_ptr<const SequenceModel> model) : Pipeline(std::move(task), std::move(model)) {
+    if (!this->model().mask_id()) unsupported("fill-mask", "the tokenizer has no mask token");
+  }
+
+ protected:
+  PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
+    const std::vector<int32_t> targets = target_ids(parameters);
+    int64_t top_k = parameters.integer("top_k", 5, 1, model().model().vocab_size());
+    if (!targets.empty()) top_k = std::min(top_k, static_cast<int64_t>(targets.size()));
+    Json tokenizer_kwargs;
+    if (const Json* given = parameters.take("tokenizer_kwargs")) tokenizer_kwargs = *given;
+    TaskParameters tokenizing(tokenizer_kwargs, "tokenizer_kwargs");
+    const TruncationChoice truncation = read_truncation(tokenizing, model());
+    tokenizing.finish();
+    EncodedText text = model().encode(text_of(input, "a string"));
+    if (truncation.cut) truncate_text(text, truncation.max_length, truncation.strategy);
+    SequenceInput sequence = model().input_of(text.encoding);
+    sequence.all_rows = false;
+    for (size_t i = 0; i < sequence.ids.size(); ++i) {
+      if (sequence.ids[i] == *model().mask_id()) sequence.rows.push_back(static_cast<int32_t>(i));
+    }
+    if (sequence.rows.empty()) {
+      invalid("inputs", "no mask token: need {} in the text", model().tokenizer()->id_to_token(*model().mask_id()));
+    }
+    PreparedInput prepared;
+    prepared.finish = [this, targets, top_k, ids = sequence.ids,
+                       rows = sequence.rows](const std::vector<SequenceOutput>& outputs) {
+      Json all = Json::array();
+      for (size_t mask = 0; mask < rows.size(); ++mask) {
+        all.push_back(row_json(softmax_of(outputs[0].row(static_cast<int64_t>(mask)), outputs[0].columns), targets, top_k, ids,
+                               static_cast<size_t>(rows[mask]), rows.size() == 1));
+      }
+      return rows.size() == 1 ? all.as_array("fill-mask")[0] : all;
+    };
+    prepared.sequences.push_back(std::move(sequence));
+    return prepared;
+  }
+
+  Json list_result(std::vector<Json> results) const override {
+    return results.size() == 1 ? std::move(results[0]) : Json(std::move(results));
+  }
+
+ private:
+  // Tokens by their spelling, else the first token of the text; each once.
+  std::vector<int32_t> target_ids(TaskParameters& parameters) const {
+    if (parameters.take("targets") == nullptr) return {};
+    std::vector<int32_t> ids;
+    for (const std::string& target : parameters.strings("targets")) {
+      std::optional<int32_t> id = model().tokenizer()->token_to_id(target);
+      if (!id) {
+        const std::vector<int32_t> pieces = model().tokenizer()->encode_ids(target, false);
+        if (!pieces.empty()) id = pieces[0];
+      }
+      if (id && *id < model().model().vocab_size() && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+    }
+    if (ids.empty()) invalid("targets", "no token of the vocabulary among them: need at least one");
+    return ids;
+  }
+
+  Json row_json(const std::vector<float>& probabilities, const std::vector<int32_t>& targets, int64_t top_k,
+                const std::vector<int32_t>& ids, size_t at, bool single) const {
+    std::vector<int32_t> order = targets;
+    if (order.empty()) {
+      order.resize(probabilities.size());
+      for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+    }
+    const auto score = [&](int32_t id) { return probabilities[static_cast<size_t>(id)]; };
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top_k), order.end(),
+                      [&](int32_t a, int32_t b) { return score(a) != score(b) ? score(a) > score(b) : a < b; });
+    Json row = Json::array();
+    for (int64_t k = 0; k < top_k; ++k) {
+      const int32_t id = order[static_cast<size_t>(k)];
+      std::vector<int32_t> filled;
+      for (size_t i = 0; i < ids.size(); ++i) {
+        const int32_t token = i == at ? id : ids[i];
+        if (model().pad_id() != token) filled.push_back(token);
+      }
+      Json json = Json::object();
+      json.set("score", static_cast<double>(score(id))).set("token", int64_t{id}).set("token_str", model().decode({id}, false));
+      // Other masks would vanish with the special tokens.
+      json.set("sequence", model().decode(filled, single));
+      row.push_back(std::move(json));
+    }
+    return row;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Pipeline> fill_mask(std::string task, std::shared_ptr<const SequenceModel> model) {
+  return std::make_unique<FillMask>(std::move(task), std::move(model));
+}
+
+}  // namespace pagoda::tasks

@@ -1,0 +1,93 @@
+// An encoder with its tokenizer: texts to rows, and the rows of many texts through one ragged pass.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/tokenizer_config.h"
+#include "models/labels.h"
+#include "pipelines/loaded_model.h"
+#include "pipelines/sentence_config.h"
+#include "text/tokenizer.h"
+
+namespace pagoda {
+
+// Rows of one sequence, special tokens included.
+struct SequenceInput {
+  std::vector<int32_t> ids, type_ids;
+  bool hidden = false;              // the last hidden states instead of logits
+  std::vector<RowPooling> pooling;  // of the hidden states: one row made of them
+  bool all_rows = true;             // logits of every row; sequence classification has one row whatever stands here
+  std::vector<int32_t> rows;        // else of these, ascending
+};
+
+struct SequenceOutput {
+  int64_t rows = 0, columns = 0;
+  std::vector<float> values;  // [rows, columns]
+  const float* row(int64_t index) const { return values.data() + index * columns; }
+};
+std::vector<float> unit_vector(const SequenceOutput& output);  // the one row of a pooled input scaled to length 1
+
+// A text or a pair, encoded, and where its sequences lie between the special tokens.
+struct EncodedText {
+  Encoding encoding;
+  size_t first_begin = 0, first_end = 0, second_begin = 0, second_end = 0;
+  int64_t specials() const;
+};
+
+class SequenceModel {
+ public:
+  // name: a folder (of sentence-transformers too) or ORG/NAME. head: empty: the model's own.
+  static std::shared_ptr<SequenceModel> open(const std::string& name, LoadOptions options, std::optional<Head> head);
+
+  Model& model() const { return loaded_->model(); }
+  LoadedModel& loaded() const { return *loaded_; }
+  Head head() const { return model().head_kind(); }
+  const Labels& labels() const { return labels_; }
+  const SentenceConfig& sentence() const { return sentence_; }
+  const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
+  const TokenizerConfig& tokenizer_config() const { return tokenizer_config_; }
+  std::optional<int32_t> mask_id() const { return mask_id_; }
+  std::optional<int32_t> unk_id() const { return unk_id_; }
+  std::optional<int32_t> cls_id() const { return cls_id_; }
+  std::optional<int32_t> pad_id() const { return pad_id_; }
+  // Most tokens of a sequence: the tokenizer's model_max_length and what the model has positions for.
+  int64_t max_length() const { return max_length_; }
+
+  // With offsets, tokens and words. pair: null: one sequence.
+  EncodedText encode(std::string_view text, const std::string* pair = nullptr) const;
+  // Throws kInvalidInput for what is longer than the model.
+  SequenceInput input_of(const Encoding& encoding) const;
+  std::string decode(const std::vector<int32_t>& ids, bool skip_special_tokens) const;  // as transformers' decode
+
+  int64_t num_values(const SequenceInput& input) const;  // of its output
+  // All in few ragged passes. What comes out for one input does not depend on the others. One thread at a time.
+  std::vector<SequenceOutput> run(const std::vector<const SequenceInput*>& inputs) const;
+
+ private:
+  SequenceModel() = default;
+  void run_pass(const std::vector<const SequenceInput*>& inputs, SequenceOutput* outputs) const;
+  std::unique_ptr<LoadedModel> loaded_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  TokenizerConfig tokenizer_config_;
+  Labels labels_;
+  SentenceConfig sentence_;
+  std::optional<int32_t> mask_id_, unk_id_, cls_id_, pad_id_;
+  int64_t max_length_ = 0;
+  bool types_ = true;      // the tokenizer gives token_type_ids
+  int64_t num_types_ = 0;  // that the model has; 0: it does not look at them
+};
+
+// Cuts what is longer than max_length at the ends of its sequences.
+void truncate_text(EncodedText& text, int64_t max_length, Truncation::Strategy strategy);
+// The text as windows of at most max_length tokens: its last sequence is cut into parts that overlap by `stride` tokens, with
+// the rest of the tokens around each. Throws kInvalidInput where there is no room.
+std::vector<EncodedText> windows_of(const EncodedText& text, int64_t max_length, int64_t stride);
+
+// A text for its one vector, cut to what the folder of sentence-transformers says.
+SequenceInput sentence_input(const SequenceModel& model, const std::string& text, std::vector<RowPooling> pooling);
+
+}  // namespace pagoda

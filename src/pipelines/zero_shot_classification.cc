@@ -1,0 +1,147 @@
+// zero-shot-classification (HF pipelines/zero_shot_classification.py): each label as a hypothesis that the text entails or not.
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "pipelines/tasks.h"
+
+namespace pagoda::tasks {
+
+namespace {
+
+// Python's str.format of one argument: {} or {0}, and doubled braces.
+std::string fill_template(const std::string& form, const std::string& label) {
+  std::string out;
+  bool filled = false;
+  for (size_t i = 0; i < form.size(); ++i) {
+    const char c = form[i];
+    if ((c == '{' || c == '}') && i + 1 < form.size() && form[i + 1] == c) {
+      out += c;
+      ++i;
+    } else if (c == '{' && (form.compare(i, 2, "{}") == 0 || form.compare(i, 3, "{0}") == 0)) {
+      out += label;
+      filled = true;
+      i = form.find('}', i);
+    } else if (c == '{' || c == '}') {
+      invalid("hypothesis_template", "single '{}' at byte {}: need {{}} where the label goes", c, i);
+    } else {
+      out += c;
+    }
+  }
+  if (!filled) invalid("hypothesis_template", "got '{}', need {{}} where the label goes", form.substr(0, 128));
+  return out;
+}
+
+std::string strip(const std::string& text) {
+  const size_t begin = text.find_first_not_of(" \t\r\n"), end = text.find_last_not_of(" \t\r\n");
+  return begin == std::string::npos ? std::string() : text.substr(begin, end - begin + 1);
+}
+
+class ZeroShotClassification final : public Pipeline {
+ public:
+  ZeroShotClassification(std::string task, std::shared_ptr<const SequenceModel> model)
+      : Pipeline(std::move(task), std::move(model)) {
+    const Labels& labels = this->model().labels();
+    // Python's index -1 where no label says so: the last.
+    entailment_ = static_cast<int64_t>(labels.names.size()) - 1;
+    for (const auto& [name, id] : labels.label2id) {
+      std::string lower = name;
+      for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+      if (lower.rfind("entail", 0) != 0) continue;
+      entailment_ = id;
+      break;
+    }
+  }
+
+ protected:
+  PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
+    // HF's keyword arguments may come as one object.
+    std::string text;
+    Json own = Json::object();
+    if (input.is_object()) {
+      for (const JsonMember& member : input.as_object("inputs")) {
+        if (member.key == "sequences" || member.key == "sequence") {
+          text = text_of(member.value, "a string");
+        } else {
+          own.set(member.key, member.value);
+        }
+      }
+    } else {
+      text = text_of(input, R"(a string or {"sequences": ..., "candidate_labels": [...]})");
+    }
+    if (text.empty()) invalid("inputs", "empty: need at least one sequence");
+    TaskParameters inside(own, task());
+    const std::vector<std::string> labels = labels_of(inside.take("candidate_labels") != nullptr ? inside : parameters);
+    parameters.take("candidate_labels");
+    const std::string form = inside.text("hypothesis_template", parameters.text("hypothesis_template", "This example is {}."));
+    const bool multi = inside.flag("multi_label", parameters.flag("multi_label", false)) || labels.size() == 1;
+    inside.finish();
+    PreparedInput prepared;
+    for (const std::string& label : labels) {
+      const std::string hypothesis = fill_template(form, label);
+      EncodedText pair = model().encode(text, &hypothesis);
+      // A text too short to be cut stays as it is.
+      const int64_t surplus = static_cast<int64_t>(pair.encoding.size()) - model().max_length();
+      if (static_cast<int64_t>(pair.first_end - pair.first_begin) > surplus) {
+        truncate_text(pair, model().max_length(), Truncation::Strategy::kOnlyFirst);
+      }
+      prepared.sequences.push_back(model().input_of(pair.encoding));
+    }
+    prepared.finish = [this, text, labels, multi](const std::vector<SequenceOutput>& outputs) {
+      const std::vector<float> scores = scores_of(outputs, multi);
+      std::vector<size_t> order(labels.size());
+      for (size_t i = 0; i < order.size(); ++i) order[i] = order.size() - 1 - i;
+      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+      Json names = Json::array(), values = Json::array(), result = Json::object();
+      for (const size_t i : order) {
+        names.push_back(labels[i]);
+        values.push_back(static_cast<double>(scores[i]));
+      }
+      result.set("sequence", text).set("labels", std::move(names)).set("scores", std::move(values));
+      return result;
+    };
+    return prepared;
+  }
+
+ private:
+  static std::vector<std::string> labels_of(TaskParameters& parameters) {
+    const Json* given = parameters.take("candidate_labels");
+    std::vector<std::string> labels;
+    if (given != nullptr && given->is_string()) {
+      const std::string& list = given->as_string("candidate_labels");
+      for (size_t begin = 0; begin <= list.size();) {
+        const size_t end = std::min(list.find(',', begin), list.size());
+        if (std::string label = strip(list.substr(begin, end - begin)); !label.empty()) labels.push_back(std::move(label));
+        begin = end + 1;
+      }
+    } else {
+      labels = parameters.strings("candidate_labels");
+    }
+    if (labels.empty()) invalid("candidate_labels", "missing: need at least one label");
+    return labels;
+  }
+
+  std::vector<float> scores_of(const std::vector<SequenceOutput>& outputs, bool multi) const {
+    std::vector<float> scores;
+    if (!multi) {
+      for (const SequenceOutput& output : outputs) scores.push_back(output.row(0)[entailment_]);
+      return softmax_of(scores.data(), static_cast<int64_t>(scores.size()));
+    }
+    for (const SequenceOutput& output : outputs) {
+      const int64_t contradiction = entailment_ == 0 ? output.columns - 1 : 0;
+      const float pair[] = {output.row(0)[contradiction], output.row(0)[entailment_]};
+      scores.push_back(softmax_of(pair, 2)[1]);
+    }
+    return scores;
+  }
+
+  int64_t entailment_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Pipeline> zero_shot_classification(std::string task, std::shared_ptr<const SequenceModel> model) {
+  return std::make_unique<ZeroShotClassification>(std::move(task), std::move(model));
+}
+
+}  // namespace pagoda::tasks

@@ -1,0 +1,140 @@
+// pagoda run and logits on encoders: flags, lines, what people see, shapes of files.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "formats/safetensors.h"
+#include "tests/cli/child.h"
+
+namespace pagoda::testing {
+namespace {
+
+const std::string kBert = PAGODA_SOURCE_DIR "/tests/fixtures/encoders/bert";
+
+std::vector<std::string> with(std::vector<std::string> arguments) {
+  arguments.insert(arguments.end(), {"--threads", "1"});
+  return arguments;
+}
+
+std::string temporary(const std::string& name, const std::string& text) {
+  const std::string path = ::testing::TempDir() + "/run_task_" + name;
+  write_file_atomic(path, text);
+  return path;
+}
+
+TEST(RunTask, FlagsAreTheParameters) {
+  const Ended one =
+      run_pagoda(with({"run", "text-classification", kBert, "--text", "Is this film good?", "--json", "--top-k", "2"}));
+  ASSERT_EQ(one.code, 0) << one.err;
+  EXPECT_EQ(one.json().size(), 2u);
+  const Ended all = run_pagoda(with({"run", "sentiment-analysis", kBert, "--text", "Is this film good?", "--json", "--top-k",
+                                     "all", "--function-to-apply", "none"}));
+  ASSERT_EQ(all.code, 0) << all.err;
+  EXPECT_EQ(all.json().size(), 5u);
+  const Ended answer = run_pagoda(with({"run", "question-answering", kBert, "--question", "Where?", "--context",
+                                        "Angela lives in Berlin", "--json", "--max-answer-len", "2", "--no-align-to-words"}));
+  ASSERT_EQ(answer.code, 0) << answer.err;
+  EXPECT_TRUE(answer.json().contains("answer"));
+  const Ended labels = run_pagoda(with({"run", "zero-shot-classification", kBert, "--text", "Goal!", "--candidate-labels", "a",
+                                        "--candidate-labels", "b", "--multi-label", "--json"}));
+  ASSERT_EQ(labels.code, 0) << labels.err;
+  EXPECT_EQ(labels.json().at("labels", "").size(), 2u);
+  const Ended vector =
+      run_pagoda(with({"run", "feature-extraction", kBert, "--text", "a", "--pooling", "cls", "--normalize", "--json"}));
+  ASSERT_EQ(vector.code, 0) << vector.err;
+  EXPECT_EQ(vector.json().size(), 24u);
+  const Ended pair = run_pagoda(with(
+      {"run", "text-classification", kBert, "--text", "a", "--text-pair", "b", "--parameters", R"({"top_k": 1})", "--json"}));
+  ASSERT_EQ(pair.code, 0) << pair.err;
+  EXPECT_EQ(pair.json().size(), 1u);
+}
+
+TEST(RunTask, ForPeopleALineAResult) {
+  const Ended shown = run_pagoda(with({"run", "text-classification", kBert, "--text", "Bern", "--top-k", "all"}));
+  ASSERT_EQ(shown.code, 0) << shown.err;
+  EXPECT_EQ(std::count(shown.out.begin(), shown.out.end(), '\n'), 5);
+  EXPECT_NE(shown.out.find("entailment  0."), std::string::npos) << shown.out;
+  const Ended masks = run_pagoda(with({"run", "fill-mask", kBert, "--text", "[MASK] is [MASK]", "--top-k", "1"}));
+  ASSERT_EQ(masks.code, 0) << masks.err;
+  EXPECT_NE(masks.out.find("[MASK]"), std::string::npos) << masks.out;
+}
+
+TEST(RunTask, ALineInItsResultOut) {
+  const std::string path =
+      temporary("lines.jsonl", "\"Bern\"\n\n{\"text\": \"a\", \"text_pair\": \"b\"}\n[\"x\", \"y\", \"z\"]\n");
+  const Ended lines = run_pagoda(with({"run", "text-classification", kBert, "--jsonl", path}));
+  ASSERT_EQ(lines.code, 0) << lines.err;
+  std::vector<Json> results;
+  for (size_t at = 0; at < lines.out.size();) {
+    const size_t end = lines.out.find('\n', at);
+    results.push_back(Json::parse(lines.out.substr(at, end - at), "line"));
+    at = end + 1;
+  }
+  ASSERT_EQ(results.size(), 3u);
+  EXPECT_TRUE(results[0].is_array());  // as HF's pipeline of one string
+  EXPECT_TRUE(results[1].is_object());
+  EXPECT_EQ(results[2].size(), 3u);
+  const Ended alone = run_pagoda(with({"run", "text-classification", kBert, "--text", "Bern", "--json"}));
+  EXPECT_EQ(results[0].dump(), alone.json().dump());
+}
+
+TEST(RunTask, ABadLineIsNamedAfterTheResultsBeforeIt) {
+  const std::string path = temporary("bad.jsonl", "\"Bern\"\n7\n\"Paris\"\n");
+  const Ended lines = run_pagoda(with({"run", "text-classification", kBert, "--jsonl", path}));
+  EXPECT_EQ(lines.code, 2);
+  EXPECT_EQ(std::count(lines.out.begin(), lines.out.end(), '\n'), 1);
+  EXPECT_NE(lines.err.find("bad.jsonl:2"), std::string::npos) << lines.err;
+}
+
+TEST(RunTask, ErrorsSayWhatIsWrong) {
+  const Ended task = run_pagoda(with({"run", "summarization", kBert, "--text", "a"}));
+  EXPECT_EQ(task.code, 3);
+  EXPECT_NE(task.err.find("text-classification"), std::string::npos) << task.err;
+  const Ended flag = run_pagoda(with({"run", "fill-mask", kBert, "--text", "[MASK]", "--stride", "2"}));
+  EXPECT_EQ(flag.code, 2);
+  EXPECT_NE(flag.err.find("stride"), std::string::npos) << flag.err;
+  const Ended decoder = run_pagoda(with({"run", "fill-mask", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--text", "[MASK]"}));
+  EXPECT_EQ(decoder.code, 4) << decoder.err;
+  EXPECT_EQ(run_pagoda(with({"generate", kBert, "--prompt", "a"})).code, 4);
+}
+
+std::string folder_of(const std::string& architecture) {
+  const std::string folder = ::testing::TempDir() + "/run_task_" + architecture;
+  make_directories(folder);
+  write_file_atomic(folder + "/model.safetensors", read_file(kBert + "/model.safetensors", 1 << 24));
+  Json config = Json::parse(read_file(kBert + "/config.json", 1 << 20), "config.json");
+  Json list = Json::array();
+  list.push_back(architecture);
+  config.set("architectures", std::move(list));
+  write_file_atomic(folder + "/config.json", config.dump());
+  return folder;
+}
+
+TEST(Logits, OfEveryHead) {
+  const std::string ids =
+      temporary("ids.jsonl", "{\"input_ids\": [2, 84, 76, 3], \"token_type_ids\": [0, 0, 1, 1]}\n[2, 97, 3]\n");
+  const std::string out = ::testing::TempDir() + "/run_task_logits.safetensors";
+  const std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {{"BertForSequenceClassification", {5}},
+                                                                            {"BertForTokenClassification", {4, 5}},
+                                                                            {"BertForMaskedLM", {4, 256}},
+                                                                            {"BertForQuestionAnswering", {4, 2}}};
+  for (const auto& [architecture, shape] : shapes) {
+    const Ended ended = run_pagoda(with({"logits", folder_of(architecture), "--ids", ids, "--out", out, "--hidden"}));
+    ASSERT_EQ(ended.code, 0) << ended.err;
+    const auto file = SafetensorsFile::open(out);
+    ASSERT_NE(file->find("logits.0"), nullptr);
+    EXPECT_EQ(file->find("logits.0")->shape, shape) << architecture;
+    EXPECT_EQ(file->find("hidden.1")->shape, (std::vector<int64_t>{3, 24}));
+  }
+  const Ended base = run_pagoda(with({"logits", folder_of("BertModel"), "--ids", ids, "--out", out}));
+  ASSERT_EQ(base.code, 0) << base.err;
+  const auto file = SafetensorsFile::open(out);
+  EXPECT_EQ(file->find("logits.0"), nullptr);
+  EXPECT_NE(file->find("hidden.0"), nullptr);
+  const std::string bad = temporary("bad_ids.jsonl", "{\"input_ids\": [2, 3], \"token_type_ids\": [0]}\n");
+  EXPECT_EQ(run_pagoda(with({"logits", folder_of("BertModel"), "--ids", bad, "--out", out})).code, 2);
+}
+
+}  // namespace
+}  // namespace pagoda::testing

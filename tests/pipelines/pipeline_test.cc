@@ -1,0 +1,255 @@
+// Every task against HF's pipelines on the tiny encoders of tests/fixtures/encoders: texts of several scripts, pairs, lists,
+// all parameters; inputs run together equal those run alone; and what is refused.
+#include "pipelines/pipeline.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "pipelines/text_generation.h"
+
+namespace pagoda {
+namespace {
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/encoders/";
+
+LoadOptions one_thread() {
+  LoadOptions options;
+  options.runtime.threads = 1;
+  return options;
+}
+
+std::shared_ptr<const SequenceModel> model_of(const std::string& family, Head head) {
+  static std::map<std::pair<std::string, Head>, std::shared_ptr<const SequenceModel>> opened;
+  std::shared_ptr<const SequenceModel>& model = opened[{family, head}];
+  if (!model) model = SequenceModel::open(kFixtures + family, one_thread(), head);
+  return model;
+}
+
+std::unique_ptr<Pipeline> pipeline_of(const std::string& family, const std::string& task) {
+  return Pipeline::make(task, model_of(family, find_task(task).head));
+}
+
+// Numbers within 1e-4 of the largest scale that scores have, all else equal.
+void expect_near(const Json& got, const Json& want, const std::string& at) {
+  if (want.is_number() && !want.is_int()) {
+    ASSERT_TRUE(got.is_number()) << at;
+    EXPECT_NEAR(got.as_double(at), want.as_double(at), 1e-4 * std::max(1.0, std::fabs(want.as_double(at)))) << at;
+  } else if (want.is_array()) {
+    ASSERT_TRUE(got.is_array()) << at << ": " << got.dump() << "\nneed " << want.dump();
+    ASSERT_EQ(got.size(), want.size()) << at << ": " << got.dump() << "\nneed " << want.dump();
+    for (size_t i = 0; i < want.size(); ++i) {
+      expect_near(got.as_array(at)[i], want.as_array(at)[i], at + "[" + std::to_string(i) + "]");
+    }
+  } else if (want.is_object()) {
+    ASSERT_TRUE(got.is_object()) << at << ": " << got.dump();
+    ASSERT_EQ(got.size(), want.size()) << at << ": " << got.dump();
+    for (size_t i = 0; i < want.size(); ++i) {
+      const JsonMember& member = want.as_object(at)[i];
+      EXPECT_EQ(got.as_object(at)[i].key, member.key) << at;
+      expect_near(got.as_object(at)[i].value, member.value, at + "." + member.key);
+    }
+  } else if (want.is_int() && got.is_number()) {
+    EXPECT_NEAR(got.as_double(at), want.as_double(at), 1e-4) << at;
+  } else {
+    EXPECT_TRUE(got == want) << at << ": got " << got.dump() << ", need " << want.dump();
+  }
+}
+
+struct Case {
+  std::string family, file;
+  size_t index;
+};
+
+std::vector<Json> cases_of(const std::string& family) {
+  std::vector<Json> cases;
+  for (const char* name : {"cases.json", "question_answering.json"}) {
+    const std::string path = kFixtures + family + "/" + name;
+    const Json json = Json::parse(read_file(path, 1 << 26), path);
+    for (const Json& each : json.at("pipelines", path).as_array(path)) cases.push_back(each);
+  }
+  return cases;
+}
+
+class Tasks : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Tasks, ResultsEqualTransformers) {
+  const std::string& family = GetParam();
+  std::map<std::string, int> seen;
+  for (const Json& each : cases_of(family)) {
+    const std::string task = each.at("task", family).as_string(family);
+    ++seen[task];
+    const auto pipeline = pipeline_of(family, task);
+    const Json& input = each.at("input", family);
+    const Json& parameters = each.at("parameters", family);
+    const std::string at = family + " " + task + " " + input.dump().substr(0, 200) + " " + parameters.dump() + " ";
+    ASSERT_NO_THROW(expect_near(pipeline->run(input, parameters), each.at("result", family), at)) << at;
+  }
+  EXPECT_GE(seen["text-classification"], 9);
+  EXPECT_GE(seen["token-classification"], 17);
+  EXPECT_GE(seen["question-answering"], 9);
+  EXPECT_GE(seen["fill-mask"], 5);
+  EXPECT_GE(seen["feature-extraction"], 2);
+  EXPECT_GE(seen["zero-shot-classification"], 4);
+}
+
+TEST_P(Tasks, InputsTogetherEqualThoseAlone) {
+  const std::string& family = GetParam();
+  for (const TaskInfo& task : pipeline_tasks()) {
+    if (std::string(task.name) == "sentence-similarity") continue;
+    const auto pipeline = pipeline_of(family, task.name);
+    std::vector<PreparedInput> prepared;
+    std::vector<std::string> alone;
+    for (const Json& each : cases_of(family)) {
+      if (each.at("task", family).as_string(family) != task.name) continue;
+      prepared.push_back(pipeline->prepare(each.at("input", family), each.at("parameters", family)));
+      alone.push_back(pipeline->run(each.at("input", family), each.at("parameters", family)).dump());
+    }
+    const std::vector<Json> together = run_together(pipeline->model(), prepared);
+    ASSERT_EQ(together.size(), alone.size());
+    for (size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(together[i].dump(), alone[i]) << family << " " << task.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Tasks, ::testing::Values("bert", "roberta", "distilbert", "albert"));
+
+void expect_refused(const Pipeline& pipeline, const Json& input, const std::string& parameters, const std::string& text) {
+  try {
+    pipeline.run(input, Json::parse(parameters, "test"));
+    ADD_FAILURE() << "accepted: " << parameters;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalidInput);
+    EXPECT_NE(error.message().find(text), std::string::npos) << error.message();
+  }
+}
+
+std::string long_text() {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "fox ";
+  return text;
+}
+
+TEST(TaskErrors, WhatIsRefusedAndHow) {
+  const auto classify = pipeline_of("bert", "text-classification");
+  expect_refused(*classify, "a", R"({"topk": 1})", "unknown for text-classification: got 'topk'");
+  expect_refused(*classify, "a", R"({"top_k": 0})", "top_k");
+  expect_refused(*classify, "a", R"({"top_k": "x"})", "top_k");
+  expect_refused(*classify, "a", R"({"function_to_apply": "tanh"})", "softmax");
+  expect_refused(*classify, 3, "null", "need a string");
+  expect_refused(*classify, Json::parse(R"({"text_pair": "x"})", ""), "null", "'text'");
+  expect_refused(*classify, Json::parse(R"([["a", "b"]])", ""), "null", "need a string");
+  expect_refused(*classify, long_text(), "null", "need at most 72");
+  expect_refused(*classify, "a\xff", "null", "UTF-8");
+  const auto tokens = pipeline_of("bert", "ner");
+  EXPECT_EQ(tokens->task(), "token-classification");
+  expect_refused(*tokens, "a", R"({"stride": 4})", "aggregation_strategy");
+  expect_refused(*tokens, "a", R"({"aggregation_strategy": "middle"})", "simple");
+  const auto answers = pipeline_of("bert", "question-answering");
+  expect_refused(*answers, Json::parse(R"({"question": "x"})", ""), "null", "'context'");
+  expect_refused(*answers, Json::parse(R"({"question": "", "context": "y"})", ""), "null", "empty");
+  expect_refused(*answers, Json::parse(R"({"question": "x", "context": ")" + long_text() + "\"}", ""),
+                 R"({"max_seq_len": 20, "doc_stride": 19})", "stride");
+  expect_refused(*answers, Json::parse(R"({"question": ")" + long_text() + R"(", "context": "y"})", ""), "null", "no room");
+  const auto fill = pipeline_of("bert", "fill-mask");
+  expect_refused(*fill, "no mask here", "null", "[MASK]");
+  expect_refused(*fill, "[MASK]", R"({"targets": []})", "targets");
+  expect_refused(*fill, "[MASK]", R"({"top_k": 100000})", "top_k");
+  const auto labels = pipeline_of("bert", "zero-shot-classification");
+  expect_refused(*labels, "a", "null", "candidate_labels");
+  expect_refused(*labels, "a", R"({"candidate_labels": ["x"], "hypothesis_template": "no place"})", "hypothesis_template");
+  expect_refused(*labels, "a", R"({"candidate_labels": ["x"], "hypothesis_template": "{x}"})", "hypothesis_template");
+  const auto features = pipeline_of("bert", "feature-extraction");
+  expect_refused(*features, "a", R"({"pooling": "best"})", "pooling");
+  expect_refused(*features, "a", R"({"normalize": true})", "pooling");
+}
+
+TEST(TaskErrors, TasksAndModelsThatDoNotFit) {
+  EXPECT_THROW(find_task("summarization"), Error);
+  EXPECT_THROW(Pipeline::make("fill-mask", model_of("bert", Head::kNone)), Error);
+  try {
+    Pipeline::open("fill-mask", PAGODA_SOURCE_DIR "/tests/fixtures/llama", one_thread());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << error.message();
+  }
+  try {
+    TextGeneration::open(kFixtures + "bert", one_thread());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(error.message().find("encoder"), std::string::npos) << error.message();
+  }
+}
+
+TEST(TextClassification, ProblemTypesChooseTheFunction) {
+  // One label: sigmoid; regression: the number itself.
+  const auto score = [](const std::string& fields) {
+    const std::string folder = ::testing::TempDir() + "/one_label";
+    make_directories(folder);
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
+      write_file_atomic(folder + "/" + name, read_file(kFixtures + "bert/" + name, 1 << 24));
+    }
+    Json config = Json::parse(read_file(kFixtures + "bert/config.json", 1 << 20), "config.json");
+    const Json more = Json::parse(fields, "test");
+    for (const JsonMember& member : more.as_object("test")) config.set(member.key, member.value);
+    write_file_atomic(folder + "/config.json", config.dump());
+    const Json result =
+        Pipeline::open("text-classification", folder, one_thread())->run("Paris", Json::parse(R"({"top_k":1})", ""));
+    return result.as_array("")[0].at("score", "").as_double("");
+  };
+  const double raw = score(R"({"problem_type": "regression"})");
+  EXPECT_NEAR(score(R"({"problem_type": "multi_label_classification"})"), 1 / (1 + std::exp(-raw)), 1e-6);
+  EXPECT_LT(score("{}"), score(R"({"problem_type": "multi_label_classification"})"));
+}
+
+TEST(Sentences, PoolingAsSentenceTransformersHasIt) {
+  const float rows[] = {1, 2, 3, -4, 5, 9};  // [3, 2]
+  const auto pooled = [&](const char* mode, bool normalize = false) {
+    return pool_rows(rows, 3, 2, {parse_row_pooling(mode, "test")}, normalize);
+  };
+  EXPECT_EQ(pooled("cls"), (std::vector<float>{1, 2}));
+  EXPECT_EQ(pooled("lasttoken"), (std::vector<float>{5, 9}));
+  EXPECT_EQ(pooled("max"), (std::vector<float>{5, 9}));
+  EXPECT_FLOAT_EQ(pooled("mean")[0], 3);
+  EXPECT_FLOAT_EQ(pooled("mean_sqrt_len_tokens")[0], 9 / std::sqrt(3.0f));
+  EXPECT_FLOAT_EQ(pooled("weightedmean")[1], (2 - 8 + 27) / 6.0f);
+  const std::vector<float> unit = pooled("mean", true);
+  EXPECT_NEAR(unit[0] * unit[0] + unit[1] * unit[1], 1, 1e-6);
+  EXPECT_EQ(pool_rows(rows, 3, 2, {RowPooling::kCls, RowPooling::kLastToken}, false).size(), 4u);
+}
+
+TEST(Sentences, AnOlderFolderHasItsTransformerInside) {
+  const std::string folder = ::testing::TempDir() + "/older_sentences", inner = folder + "/0_Transformer";
+  make_directories(inner);
+  make_directories(folder + "/1_Pooling");
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "model.safetensors", "config.json"}) {
+    write_file_atomic(inner + "/" + name, read_file(kFixtures + "distilbert/" + name, 1 << 24));
+  }
+  const auto write_modules = [&](const std::string& last) {
+    write_file_atomic(folder + "/modules.json",
+                      R"([{"type": "sentence_transformers.models.Transformer", "path": "0_Transformer"},
+                          {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+                          {"type": "sentence_transformers.models.)" +
+                          last + R"(", "path": "2_Last"}])");
+  };
+  write_modules("Normalize");
+  write_file_atomic(folder + "/1_Pooling/config.json",
+                    R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false})");
+  const auto pipeline = Pipeline::open("feature-extraction", folder, one_thread());
+  EXPECT_EQ(pipeline->model().sentence().pooling, std::vector<RowPooling>{RowPooling::kCls});
+  EXPECT_TRUE(pipeline->model().sentence().normalize);
+  const Json cls = pipeline->run("Paris", Json::parse(R"({"pooling": "auto", "normalize": false})", ""));
+  const Json rows = pipeline->run("Paris");
+  expect_near(cls, rows.as_array("")[0].as_array("")[0], "cls");
+  const auto similarity = Pipeline::make("sentence-similarity", SequenceModel::open(folder, one_thread(), Head::kNone));
+  const Json scores = similarity->run(Json::parse(R"({"source_sentence": "Paris", "sentences": ["Paris", "Bern is"]})", ""));
+  EXPECT_NEAR(scores.as_array("")[0].as_double(""), 1, 1e-6);
+  EXPECT_LT(scores.as_array("")[1].as_double(""), 0.999);
+  write_modules("CNN");
+  EXPECT_THROW(SequenceModel::open(folder, one_thread(), Head::kNone), Error);
+}
+
+}  // namespace
+}  // namespace pagoda

@@ -1,0 +1,323 @@
+// The routes over encoders: answers against the pipelines, shapes against the document, batches, limits, and what is refused.
+#include <cmath>
+#include <cstring>
+#include <future>
+#include <thread>
+
+#include "base/file.h"
+#include "pipelines/pipeline.h"
+#include "tests/server/app_fixture.h"
+
+namespace pagoda::server {
+namespace {
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/encoders/";
+
+LoadOptions one_thread() {
+  LoadOptions options;
+  options.runtime.threads = 1;
+  return options;
+}
+
+// A classifier of one label: the fixture's first.
+std::string cross_encoder() {
+  const std::string folder = ::testing::TempDir() + "/cross_encoder_" + std::to_string(::getpid());
+  make_directories(folder);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+    write_file_atomic(folder + "/" + name, read_file(kFixtures + "bert/" + name, 1 << 24));
+  }
+  Json config = Json::parse(read_file(kFixtures + "bert/config.json", 1 << 20), "config.json");
+  config.set("id2label", Json::object().set("0", "fits")).set("label2id", Json::object().set("fits", 0));
+  write_file_atomic(folder + "/config.json", config.dump());
+  Runtime runtime;
+  const std::shared_ptr<SafetensorsFile> file = SafetensorsFile::open(kFixtures + "bert/model.safetensors");
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const TensorEntry& entry : file->tensors()) {
+    std::vector<int64_t> shape = entry.shape;
+    if (entry.name.rfind("classifier.", 0) == 0) shape[0] = 1;
+    Tensor tensor = Tensor::empty(runtime.device(), entry.dtype, shape);
+    std::memcpy(tensor.view().data, entry.data, static_cast<size_t>(tensor.bytes()));
+    tensors.emplace_back(entry.name, tensor);
+  }
+  write_safetensors(folder + "/model.safetensors", tensors);
+  return folder;
+}
+
+class EncoderAppTest : public ::testing::Test {
+ protected:
+  void serve(const std::string& folder, std::optional<Head> head = {}) {
+    model_ = SequenceModel::open(folder, one_thread(), head);
+    AppOptions options;
+    options.served_model_names = {"enc"};
+    options.model = folder;
+    app_ = std::make_unique<App>(options);
+    app_->ready(model_);
+  }
+  std::shared_ptr<Told> start(const std::string& method, const std::string& path, const std::string& body) {
+    HttpRequest http;
+    http.method = method;
+    http.path = path;
+    http.body = body;
+    http.id = "r1";
+    auto told = std::make_shared<Told>();
+    try {
+      app_->handle(std::move(http), told);
+    } catch (...) {
+      const Error error = current_error();
+      told->send(http_status(error.kind()), "application/json", error_body(http_status(error.kind()), error.message()), {});
+    }
+    return told;
+  }
+  std::shared_ptr<Told> call(const std::string& method, const std::string& path, const std::string& body = "") {
+    auto told = start(method, path, body);
+    told->wait();
+    return told;
+  }
+  Json post(const std::string& path, const std::string& body) {
+    const auto told = call("POST", path, body);
+    EXPECT_EQ(told->status, 200) << path << " " << told->body;
+    return told->status == 200 ? told->json() : Json();
+  }
+  void expect_refused(const std::string& path, const std::string& body, const std::string& says, int status = 400) {
+    const auto told = call("POST", path, body);
+    EXPECT_EQ(told->status, status) << body << " -> " << told->body;
+    EXPECT_NE(told->body.find(says), std::string::npos) << body << " -> " << told->body;
+  }
+  std::shared_ptr<const SequenceModel> model_;
+  std::unique_ptr<App> app_;
+};
+
+TEST_F(EncoderAppTest, TasksAnswerAsThePipelinesDo) {
+  serve(kFixtures + "bert");
+  const auto classify = Pipeline::make("text-classification", model_);
+  for (const auto& [input, parameters] : std::vector<std::pair<std::string, std::string>>{
+           {R"("I loved it")", "{}"}, {R"(["a", "b c"])", R"({"top_k": 2})"}, {R"({"text": "a", "text_pair": "b"})", "null"}}) {
+    EXPECT_EQ(post("/pipelines/text-classification", R"({"inputs": )" + input + R"(, "parameters": )" + parameters + "}"),
+              classify->run(Json::parse(input, ""), Json::parse(parameters, "")));
+  }
+  const Json labels = post("/pipelines/zero-shot-classification",
+                           R"({"inputs": "Berlin", "parameters": {"candidate_labels": ["a", "b"]}, "options": {}})");
+  EXPECT_EQ(labels.at("labels", "").size(), 2u);
+  EXPECT_EQ(post("/pipelines/sentiment-analysis", R"({"inputs": []})").size(), 0u);
+  EXPECT_EQ(post("/pipelines/feature-extraction", R"({"inputs": "a"})").size(), 1u);
+  expect_refused("/pipelines/fill-mask", R"({"inputs": "[MASK]"})", "needs a model ForMaskedLM");
+  expect_refused("/pipelines/summarization", R"({"inputs": "x"})", "need one of text-classification", 404);
+  expect_refused("/pipelines/text-classification", R"({"parameters": {}})", "inputs");
+  expect_refused("/pipelines/text-classification", R"({"inputs": "x", "parameters": {"k": 1}})", "got 'k'");
+  expect_refused("/pipelines/text-classification", R"({"inputs": "x", "parameters": [1]})", "need object");
+  expect_refused("/pipelines/text-classification", R"({"inputs": "x", "top_k": 1})", "top_k");
+}
+
+TEST_F(EncoderAppTest, Classify) {
+  serve(kFixtures + "bert");
+  const Json answer = post("/classify", R"({"model": "enc", "input": ["I loved it", "Bern"]})");
+  EXPECT_EQ(answer.at("object", ""), Json("list"));
+  ASSERT_EQ(answer.at("data", "").size(), 2u);
+  const Json& first = answer.at("data", "").as_array("")[0];
+  EXPECT_EQ(first.at("num_classes", ""), Json(5));
+  const Json best = Pipeline::make("text-classification", model_)->run("I loved it");
+  EXPECT_EQ(first.at("label", ""), best.as_array("")[0].at("label", ""));
+  double sum = 0;
+  for (const Json& each : first.at("probs", "").as_array("")) sum += each.as_double("");
+  EXPECT_NEAR(sum, 1, 1e-5);
+  EXPECT_GT(answer.at("usage", "").at("prompt_tokens", "").as_int(""), 4);
+  expect_refused("/classify", R"({"input": []})", "empty list");
+  expect_refused("/classify", R"({"input": [1]})", "input");
+  expect_refused("/classify", R"({"model": "other", "input": "x"})", "does not exist", 404);
+  expect_refused("/v1/score", R"({"text_1": "a", "text_2": "b"})", "one label");
+  expect_refused("/v1/chat/completions", R"({"messages": []})", "no such route", 404);
+}
+
+TEST_F(EncoderAppTest, ACrossEncoderScoresAndReranks) {
+  serve(cross_encoder());
+  const Json scores = post("/v1/score", R"({"text_1": "Where is Bern?", "text_2": ["Bern is here", "a dog"]})");
+  const auto score = [](const Json& answer, size_t i) {
+    return answer.at("data", "").as_array("").at(i).at("score", "").as_double("");
+  };
+  ASSERT_EQ(scores.at("data", "").size(), 2u);
+  const Json pair = Pipeline::make("text-classification", model_)
+                        ->run(Json::parse(R"({"text": "Where is Bern?", "text_pair": "Bern is here"})", ""));
+  EXPECT_EQ(score(scores, 0), pair.at("score", "").as_double(""));
+  const Json raw = post("/score", R"({"queries": ["Where is Bern?"], "documents": "Bern is here", "use_activation": false})");
+  EXPECT_NEAR(1 / (1 + std::exp(-score(raw, 0))), score(scores, 0), 1e-6);
+  const Json pairs = post("/v1/score", R"({"text_1": ["Where is Bern?", "x"], "text_2": ["Bern is here", "y"]})");
+  EXPECT_EQ(score(pairs, 0), score(scores, 0));
+  const Json ranked =
+      post("/v1/rerank", R"({"query": "Where is Bern?", "documents": ["Bern is here", "a dog", "fox"], "top_n": 2})");
+  ASSERT_EQ(ranked.at("results", "").size(), 2u);
+  const Json& best = ranked.at("results", "").as_array("")[0];
+  EXPECT_GE(best.at("relevance_score", "").as_double(""),
+            ranked.at("results", "").as_array("")[1].at("relevance_score", "").as_double(""));
+  EXPECT_TRUE(best.at("document", "").contains("text"));
+  const Json bare = post("/rerank", R"({"query": "q", "documents": ["d"], "return_documents": false})");
+  EXPECT_FALSE(bare.at("results", "").as_array("")[0].contains("document"));
+  expect_refused("/v1/score", R"({"text_1": ["a", "b", "c"], "text_2": ["b", "c"]})", "text_2");
+  expect_refused("/v1/score", R"({"text_1": "a"})", "text_2");
+  expect_refused("/v1/rerank", R"({"documents": ["d"]})", "query");
+  expect_refused("/v1/rerank", R"({"query": "q", "documents": "d"})", "documents");
+  std::string words;
+  for (int i = 0; i < 100; ++i) words += "fox ";
+  expect_refused("/v1/score", R"({"text_1": "a", "text_2": ")" + words + "\"}", "truncate_prompt_tokens");
+  post("/v1/score", R"({"text_1": "a", "truncate_prompt_tokens": -1, "text_2": ")" + words + "\"}");
+}
+
+TEST_F(EncoderAppTest, EmbeddingsAsTheFolderSays) {
+  serve(kFixtures + "distilbert");  // whose config.json names a classifier; modules.json decides
+  EXPECT_EQ(model_->head(), Head::kNone);
+  const Json answer = post("/v1/embeddings", R"({"model": "enc", "input": ["Angela Merkel", "Berlin"]})");
+  ASSERT_EQ(answer.at("data", "").size(), 2u);
+  const Json want =
+      Pipeline::make("feature-extraction", model_)->run("Berlin", Json::parse(R"({"pooling": "auto", "normalize": true})", ""));
+  const Json& got = answer.at("data", "").as_array("")[1].at("embedding", "");
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i)
+    EXPECT_NEAR(got.as_array("")[i].as_double(""), want.as_array("")[i].as_double(""), 1e-6);
+  const Json ids = call("POST", "/tokenize", R"({"prompt": "Berlin"})")->json().at("tokens", "");
+  const Json by_ids = post("/v1/embeddings", R"({"input": )" + ids.dump() + "}");
+  EXPECT_EQ(by_ids.at("data", "").as_array("")[0].at("embedding", ""), got);
+  EXPECT_TRUE(post("/v1/embeddings", R"({"input": "a", "encoding_format": "base64"})")
+                  .at("data", "")
+                  .as_array("")[0]
+                  .at("embedding", "")
+                  .is_string());
+  const Json bare = call("POST", "/tokenize", R"({"prompt": "Berlin", "add_special_tokens": false})")->json().at("tokens", "");
+  EXPECT_EQ(post("/v1/embeddings", R"({"input": "Berlin", "add_special_tokens": false})").at("data", ""),
+            post("/v1/embeddings", R"({"input": )" + bare.dump() + "}").at("data", ""));
+  // Cosines of such vectors.
+  const Json ranked = post("/v1/rerank", R"({"query": "Berlin", "documents": ["a dog", "Berlin"]})");
+  EXPECT_EQ(ranked.at("results", "").as_array("")[0].at("index", ""), Json(1));
+  EXPECT_NEAR(ranked.at("results", "").as_array("")[0].at("relevance_score", "").as_double(""), 1, 1e-5);
+  std::string words;
+  for (int i = 0; i < 30; ++i) words += "fox ";
+  expect_refused("/v1/embeddings", R"({"input": ")" + words + "\"}", "need at most 20");
+  post("/v1/embeddings", R"({"truncate_prompt_tokens": 10, "input": ")" + words + "\"}");
+  expect_refused("/v1/embeddings", R"({"input": "a", "dimensions": 4})", "dimensions");
+  EXPECT_EQ(call("GET", "/v1/models")->json().at("data", "").as_array("")[0].at("max_model_len", ""), Json(70));
+  EXPECT_EQ(call("GET", "/health")->status, 200);
+  EXPECT_NE(call("GET", "/metrics")->body.find("vllm:prompt_tokens_total"), std::string::npos);
+}
+
+TEST_F(EncoderAppTest, ManyRequestsAtOnceAnswerAsEachAlone) {
+  serve(kFixtures + "bert");
+  const auto body = [](int i) { return R"({"inputs": "fox )" + std::string(static_cast<size_t>(i % 20), 'a') + R"( dog"})"; };
+  std::vector<std::string> alone;
+  for (int i = 0; i < 20; ++i) alone.push_back(call("POST", "/pipelines/text-classification", body(i))->body);
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = t; i < 60; i += 4) {
+        if (call("POST", "/pipelines/text-classification", body(i))->body != alone[static_cast<size_t>(i % 20)]) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong.load(), 0);
+  EXPECT_EQ(app_->num_open(), 0);
+}
+
+// The service's thread is held in the first request's answer: what comes meanwhile waits.
+TEST(EncoderServiceTest, FullAndCancelled) {
+  const auto model = SequenceModel::open(kFixtures + "bert", one_thread(), {});
+  EncoderService service(model, 1);
+  const auto inputs = [&](int count) {
+    return std::vector<SequenceInput>(static_cast<size_t>(count), model->input_of(model->encode("fox").encoding));
+  };
+  const auto body = [](const std::vector<SequenceOutput>& outputs) { return std::to_string(outputs.size()); };
+  std::promise<void> begun, go;
+  std::promise<std::string> first, last;
+  std::atomic<int> cancelled{0};
+  ASSERT_TRUE(service.submit(
+      inputs(2),
+      [&](const std::vector<SequenceOutput>& outputs) {
+        begun.set_value();
+        go.get_future().wait();
+        return body(outputs);
+      },
+      [&](std::string text, const Error*) { first.set_value(std::move(text)); }));
+  begun.get_future().wait();
+  const auto waiting = service.submit(inputs(3), body, [&](std::string, const Error*) { ++cancelled; });
+  ASSERT_TRUE(waiting);
+  EXPECT_EQ(service.num_open(), 1);
+  EXPECT_EQ(service.stats().num_waiting, 1);
+  EXPECT_FALSE(service.submit(inputs(1), body, [&](std::string, const Error*) { ++cancelled; }));
+  service.cancel(*waiting);
+  EXPECT_EQ(service.num_open(), 0);
+  // One that fails by itself, and one after it that does not.
+  std::promise<std::string> failed;
+  ASSERT_TRUE(service.submit(
+      inputs(1), [](const std::vector<SequenceOutput>&) -> std::string { invalid("test", "no answer"); },
+      [&](std::string, const Error* error) { failed.set_value(error == nullptr ? "" : error->message()); }));
+  go.set_value();
+  EXPECT_EQ(first.get_future().get(), "2");
+  EXPECT_EQ(failed.get_future().get(), "[test] no answer");
+  ASSERT_TRUE(service.submit({}, body, [&](std::string text, const Error*) { last.set_value(std::move(text)); }));
+  EXPECT_EQ(last.get_future().get(), "0");
+  EXPECT_EQ(cancelled.load(), 0);
+  EXPECT_TRUE(service.healthy());
+}
+
+TEST(EncoderServiceTest, ShutdownEndsWhatIsOpen) {
+  const auto model = SequenceModel::open(kFixtures + "bert", one_thread(), {});
+  std::promise<void> begun, go;
+  std::string message;
+  std::thread release;
+  {
+    EncoderService service(model, 4);
+    const std::vector<SequenceInput> one(1, model->input_of(model->encode("fox").encoding));
+    service.submit(
+        one,
+        [&](const std::vector<SequenceOutput>&) {
+          begun.set_value();
+          go.get_future().wait();
+          return std::string();
+        },
+        [](std::string, const Error*) {});
+    begun.get_future().wait();
+    service.submit(
+        one, [](const std::vector<SequenceOutput>&) { return std::string("late"); },
+        [&](std::string text, const Error* error) { message = error == nullptr ? text : error->message(); });
+    // It is either computed in time or told so; never forgotten.
+    release = std::thread([&] { go.set_value(); });
+  }
+  release.join();
+  EXPECT_TRUE(message == "late" || message.find("shutting down") != std::string::npos) << message;
+}
+
+TEST_F(EncoderAppTest, TheDocumentNamesTheRoutes) {
+  serve(kFixtures + "bert");
+  const Json document = call("GET", "/openapi.json")->json();
+  size_t operations = 0;
+  for (const JsonMember& path : document.at("paths", "").as_object("")) {
+    operations += path.value.size();
+    for (const JsonMember& operation : path.value.as_object("")) {
+      EXPECT_EQ(operation.value.contains("requestBody"), operation.key == "post") << path.key;
+    }
+  }
+  EXPECT_EQ(operations, App::encoder_route_names().size());
+  EXPECT_TRUE(document.at("paths", "").contains("/pipelines/{task}"));
+  const Json& rerank = document.at("paths", "").at("/v1/rerank", "").at("post", "");
+  const Json& schema = rerank.at("requestBody", "").at("content", "").at("application/json", "").at("schema", "");
+  EXPECT_TRUE(schema.at("properties", "").contains("top_n"));
+  for (const char* name : {"Reranked", "ScoreList", "ClassificationList", "TaskResult"}) {
+    EXPECT_TRUE(document.at("components", "").at("schemas", "").contains(name)) << name;
+  }
+}
+
+TEST(EncoderAppStart, RoutesOfBothKindsAreToldToWait) {
+  AppOptions options;
+  options.served_model_names = {"enc"};
+  App app(options);
+  for (const char* path : {"/v1/rerank", "/v1/completions", "/pipelines/fill-mask"}) {
+    HttpRequest http;
+    http.method = "POST";
+    http.path = path;
+    http.body = "{}";
+    const auto told = std::make_shared<Told>();
+    app.handle(http, told);
+    EXPECT_EQ(told->status, 503) << path;
+  }
+}
+
+}  // namespace
+}  // namespace pagoda::server
