@@ -75,9 +75,9 @@ Memory::Memory(const Automaton& automaton, const TokenVocabulary& vocabulary, co
       limits_(limits),
       far_(static_cast<int32_t>(vocabulary.longest()) + 1),
       situation_slots_(64, -1),
+      work_left_(std::numeric_limits<int64_t>::max()),
       seen_slots_(64),
       seen_stamps_(64, 0),
-      work_left_(std::numeric_limits<int64_t>::max()),
       levels_(static_cast<size_t>(vocabulary.longest()) + 1) {
   frames_.push_back({{-1, -1, -1, 0, 0}, 0, kBottom, kUnknown, kBottom});
   frames_.push_back({{-1, -1, -2, 0, 0}, 0, kUnknown, kUnknown, kUnknown});

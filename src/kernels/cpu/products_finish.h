@@ -53,8 +53,10 @@ class FinishRounded {
         __m512 v = _mm512_load_ps(acc + n);
         if (bias_ != nullptr) v = _mm512_add_ps(v, _mm512_loadu_ps(bias_ + n_begin + n));
         if (residual_ != nullptr) {
+          // Masked forms: the others make GCC 12 warn of its own headers.
           const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual + n));
-          v = _mm512_add_ps(v, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)));
+          v = _mm512_add_ps(
+              v, _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, halves), 16)));
         }
         return v;
       };
