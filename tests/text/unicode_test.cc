@@ -64,7 +64,9 @@ TEST(CodeSet, IsASortedUnionInWhateverOrderItGrew) {
       const std::vector<CodeSet::Range> ranges = shared.ranges();
       for (size_t i = 0; i < ranges.size(); ++i) {
         ASSERT_LE(ranges[i].first, ranges[i].last);
-        if (i > 0) ASSERT_GT(ranges[i].first, ranges[i - 1].last + 1);
+        if (i > 0) {
+          ASSERT_GT(ranges[i].first, ranges[i - 1].last + 1);
+        }
         for (uint32_t code = ranges[i].first; code <= ranges[i].last; ++code) got[code] = true;
       }
       ASSERT_EQ(got, wanted);
