@@ -156,13 +156,17 @@ void App::ready(TextGeneration& generation) {
   }
   engine_ = std::make_unique<AsyncEngine>(generation.engine(), options_.max_open);
   live_ = std::make_unique<LiveFeed>(*engine_, metrics_, model_json());
-  for (const Entry& entry : routes()) {
+  name_params(routes());
+  ready_ = true;
+}
+
+void App::name_params(const std::vector<Entry>& entries) {
+  for (const Entry& entry : entries) {
     if (entry.read == nullptr) continue;
     Fields fields = Fields::describing("request");
     entry.read(*this, fields);
     params_.emplace(&entry, ParamNames(fields.schema()));
   }
-  ready_ = true;
 }
 
 void App::close() {

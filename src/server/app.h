@@ -112,6 +112,7 @@ class App {
   bool authorized(const HttpRequest& request) const;
   Headers cors(const HttpRequest& request) const;
   void check_model(Fields& fields) const;
+  void name_params(const std::vector<Entry>& entries);
   bool refuse(const Entry& entry, const Error& error, HttpResponse& response) const;
   Json model_entry(const std::string& name) const;
   std::string model_json() const;

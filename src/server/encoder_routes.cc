@@ -139,8 +139,8 @@ const std::vector<App::Entry>& App::encoder_routes() {
   static const std::vector<Entry> entries = [] {
     std::vector<Entry> list;
     for (const Entry& entry : routes()) {
-      for (const char* path :
-           {"/health", "/ping", "/version", "/openapi.json", "/metrics", "/v1/models", "/tokenize", "/detokenize"}) {
+      for (const char* path : {"/health", "/ping", "/version", "/openapi.json", "/metrics", "/v1/models", "/v1/models/{model}",
+                               "/tokenize", "/detokenize"}) {
         if (entry.path == path) list.push_back(entry);
       }
     }
@@ -168,6 +168,7 @@ const std::vector<App::Entry>& App::encoder_routes() {
 
 void App::ready(std::shared_ptr<const SequenceModel> model) {
   encoder_ = std::make_unique<EncoderService>(std::move(model), options_.max_open);
+  name_params(encoder_routes());
   ready_ = true;
 }
 

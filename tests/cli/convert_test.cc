@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "tests/cli/child.h"
+#include "tests/temporary.h"
 
 namespace pagoda::testing {
 namespace {
@@ -13,7 +14,7 @@ const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
 const std::string kGguf = kFixtures + "gguf/llama_q8_0.gguf";
 
 TEST(Quantize, SaysWhatItDidAndDidNot) {
-  const std::string out = ::testing::TempDir() + "pagoda_cli_quantize";
+  const std::string out = pagoda::testing::temporary_path("cli_quantize");
   std::filesystem::remove_all(out);
   const Ended ended =
       run_pagoda({"quantize", kFixtures + "llama", "--to", "int4", "--group-size", "32", "--out", out, "--json"});

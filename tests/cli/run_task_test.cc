@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "tests/cli/child.h"
+#include "tests/temporary.h"
 
 namespace pagoda::testing {
 namespace {
@@ -18,7 +19,7 @@ std::vector<std::string> with(std::vector<std::string> arguments) {
 }
 
 std::string temporary(const std::string& name, const std::string& text) {
-  const std::string path = ::testing::TempDir() + "/run_task_" + name;
+  const std::string path = pagoda::testing::temporary_path("run_task_" + name);
   write_file_atomic(path, text);
   return path;
 }
@@ -100,7 +101,7 @@ TEST(RunTask, ErrorsSayWhatIsWrong) {
 }
 
 std::string folder_of(const std::string& architecture) {
-  const std::string folder = ::testing::TempDir() + "/run_task_" + architecture;
+  const std::string folder = pagoda::testing::temporary_path("run_task_" + architecture);
   make_directories(folder);
   write_file_atomic(folder + "/model.safetensors", read_file(kBert + "/model.safetensors", 1 << 24));
   Json config = Json::parse(read_file(kBert + "/config.json", 1 << 20), "config.json");
@@ -114,7 +115,7 @@ std::string folder_of(const std::string& architecture) {
 TEST(Logits, OfEveryHead) {
   const std::string ids =
       temporary("ids.jsonl", "{\"input_ids\": [2, 84, 76, 3], \"token_type_ids\": [0, 0, 1, 1]}\n[2, 97, 3]\n");
-  const std::string out = ::testing::TempDir() + "/run_task_logits.safetensors";
+  const std::string out = pagoda::testing::temporary_path("run_task_logits.safetensors");
   const std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {{"BertForSequenceClassification", {5}},
                                                                             {"BertForTokenClassification", {4, 5}},
                                                                             {"BertForMaskedLM", {4, 256}},

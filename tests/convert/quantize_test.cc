@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "ops/runtime.h"
+#include "tests/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -20,7 +21,7 @@ const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
 
 class QuantizeTest : public ::testing::Test {
  protected:
-  QuantizeTest() : out_(::testing::TempDir() + "pagoda_quantize"), runtime_(RuntimeOptions{2, {}, {}}) {
+  QuantizeTest() : out_(pagoda::testing::temporary_path("quantize")), runtime_(RuntimeOptions{2, {}, {}}) {
     std::filesystem::remove_all(out_);
   }
 

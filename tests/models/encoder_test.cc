@@ -14,6 +14,7 @@
 #include "ops/loss.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
+#include "tests/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -231,7 +232,7 @@ INSTANTIATE_TEST_SUITE_P(All, Encoder,
 // A copy of a fixture's weights under other names; `rename` gives "" for what is left out.
 std::string renamed_folder(const std::string& name, const std::string& to,
                            const std::function<std::string(const std::string&)>& rename) {
-  const std::string folder = ::testing::TempDir() + "/encoder_" + to;
+  const std::string folder = pagoda::testing::temporary_path("encoder_" + to);
   make_directories(folder);
   write_file_atomic(folder + "/config.json", read_file(kFixtures + name + "/config.json", 1 << 20));
   Runtime runtime(one_thread(Isa::kReference));

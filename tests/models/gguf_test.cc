@@ -10,6 +10,7 @@
 #include "models/model.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
+#include "tests/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -69,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(All, Gguf, ::testing::ValuesIn(models()));
 TEST(GgufFiles, AreThere) { EXPECT_GE(models().size(), 11u); }
 
 TEST(GgufFiles, AFolderWithOneIsThatModel) {
-  const std::string path = ::testing::TempDir() + "pagoda_gguf_folder";
+  const std::string path = pagoda::testing::temporary_path("gguf_folder");
   std::filesystem::remove_all(path);
   std::filesystem::create_directories(path);
   std::filesystem::copy(kFixtures + "llama3_q4_0.gguf", path);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "pipelines/text_generation.h"
+#include "tests/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -186,7 +187,7 @@ TEST(TaskErrors, TasksAndModelsThatDoNotFit) {
 TEST(TextClassification, ProblemTypesChooseTheFunction) {
   // One label: sigmoid; regression: the number itself.
   const auto score = [](const std::string& fields) {
-    const std::string folder = ::testing::TempDir() + "/one_label";
+    const std::string folder = pagoda::testing::temporary_path("one_label");
     make_directories(folder);
     for (const char* name : {"tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
       write_file_atomic(folder + "/" + name, read_file(kFixtures + "bert/" + name, 1 << 24));
@@ -221,7 +222,7 @@ TEST(Sentences, PoolingAsSentenceTransformersHasIt) {
 }
 
 TEST(Sentences, AnOlderFolderHasItsTransformerInside) {
-  const std::string folder = ::testing::TempDir() + "/older_sentences", inner = folder + "/0_Transformer";
+  const std::string folder = pagoda::testing::temporary_path("older_sentences"), inner = folder + "/0_Transformer";
   make_directories(inner);
   make_directories(folder + "/1_Pooling");
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "model.safetensors", "config.json"}) {

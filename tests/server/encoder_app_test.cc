@@ -108,6 +108,21 @@ TEST_F(EncoderAppTest, TasksAnswerAsThePipelinesDo) {
   expect_refused("/pipelines/text-classification", R"({"inputs": "x", "top_k": 1})", "top_k");
 }
 
+TEST_F(EncoderAppTest, ErrorsNameTheirFieldAndModelsTheirName) {
+  serve(kFixtures + "bert");
+  const auto param = [&](const std::string& path, const std::string& body) {
+    return call("POST", path, body)->json().at("error", "answer").at("param", "error");
+  };
+  EXPECT_EQ(param("/classify", "{}"), Json("input"));
+  EXPECT_EQ(param("/classify", R"({"input": "a", "x": 1})"), Json("x"));
+  EXPECT_EQ(param("/v1/embeddings", R"({"input": []})"), Json("input"));
+  EXPECT_EQ(param("/pipelines/text-classification", R"({"parameters": {}})"), Json("inputs"));
+  const Json list = call("GET", "/v1/models")->json();
+  const Json& model = list.at("data", "l").as_array("l").at(0);
+  EXPECT_EQ(call("GET", "/v1/models/" + model.get_string("id", "", "m"))->json(), model);
+  EXPECT_EQ(call("GET", "/v1/models/other")->json().at("error", "a").at("code", "e"), Json("model_not_found"));
+}
+
 TEST_F(EncoderAppTest, Classify) {
   serve(kFixtures + "bert");
   const Json answer = post("/classify", R"({"model": "enc", "input": ["I loved it", "Bern"]})");

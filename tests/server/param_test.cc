@@ -50,7 +50,7 @@ TEST_F(ParamTest, OtherEndpointsNameTheirs) {
   EXPECT_EQ(param("/v1/responses", R"({"input": "w7", "temperature": "hot"})"), Json("temperature"));
   EXPECT_EQ(param("/v1/embeddings", R"({"input": ")" + many + "\"}"), Json("input"));
   EXPECT_EQ(param("/v1/responses", R"({"input": "w7", "prompt": {"id": "x"}})"), Json("prompt"));
-  EXPECT_EQ(param("/v1/embeddings", R"({"messages": [1]})"), Json("messages"));
+  EXPECT_EQ(param("/v1/embeddings", R"({"input": "w7", "messages": [1]})"), Json("messages"));
   EXPECT_EQ(param("/tokenize", "{}"), Json("prompt"));
 }
 
