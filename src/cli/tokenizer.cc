@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "base/cpu_info.h"
 #include "base/error.h"
@@ -42,19 +43,21 @@ int run(const Program& program, Flags flags, bool specials_given, bool prefix_gi
   flags.rows.keep_linebreaks = !flags.trim_linebreaks;
   ThreadPool pool(flags.threads > 0 ? flags.threads : detect_cpu().usable_cores);
   train::RowReader rows(flags.files, flags.rows);
-  TerminalProgress bytes(stderr), steps(stderr, false, "steps");
+  std::optional<TerminalProgress> line;  // of one stage: a rate over all of them would say nothing
+  std::string drawn;
   TaskHooks hooks;
   hooks.cancel = &interrupted();
   if (!program.quiet) {
     hooks.progress = [&](std::string_view stage, int64_t done, int64_t total) {
-      (stage == "reading" ? bytes : steps).update(stage, done, total);
+      if (stage != drawn) line.emplace(stderr, false, stage == "reading" ? "" : "steps");
+      drawn = stage;
+      line->update(stage, done, total);
     };
   }
   const auto begun = std::chrono::steady_clock::now();
   try {
     const train::TrainedTokenizer trained = train::train_tokenizer(flags.recipe, rows, pool, hooks);
-    bytes.clear();
-    steps.clear();
+    line.reset();
     write_tokenizer(trained, flags.out);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     note(program, fmt::format("{} tokens from {} words ({} distinct) of {} rows in {:.1f} s: {}", trained.vocab_size,
@@ -72,8 +75,7 @@ int run(const Program& program, Flags flags, bool specials_given, bool prefix_gi
       write_json(report);
     }
   } catch (const Cancelled&) {
-    bytes.clear();
-    steps.clear();
+    line.reset();
     note(program, "interrupted: nothing was written");
     return kInterruptedExit;
   }

@@ -35,7 +35,7 @@ void check_sum(std::string_view what, std::string_view bytes, const char* stored
 // The length in a record's header, checked.
 int64_t record_length(std::string_view header, int64_t number, int64_t offset, std::string_view where, const Limits& limits) {
   check_sum("length", header.substr(0, 8), header.data() + 8, number, offset, where);
-  const uint64_t length = little(header.data(), 8);
+  const uint64_t length = little(header.data(), 8);  // NOLINT(bugprone-suspicious-stringview-data-usage): a count is given
   if (length > static_cast<uint64_t>(limits.max_string_bytes)) {
     invalid(where, "record {} at offset {} is too long: got {} bytes, need at most {}", number, offset, length,
             limits.max_string_bytes);

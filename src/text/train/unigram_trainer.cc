@@ -46,8 +46,9 @@ class Trainer {
     choose_alphabet();
     check_room();
     pieces_ = seeds();
-    // The vocabulary is brought down to a little more than asked for; what is left over goes at the end, by score.
-    const size_t wanted = static_cast<size_t>(options_.vocab_size * 11 / 10);
+    // The vocabulary is brought down to a little more than there is room for; what is left over goes at the end. (Hugging Face
+    // counts the special tokens as room here, and loses more pieces at the end, without another look at the rest.)
+    const size_t wanted = static_cast<size_t>(room() * 11 / 10 + 1);
     const double rounds = std::log(static_cast<double>(wanted) / static_cast<double>(std::max(wanted, pieces_.size()))) /
                           std::log(options_.shrinking_factor);
     total_steps_ = (static_cast<int64_t>(rounds) + 2) * (options_.n_sub_iterations + 1);
@@ -196,6 +197,8 @@ class Trainer {
         mine.alone = !lattice.best(table, static_cast<int32_t>(i), mine.alternatives, other);
         mine.best = mine.alone || table.score(static_cast<int32_t>(i)) >= other;
         if (!mine.best) mine.alternatives.clear();
+        // First to last: the order of the sum in which equal losses come out equal, as they do for Hugging Face.
+        std::reverse(mine.alternatives.begin(), mine.alternatives.end());
       }
     });
     return own;

@@ -15,11 +15,11 @@
 namespace pagoda::train {
 
 const std::vector<ExampleColumn>& example_columns() {
-  static const std::vector<ExampleColumn> columns{{"attention_mask", &Example::attention_mask},
-                                                  {"token_type_ids", &Example::token_type_ids},
-                                                  {"position_ids", &Example::position_ids},
-                                                  {"labels", &Example::labels}};
-  return columns;
+  static const std::vector<ExampleColumn> kColumns{{"attention_mask", &Example::attention_mask},
+                                                   {"token_type_ids", &Example::token_type_ids},
+                                                   {"position_ids", &Example::position_ids},
+                                                   {"labels", &Example::labels}};
+  return kColumns;
 }
 
 class RowReader::Source {

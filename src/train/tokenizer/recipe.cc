@@ -416,15 +416,15 @@ std::vector<int64_t> ids_of(const std::vector<std::string>& tokens, const std::v
 }  // namespace
 
 const std::vector<std::string>& normalizer_names() {
-  static const std::vector<std::string> names{"nfc",       "nfd",   "nfkc",          "nfkd", "nmt",
-                                              "lowercase", "strip", "strip_accents", "bert"};
-  return names;
+  static const std::vector<std::string> kNames{"nfc",       "nfd",   "nfkc",          "nfkd", "nmt",
+                                               "lowercase", "strip", "strip_accents", "bert"};
+  return kNames;
 }
 
 const std::vector<std::string>& pre_tokenizer_names() {
-  static const std::vector<std::string> names{"byte_level", "whitespace", "whitespace_split", "bert",
-                                              "metaspace",  "digits",     "punctuation",      "unicode_scripts"};
-  return names;
+  static const std::vector<std::string> kNames{"byte_level", "whitespace", "whitespace_split", "bert",
+                                               "metaspace",  "digits",     "punctuation",      "unicode_scripts"};
+  return kNames;
 }
 
 TrainedTokenizer train_tokenizer(const TokenizerRecipe& wish, RowReader& rows, ThreadPool& pool, const TaskHooks& hooks) {
