@@ -52,12 +52,12 @@ std::string lower_ascii(std::string text) {
 }  // namespace
 
 const std::vector<TaskInfo>& pipeline_tasks() {
-  static const std::vector<TaskInfo> infos = [] {
+  static const std::vector<TaskInfo> kInfos = [] {
     std::vector<TaskInfo> list;
     for (const Task& task : kTasks) list.push_back(task.info);
     return list;
   }();
-  return infos;
+  return kInfos;
 }
 
 const TaskInfo& find_task(const std::string& name) { return task_of(name).info; }

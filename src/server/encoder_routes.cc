@@ -136,7 +136,7 @@ class PairScorer {
 }  // namespace
 
 const std::vector<App::Entry>& App::encoder_routes() {
-  static const std::vector<Entry> entries = [] {
+  static const std::vector<Entry> kEntries = [] {
     std::vector<Entry> list;
     for (const Entry& entry : routes()) {
       for (const char* path : {"/health", "/ping", "/version", "/openapi.json", "/metrics", "/v1/models", "/v1/models/{model}",
@@ -163,7 +163,7 @@ const std::vector<App::Entry>& App::encoder_routes() {
         [](const App& app, Fields& fields) { app.read_task(fields); });
     return list;
   }();
-  return entries;
+  return kEntries;
 }
 
 void App::ready(std::shared_ptr<const SequenceModel> model) {

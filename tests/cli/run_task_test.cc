@@ -1,7 +1,7 @@
 // pagoda run and logits on encoders: flags, lines, what people see, shapes of files.
 #include <gtest/gtest.h>
 
-#include <filesystem>
+#include <algorithm>
 
 #include "base/file.h"
 #include "formats/safetensors.h"
@@ -12,6 +12,7 @@ namespace pagoda::testing {
 namespace {
 
 const std::string kBert = PAGODA_SOURCE_DIR "/tests/fixtures/encoders/bert";
+const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
 
 std::vector<std::string> with(std::vector<std::string> arguments) {
   arguments.insert(arguments.end(), {"--threads", "1"});
@@ -95,7 +96,7 @@ TEST(RunTask, ErrorsSayWhatIsWrong) {
   const Ended flag = run_pagoda(with({"run", "fill-mask", kBert, "--text", "[MASK]", "--stride", "2"}));
   EXPECT_EQ(flag.code, 2);
   EXPECT_NE(flag.err.find("stride"), std::string::npos) << flag.err;
-  const Ended decoder = run_pagoda(with({"run", "fill-mask", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--text", "[MASK]"}));
+  const Ended decoder = run_pagoda(with({"run", "fill-mask", kLlama, "--text", "[MASK]"}));
   EXPECT_EQ(decoder.code, 4) << decoder.err;
   EXPECT_EQ(run_pagoda(with({"generate", kBert, "--prompt", "a"})).code, 4);
 }

@@ -83,7 +83,7 @@ Outputs run(Runtime& runtime, const Model& model, const std::vector<Line>& lines
 
 float value_at(const TensorEntry& entry, int64_t i) {
   float value = 0;
-  std::memcpy(&value, static_cast<const char*>(static_cast<const void*>(entry.data)) + i * 4, sizeof value);
+  std::memcpy(&value, entry.data + i * 4, sizeof value);
   return value;
 }
 
