@@ -24,8 +24,8 @@ int run(const Program& program, const Flags& flags) {
   }
   jinja::RenderOptions options;
   if (!flags.now.empty()) options.now = jinja::DateTime::parse(flags.now);
-  const chat::TemplateSet templates = flags.file.empty() ? load_chat_templates(find_model(program, flags.model))
-                                                         : chat::TemplateSet::from_file(flags.file);
+  const chat::TemplateSet templates =
+      flags.file.empty() ? load_chat_templates(find_model(program, flags.model)) : chat::TemplateSet::from_file(flags.file);
   if (templates.empty())
     not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");
   const EndAtOnce reading;
