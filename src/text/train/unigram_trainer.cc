@@ -146,13 +146,13 @@ class Trainer {
     });
   }
 
-  void next_step(std::string_view stage) {
-    hooks_.at(stage, step_, std::max(total_steps_, step_));
+  void next_step() {
+    hooks_.at("EM and pruning", step_, std::max(total_steps_, step_));
     ++step_;
   }
 
   std::vector<double> expect() {
-    next_step("expectation");
+    next_step();
     const PieceTable table(pieces_);
     std::vector<std::vector<double>> parts(kParts, std::vector<double>(pieces_.size(), 0.0));
     for_each_lattice(table, [&](size_t part, const WordCount& word, Lattice& lattice) {
@@ -223,7 +223,7 @@ class Trainer {
   // Keeps what cannot be spelled otherwise, then the pieces whose loss costs most: each is thought replaced by its next best
   // cut wherever it stands.
   void prune(size_t wanted) {
-    next_step("pruning");
+    next_step();
     const PieceTable table(pieces_);
     const std::vector<Own> own = own_cuts(table);
     const std::vector<double> counts = best_counts(table);
