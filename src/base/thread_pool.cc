@@ -32,7 +32,8 @@ constexpr int kSpinsBeforeYield = 20'000;
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads, std::vector<int> cores, bool pin_caller) : num_threads_(std::max(1, num_threads)), next_(static_cast<size_t>(num_threads_)) {
+ThreadPool::ThreadPool(int num_threads, std::vector<int> cores, bool pin_caller)
+    : num_threads_(std::max(1, num_threads)), next_(static_cast<size_t>(num_threads_)) {
   if (pin_caller && !cores.empty()) pin(pthread_self(), cores[0]);
   for (int thread = 1; thread < num_threads_; ++thread) {
     threads_.emplace_back([this, thread] { worker(thread); });
@@ -62,7 +63,8 @@ void ThreadPool::work(int thread) {
         body_(self_, begin, std::min(n_, begin + grain_), thread);
       } catch (...) {
         if (!failed_.exchange(true)) error_ = std::current_exception();
-        for (Shared& other : next_) other.value.store(static_cast<uint64_t>(pieces_), std::memory_order_relaxed);  // start no more
+        for (Shared& other : next_)
+          other.value.store(static_cast<uint64_t>(pieces_), std::memory_order_relaxed);  // start no more
       }
     }
   }

@@ -74,9 +74,9 @@ class ThreadPool {
   Body body_ = nullptr;
   void* self_ = nullptr;
   int64_t n_ = 0, grain_ = 1, pieces_ = 0;
-  Shared epoch_;    // moves by one for each region
+  Shared epoch_;              // moves by one for each region
   std::vector<Shared> next_;  // [num_threads] first piece of each share not yet taken
-  Shared pending_;  // workers that have not left the region
+  Shared pending_;            // workers that have not left the region
   std::atomic<uint64_t> regions_{0};
   std::atomic<int> steps_{0};
   std::atomic<int> sleepers_{0};
