@@ -89,12 +89,11 @@ int run(const Program& program, const Flags& flags) {
       const std::shared_ptr<ModelFolder> folder = ModelFolder::open(model_name);
       options.ids = calibration_ids(flags, folder->path());
       const std::unique_ptr<LoadedModel> loaded = LoadedModel::open_for_training(model_name, load_options);
-      report = quantize(loaded->runtime().device(), loaded->model(), loaded->folder(), flags.out, options);
+      report = quantize(loaded->runtime().device(), loaded->folder(), &loaded->model(), flags.out, options);
     } else {
       const std::shared_ptr<ModelFolder> folder = ModelFolder::open(model_name);
-      Runtime runtime(load_options.runtime);  // outlives the model
-      const std::unique_ptr<Model> model = make_model(folder->config(), folder->config_path());
-      report = quantize(runtime.device(), *model, *folder, flags.out, options);
+      Runtime runtime(load_options.runtime);
+      report = quantize(runtime.device(), *folder, nullptr, flags.out, options);
     }
   } catch (const Cancelled&) {
     return kInterruptedExit;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "models/decoder.h"
+#include "models/encoder.h"
 #include "ops/math.h"
 #include "ops/tape.h"
 
@@ -27,26 +28,46 @@ struct Linear {
   std::string input;  // what an observer calls its input
 };
 
-std::vector<Linear> linears_of(Model& model) {
-  const auto* decoder = dynamic_cast<const DecoderModel*>(&model);
-  if (decoder == nullptr) unsupported("quantize", "{}: need a decoder model", model.architecture());
-  const DecoderConfig& c = decoder->config();
-  if (c.transposed_linear) {
-    unsupported("quantize", "{}: its matrices are Conv1D, which compressed-tensors has no form for", model.architecture());
+bool ends(const std::string& name, std::string_view end) {
+  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
+
+void add_decoder(const DecoderConfig& c,
+                 const std::function<void(int layer, const std::string& module, const std::string& input)>& add) {
+  for (int layer = 0; layer < static_cast<int>(c.num_hidden_layers); ++layer) {
+    const std::string path = c.names.base + c.names.layers + "." + std::to_string(layer), in = path + ".";
+    for (const std::string& name : c.names.qkv) add(layer, in + name, path + ".attention_norm");
+    add(layer, in + c.names.attention_out, in + c.names.attention + ".mixed");
+    for (const std::string& name : c.names.mlp_in) add(layer, in + name, path + ".mlp_norm");
+    add(layer, in + c.names.mlp_out, path + ".mlp.activated");
   }
+}
+
+void add_encoder(const EncoderConfig& c,
+                 const std::function<void(int layer, const std::string& module, const std::string& input)>& add) {
+  const EncoderNames& n = c.names;
+  for (const std::string& block : n.blocks) {
+    const std::string path = (c.head == Head::kNone ? "" : n.base) + block + ".";
+    for (const std::string& name : {n.query, n.key, n.value, n.attention_out, n.mlp_in, n.mlp_out}) add(0, path + name, "");
+  }
+}
+
+std::vector<Linear> linears_of(Model& model) {
   std::map<std::string, Parameter*> by_name;
   for (Parameter* parameter : model.parameters()) by_name.emplace(parameter->name, parameter);
   std::vector<Linear> linears;
-  for (int layer = 0; layer < static_cast<int>(c.num_hidden_layers); ++layer) {
-    const std::string path = c.names.base + c.names.layers + "." + std::to_string(layer);
-    const auto add = [&](const std::string& name, const std::string& input) {
-      const std::string module = path + "." + name;
-      linears.push_back({by_name.at(module + ".weight"), module, layer, path + input});
-    };
-    for (const std::string& name : c.names.qkv) add(name, ".attention_norm");
-    add(c.names.attention_out, "." + c.names.attention + ".mixed");
-    for (const std::string& name : c.names.mlp_in) add(name, ".mlp_norm");
-    add(c.names.mlp_out, ".mlp.activated");
+  const auto add = [&](int layer, const std::string& module, const std::string& input) {
+    linears.push_back({by_name.at(module + ".weight"), module, layer, input});
+  };
+  if (const auto* decoder = dynamic_cast<const DecoderModel*>(&model)) {
+    if (decoder->config().transposed_linear) {
+      unsupported("quantize", "{}: its matrices are Conv1D, which compressed-tensors has no form for", model.architecture());
+    }
+    add_decoder(decoder->config(), add);
+  } else if (const auto* encoder = dynamic_cast<const EncoderModel*>(&model)) {
+    add_encoder(encoder->config(), add);
+  } else {
+    unsupported("quantize", "{}: need a decoder or an encoder", model.architecture());
   }
   return linears;
 }
@@ -95,12 +116,18 @@ struct Rows {
 
 class Quantizer {
  public:
-  Quantizer(Device& device, Model& model, const ModelFolder& folder, std::string out, const QuantizeOptions& options)
-      : device_(device), model_(model), folder_(folder), out_(std::move(out)), options_(options), pool_(*device.exec.pool) {}
+  Quantizer(Device& device, const ModelFolder& folder, std::string out, const QuantizeOptions& options)
+      : device_(device),
+        source_(make_model(folder.config(), folder.config_path())),
+        folder_(folder),
+        out_(std::move(out)),
+        options_(options),
+        pool_(*device.exec.pool) {}
 
-  QuantizeReport run() {
+  QuantizeReport run(Model* calibrated) {
     if (options_.bits != 4 && options_.bits != 8) invalid("quantize", "bits: got {}, need 4 or 8", options_.bits);
-    linears_ = linears_of(model_);
+    source_->load(device_, folder_);
+    linears_ = linears_of(*source_);
     report_.bits = options_.bits;
     report_.format = options_.bits == 8 ? "int-quantized" : "pack-quantized";
     if (options_.bits == 4) report_.group_size = options_.group_size > 0 ? options_.group_size : choose_group(linears_);
@@ -120,7 +147,7 @@ class Quantizer {
     if (linears_.empty()) {
       invalid("quantize", "no matrix has a multiple of {} columns: need another group size", report_.group_size);
     }
-    if (!options_.ids.empty()) calibrate();
+    if (calibrated != nullptr) calibrate(*calibrated);
     make_directories(out_);
     write_weights();
     write_config();
@@ -152,14 +179,15 @@ class Quantizer {
   }
 
   std::vector<Rows> windows_of_text(const DecoderModel& decoder) {
-    const int64_t size = static_cast<int64_t>(options_.ids.size());
+    const int64_t size = static_cast<int64_t>(options_.ids.size()), context = decoder.max_positions();
+    if (size < 1) invalid("quantize", "calibration: got no text");
     for (const int32_t id : options_.ids) {
-      if (id < 0 || id >= model_.vocab_size())
-        invalid("quantize", "calibration: token id outside the vocabulary: got {}, need 0 to {}", id, model_.vocab_size() - 1);
+      if (id < 0 || id >= decoder.vocab_size())
+        invalid("quantize", "calibration: token id outside the vocabulary: got {}, need 0 to {}", id, decoder.vocab_size() - 1);
     }
-    if (options_.max_length > model_.max_positions())
-      invalid("quantize", "calibration length: got {}, need at most {}", options_.max_length, model_.max_positions());
-    const int64_t wanted = options_.max_length > 0 ? options_.max_length : std::min<int64_t>(model_.max_positions(), 512);
+    if (options_.max_length > context)
+      invalid("quantize", "calibration length: got {}, need at most {}", options_.max_length, context);
+    const int64_t wanted = options_.max_length > 0 ? options_.max_length : std::min<int64_t>(context, 512);
     const int64_t length = std::min(wanted, size), windows = size / length;
     constexpr int64_t kRows = 2048;  // that go through a block together
     const int64_t together = std::max<int64_t>(1, kRows / length);
@@ -191,12 +219,17 @@ class Quantizer {
     }
   }
 
-  void calibrate() {
-    const auto& decoder = dynamic_cast<const DecoderModel&>(model_);
+  void calibrate(Model& model) {
+    const auto* decoder_model = dynamic_cast<const DecoderModel*>(&model);
+    if (decoder_model == nullptr)
+      unsupported("quantize", "{}: calibration needs a decoder: round to nearest", model.architecture());
+    const DecoderModel& decoder = *decoder_model;
+    std::map<std::string, Parameter*> parameters;
+    for (Parameter* parameter : model.parameters()) parameters.emplace(parameter->name, parameter);
     const NoGrad no_grad;
     const ThreadPool::Step step(pool_);
     std::vector<Rows> all = windows_of_text(decoder);
-    const int layers = static_cast<int>(model_.num_layers());
+    const int layers = static_cast<int>(model.num_layers());
     for (int layer = 0; layer < layers; ++layer) {
       tell("calibrating", layer, layers);
       // Linear layers with one input share its sums; each input is measured with the layers before it quantised already.
@@ -206,7 +239,7 @@ class Quantizer {
         if (linears_[i].layer == layer) {
           InputPower power(device_, linears_[i].input, linears_[i].parameter->shape[1]);
           pass(decoder, layer, all, &power);
-          for (size_t j = i; j < end; ++j) calibrate(linears_[j], power.sum());
+          for (size_t j = i; j < end; ++j) calibrate(linears_[j], *parameters.at(linears_[j].parameter->name), power.sum());
         }
         i = end;
       }
@@ -215,10 +248,10 @@ class Quantizer {
     tell("calibrating", layers, layers);
   }
 
-  void calibrate(const Linear& linear, std::vector<float> hessian) {
+  void calibrate(const Linear& linear, const Parameter& parameter, std::vector<float> hessian) {
     check_cancel();
     const int64_t n = linear.parameter->shape[0], k = linear.parameter->shape[1];
-    float* w = linear.parameter->value.data<float>();
+    float* w = parameter.value.data<float>();
     IntWeight weight = gptq(pool_, w, n, k, coding(), hessian, options_.gptq);
     std::vector<float> decoded(static_cast<size_t>(n * k));
     decode(pool_, weight, decoded.data());
@@ -227,34 +260,14 @@ class Quantizer {
     calibrated_.emplace(linear.module, std::move(weight));
   }
 
-  // A weight of the checkpoint in `dtype`.
-  Tensor load(const TensorEntry& entry, DType dtype) const {
-    if (entry.encoded) return ops::cast(pagoda::decode(device_, *entry.encoded, entry.shape, DType::kFloat32), dtype);
-    Tensor raw = Tensor::empty(device_, entry.dtype, entry.shape);
-    std::memcpy(raw.view().data, entry.data, static_cast<size_t>(entry.bytes));
-    if (entry.dtype == dtype) return raw;
-    return ops::cast(raw, dtype);
-  }
-
-  const TensorEntry* find(const std::string& name) const {
-    const TensorEntry* entry = folder_.weights().find(name);
-    // Checkpoints of a base model lack the prefix.
-    const size_t dot = name.find('.');
-    return entry == nullptr && dot != std::string::npos ? folder_.weights().find(name.substr(dot + 1)) : entry;
-  }
-
   void write_weights() {
     std::set<std::string> quantized;
     for (const Linear& linear : linears_) quantized.insert(linear.parameter->name);
     std::vector<TensorSpec> specs;
-    for (const Parameter* parameter : model_.parameters()) {
-      const TensorEntry* entry = find(parameter->name);
-      if (entry == nullptr) continue;  // a bias that the checkpoint lacks
-      if (entry->shape != parameter->shape)
-        invalid(folder_.path(), "{}: the shape does not agree with config.json", parameter->name);
-      report_.bytes_before += entry->bytes;
+    for (const std::string& name : folder_.weights().names()) report_.bytes_before += folder_.weights().find(name)->bytes;
+    for (const Parameter* parameter : source_->parameters()) {
       if (quantized.count(parameter->name) == 0) {
-        specs.push_back({parameter->name, entry->encoded ? plain_dtype_ : entry->dtype, parameter->shape});
+        specs.push_back({parameter->name, parameter->encoded ? plain_dtype_ : parameter->value.dtype(), parameter->shape});
         continue;
       }
       const int64_t n = parameter->shape[0], k = parameter->shape[1];
@@ -278,29 +291,24 @@ class Quantizer {
     SafetensorsWriter writer(join_path(out_, "model.safetensors"), specs, {{"format", "pt"}});
     std::map<std::string, const Linear*> by_name;
     for (const Linear& linear : linears_) by_name.emplace(linear.parameter->name, &linear);
-    int64_t done = 0, total = static_cast<int64_t>(model_.parameters().size());
-    for (const Parameter* parameter : model_.parameters()) {
+    int64_t done = 0, total = static_cast<int64_t>(source_->parameters().size());
+    for (Parameter* parameter : source_->parameters()) {
       tell("writing", done++, total);
-      const TensorEntry* entry = find(parameter->name);
-      if (entry == nullptr) continue;
       const auto it = by_name.find(parameter->name);
-      if (it == by_name.end()) {
-        append_plain(writer, *entry);
+      if (it != by_name.end()) {
+        append(writer, quantized_weight(*it->second));
       } else {
-        append(writer, quantized_weight(*it->second, *entry));
+        const DType dtype = parameter->encoded ? plain_dtype_ : parameter->value.dtype();
+        writer.append(ops::cast(take(device_, *parameter, DType::kFloat32), dtype));
       }
     }
     writer.finish();
   }
 
-  void append_plain(SafetensorsWriter& writer, const TensorEntry& entry) const {
-    writer.append(load(entry, entry.encoded ? plain_dtype_ : entry.dtype));
-  }
-
-  IntWeight quantized_weight(const Linear& linear, const TensorEntry& entry) {
+  IntWeight quantized_weight(const Linear& linear) {
     const auto it = calibrated_.find(linear.module);
     if (it != calibrated_.end()) return std::move(it->second);
-    const Tensor w = load(entry, DType::kFloat32);
+    const Tensor w = ops::cast(take(device_, *linear.parameter, DType::kFloat32), DType::kFloat32);
     IntWeight weight = round_to_nearest(pool_, w.data<float>(), w.dim(0), w.dim(1), coding());
     std::vector<float> decoded(static_cast<size_t>(w.numel()));
     decode(pool_, weight, decoded.data());
@@ -353,6 +361,26 @@ class Quantizer {
     writer.append(zeros);
   }
 
+  // torch's Linear modules that stay as they are: those kept, heads, poolers.
+  std::vector<std::string> other_linears() const {
+    std::set<std::string> quantized;
+    for (const Linear& linear : linears_) quantized.insert(linear.module);
+    std::vector<std::string> others;
+    if (const auto* encoder = dynamic_cast<const EncoderModel*>(source_.get())) {
+      if (!encoder->config().names.lm_decoder.empty()) others.push_back(encoder->config().names.lm_decoder);  // perhaps tied
+    } else {
+      others.push_back("lm_head");
+    }
+    for (const Parameter* parameter : source_->parameters()) {
+      const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
+      const bool table =
+          ends(module, "_embeddings") || ends(module, ".embed_tokens") || ends(module, ".wte") || ends(module, ".wpe");
+      if (parameter->shape.size() == 2 && !table && quantized.count(module) == 0 && module != others[0])
+        others.push_back(module);
+    }
+    return others;
+  }
+
   void write_config() const {
     Json weights = Json::object(), group = Json::object(), groups = Json::object(), targets = Json::array(),
          ignore = Json::array();
@@ -370,8 +398,7 @@ class Quantizer {
     }
     group.set("output_activations", nullptr);
     groups.set("group_0", std::move(group));
-    ignore.push_back("lm_head");
-    for (const auto& [module, why] : report_.kept) ignore.push_back(module);
+    for (const std::string& module : other_linears()) ignore.push_back(module);
     Json quantization = Json::object();
     quantization.set("quant_method", "compressed-tensors")
         .set("format", report_.format)
@@ -394,14 +421,17 @@ class Quantizer {
   void copy_files() const {
     if (!directory_exists(folder_.path())) return;
     const Limits limits;
-    const auto ends = [](const std::string& name, std::string_view end) {
-      return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
-    };
-    const std::string more = "additional_chat_templates";
-    std::vector<std::string> names = list_directory(folder_.path());
-    if (directory_exists(join_path(folder_.path(), more))) {
-      make_directories(join_path(out_, more));
-      for (const std::string& name : list_directory(join_path(folder_.path(), more))) names.push_back(join_path(more, name));
+    std::vector<std::string> names = list_directory(folder_.path()), inner;
+    for (const std::string& name : names) {
+      // Templates, and the modules of sentence-transformers: 1_Pooling.
+      const bool wanted = name == "additional_chat_templates" || (name[0] >= '0' && name[0] <= '9');
+      if (!wanted || !directory_exists(join_path(folder_.path(), name))) continue;
+      make_directories(join_path(out_, name));
+      for (const std::string& file : list_directory(join_path(folder_.path(), name))) inner.push_back(join_path(name, file));
+    }
+    for (const std::string& name : inner) {
+      if (file_exists(join_path(folder_.path(), name)))
+        write_file_atomic(join_path(out_, name), read_file(join_path(folder_.path(), name), limits.max_json_bytes));
     }
     for (const std::string& name : names) {
       const std::string from = join_path(folder_.path(), name);
@@ -413,7 +443,7 @@ class Quantizer {
   }
 
   Device& device_;
-  Model& model_;
+  std::unique_ptr<Model> source_;  // loaded, not prepared: what is written comes from here
   const ModelFolder& folder_;
   std::string out_;
   const QuantizeOptions& options_;
@@ -426,9 +456,9 @@ class Quantizer {
 
 }  // namespace
 
-QuantizeReport quantize(Device& device, Model& model, const ModelFolder& folder, const std::string& out,
+QuantizeReport quantize(Device& device, const ModelFolder& folder, Model* calibrated, const std::string& out,
                         const QuantizeOptions& options) {
-  return Quantizer(device, model, folder, out, options).run();
+  return Quantizer(device, folder, out, options).run(calibrated);
 }
 
 }  // namespace pagoda

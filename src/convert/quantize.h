@@ -17,7 +17,7 @@ struct QuantizeOptions {
   int64_t group_size = 0;  // int4: columns that share a scale; 0: the largest of 128, 64 and 32 that divides most weights
   bool symmetric = true;   // int4 alone
   GptqOptions gptq;
-  // Calibration: token ids of a text, cut into windows of max_length. Empty: round to nearest.
+  // Of calibration: token ids of a text, cut into windows of max_length.
   std::vector<int32_t> ids;
   int64_t max_length = 0;  // 0: the model's context, at most 512
   std::function<void(const std::string& what, int64_t done, int64_t total)> progress;
@@ -43,12 +43,11 @@ struct QuantizeReport {
 };
 
 // Writes `out`: config.json with quantization_config, model.safetensors, and copies of the folder's other files that are not
-// weights. Only the linear layers of decoder blocks are quantised; embeddings, norms and head stay as they are. kUnsupported:
-// a family whose state dict has other matrices than torch's Linear (GPT-2's Conv1D), or no decoder.
-// model: of `folder`. With calibration it must be prepared for training (float32 parameters), which are overwritten by the
-// decoded ones, layer by layer, so that each is calibrated on what the quantised ones before it give; else nothing of it is
-// read but names.
-QuantizeReport quantize(Device& device, Model& model, const ModelFolder& folder, const std::string& out,
+// weights. Only the linear layers of decoder and encoder blocks are quantised; embeddings, norms and heads stay as they are.
+// kUnsupported: a family whose state dict has other matrices than torch's Linear (GPT-2's Conv1D).
+// calibrated: null to round to nearest; else the folder's model (a decoder) prepared for training (float32 parameters), which
+// are overwritten by the decoded ones, layer by layer, so that each is calibrated on what the quantised ones before it give.
+QuantizeReport quantize(Device& device, const ModelFolder& folder, Model* calibrated, const std::string& out,
                         const QuantizeOptions& options);
 
 }  // namespace pagoda

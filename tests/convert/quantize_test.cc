@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "ops/runtime.h"
+#include "ops/tape.h"
 #include "tests/temporary.h"
 
 namespace pagoda {
@@ -27,12 +28,11 @@ class QuantizeTest : public ::testing::Test {
 
   QuantizeReport run(const std::string& name, const QuantizeOptions& options) {
     const auto folder = ModelFolder::open(kFixtures + name);
+    if (options.ids.empty()) return quantize(runtime_.device(), *folder, nullptr, out_, options);
     const std::unique_ptr<Model> model = make_model(folder->config(), name);
-    if (!options.ids.empty()) {
-      model->load(runtime_.device(), *folder);
-      model->prepare_for_training(runtime_.device(), DType::kFloat32);
-    }
-    return quantize(runtime_.device(), *model, *folder, out_, options);
+    model->load(runtime_.device(), *folder);
+    model->prepare_for_training(runtime_.device(), DType::kFloat32);
+    return quantize(runtime_.device(), *folder, model.get(), out_, options);
   }
 
   // Largest difference of any weight of `out` from the original's, relative to the original's largest.
@@ -122,6 +122,38 @@ TEST_F(QuantizeTest, GgufBecomesAFolder) {
   const auto folder = ModelFolder::open(out_);
   EXPECT_EQ(folder->dtype(), DType::kBFloat16);
   EXPECT_EQ(folder->weights().find("model.embed_tokens.weight")->dtype, DType::kBFloat16);
+}
+
+TEST_F(QuantizeTest, EncodersKeepTheirVectorsInInt8) {
+  for (const std::string& name : list_directory(kFixtures + "encoders")) {
+    const std::string path = "encoders/" + name;
+    if (!file_exists(kFixtures + path + "/config.json")) continue;
+    std::filesystem::remove_all(out_);
+    const QuantizeReport report = run(path, {});
+    EXPECT_GE(report.matrices.size(), 6u) << name;
+    const NoGrad no_grad;
+    std::vector<Tensor> hidden;
+    for (const std::string& each : {kFixtures + path, out_}) {
+      const auto folder = ModelFolder::open(each);
+      const std::unique_ptr<Model> model = make_model(folder->config(), each, Head::kNone);
+      model->load(runtime_.device(), *folder);
+      model->prepare_for_inference(runtime_.device(), DType::kFloat32);
+      Tensor ids = Tensor::empty(runtime_.device(), DType::kInt32, {12});
+      for (int i = 0; i < 12; ++i) ids.data<int32_t>()[i] = 5 + 3 * i % 17;
+      ForwardContext context;
+      context.layout = Layout::whole({12}, true);
+      hidden.push_back(model->forward({ids}, context).hidden);
+    }
+    double product = 0, a = 0, b = 0;
+    for (int64_t i = 0; i < hidden[0].numel(); ++i) {
+      const double x = static_cast<double>(hidden[0].data<float>()[i]), y = static_cast<double>(hidden[1].data<float>()[i]);
+      product += x * y;
+      a += x * x;
+      b += y * y;
+    }
+    EXPECT_GT(product / std::sqrt(a * b), 0.999) << name;
+    EXPECT_LT(product / std::sqrt(a * b), 1) << name;
+  }
 }
 
 TEST_F(QuantizeTest, SaysWhatItCannot) {
