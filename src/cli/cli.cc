@@ -49,7 +49,11 @@ void install_signal_handlers() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-EndAtOnce::EndAtOnce() { g_end_at_once.store(true); }
+// One that came just before counts too.
+EndAtOnce::EndAtOnce() {
+  g_end_at_once.store(true);
+  if (g_interrupted.load()) ::_exit(128 + g_signal.load());
+}
 EndAtOnce::~EndAtOnce() { g_end_at_once.store(false); }
 
 CLI::App* add_verb(Program& program, const std::string& name, const std::string& description,
