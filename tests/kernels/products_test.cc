@@ -330,6 +330,35 @@ TEST_F(Products, RowAloneGivesTheBitsOfItsBatch) {
   }
 }
 
+// Rounding instructions may take subnormal numbers for zero: then for a row alone as for one among many, in every column.
+TEST_F(Products, SubnormalOutputsDoNotDependOnTheBatch) {
+  for (const Candidate& candidate : candidates()) {
+    SCOPED_TRACE(candidate.name);
+    const KernelTable table = table_of(candidate);
+    for (const int64_t n : {24, 40, 56, 64}) {
+      constexpr int64_t kRows = 49;
+      Matrix<float> w(n, 64);
+      Packed packed(WeightFormat::kBf16Pairs, n, 64);
+      reference_.pack(exec_, w.view(), packed.view, int64_t{0});
+      Matrix<BFloat16> x(kRows, 64), residual(kRows, n), all(kRows, n);
+      for (int64_t i = 0; i < kRows; ++i) {
+        for (int64_t j = 0; j < n; ++j) residual.row(i)[j].bits = static_cast<uint16_t>(1 + (i + j) % 100);  // subnormal
+      }
+      const ProductKernel* kernel = table.find_product(WeightFormat::kBf16Pairs, DType::kBFloat16, kRows);
+      Epilogue epilogue;
+      epilogue.residual = residual.view();
+      kernel->run(exec_, x.view(), packed.view, epilogue, all.view());
+      for (const int64_t i : {int64_t{0}, int64_t{31}, kRows - 1}) {
+        Matrix<BFloat16> one_x(1, 64), one_residual(1, n), one(1, n);
+        std::copy_n(residual.row(i), n, one_residual.row(0));
+        epilogue.residual = one_residual.view();
+        kernel->run(exec_, one_x.view(), packed.view, epilogue, one.view());
+        EXPECT_EQ(0, std::memcmp(one.row(0), all.row(i), static_cast<size_t>(n) * 2)) << n << " columns, row " << i;
+      }
+    }
+  }
+}
+
 // y may be its own residual: each element is read once, before it is written.
 TEST_F(Products, ResidualMayBeTheOutput) {
   for (const Candidate& candidate : candidates()) {

@@ -83,13 +83,13 @@ HWY_INLINE void weigh_scores_half(const float* HWY_RESTRICT scores, int64_t begi
   }
   const FloatVec factor = hn::Set(d, scale * 1.44269504f);
   // A block of minus infinities gives weights of 0, not NaN.
-  const FloatVec subtract = hn::Set(d, most == kMinusInfinity ? 0.0f : most * (scale * 1.44269504f));
+  const FloatVec subtract = hn::Set(d, most == kMinusInfinity ? 0.0f : most);
   FloatVec sum = hn::Zero(d);
   for (int64_t t = first; t < last; t += kWeightStep) {
     FloatVec pair[2];
     for (int i = 0; i < 2; ++i) {
       const FloatVec score = visible_scores(scores, t + i * kLanes, begin, end);
-      const FloatVec weight = exp2_weight(hn::MulSub(score, factor, subtract));
+      const FloatVec weight = exp2_weight(hn::Mul(hn::Sub(score, subtract), factor));
       pair[i] = hn::IfThenZeroElse(hn::Eq(score, hn::Set(d, kMinusInfinity)), weight);
       sum = hn::Add(sum, pair[i]);
     }

@@ -30,8 +30,9 @@ class FinishByCall {
 #if defined(__x86_64__)
 PAGODA_BEGIN_AVX512BF16
 
-// Bias, residual and rounding by vcvtne2ps2bf16 where y is bfloat16 and there is no activation; the rest by call. The same bits
-// but for subnormal numbers, which the instruction takes for zero.
+// Bias, residual and rounding by vcvtne2ps2bf16 where y is bfloat16 of whole panels and there is no activation; the rest by
+// call. The same bits but for subnormal numbers, which the instruction takes for zero: hence all of a product one way or the
+// other, whatever the blocks.
 class FinishRounded {
  public:
   FinishRounded(EpilogueFn call, const Epilogue& epilogue, const View& y)
@@ -41,20 +42,22 @@ class FinishRounded {
         residual_stride_(epilogue.residual ? epilogue.residual.strides[0] : 0),
         y_(y.as<BFloat16>()),
         y_stride_(y.strides[0]),
-        inline_columns_(y.dtype == DType::kBFloat16 && epilogue.activation == Activation::kNone ? y.dims[1] : 0) {}
+        inline_columns_(y.dtype == DType::kBFloat16 && epilogue.activation == Activation::kNone && y.dims[1] % kPanel == 0
+                            ? y.dims[1]
+                            : 0) {}
 
   template <int64_t kColumns>
   HWY_INLINE void rows(const float* acc, int64_t m_begin, int64_t rows, int64_t n_begin) const {
     if (n_begin + kColumns > inline_columns_) return call_.rows<kColumns>(acc, m_begin, rows, n_begin);
     BFloat16* to = y_ + m_begin * y_stride_ + n_begin;
-    const BFloat16* residual = residual_ + m_begin * residual_stride_ + n_begin;
-    for (int64_t r = 0; r < rows; ++r, acc += kColumns, to += y_stride_, residual += residual_stride_) {
+    const BFloat16* residual = residual_ == nullptr ? nullptr : residual_ + m_begin * residual_stride_ + n_begin;
+    for (int64_t r = 0; r < rows; ++r, acc += kColumns, to += y_stride_) {
       const auto value = [&](int64_t n) {
         __m512 v = _mm512_load_ps(acc + n);
         if (bias_ != nullptr) v = _mm512_add_ps(v, _mm512_loadu_ps(bias_ + n_begin + n));
-        if (residual_ != nullptr) {
+        if (residual != nullptr) {
           // Masked forms: the others make GCC 12 warn of its own headers.
-          const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual + n));
+          const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual + r * residual_stride_ + n));
           v = _mm512_add_ps(
               v, _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, halves), 16)));
         }
