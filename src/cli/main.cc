@@ -27,9 +27,23 @@ void check_verb(const CLI::App& app, std::string_view verb) {
   invalid("flags", "unknown verb: got '{}', need one of {}{}", verb, all, close ? "; did you mean '" + nearest + "'?" : "");
 }
 
+// Names that come from files may hold control characters: a terminal must not obey them.
+std::string printable(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F) {
+      shown += fmt::format("\\x{:02x}", byte);
+    } else {
+      shown += c;
+    }
+  }
+  return shown;
+}
+
 int report_current_error() {
   const Error error = current_error();
-  fmt::print(stderr, "error: {}\n", error.message());
+  fmt::print(stderr, "error: {}\n", printable(error.message()));
   return exit_code(error.kind());
 }
 

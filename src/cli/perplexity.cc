@@ -28,6 +28,9 @@ int run(const Program& program, const Flags& flags) {
   const std::string model = find_model(program, flags.model);
   const std::string text = read_text(flags.text);
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(model, load_options);
+  if (loaded->model().head_kind() != Head::kCausalLm) {
+    unsupported(model, "{} is an encoder and predicts no next token: need a causal model", loaded->model().architecture());
+  }
   EncodeOptions encode;
   encode.truncate_and_pad = false;
   const std::vector<int32_t> ids = load_tokenizer(loaded->folder().path())->encode(text, encode).ids;

@@ -8,6 +8,7 @@
 
 #include "base/cpu_info.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "train/tokenizer/recipe.h"
@@ -22,7 +23,7 @@ struct Flags {
   std::vector<std::string> files;
   std::string special_tokens, out;
   int threads = 0;
-  bool trim_linebreaks = false;
+  bool trim_linebreaks = false, overwrite = false;
 };
 
 // At commas, and at the line ends by which CLI11 joins flags that are given several times.
@@ -41,6 +42,9 @@ int run(const Program& program, Flags flags, bool specials_given, bool prefix_gi
   if (specials_given && !flags.special_tokens.empty()) flags.recipe.special_tokens = split_tokens(flags.special_tokens);
   flags.recipe.default_prefix = !prefix_given;
   flags.rows.keep_linebreaks = !flags.trim_linebreaks;
+  if (const std::string file = join_path(flags.out, "tokenizer.json"); !flags.overwrite && file_exists(file)) {
+    invalid("--out", "{} exists: need another folder, or --overwrite", file);
+  }
   ThreadPool pool(flags.threads > 0 ? flags.threads : detect_cpu().usable_cores);
   train::RowReader rows(flags.files, flags.rows);
   std::optional<TerminalProgress> line;  // of one stage: a rate over all of them would say nothing
@@ -135,6 +139,7 @@ void add_train(Program& program, CLI::App* parent) {
        "pagoda tokenizer train --type wordpiece --files a.txt b.txt --special-tokens '[PAD],[UNK],[CLS],[SEP]' --out t"});
   verb->add_option("--files", flags->files, "Text, JSON lines, CSV, TSV or TFRecord; UTF-8; any size")->required();
   verb->add_option("--out", flags->out, "Folder of the tokenizer")->required();
+  verb->add_flag("--overwrite", flags->overwrite, "Replace a tokenizer that is there");
   add_model_flags(verb, flags->recipe);
   CLI::Option* specials =
       verb->add_option("--special-tokens", flags->special_tokens,

@@ -30,6 +30,12 @@ TEST(Quantize, SaysWhatItDidAndDidNot) {
   EXPECT_EQ(run_pagoda({"quantize", kFixtures + "llama", "--to", "int8", "--asymmetric", "--out", out, "--force"}).code, 2);
 }
 
+TEST(Perplexity, AnEncoderHasNone) {
+  const Ended ended = run_pagoda({"perplexity", PAGODA_SOURCE_DIR "/tests/fixtures/encoders/bert", "-"}, "some text");
+  EXPECT_EQ(ended.code, 4);
+  EXPECT_NE(ended.err.find("encoder"), std::string::npos) << ended.err;
+}
+
 TEST(Perplexity, OfAGgufFile) {
   const Ended ended =
       run_pagoda({"perplexity", kGguf, "-", "--json", "--stride", "16", "--max-length", "32"}, std::string(100, 'a'));

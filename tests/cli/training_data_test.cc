@@ -55,6 +55,14 @@ TEST_F(TrainingData, SpecialTokensInBrackets) {
   EXPECT_EQ(ids.out, "[2,1,3]\n");
 }
 
+TEST_F(TrainingData, ATokenizerIsReplacedOnlyWhenAsked) {
+  ASSERT_EQ(train("bpe", {"--vocab-size", "300", "--quiet"}).code, 0);
+  const Ended again = train("bpe", {"--vocab-size", "310", "--quiet"});
+  EXPECT_EQ(again.code, 2);
+  EXPECT_NE(again.err.find("--overwrite"), std::string::npos) << again.err;
+  EXPECT_EQ(train("bpe", {"--vocab-size", "310", "--quiet", "--overwrite"}).code, 0);
+}
+
 TEST_F(TrainingData, Errors) {
   EXPECT_EQ(train("bpe", {"--vocab-size", "10"}).code, 2);
   EXPECT_FALSE(fs::exists(folder_ + "/bpe"));
