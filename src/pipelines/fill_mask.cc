@@ -8,6 +8,8 @@ namespace pagoda::tasks {
 
 namespace {
 
+constexpr int64_t kMostDecoded = int64_t{1} << 22;  // tokens of all filled texts: each candidate comes with its whole text
+
 class FillMask final : public Pipeline {
  public:
   FillMask(std::string task, std::shared_ptr<const SequenceModel> model) : Pipeline(std::move(task), std::move(model)) {
@@ -35,6 +37,11 @@ class FillMask final : public Pipeline {
       invalid("inputs", "no mask token: need {} in the text", model().tokenizer()->id_to_token(*model().mask_id()));
     }
     PreparedInput prepared;
+    prepared.decoded = top_k * static_cast<int64_t>(sequence.rows.size()) * static_cast<int64_t>(sequence.ids.size());
+    if (prepared.decoded > kMostDecoded) {
+      invalid("top_k", "too large a result: got {} candidates for each of {} masks in {} tokens, need a product of at most {}",
+              top_k, sequence.rows.size(), sequence.ids.size(), kMostDecoded);
+    }
     prepared.finish = [this, targets, top_k, ids = sequence.ids,
                        rows = sequence.rows](const std::vector<SequenceOutput>& outputs) {
       Json all = Json::array();
@@ -79,18 +86,24 @@ class FillMask final : public Pipeline {
     const auto score = [&](int32_t id) { return probabilities[static_cast<size_t>(id)]; };
     std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top_k), order.end(),
                       [&](int32_t a, int32_t b) { return score(a) != score(b) ? score(a) > score(b) : a < b; });
+    // What stands before the mask is decoded once; what follows it may read differently after each token. Other masks would
+    // vanish with the special tokens.
+    StreamDecoder before = model().decoder(single);
+    std::string begin;
+    const auto push = [&](StreamDecoder& decoder, std::string& into, int32_t id) {
+      if (model().pad_id() != id) into += decoder.push(id);
+    };
+    for (size_t i = 0; i < at; ++i) push(before, begin, ids[i]);
     Json row = Json::array();
     for (int64_t k = 0; k < top_k; ++k) {
       const int32_t id = order[static_cast<size_t>(k)];
-      std::vector<int32_t> filled;
-      for (size_t i = 0; i < ids.size(); ++i) {
-        const int32_t token = i == at ? id : ids[i];
-        if (model().pad_id() != token) filled.push_back(token);
-      }
+      StreamDecoder decoder = before;
+      std::string filled = begin;
+      push(decoder, filled, id);
+      for (size_t i = at + 1; i < ids.size(); ++i) push(decoder, filled, ids[i]);
       Json json = Json::object();
       json.set("score", static_cast<double>(score(id))).set("token", int64_t{id}).set("token_str", model().decode({id}, false));
-      // Other masks would vanish with the special tokens.
-      json.set("sequence", model().decode(filled, single));
+      json.set("sequence", filled + decoder.finish());
       row.push_back(std::move(json));
     }
     return row;

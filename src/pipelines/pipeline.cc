@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "base/utf8.h"
 #include "pipelines/tasks.h"
@@ -12,7 +13,9 @@ namespace pagoda {
 
 namespace {
 
-constexpr size_t kMostInputs = 1 << 16;            // of one list
+constexpr size_t kMostInputs = 1 << 16;      // of one list
+constexpr int64_t kMostSequences = 1 << 16;  // of one request
+constexpr int64_t kMostTokens = int64_t{1} << 22;
 constexpr int64_t kMostValues = int64_t{1} << 24;  // that are kept for one result
 
 struct Task {
@@ -44,10 +47,31 @@ const Task& task_of(const std::string& name) {
   not_found("task", "unknown: got '{}', need one of {}", name.substr(0, 64), known);
 }
 
-std::string lower_ascii(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return text;
-}
+// What one request may cost, counted input by input, so that a list ends where it has become too long.
+class Budget {
+ public:
+  explicit Budget(const SequenceModel& model) : model_(model) {}
+  void add(const PreparedInput& input) {
+    decoded_ += input.decoded;
+    sequences_ += static_cast<int64_t>(input.sequences.size());
+    for (const SequenceInput& sequence : input.sequences) {
+      tokens_ += static_cast<int64_t>(sequence.ids.size());
+      values_ += model_.num_values(sequence);
+    }
+    check("sequences", sequences_, kMostSequences);
+    check("tokens", tokens_, kMostTokens);
+    check("numbers of the model", values_, kMostValues);
+    check("tokens of filled texts", decoded_, kMostTokens);
+  }
+
+ private:
+  static void check(const char* what, int64_t got, int64_t most) {
+    if (got > most)
+      invalid("inputs", "too large a result: got {} {}, need at most {} (fewer or shorter texts)", got, what, most);
+  }
+  const SequenceModel& model_;
+  int64_t sequences_ = 0, tokens_ = 0, values_ = 0, decoded_ = 0;
+};
 
 }  // namespace
 
@@ -97,7 +121,7 @@ std::string TaskParameters::text(std::string_view key, std::string_view fallback
 
 std::string TaskParameters::choice(std::string_view key, std::string_view fallback,
                                    std::initializer_list<std::string_view> values) {
-  const std::string word = lower_ascii(text(key, fallback));
+  const std::string word = lower_case(text(key, fallback));
   std::string known;
   for (const std::string_view value : values) {
     if (word == value) return word;
@@ -144,21 +168,12 @@ Json Pipeline::list_result(std::vector<Json> results) const { return Json(std::m
 Json Pipeline::single_result(const Json&, const Json&, Json result) const { return result; }
 
 PreparedInput Pipeline::prepare(const Json& input, const Json& parameters) const {
-  PreparedInput prepared = prepare_any(input, parameters);
-  int64_t values = 0;
-  for (const SequenceInput& sequence : prepared.sequences) values += model().num_values(sequence);
-  if (values > kMostValues) {
-    invalid("inputs", "too large a result: got {} numbers of the model, need at most {} (fewer or shorter texts)", values,
-            kMostValues);
-  }
-  return prepared;
-}
-
-PreparedInput Pipeline::prepare_any(const Json& input, const Json& parameters) const {
+  Budget budget(model());
   if (!input.is_array()) {
     TaskParameters read(parameters, task_);
     PreparedInput prepared = prepare_one(input, read);
     read.finish();
+    budget.add(prepared);
     prepared.finish = [this, input, parameters,
                        finish = std::move(prepared.finish)](const std::vector<SequenceOutput>& outputs) {
       return single_result(input, parameters, finish(outputs));
@@ -173,6 +188,7 @@ PreparedInput Pipeline::prepare_any(const Json& input, const Json& parameters) c
     TaskParameters read(parameters, task_);
     PreparedInput one = prepare_one(each, read);
     read.finish();
+    budget.add(one);
     parts.emplace_back(one.sequences.size(), std::move(one.finish));
     std::move(one.sequences.begin(), one.sequences.end(), std::back_inserter(all.sequences));
   }
@@ -195,6 +211,10 @@ std::vector<Json> run_together(const SequenceModel& model, const std::vector<Pre
     for (const SequenceInput& sequence : input.sequences) sequences.push_back(&sequence);
   }
   std::vector<SequenceOutput> outputs = model.run(sequences);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (sequences[i]->pooling.empty() || is_finite(outputs[i])) continue;
+    fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
+  }
   std::vector<Json> results;
   size_t at = 0;
   for (const PreparedInput& input : inputs) {

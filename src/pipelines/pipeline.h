@@ -17,6 +17,7 @@ namespace pagoda {
 // An input on its way: what the model is to compute, and what makes the result of it. Inputs of many callers may share a pass.
 struct PreparedInput {
   std::vector<SequenceInput> sequences;
+  int64_t decoded = 0;                                             // tokens that finish() decodes for its texts
   std::function<Json(const std::vector<SequenceOutput>&)> finish;  // one output a sequence, in order
 };
 
@@ -67,7 +68,6 @@ class Pipeline {
   virtual Json single_result(const Json& input, const Json& parameters, Json result) const;
 
  private:
-  PreparedInput prepare_any(const Json& input, const Json& parameters) const;
   std::string task_;
   std::shared_ptr<const SequenceModel> model_;
 };

@@ -1,6 +1,7 @@
 // question-answering (HF pipelines/question_answering.py, as of transformers 4.57): spans of a context, long ones in windows.
 #include <algorithm>
 #include <cmath>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "base/utf8.h"
@@ -10,6 +11,8 @@
 namespace pagoda::tasks {
 
 namespace {
+
+constexpr int64_t kMostAnswers = 1000, kLongestAnswer = 1000;  // answers; tokens of one
 
 struct Options {
   int64_t top_k = 1, max_answer_len = 15;
@@ -99,8 +102,8 @@ class QuestionAnswering final : public Pipeline {
  protected:
   PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
     Options options;
-    options.top_k = parameters.integer("top_k", 1, 1, 1 << 20);
-    options.max_answer_len = parameters.integer("max_answer_len", 15, 1, 1 << 20);
+    options.top_k = parameters.integer("top_k", 1, 1, kMostAnswers);
+    options.max_answer_len = parameters.integer("max_answer_len", 15, 1, kLongestAnswer);
     options.handle_impossible_answer = parameters.flag("handle_impossible_answer", false);
     options.align_to_words = parameters.flag("align_to_words", true);
     const int64_t most = model().max_length();
@@ -151,6 +154,7 @@ class QuestionAnswering final : public Pipeline {
   static Json answers_of(const Options& options, const std::vector<Window>& windows, const CodePoints& context,
                          const std::vector<SequenceOutput>& outputs) {
     std::vector<Answer> answers;
+    std::unordered_map<std::string, size_t> places;  // by lowered text: those that differ in case alone are one
     float no_answer = 1e6f;
     for (size_t w = 0; w < windows.size(); ++w) {
       const Window& window = windows[w];
@@ -161,10 +165,9 @@ class QuestionAnswering final : public Pipeline {
       for (const Span& span : best_spans(starts, ends, window, options)) {
         const auto [start, end] = place_of(window, span, options.align_to_words);
         const std::string text(context.slice(start, end));
-        const auto same =
-            std::find_if(answers.begin(), answers.end(), [&](const Answer& each) { return lower(each.text) == lower(text); });
-        if (same != answers.end()) {
-          same->score += span.score;
+        const auto [place, fresh] = places.emplace(lower(text), answers.size());
+        if (!fresh) {
+          answers[place->second].score += span.score;
         } else {
           answers.push_back({span.score, start, end, text});
         }

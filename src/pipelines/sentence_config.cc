@@ -136,7 +136,7 @@ std::vector<float> pool_rows(const float* values, int64_t rows, int64_t columns,
   }
   double squares = 0;
   for (const double value : all) squares += value * value;
-  if (!std::isfinite(squares)) fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
+  if (normalize && !std::isfinite(squares)) fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
   // As torch.nn.functional.normalize: a vector of zeros stays one.
   const double scale = normalize ? 1 / std::max(std::sqrt(squares), 1e-12) : 1;
   std::vector<float> result;

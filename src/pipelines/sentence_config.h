@@ -25,7 +25,7 @@ std::string transformer_folder(const std::string& folder);
 // The defaults where there is no modules.json; kUnsupported names a module that is not known.
 SentenceConfig read_sentence_config(const std::string& folder);
 
-// values [rows, columns] to one vector.
+// values [rows, columns] to one vector. Throws kInternal where it is to be normalized and is not finite.
 std::vector<float> pool_rows(const float* values, int64_t rows, int64_t columns, const std::vector<RowPooling>& pooling,
                              bool normalize);
 

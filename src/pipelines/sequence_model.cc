@@ -2,6 +2,7 @@
 #include "pipelines/sequence_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -17,6 +18,7 @@ namespace {
 
 // Rows of one pass: enough to fill every kernel, few enough for activations of large models.
 constexpr int64_t kMostRows = 8192;
+constexpr int64_t kMostWindowTokens = int64_t{1} << 20;
 constexpr int64_t kMostLogits = int64_t{1} << 26;  // values: a vocabulary's width is no row's
 
 template <class T>
@@ -96,6 +98,10 @@ int64_t wanted_rows(const SequenceInput& input, Head head) {
 
 }  // namespace
 
+bool is_finite(const SequenceOutput& output) {
+  return std::all_of(output.values.begin(), output.values.end(), [](float value) { return std::isfinite(value); });
+}
+
 std::vector<float> unit_vector(const SequenceOutput& output) {
   return pool_rows(output.values.data(), 1, output.columns, {RowPooling::kCls}, true);
 }
@@ -128,25 +134,28 @@ std::vector<EncodedText> windows_of(const EncodedText& text, int64_t max_length,
             static_cast<int64_t>(text.encoding.size()) - length, max_length);
   }
   if (stride < 0 || stride >= room) invalid("stride", "got {}, need 0 to {} (tokens of one part)", stride, room - 1);
-  std::vector<EncodedText> windows;
-  for (int64_t at = 0;; at += room - stride) {
-    const size_t from = begin + static_cast<size_t>(at), to = begin + static_cast<size_t>(std::min(at + room, length));
-    if (pair) {
-      windows.push_back(keep(text, text.first_end, from, to));
-    } else {
-      EncodedText part;  // the one sequence as if it were the second of a pair without a first
-      part = text;
-      part.second_begin = text.first_begin;
-      part.second_end = text.first_end;
-      part.first_end = part.first_begin = text.first_begin;
-      part = keep(part, part.first_end, from, to);
-      part.first_begin = part.second_begin;
-      part.first_end = part.second_end;
-      part.second_begin = part.second_end;
-      windows.push_back(std::move(part));
-    }
-    if (at + room >= length) return windows;
+  const int64_t count = 1 + (length - room + room - stride - 1) / (room - stride);
+  if (count > kMostWindowTokens / max_length) {
+    invalid("stride", "too many parts of the text: got {} of {} tokens, need at most {} tokens in all (a smaller stride)",
+            count, max_length, kMostWindowTokens);
   }
+  std::vector<EncodedText> windows;
+  windows.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = i * (room - stride);
+    const size_t from = begin + static_cast<size_t>(at), to = begin + static_cast<size_t>(std::min(at + room, length));
+    EncodedText part;
+    part.encoding.with_offsets = text.encoding.with_offsets;
+    append_part(part.encoding, text.encoding, 0, begin);
+    append_part(part.encoding, text.encoding, from, to);
+    append_part(part.encoding, text.encoding, end, text.encoding.size());
+    part.first_begin = text.first_begin;
+    part.second_end = begin + (to - from);
+    part.first_end = pair ? text.first_end : part.second_end;
+    part.second_begin = pair ? begin : part.second_end;
+    windows.push_back(std::move(part));
+  }
+  return windows;
 }
 
 std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, LoadOptions options, std::optional<Head> head) {
@@ -223,10 +232,53 @@ SequenceInput SequenceModel::input_of(const Encoding& encoding) const {
 }
 
 std::string SequenceModel::decode(const std::vector<int32_t>& ids, bool skip_special_tokens) const {
-  StreamDecoder decoder(tokenizer_, skip_special_tokens, tokenizer_config_.clean_up_tokenization_spaces);
+  StreamDecoder decoder = this->decoder(skip_special_tokens);
   std::string text;
   for (const int32_t id : ids) text += decoder.push(id);
   return text + decoder.finish();
+}
+
+StreamDecoder SequenceModel::decoder(bool skip_special_tokens) const {
+  return {tokenizer_, skip_special_tokens, tokenizer_config_.clean_up_tokenization_spaces};
+}
+
+PairEncoder::PairEncoder(const SequenceModel& model, std::string_view first) : model_(model), first_text_(first) {
+  EncodeOptions options;
+  options.add_special_tokens = false;
+  options.truncate_and_pad = false;
+  first_ = model_.tokenizer()->encode(first, options);
+  const std::string other = "b";
+  around_ = model_.encode("a", &other);
+}
+
+EncodedText PairEncoder::with(const std::string& second) const {
+  const Encoding& around = around_.encoding;
+  // No letters in the vocabulary: where the special tokens stand does not show.
+  if (around_.first_begin == around_.first_end || around_.second_begin == around_.second_end) {
+    return model_.encode(first_text_, &second);
+  }
+  EncodeOptions options;
+  options.add_special_tokens = false;
+  options.truncate_and_pad = false;
+  const Encoding second_part = model_.tokenizer()->encode(second, options);
+  EncodedText out;
+  const auto sequence = [&](const Encoding& part, size_t place, size_t& begin, size_t& end) {
+    begin = out.encoding.size();
+    append_part(out.encoding, part, 0, part.size());
+    end = out.encoding.size();
+    // Which sequence it is shows in the types alone.
+    std::fill(out.encoding.type_ids.begin() + static_cast<std::ptrdiff_t>(begin), out.encoding.type_ids.end(),
+              around.type_ids[place]);
+  };
+  append_part(out.encoding, around, 0, around_.first_begin);
+  sequence(first_, around_.first_begin, out.first_begin, out.first_end);
+  append_part(out.encoding, around, around_.first_end, around_.second_begin);
+  sequence(second_part, around_.second_begin, out.second_begin, out.second_end);
+  append_part(out.encoding, around, around_.second_end, around.size());
+  out.encoding.offsets.clear();
+  out.encoding.tokens.clear();
+  out.encoding.word_ids.clear();
+  return out;
 }
 
 int64_t SequenceModel::num_values(const SequenceInput& input) const {

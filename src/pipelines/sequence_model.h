@@ -29,6 +29,7 @@ struct SequenceOutput {
   std::vector<float> values;  // [rows, columns]
   const float* row(int64_t index) const { return values.data() + index * columns; }
 };
+bool is_finite(const SequenceOutput& output);
 std::vector<float> unit_vector(const SequenceOutput& output);  // the one row of a pooled input scaled to length 1
 
 // A text or a pair, encoded, and where its sequences lie between the special tokens.
@@ -62,6 +63,7 @@ class SequenceModel {
   // Throws kInvalidInput for what is longer than the model.
   SequenceInput input_of(const Encoding& encoding) const;
   std::string decode(const std::vector<int32_t>& ids, bool skip_special_tokens) const;  // as transformers' decode
+  StreamDecoder decoder(bool skip_special_tokens) const;                                // the same token by token
 
   int64_t num_values(const SequenceInput& input) const;  // of its output
   // All in few ragged passes. What comes out for one input does not depend on the others. One thread at a time.
@@ -81,10 +83,24 @@ class SequenceModel {
   int64_t num_types_ = 0;  // that the model has; 0: it does not look at them
 };
 
+// Pairs of one first text with many second ones: each text is encoded once, the first once for all.
+class PairEncoder {
+ public:
+  PairEncoder(const SequenceModel& model, std::string_view first);
+  // As SequenceModel::encode of the pair, without offsets, tokens and words.
+  EncodedText with(const std::string& second) const;
+
+ private:
+  const SequenceModel& model_;
+  std::string first_text_;
+  Encoding first_;
+  EncodedText around_;  // a short pair, for its special tokens
+};
+
 // Cuts what is longer than max_length at the ends of its sequences.
 void truncate_text(EncodedText& text, int64_t max_length, Truncation::Strategy strategy);
 // The text as windows of at most max_length tokens: its last sequence is cut into parts that overlap by `stride` tokens, with
-// the rest of the tokens around each. Throws kInvalidInput where there is no room.
+// the rest of the tokens around each. Throws kInvalidInput where there is no room, or the windows have more than 2^20 tokens.
 std::vector<EncodedText> windows_of(const EncodedText& text, int64_t max_length, int64_t stride);
 
 // A text for its one vector, cut to what the folder of sentence-transformers says.

@@ -2,12 +2,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "pipelines/tasks.h"
 
 namespace pagoda::tasks {
 
 namespace {
+
+constexpr size_t kMostLabels = 1024, kLongestHypothesis = 1 << 16;
 
 // Python's str.format of one argument: {} or {0}, and doubled braces.
 std::string fill_template(const std::string& form, const std::string& label) {
@@ -27,6 +30,9 @@ std::string fill_template(const std::string& form, const std::string& label) {
     } else {
       out += c;
     }
+    if (out.size() > kLongestHypothesis) {
+      invalid("hypothesis_template", "too long with its label: need at most {} bytes", kLongestHypothesis);
+    }
   }
   if (!filled) invalid("hypothesis_template", "got '{}', need {{}} where the label goes", form.substr(0, 128));
   return out;
@@ -45,9 +51,7 @@ class ZeroShotClassification final : public Pipeline {
     // Python's index -1 where no label says so: the last.
     entailment_ = static_cast<int64_t>(labels.names.size()) - 1;
     for (const auto& [name, id] : labels.label2id) {
-      std::string lower = name;
-      for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-      if (lower.rfind("entail", 0) != 0) continue;
+      if (lower_case(name).rfind("entail", 0) != 0) continue;
       entailment_ = id;
       break;
     }
@@ -77,9 +81,10 @@ class ZeroShotClassification final : public Pipeline {
     const bool multi = inside.flag("multi_label", parameters.flag("multi_label", false)) || labels.size() == 1;
     inside.finish();
     PreparedInput prepared;
+    const PairEncoder pairs(model(), text);
     for (const std::string& label : labels) {
       const std::string hypothesis = fill_template(form, label);
-      EncodedText pair = model().encode(text, &hypothesis);
+      EncodedText pair = pairs.with(hypothesis);
       // A text too short to be cut stays as it is.
       const int64_t surplus = static_cast<int64_t>(pair.encoding.size()) - model().max_length();
       if (static_cast<int64_t>(pair.first_end - pair.first_begin) > surplus) {
@@ -118,6 +123,8 @@ class ZeroShotClassification final : public Pipeline {
       labels = parameters.strings("candidate_labels");
     }
     if (labels.empty()) invalid("candidate_labels", "missing: need at least one label");
+    if (labels.size() > kMostLabels)
+      invalid("candidate_labels", "too many: got {}, need at most {}", labels.size(), kMostLabels);
     return labels;
   }
 

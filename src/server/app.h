@@ -184,7 +184,8 @@ class App {
   ScoreBody read_score(Fields& fields) const;
   ClassifyBody read_classify(Fields& fields) const;
   TaskBody read_task(Fields& fields) const;
-  void submit(std::vector<SequenceInput> sequences, EncoderService::Write write, const std::shared_ptr<HttpResponse>& response);
+  using AnswerWriter = std::function<std::string(const std::vector<SequenceOutput>&)>;  // the body of an answer
+  void submit(std::vector<SequenceInput> sequences, AnswerWriter write, const std::shared_ptr<HttpResponse>& response);
   TokenizeBody read_tokenize(Fields& fields) const;
   std::vector<int32_t> read_detokenize(Fields& fields) const;
   ChatRendering read_rendering(Fields& fields) const;

@@ -16,6 +16,7 @@ namespace {
 
 constexpr const char* kJson = "application/json";
 constexpr int64_t kMostTokens = int64_t{1} << 31;
+constexpr size_t kLongestFirst = 1 << 17;  // bytes of the text that every document is paired with
 
 int64_t tokens_of(const std::vector<SequenceInput>& sequences) {
   int64_t count = 0;
@@ -45,9 +46,8 @@ std::vector<std::string> string_list(const Json& value, std::string_view where, 
 }
 
 // What a text is to become: rows of the head, or hidden states for a vector.
-SequenceInput text_input(const SequenceModel& model, const std::string& text, const std::string* pair,
-                         const std::optional<int64_t>& truncate, bool hidden) {
-  EncodedText encoded = model.encode(text, pair);
+SequenceInput encoded_input(const SequenceModel& model, EncodedText encoded, const std::optional<int64_t>& truncate,
+                            bool hidden) {
   const int64_t said = model.sentence().max_seq_length;
   const int64_t most = hidden && said > 0 ? std::min(said, model.max_length()) : model.max_length();
   if (truncate)
@@ -59,6 +59,11 @@ SequenceInput text_input(const SequenceModel& model, const std::string& text, co
   input.hidden = hidden;
   if (hidden) input.pooling = model.sentence().pooling;
   return input;
+}
+
+SequenceInput text_input(const SequenceModel& model, const std::string& text, const std::string* pair,
+                         const std::optional<int64_t>& truncate, bool hidden) {
+  return encoded_input(model, model.encode(text, pair), truncate, hidden);
 }
 
 // How a model of embeddings pools: as its folder says, unless --pooler-config does.
@@ -102,10 +107,17 @@ class PairScorer {
   std::vector<SequenceInput> inputs(const std::vector<std::string>& firsts, const std::vector<std::string>& seconds,
                                     const std::optional<int64_t>& truncate) const {
     std::vector<SequenceInput> sequences;
+    if (firsts.size() == 1 && firsts[0].size() > kLongestFirst) {
+      invalid("text_1 or query", "too long: got {} bytes, need at most {}", firsts[0].size(), kLongestFirst);
+    }
+    if (cross_ && firsts.size() == 1) {
+      const PairEncoder pairs(model_, firsts[0]);
+      for (const std::string& text : seconds) sequences.push_back(encoded_input(model_, pairs.with(text), truncate, false));
+      return sequences;
+    }
     if (cross_) {
-      for (size_t i = 0; i < seconds.size(); ++i) {
-        sequences.push_back(text_input(model_, firsts[firsts.size() == 1 ? 0 : i], &seconds[i], truncate, false));
-      }
+      for (size_t i = 0; i < seconds.size(); ++i)
+        sequences.push_back(text_input(model_, firsts[i], &seconds[i], truncate, false));
       return sequences;
     }
     for (const std::string& text : firsts) sequences.push_back(text_input(model_, text, nullptr, truncate, true));
@@ -178,23 +190,36 @@ std::vector<std::string> App::encoder_route_names() {
   return names;
 }
 
-// Hands an encoder's request to the batches; its answer follows.
-void App::submit(std::vector<SequenceInput> sequences, EncoderService::Write write,
-                 const std::shared_ptr<HttpResponse>& response) {
+// Hands an encoder's request to the batches; its answer follows, written on the connection's thread.
+void App::submit(std::vector<SequenceInput> sequences, AnswerWriter write, const std::shared_ptr<HttpResponse>& response) {
   const auto timer = std::make_shared<RequestTimer>(tokens_of(sequences), 1, 0);
+  const auto answer = [this, timer, response, write = std::move(write)](const std::vector<SequenceOutput>& outputs,
+                                                                        std::optional<Error> error) {
+    std::string body;
+    try {
+      if (!error) body = write(outputs);
+    } catch (...) {
+      error = current_error();
+    }
+    metrics_.finish(*timer, error ? "error" : "stop");
+    if (!error) return response->send(200, kJson, std::move(body));
+    const int status = http_status(error->kind());
+    response->send(status, kJson, error_body(status, error->message()));
+  };
   const auto ticket =
-      encoder_->submit(std::move(sequences), std::move(write), [this, timer, response](std::string body, const Error* error) {
-        metrics_.finish(*timer, error == nullptr ? "stop" : "error");
-        if (error == nullptr) return response->send(200, kJson, std::move(body));
-        const int status = http_status(error->kind());
-        response->send(status, kJson, error_body(status, error->message()));
+      encoder_->submit(std::move(sequences), [response, answer](std::vector<SequenceOutput> outputs, const Error* error) {
+        const auto kept = std::make_shared<const std::vector<SequenceOutput>>(std::move(outputs));
+        response->post([answer, kept, failed = error == nullptr ? std::optional<Error>() : *error] { answer(*kept, failed); });
       });
   if (!ticket) {
     metrics_.count_rejection();
     return response->send(503, kJson, error_body(503, "[server] too many requests are open: try again later"),
                           {{"retry-after", "1"}});
   }
-  response->on_disconnect([this, ticket = *ticket] { encoder_->cancel(ticket); });
+  response->on_disconnect([this, timer, ticket = *ticket] {
+    encoder_->cancel(ticket);
+    metrics_.finish(*timer, "abort");
+  });
 }
 
 void App::encoder_embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {

@@ -167,6 +167,59 @@ TEST(TaskErrors, WhatIsRefusedAndHow) {
   expect_refused(*features, "a", R"({"normalize": true})", "pooling");
 }
 
+// Refused before anything is made of them.
+TEST(TaskErrors, WhatWouldCostTooMuch) {
+  const auto fill = pipeline_of("bert", "fill-mask");
+  const std::string vocab = std::to_string(fill->model().model().vocab_size());
+  std::string masks;
+  for (int i = 0; i < 60; ++i) masks += "[MASK] ";
+  Json many = Json::array();
+  for (int i = 0; i < 10000; ++i) many.push_back("[MASK]");
+  const int64_t cost = fill->model().model().vocab_size() * 60 * 62;
+  if (cost > int64_t{1} << 22) expect_refused(*fill, masks, R"({"top_k": )" + vocab + "}", "top_k");
+  expect_refused(*fill, many, R"({"top_k": )" + vocab + "}", "too large a result");
+  const auto labels = pipeline_of("bert", "zero-shot-classification");
+  Json names = Json::array();
+  for (int i = 0; i < 1025; ++i) names.push_back("x");
+  expect_refused(*labels, "a", R"({"candidate_labels": )" + names.dump() + "}", "need at most 1024");
+  names = Json::array();
+  for (int i = 0; i < 1000; ++i) names.push_back("x");
+  Json texts = Json::array();
+  for (int i = 0; i < 70; ++i) texts.push_back("a");
+  expect_refused(*labels, texts, R"({"candidate_labels": )" + names.dump() + "}", "sequences, need at most 65536");
+  expect_refused(*labels, "a", R"({"candidate_labels": ["x"], "hypothesis_template": "{})" + std::string(70000, 'y') + "\"}",
+                 "hypothesis_template");
+  const auto answers = pipeline_of("bert", "question-answering");
+  const Json asked = Json::parse(R"({"question": "x", "context": "y"})", "");
+  expect_refused(*answers, asked, R"({"top_k": 1001})", "top_k");
+  expect_refused(*answers, asked, R"({"max_answer_len": 1001})", "max_answer_len");
+  std::string words;
+  for (int i = 0; i < 40000; ++i) words += "a ";
+  // [CLS] x [SEP] and [SEP] leave room for 36 of 40 tokens.
+  const Json long_one = Json::object().set("question", "x").set("context", words);
+  expect_refused(*answers, long_one, R"({"max_seq_len": 40, "doc_stride": 35})", "need at most 1048576 tokens");
+}
+
+TEST(Pairs, EncodedOnceAsEachAlone) {
+  for (const char* family : {"albert", "bert", "distilbert", "roberta"}) {
+    const auto model = SequenceModel::open(kFixtures + family, one_thread(), Head::kNone);
+    for (const std::string first : {"", "The quick fox, [MASK] über", " lead"}) {
+      const PairEncoder pairs(*model, first);
+      for (const std::string second : {"", "b", " a second text ", "日本 x"}) {
+        const EncodedText got = pairs.with(second), want = model->encode(first, &second);
+        EXPECT_EQ(got.encoding.ids, want.encoding.ids) << family << first << "|" << second;
+        EXPECT_EQ(got.encoding.type_ids, want.encoding.type_ids) << family << first << "|" << second;
+        EXPECT_EQ(got.encoding.special_tokens_mask, want.encoding.special_tokens_mask) << family;
+        EXPECT_EQ(got.first_begin, want.first_begin) << family;
+        EXPECT_EQ(got.first_end, want.first_end) << family;
+        if (second.empty()) continue;  // it stands nowhere
+        EXPECT_EQ(got.second_begin, want.second_begin) << family;
+        EXPECT_EQ(got.second_end, want.second_end) << family;
+      }
+    }
+  }
+}
+
 TEST(TaskErrors, TasksAndModelsThatDoNotFit) {
   EXPECT_THROW(find_task("summarization"), Error);
   EXPECT_THROW(Pipeline::make("fill-mask", model_of("bert", Head::kNone)), Error);

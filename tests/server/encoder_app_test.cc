@@ -231,72 +231,196 @@ TEST_F(EncoderAppTest, ManyRequestsAtOnceAnswerAsEachAlone) {
   EXPECT_EQ(app_->num_open(), 0);
 }
 
-// The service's thread is held in the first request's answer: what comes meanwhile waits.
-TEST(EncoderServiceTest, FullAndCancelled) {
-  const auto model = SequenceModel::open(kFixtures + "bert", one_thread(), {});
-  EncoderService service(model, 1);
-  const auto inputs = [&](int count) {
-    return std::vector<SequenceInput>(static_cast<size_t>(count), model->input_of(model->encode("fox").encoding));
+TEST_F(EncoderAppTest, APairsFirstTextIsBounded) {
+  serve(cross_encoder());
+  const std::string text(200000, 'a');
+  expect_refused("/score", R"({"text_1": ")" + text + R"(", "text_2": ["b"]})", "need at most 131072");
+  expect_refused("/rerank", R"({"query": ")" + text + R"(", "documents": ["b"]})", "need at most 131072");
+  // One first text for all scores as each pair does.
+  const Json one = post("/score", R"({"text_1": "the fox", "text_2": ["a", "b c"]})");
+  const Json two = post("/score", R"({"text_1": ["the fox", "the fox"], "text_2": ["a", "b c"]})");
+  EXPECT_EQ(one.at("data", ""), two.at("data", ""));
+}
+
+// Its connection's thread runs when the test says so.
+class LaterTold : public Told {
+ public:
+  void post(std::function<void()> work) override {
+    const std::lock_guard<std::mutex> lock(mutex);
+    later = std::move(work);
+    ended.notify_all();
+  }
+  std::function<void()> take() {
+    std::unique_lock<std::mutex> lock(mutex);
+    ended.wait(lock, [this] { return later != nullptr; });
+    return std::exchange(later, nullptr);
+  }
+  std::function<void()> later;
+};
+
+TEST_F(EncoderAppTest, AnswersAreWrittenOnTheConnectionsThreadAndAbortsCounted) {
+  serve(kFixtures + "bert");
+  const auto ask = [&](const std::shared_ptr<LaterTold>& told) {
+    HttpRequest http;
+    http.method = "POST";
+    http.path = "/classify";
+    http.body = R"({"input": "fox"})";
+    app_->handle(std::move(http), told);
+    return told->take();
   };
-  const auto body = [](const std::vector<SequenceOutput>& outputs) { return std::to_string(outputs.size()); };
-  std::promise<void> begun, go;
-  std::promise<std::string> first, last;
+  const auto counted = [&](const std::string& reason) {
+    const std::string page = call("GET", "/metrics")->body, key = "finished_reason=\"" + reason + "\"";
+    const size_t at = page.find("} ", page.find(key));
+    return page.find(key) == std::string::npos ? std::string() : page.substr(at + 2, 1);
+  };
+  const auto told = std::make_shared<LaterTold>(), gone = std::make_shared<LaterTold>();
+  const std::function<void()> write = ask(told);
+  EXPECT_FALSE(told->done);
+  write();
+  EXPECT_EQ(told->status, 200) << told->body;
+  ask(gone);
+  gone->disconnect();
+  EXPECT_EQ(counted("stop"), "1");
+  EXPECT_EQ(counted("abort"), "1");
+  EXPECT_EQ(counted("error"), "0");
+}
+
+class EncoderServiceTest : public ::testing::Test {
+ protected:
+  using Outputs = std::vector<SequenceOutput>;
+  std::vector<SequenceInput> inputs(int count) const {
+    return std::vector<SequenceInput>(static_cast<size_t>(count), model_->input_of(model_->encode("fox").encoding));
+  }
+  // Holds the service's thread until go_ has its value: what comes meanwhile waits.
+  void hold(EncoderService& service) {
+    ASSERT_TRUE(service.submit(inputs(1), [this](const Outputs&, const Error*) {
+      begun_.set_value();
+      go_.get_future().wait();
+    }));
+    begun_.get_future().wait();
+  }
+  // The number of outputs, or the error.
+  static EncoderService::Done into(std::promise<std::string>& told) {
+    return [&told](const Outputs& outputs, const Error* error) {
+      told.set_value(error == nullptr ? std::to_string(outputs.size()) : error->message());
+    };
+  }
+  std::shared_ptr<const SequenceModel> model_ = SequenceModel::open(kFixtures + "bert", one_thread(), {});
+  std::promise<void> begun_, go_;
+};
+
+TEST_F(EncoderServiceTest, FullAndCancelled) {
+  EncoderService service(model_, 1);
+  hold(service);
   std::atomic<int> cancelled{0};
-  ASSERT_TRUE(service.submit(
-      inputs(2),
-      [&](const std::vector<SequenceOutput>& outputs) {
-        begun.set_value();
-        go.get_future().wait();
-        return body(outputs);
-      },
-      [&](std::string text, const Error*) { first.set_value(std::move(text)); }));
-  begun.get_future().wait();
-  const auto waiting = service.submit(inputs(3), body, [&](std::string, const Error*) { ++cancelled; });
+  const auto count = [&](const Outputs&, const Error*) { ++cancelled; };
+  const auto waiting = service.submit(inputs(3), count);
   ASSERT_TRUE(waiting);
   EXPECT_EQ(service.num_open(), 1);
   EXPECT_EQ(service.stats().num_waiting, 1);
-  EXPECT_FALSE(service.submit(inputs(1), body, [&](std::string, const Error*) { ++cancelled; }));
+  EXPECT_FALSE(service.submit(inputs(1), count));
   service.cancel(*waiting);
   EXPECT_EQ(service.num_open(), 0);
-  // One that fails by itself, and one after it that does not.
-  std::promise<std::string> failed;
-  ASSERT_TRUE(service.submit(
-      inputs(1), [](const std::vector<SequenceOutput>&) -> std::string { invalid("test", "no answer"); },
-      [&](std::string, const Error* error) { failed.set_value(error == nullptr ? "" : error->message()); }));
-  go.set_value();
-  EXPECT_EQ(first.get_future().get(), "2");
-  EXPECT_EQ(failed.get_future().get(), "[test] no answer");
-  ASSERT_TRUE(service.submit({}, body, [&](std::string text, const Error*) { last.set_value(std::move(text)); }));
-  EXPECT_EQ(last.get_future().get(), "0");
+  go_.set_value();
+  std::promise<std::string> two, none;
+  ASSERT_TRUE(service.submit(inputs(2), into(two)));
+  EXPECT_EQ(two.get_future().get(), "2");
+  ASSERT_TRUE(service.submit({}, into(none)));
+  EXPECT_EQ(none.get_future().get(), "0");
   EXPECT_EQ(cancelled.load(), 0);
   EXPECT_TRUE(service.healthy());
 }
 
-TEST(EncoderServiceTest, ShutdownEndsWhatIsOpen) {
-  const auto model = SequenceModel::open(kFixtures + "bert", one_thread(), {});
-  std::promise<void> begun, go;
-  std::string message;
+TEST_F(EncoderServiceTest, OutputsOfAllAreBounded) {
+  const int64_t each = model_->num_values(inputs(1)[0]);
+  EncoderService service(model_, 100, 4096, 3 * each);
+  hold(service);
+  std::promise<std::string> first, alone;
+  const auto ticket = service.submit(inputs(5), into(alone));  // more than all may have, but nobody else is there
+  ASSERT_TRUE(ticket);
+  EXPECT_FALSE(service.submit(inputs(1), [](const Outputs&, const Error*) {}));
+  service.cancel(*ticket);
+  ASSERT_TRUE(service.submit(inputs(2), into(first)));
+  EXPECT_FALSE(service.submit(inputs(2), [](const Outputs&, const Error*) {}));
+  go_.set_value();
+  EXPECT_EQ(first.get_future().get(), "2");
+}
+
+TEST_F(EncoderServiceTest, WhatThrowsOnItsThreadEndsThatRequestAlone) {
+  EncoderService service(model_, 10);
+  std::promise<std::string> told, after;
+  ASSERT_TRUE(service.submit(inputs(1), [&](const Outputs&, const Error* error) {
+    if (error == nullptr) throw std::bad_alloc();
+    told.set_value(error->message());
+    throw std::bad_alloc();
+  }));
+  EXPECT_NE(told.get_future().get(), "");
+  ASSERT_TRUE(service.submit(inputs(1), into(after)));
+  EXPECT_EQ(after.get_future().get(), "1");
+}
+
+TEST_F(EncoderServiceTest, OneRequestsErrorIsNotItsNeighbours) {
+  EncoderService service(model_, 10);
+  hold(service);
+  std::vector<SequenceInput> bad = inputs(2);
+  bad[1].ids.assign(static_cast<size_t>(model_->model().max_positions() + 1), bad[0].ids[0]);
+  bad[1].type_ids.assign(bad[1].ids.size(), 0);
+  std::promise<std::string> first, wrong, last;
+  ASSERT_TRUE(service.submit(inputs(2), into(first)));
+  ASSERT_TRUE(service.submit(bad, into(wrong)));
+  ASSERT_TRUE(service.submit(inputs(3), into(last)));
+  go_.set_value();
+  EXPECT_EQ(first.get_future().get(), "2");
+  EXPECT_NE(wrong.get_future().get(), "2");
+  EXPECT_EQ(last.get_future().get(), "3");
+}
+
+TEST(EncoderVectors, NotFiniteIsTheSequencesOwnError) {
+  const std::string folder = cross_encoder();
+  const auto sound = SequenceModel::open(folder, one_thread(), Head::kNone);
+  const int32_t fox = sound->encode("fox").encoding.ids[1], other = sound->encode("b").encoding.ids[1];
+  ASSERT_NE(fox, other);
+  Runtime runtime;
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  const std::shared_ptr<SafetensorsFile> file = SafetensorsFile::open(folder + "/model.safetensors");
+  for (const TensorEntry& entry : file->tensors()) {
+    Tensor tensor = Tensor::empty(runtime.device(), entry.dtype, entry.shape);
+    std::memcpy(tensor.view().data, entry.data, static_cast<size_t>(tensor.bytes()));
+    if (entry.name.find("word_embeddings.weight") != std::string::npos) {
+      ASSERT_EQ(entry.dtype, DType::kFloat32);
+      tensor.data<float>()[fox * tensor.dim(1)] = std::nanf("");
+    }
+    tensors.emplace_back(entry.name, tensor);
+  }
+  write_safetensors(folder + "/model.safetensors", tensors);
+  EncoderService service(SequenceModel::open(folder, one_thread(), Head::kNone), 10);
+  for (int i = 0; i < 3; ++i) {
+    std::promise<std::string> bad, good;
+    for (const auto& [text, told] : {std::pair{"fox", &bad}, std::pair{"b", &good}}) {
+      ASSERT_TRUE(service.submit({sentence_input(service.model(), text, {RowPooling::kMean})},
+                                 [told](const std::vector<SequenceOutput>&, const Error* error) {
+                                   told->set_value(error == nullptr ? "" : error->message());
+                                 }));
+    }
+    EXPECT_NE(bad.get_future().get().find("not finite"), std::string::npos);
+    EXPECT_EQ(good.get_future().get(), "");
+  }
+  EXPECT_TRUE(service.healthy());
+}
+
+TEST_F(EncoderServiceTest, ShutdownEndsWhatIsOpen) {
+  std::promise<std::string> told;
   std::thread release;
   {
-    EncoderService service(model, 4);
-    const std::vector<SequenceInput> one(1, model->input_of(model->encode("fox").encoding));
-    service.submit(
-        one,
-        [&](const std::vector<SequenceOutput>&) {
-          begun.set_value();
-          go.get_future().wait();
-          return std::string();
-        },
-        [](std::string, const Error*) {});
-    begun.get_future().wait();
-    service.submit(
-        one, [](const std::vector<SequenceOutput>&) { return std::string("late"); },
-        [&](std::string text, const Error* error) { message = error == nullptr ? text : error->message(); });
-    // It is either computed in time or told so; never forgotten.
-    release = std::thread([&] { go.set_value(); });
+    EncoderService service(model_, 4);
+    hold(service);
+    ASSERT_TRUE(service.submit(inputs(1), into(told)));
+    release = std::thread([&] { go_.set_value(); });
   }
   release.join();
-  EXPECT_TRUE(message == "late" || message.find("shutting down") != std::string::npos) << message;
+  // It is either computed in time or told so; never forgotten.
+  const std::string message = told.get_future().get();
+  EXPECT_TRUE(message == "1" || message.find("shutting down") != std::string::npos) << message;
 }
 
 TEST_F(EncoderAppTest, TheDocumentNamesTheRoutes) {
