@@ -61,7 +61,9 @@ int run(const Program& program, const Flags& flags) {
   } catch (const Cancelled&) {
     progress.clear();
     note(program,
-         fmt::format("interrupted: the shards in {} are complete, but not all (--overwrite begins anew)", options.output_dir));
+         fmt::format(
+             "interrupted: the new shards in {} are complete, but not all; old ones are as they were (--overwrite begins anew)",
+             options.output_dir));
     return kInterruptedExit;
   }
   progress.clear();
@@ -121,7 +123,7 @@ void add_output_flags(CLI::App* verb, Flags& flags) {
       ->check(CLI::Range(0.0, 99.9));
   verb->add_option("--validation-every", options.validation_every, "Hold out every N-th row")->check(CLI::PositiveNumber);
   verb->add_option("--validation-files", options.validation_files, "Files of the validation split");
-  verb->add_flag("--overwrite", options.overwrite, "Take away the shards that are there");
+  verb->add_flag("--overwrite", options.overwrite, "Replace the shards that are there once the new ones are complete");
   verb->add_option("--threads", flags.threads, "Threads (default: all usable cores); the shards do not depend on them")
       ->check(CLI::Range(1, 4096));
 }

@@ -191,6 +191,12 @@ std::vector<float> inverse_factor(ThreadPool& pool, const std::vector<float>& he
 
 }  // namespace
 
+void check_finite(const std::string& name, const float* w, int64_t n, int64_t k) {
+  for (int64_t i = 0; i < n * k; ++i) {
+    if (!std::isfinite(w[i])) invalid(name, "got {} at [{}, {}], need finite weights to quantize", w[i], i / k, i % k);
+  }
+}
+
 IntWeight round_to_nearest(ThreadPool& pool, const float* w, int64_t n, int64_t k, const IntCoding& coding) {
   IntWeight out = empty_weight(n, k, coding);
   const Rounder rounder(coding);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -25,8 +26,11 @@ struct IntWeight {
   std::vector<int8_t> zeros;  // empty: symmetric
 };
 
+// NaN and infinite weights have no code: kInvalidInput, naming the tensor and the place. w: [n, k].
+void check_finite(const std::string& name, const float* w, int64_t n, int64_t k);
+
 // Each element to the nearest code, scales from each group's extremes as compressed-tensors' min-max observer has them.
-// w: [n, k], k a multiple of the group.
+// w: [n, k] of finite values (check_finite), k a multiple of the group.
 IntWeight round_to_nearest(ThreadPool& pool, const float* w, int64_t n, int64_t k, const IntCoding& coding);
 
 struct GptqOptions {

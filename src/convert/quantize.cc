@@ -252,6 +252,7 @@ class Quantizer {
     check_cancel();
     const int64_t n = linear.parameter->shape[0], k = linear.parameter->shape[1];
     float* w = parameter.value.data<float>();
+    check_finite(linear.parameter->name, w, n, k);
     IntWeight weight = gptq(pool_, w, n, k, coding(), hessian, options_.gptq);
     std::vector<float> decoded(static_cast<size_t>(n * k));
     decode(pool_, weight, decoded.data());
@@ -309,6 +310,7 @@ class Quantizer {
     const auto it = calibrated_.find(linear.module);
     if (it != calibrated_.end()) return std::move(it->second);
     const Tensor w = ops::cast(take(device_, *linear.parameter, DType::kFloat32), DType::kFloat32);
+    check_finite(linear.parameter->name, w.data<float>(), w.dim(0), w.dim(1));
     IntWeight weight = round_to_nearest(pool_, w.data<float>(), w.dim(0), w.dim(1), coding());
     std::vector<float> decoded(static_cast<size_t>(w.numel()));
     decode(pool_, weight, decoded.data());

@@ -47,6 +47,21 @@ float element(const TensorEntry& entry, int64_t index) {
   }
 }
 
+// What element() reads.
+bool is_element(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+    case DType::kFloat16:
+    case DType::kBFloat16:
+    case DType::kInt8:
+    case DType::kUInt8:
+    case DType::kInt32:
+    case DType::kFloat8E4M3:
+    case DType::kFloat8E5M2: return true;
+    default: return false;
+  }
+}
+
 bool is_scale(DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
 
 // `bits` bits of a dense stream of little-endian words, from bit `at`.
@@ -95,7 +110,8 @@ class Scaled : public EncodedTensor {
   std::string coding_;
 };
 
-// compressed-tensors' pack-quantized: `bits` of each element, dense along K in int32 words, offset to be unsigned.
+// compressed-tensors' pack-quantized: `bits` of each element, dense along K in int32 words (also 3, 5, 6 and 7 bits, where an
+// element may lie in two words: its pack_to_int32 of version 0.20), offset to be unsigned.
 struct PackedInt {
   TensorEntry packed, scale;
   TensorEntry zero;   // packed along N; data null: none
@@ -212,6 +228,9 @@ class Mxfp4 : public EncodedTensor {
   int64_t k_;
 };
 
+// More than any dimension; sums with a dimension do not overflow.
+constexpr int64_t kMostBlock = int64_t{1} << 40;
+
 class QuantizedSource : public WeightSource {
  public:
   QuantizedSource(std::shared_ptr<WeightSource> files, const Json& config, const std::string& where)
@@ -313,7 +332,8 @@ class QuantizedSource : public WeightSource {
     const Json::Array& sizes = block->as_array(where_ + ": block size");
     if (sizes.size() != 2) invalid(where_, "block size: got {} numbers, need 2", sizes.size());
     const int64_t bn = sizes[0].as_int(where_), bk = sizes[1].as_int(where_);
-    if (bn < 1 || bk < 1) invalid(where_, "block size: got {} x {}, need positive ones", bn, bk);
+    if (bn < 1 || bk < 1 || bn > kMostBlock || bk > kMostBlock)
+      invalid(where_, "block size: got {} x {}, need 1 to {}", bn, bk, kMostBlock);
     return {bn, bk};
   }
 
@@ -360,6 +380,8 @@ class QuantizedSource : public WeightSource {
       Grid grid = grid_of(part(name, true), n, k);
       const TensorEntry zero = part(module + ".weight_zero_point", false);
       if (zero.data != nullptr && zero.shape != grid.scale.shape) misfit(zero, shape_text(grid.scale.shape));
+      if (zero.data != nullptr && !is_element(zero.dtype))
+        unsupported(where_, "{}: got {}, need int8 or the dtype of the weight or its scale", zero.name, dtype_name(zero.dtype));
       used_.insert(module + ".input_scale");
       used_.insert(module + ".input_zero_point");
       const int64_t bytes = weight.bytes + grid.scale.bytes + zero.bytes;
@@ -384,11 +406,7 @@ class QuantizedSource : public WeightSource {
     p.k = shape.dtype == DType::kInt64 ? read<int64_t>(shape, 1) : read<int32_t>(shape, 1);
     if (p.n != p.packed.shape[0] || p.k < 1 || p.k > int64_t{1} << 40)
       misfit(p.packed, fmt::format("words of [{}, {}]", p.n, p.k));
-    p.bits = 0;
-    for (int bits = 1; bits <= 8; ++bits) {
-      if (div_up(p.k * bits, 32) == p.packed.shape[1] && (p.bits == 0 || bits == bits_of_config())) p.bits = bits;
-    }
-    if (p.bits == 0) misfit(p.packed, fmt::format("words of [{}, {}] in 1 to 8 bits", p.n, p.k));
+    p.bits = bits_of_words(p.packed, p.k);
     Grid grid = grid_of(p.scale, p.n, p.k);
     if (grid.bn != 1) misfit(p.scale, fmt::format("[{}, groups]", p.n));
     p.columns = grid.columns;
@@ -401,14 +419,33 @@ class QuantizedSource : public WeightSource {
     put(module + ".weight", {p.n, p.k}, bytes, std::make_shared<PackedIntRows>(std::move(p)));
   }
 
-  int bits_of_config() const {
+  // num_bits of each group of the configuration; empty where it says none.
+  std::vector<int> bits_of_config() const {
+    std::vector<int> all;
     const Json* groups = config_.find("config_groups");
-    if (groups == nullptr || !groups->is_object()) return 4;
+    if (groups == nullptr || !groups->is_object()) return all;
     for (const JsonMember& group : groups->as_object(where_)) {
       const Json* weights = group.value.find("weights");
-      if (weights != nullptr && weights->is_object()) return static_cast<int>(weights->get_int("num_bits", 4, where_));
+      if (weights == nullptr || !weights->is_object() || weights->find("num_bits") == nullptr) continue;
+      const int64_t bits = weights->get_int("num_bits", 4, where_);
+      if (bits < 1 || bits > 8) unsupported(where_, "num_bits: got {}, need 1 to 8", bits);
+      all.push_back(static_cast<int>(bits));
     }
-    return 4;
+    return all;
+  }
+  // The bits in which [n, k] has so many words. Those of the configuration only: words that hold 32 / bits whole elements and
+  // padding, as older versions wrote 3, 5, 6 and 7 bits, could pass for dense ones of more bits (7 for 8).
+  int bits_of_words(const TensorEntry& packed, int64_t k) const {
+    std::vector<int> all = bits_of_config();
+    if (all.empty()) all = {4, 1, 2, 3, 5, 6, 7, 8};
+    std::string names;
+    for (const int bits : all) {
+      if (div_up(k * bits, 32) == packed.shape[1]) return bits;
+      names += (names.empty() ? "" : ", ") + std::to_string(bits);
+    }
+    misfit(packed, fmt::format("words of [{}, {}] in {} bits, dense (words with padding are not supported: save the "
+                               "checkpoint anew with compressed-tensors 0.20)",
+                               packed.shape[0], k, names));
   }
 
   // The group of each column: [k] int32 below `groups`; empty where there is no such tensor.
@@ -477,6 +514,7 @@ class QuantizedSource : public WeightSource {
     if (p.qzeros.shape != std::vector<int64_t>{groups, p.n / per_word})
       misfit(p.qzeros, fmt::format("[{}, {}]", groups, p.n / per_word));
     const int64_t named = config_.get_int("group_size", config_.get_int("q_group_size", 128, where_), where_);
+    if (named > kMostBlock) invalid(where_, "group_size: got {}, need at most {}", named, kMostBlock);
     p.group_size = named > 0 ? named : std::max<int64_t>(p.k, 1);
     p.group = groups_of(module + ".g_idx", p.k, groups);
     if (p.group.data == nullptr && div_up(p.k, p.group_size) != groups)

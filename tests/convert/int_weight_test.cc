@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
+#include "base/error.h"
 #include "base/random.h"
 
 namespace pagoda {
@@ -124,6 +126,23 @@ TEST(Gptq, IsTheSameWithAnyNumberOfThreads) {
   }
   EXPECT_EQ(results[0].codes, results[1].codes);
   EXPECT_EQ(results[0].scales, results[1].scales);
+}
+
+TEST(IntWeight, HasNoCodeForWhatIsNotFinite) {
+  std::vector<float> w(6, 0.5f);
+  EXPECT_NO_THROW(check_finite("layer.weight", w.data(), 2, 3));
+  for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                            -std::numeric_limits<float>::infinity()}) {
+    w[5] = value;
+    try {
+      check_finite("layer.weight", w.data(), 2, 3);
+      ADD_FAILURE() << value;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInvalidInput);
+      EXPECT_NE(error.message().find("[layer.weight] got"), std::string::npos) << error.message();
+      EXPECT_NE(error.message().find("at [1, 2], need finite"), std::string::npos) << error.message();
+    }
+  }
 }
 
 }  // namespace

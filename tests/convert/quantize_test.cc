@@ -5,10 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
+#include <limits>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/safetensors.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
 #include "tests/temporary.h"
@@ -171,6 +174,40 @@ TEST_F(QuantizeTest, SaysWhatItCannot) {
   options.group_size = 128;
   EXPECT_THAT(message("llama", options), HasSubstr("no matrix has a multiple of 128 columns"));
   EXPECT_FALSE(directory_exists(out_));
+}
+
+TEST_F(QuantizeTest, NamesTheTensorThatIsNotFinite) {
+  const std::string bad = out_ + "_bad";
+  std::filesystem::remove_all(bad);
+  std::filesystem::copy(kFixtures + "llama", bad, std::filesystem::copy_options::recursive);
+  std::string name;
+  {
+    const std::string path = bad + "/model.safetensors";
+    std::string bytes = read_file(path, 1 << 30);
+    const auto file = SafetensorsFile::open(path);
+    const TensorEntry* entry = file->find("model.layers.1.self_attn.k_proj.weight");
+    ASSERT_NE(entry, nullptr);
+    name = entry->name;
+    const std::string_view tensor(reinterpret_cast<const char*>(entry->data), static_cast<size_t>(entry->bytes));
+    const size_t at = bytes.find(tensor);
+    ASSERT_NE(at, std::string::npos);
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::memcpy(bytes.data() + at, &nan, sizeof nan);
+    std::filesystem::remove(path);
+    write_file_atomic(path, bytes);
+  }
+  QuantizeOptions plain, calibrated;
+  for (int i = 0; i < 60; ++i) calibrated.ids.push_back(i);
+  for (const QuantizeOptions& options : {plain, calibrated}) {
+    try {
+      run(std::filesystem::relative(bad, kFixtures).string(), options);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.message(), HasSubstr("[" + name + "] got nan at [0, 0]"));
+    }
+    EXPECT_FALSE(file_exists(out_ + "/model.safetensors"));
+  }
+  std::filesystem::remove_all(bad);
 }
 
 TEST_F(QuantizeTest, CancelLeavesNoModel) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <map>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -111,6 +112,12 @@ class Memory : public WeightSource {
     entries_.insert_or_assign(name, entry);
     return *this;
   }
+  Memory& add(const std::string& name, DType dtype, std::vector<int64_t> shape, const void* values) {
+    add(name, dtype, std::move(shape));
+    TensorEntry& entry = entries_.at(name);
+    std::memcpy(const_cast<uint8_t*>(entry.data), values, static_cast<size_t>(entry.bytes));
+    return *this;
+  }
   const TensorEntry* find(const std::string& name) const override {
     const auto it = entries_.find(name);
     return it == entries_.end() ? nullptr : &it->second;
@@ -155,6 +162,72 @@ TEST(QuantizedErrors, NameTheTensor) {
               HasSubstr("got 'bitsandbytes', need awq"));
   EXPECT_THAT(error_of(gptq, R"({"quant_method":"awq","version":"gemv"})", ErrorKind::kUnsupported),
               HasSubstr("got 'gemv', need gemm"));
+}
+
+// One row of 64 codes (5 i + 3) % 2^bits, words as compressed-tensors 0.20's pack_to_int32 makes them; the pattern of 3 bits
+// repeats every 3 words, of 5 every 5, the others are written out.
+TEST(QuantizedPacked, BitsThatDoNotDivideAWordAreDense) {
+  const std::map<int, std::vector<uint32_t>> packed{
+      {3, {0x43c67543, 0x7543c675, 0xc67543c6, 0x43c67543, 0x7543c675, 0xc67543c6}},
+      {5,
+       {0x79793503, 0xfd560b30, 0x77137249, 0x1bb45871, 0xf668f514, 0x79793503, 0xfd560b30, 0x77137249, 0x1bb45871,
+        0xf668f514}},
+      {6,
+       {0x1748d203, 0x5c2b9a17, 0x38913feb, 0x2789d613, 0x503bdb1b, 0x79950f28, 0x37cada23, 0x540b181f, 0xba991f69, 0x070bde33,
+        0x581b5913, 0xfb9d2faa}},
+      {7,
+       {0x72434403, 0x2b4c84e1, 0x23f74d58, 0x6c539d26, 0xc7667c57, 0x41407bed, 0x3c64a0f1, 0x764b5423, 0x4b8d05e3, 0x25fb5568,
+        0x7c73dda7, 0x4460705f, 0x49501b2c, 0x7ce5a2f5}}};
+  for (const auto& [bits, words] : packed) {
+    const int64_t shape[2] = {1, 64};
+    const float scale = 0.5f;
+    Memory files;
+    files.add("a.weight_packed", DType::kInt32, {1, static_cast<int64_t>(words.size())}, words.data());
+    files.add("a.weight_shape", DType::kInt64, {2}, shape);
+    files.add("a.weight_scale", DType::kFloat32, {1, 1}, &scale);
+    const auto config = [](int num_bits) {
+      return fmt::format(R"({{"quant_method":"compressed-tensors","config_groups":{{"g":{{"weights":{{"num_bits":{}}}}}}}}})",
+                         num_bits);
+    };
+    const auto source = open_quantized(std::make_shared<Memory>(files), Json::parse(config(bits), "c"), "c");
+    std::vector<float> values(64);
+    source->find("a.weight")->encoded->decode(0, 1, values.data());
+    for (int i = 0; i < 64; ++i)
+      EXPECT_EQ(values[static_cast<size_t>(i)], static_cast<float>((5 * i + 3) % (1 << bits) - (1 << (bits - 1))) * 0.5f)
+          << bits << " " << i;
+    // 32 / bits elements a word with padding: 7 bits have as many words as dense 8.
+    const int64_t padded = (64 * 100 + 32 / bits - 1) / (32 / bits);
+    const int64_t wide[2] = {1, 64 * 100};
+    Memory old;
+    old.add("a.weight_packed", DType::kInt32, {1, padded}).add("a.weight_scale", DType::kFloat32, {1, 1});
+    old.add("a.weight_shape", DType::kInt64, {2}, wide);
+    EXPECT_THAT(error_of(old, config(bits).c_str(), ErrorKind::kInvalidInput),
+                HasSubstr(fmt::format("words of [1, 6400] in {} bits, dense", bits)));
+    EXPECT_THAT(error_of(files, config(9).c_str(), ErrorKind::kUnsupported), HasSubstr("num_bits: got 9, need 1 to 8"));
+  }
+}
+
+TEST(QuantizedErrors, ZerosAndSizesAreBounded) {
+  Memory scaled;
+  scaled.add("a.weight", DType::kInt8, {4, 6}).add("a.weight_scale", DType::kFloat32, {4, 1});
+  for (const DType dtype : {DType::kInt64, DType::kFloat64, DType::kBool}) {
+    scaled.add("a.weight_zero_point", dtype, {4, 1});
+    EXPECT_THAT(error_of(scaled, R"({"quant_method":"compressed-tensors"})", ErrorKind::kUnsupported),
+                HasSubstr(fmt::format("a.weight_zero_point: got {}, need int8", dtype_name(dtype))));
+  }
+  scaled.add("a.weight_zero_point", DType::kInt8, {4, 1});
+  EXPECT_EQ(error_of(scaled, R"({"quant_method":"compressed-tensors"})", ErrorKind::kInternal), "no error");
+  Memory block;
+  block.add("a.weight", DType::kFloat8E4M3, {4, 6}).add("a.weight_scale_inv", DType::kFloat32, {2, 2});
+  EXPECT_THAT(
+      error_of(block, R"({"quant_method":"fp8","weight_block_size":[2,9223372036854775807]})", ErrorKind::kInvalidInput),
+      HasSubstr("block size: got 2 x 9223372036854775807, need 1 to"));
+  Memory gptq;
+  gptq.add("a.qweight", DType::kInt32, {8, 16})
+      .add("a.qzeros", DType::kInt32, {2, 2})
+      .add("a.scales", DType::kFloat16, {2, 16});
+  EXPECT_THAT(error_of(gptq, R"({"quant_method":"gptq","bits":4,"group_size":9223372036854775807})", ErrorKind::kInvalidInput),
+              HasSubstr("group_size: got 9223372036854775807, need at most"));
 }
 
 TEST(QuantizedErrors, PackedAndScaledShapesMustAgree) {

@@ -239,6 +239,72 @@ TEST_F(Prepare, RefusesWhatCannotBe) {
   EXPECT_NE(message_of([&] { run(); }).find("unknown: got 'other'"), std::string::npos);
 }
 
+std::vector<std::string> bytes_of(const std::string& folder) {
+  std::vector<std::string> all;
+  for (const std::string& name : list_directory(folder)) all.push_back(name + read_file(join_path(folder, name), 1 << 20));
+  return all;
+}
+
+TEST_F(Prepare, OverwriteKeepsOldShardsUntilTheNewOnesAreComplete) {
+  run();
+  const std::vector<std::string> old = bytes_of(folder_ / "out/train");
+  const std::vector<std::string> good = options_.files;
+  options_.overwrite = true;
+  options_.files = {folder_ / "no_such_file.txt"};
+  EXPECT_NE(message_of([&] { run(); }).find("no_such_file.txt"), std::string::npos);
+  EXPECT_NE(message_of([&] {
+              options_.files = good;
+              prepare_data(options_, nullptr, pool_);
+            }).find("need a tokenizer"),
+            std::string::npos);
+  // Bad only after shards of the new set were written.
+  options_.files = {folder_.write("bad.txt", rows_of_numbers(5000) + "\xff\xfe\n")};
+  EXPECT_NE(message_of([&] { run(); }).find("no UTF-8 text"), std::string::npos);
+  EXPECT_FALSE(list_directory(folder_ / "out/train.new").empty());
+  options_.files = good;
+  options_.validation_files = {folder_.write("few.txt", "1 2\n")};  // no block of 8
+  EXPECT_NE(message_of([&] { run(); }).find("[validation] no examples"), std::string::npos);
+  EXPECT_EQ(bytes_of(folder_ / "out/train"), old);
+
+  options_.validation_files.clear();
+  options_.files = {folder_.write("other.txt", rows_of_numbers(20))};
+  const PrepareReport report = run();
+  EXPECT_EQ(list_directory(folder_ / "out/train"), report.splits.at("train").files);
+  EXPECT_EQ(static_cast<int64_t>(read_split(folder_ / "out/train").size()), report.splits.at("train").examples);
+  EXPECT_FALSE(directory_exists(folder_ / "out/train.new"));
+}
+
+TEST_F(Prepare, InputsDoNotLieWhereShardsGo) {
+  run();
+  const std::vector<std::string> old = bytes_of(folder_ / "out/train");
+  options_.overwrite = true;
+  options_.files = {folder_ / ("out/../out/train/" + list_directory(folder_ / "out/train").front())};
+  EXPECT_NE(message_of([&] { run(); }).find("lies in the output folder"), std::string::npos);
+  std::filesystem::create_symlink(options_.files[0], folder_ / "link.tfrecord");
+  options_.files = {folder_ / "link.tfrecord"};
+  EXPECT_NE(message_of([&] { run(); }).find("lies in the output folder"), std::string::npos);
+  EXPECT_EQ(bytes_of(folder_ / "out/train"), old);
+  // Beside it they may lie.
+  std::filesystem::copy_file(folder_ / "in.txt", folder_ / "out/in.txt");
+  options_.files = {folder_ / "out/in.txt"};
+  EXPECT_EQ(message_of([&] { run(); }), "no error");
+  EXPECT_EQ(bytes_of(folder_ / "out/train"), old);
+}
+
+// 2048 rows without text and more are no longer held until the end.
+TEST_F(Prepare, EmptyRowsFillABatchToo) {
+  options_.files = {folder_.write("in.txt", std::string(5000, '\n') + "1\n")};
+  options_.rows.keep_linebreaks = true;
+  options_.mode = "line_by_line";
+  options_.shard_size = 2000;
+  ThreadPool one(1);
+  size_t shards = 0;
+  TaskHooks hooks;
+  hooks.progress = [&](std::string_view, int64_t, int64_t) { shards = list_directory(folder_ / "out/train").size(); };
+  prepare_data(options_, tokenizer_.get(), one, hooks);
+  EXPECT_GE(shards, 1u);
+}
+
 TEST_F(Prepare, ThreadsChangeNothing) {
   run();
   ThreadPool one(1);

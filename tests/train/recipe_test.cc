@@ -53,6 +53,19 @@ TEST_F(RecipeTest, ByteLevelSpellsEverything) {
             (std::vector<int32_t>{259, 265, 264, 269, 260, 274, 14, 221, 295, 294, 199}));
 }
 
+// 2048 rows without text and more are no longer held until the end.
+TEST_F(RecipeTest, EmptyRowsFillABatchToo) {
+  RowOptions options;
+  options.keep_linebreaks = true;
+  RowReader rows({folder_.write("empty.txt", std::string(5000, '\n') + "the cat\n")}, options);
+  ThreadPool one(1);
+  int batches = 0;
+  TaskHooks hooks;
+  hooks.progress = [&](std::string_view stage, int64_t, int64_t) { batches += stage == "reading"; };
+  train_tokenizer(recipe("bpe", 260), rows, one, hooks);
+  EXPECT_EQ(batches, 3);
+}
+
 TEST_F(RecipeTest, WordPieceIsBert) {
   const auto tokenizer = make(recipe("wordpiece", 60));
   const Encoding encoding = tokenizer->encode("The Cat sat", true);

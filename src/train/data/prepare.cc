@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <unordered_set>
 
@@ -19,6 +21,7 @@ namespace {
 
 constexpr const char* kValidation = "validation";
 constexpr size_t kBatchBytes = size_t{1} << 20;
+constexpr size_t kRowBytes = 512;  // what a row costs beside its text, so that short and empty rows fill a batch too
 
 uint64_t row_hash(const Row& row) {
   if (!row.tokenised) return hash_bytes(row.text);
@@ -46,9 +49,14 @@ class Split {
  public:
   Split(const PrepareOptions& options, const std::string& name, const Tokenizer* tokenizer, ThreadPool& pool)
       : options_(options), tokenizer_(tokenizer), pool_(pool), folder_(join_path(options.output_dir, name)), name_(name) {
-    clear_folder();
+    old_ = shards_in(folder_);
+    if (!old_.empty() && !options_.overwrite)
+      invalid(folder_, "there are shards in it already ({}): need an empty folder, or overwrite", old_.front());
+    // Old shards, of this split and of others, stay until all new ones are complete.
+    written_to_ = options_.overwrite ? folder_ + ".new" : folder_;
+    if (options_.overwrite) remove_shards(written_to_, shards_in(written_to_));
     ShardWriterOptions shards;
-    shards.folder = folder_;
+    shards.folder = written_to_;
     shards.native = options.native;
     shards.shard_size = options.shard_size;
     writer_ = std::make_unique<ShardWriter>(std::move(shards));
@@ -66,7 +74,7 @@ class Split {
     }
     check_columns({}, where);
     if (tokenizer_ == nullptr) invalid(where, "got text, need a tokenizer to make token ids of it");
-    bytes_ += row.text.size();
+    bytes_ += row.text.size() + kRowBytes;
     texts_.push_back(std::move(row.text));
     places_.push_back(where);
     if (bytes_ >= kBatchBytes * static_cast<size_t>(pool_.num_threads())) flush();
@@ -81,20 +89,37 @@ class Split {
     report_.tokens = writer_->tokens();
     report_.dropped_tokens = builder_->dropped_tokens();
     report_.files = writer_->files();
-    write_file_atomic(join_path(options_.output_dir, fmt::format("split-{}-records-count.txt", name_)),
-                      fmt::format("Total {} records: {}\n", name_, report_.examples));
     return report_;
   }
 
+  // After finish(), once every split is complete: the new shards take the place of the old ones.
+  void publish() {
+    if (written_to_ != folder_) {
+      make_directories(folder_);
+      remove_shards(folder_, old_);
+      for (const std::string& file : report_.files) {
+        const std::string from = join_path(written_to_, file);
+        if (::rename(from.c_str(), join_path(folder_, file).c_str()) != 0) fail_errno(from, "cannot rename", errno);
+      }
+      ::rmdir(written_to_.c_str());
+    }
+    write_file_atomic(join_path(options_.output_dir, fmt::format("split-{}-records-count.txt", name_)),
+                      fmt::format("Total {} records: {}\n", name_, report_.examples));
+  }
+
  private:
-  void clear_folder() const {
-    if (!directory_exists(folder_)) return;
-    for (const std::string& file : list_directory(folder_)) {
+  static std::vector<std::string> shards_in(const std::string& folder) {
+    std::vector<std::string> shards;
+    if (!directory_exists(folder)) return shards;
+    for (const std::string& file : list_directory(folder)) {
       int64_t shard = 0, count = 0;
-      if (!parse_shard_name(file, shard, count)) continue;
-      const std::string path = join_path(folder_, file);
-      if (!options_.overwrite)
-        invalid(folder_, "there are shards in it already ({}): need an empty folder, or overwrite", file);
+      if (parse_shard_name(file, shard, count)) shards.push_back(file);
+    }
+    return shards;
+  }
+  static void remove_shards(const std::string& folder, const std::vector<std::string>& shards) {
+    for (const std::string& file : shards) {
+      const std::string path = join_path(folder, file);
       if (::unlink(path.c_str()) != 0) fail_errno(path, "cannot remove", errno);
     }
   }
@@ -147,7 +172,8 @@ class Split {
   const PrepareOptions& options_;
   const Tokenizer* tokenizer_;
   ThreadPool& pool_;
-  std::string folder_, name_;
+  std::string folder_, name_, written_to_;
+  std::vector<std::string> old_;  // shards that the new ones replace
   std::unique_ptr<ShardWriter> writer_;
   std::unique_ptr<BlockBuilder> builder_;
   std::vector<std::string> texts_, places_;
@@ -164,9 +190,10 @@ class Preparation {
   }
 
   PrepareReport run() {
-    if (options_.validation_every > 0) find_held_out();
     const bool validates =
         options_.validation_every > 0 || options_.validation_split_percentage > 0 || !options_.validation_files.empty();
+    check_inputs(validates);
+    if (options_.validation_every > 0) find_held_out();
     std::unique_ptr<Split> validation;
     if (validates) validation = std::make_unique<Split>(options_, kValidation, tokenizer_, pool_);
     Split split(options_, options_.split, tokenizer_, pool_);
@@ -194,6 +221,8 @@ class Preparation {
                 options_.block_size);
       }
     }
+    if (validates) validation->publish();
+    split.publish();
     write_info(report);
     return report;
   }
@@ -216,6 +245,39 @@ class Preparation {
     }
     if (options_.group_size < 0) invalid("group_size", "got {}, need 0 or more", options_.group_size);
     if (options_.output_dir.empty()) invalid("output_dir", "got none");
+  }
+
+  // Before anything is written: every file is there and has a first row that can be used, and none lies where shards go.
+  void check_inputs(bool validates) const {
+    std::vector<std::string> folders{join_path(options_.output_dir, options_.split)};
+    if (validates) folders.push_back(join_path(options_.output_dir, kValidation));
+    for (const auto* files : {&options_.files, &options_.validation_files}) {
+      if (files == &options_.validation_files && files->empty()) continue;
+      const RowReader all(*files, options_.rows);
+      for (const std::string& file : *files) {
+        for (const std::string& folder : folders) {
+          if (lies_in(file, folder)) invalid(file, "lies in the output folder {}: need an input elsewhere", folder);
+        }
+        if (!file_exists(file)) continue;  // a pipe is read once only
+        RowReader rows({file}, options_.rows);
+        Row row;
+        if (!rows.next(row)) invalid(file, "no rows in the file: need at least one");
+        if (!row.tokenised && tokenizer_ == nullptr)
+          invalid(rows.where(), "got text, need a tokenizer to make token ids of it");
+      }
+    }
+  }
+  // The name or what it links to.
+  static bool lies_in(const std::string& file, const std::string& folder) {
+    namespace fs = std::filesystem;
+    std::error_code error;
+    const fs::path within = fs::weakly_canonical(folder, error);
+    if (error || !fs::is_directory(within, error)) return false;
+    const auto inside = [&](const fs::path& path) {
+      return std::mismatch(within.begin(), within.end(), path.begin(), path.end()).first == within.end();
+    };
+    const fs::path parent = fs::path(file).parent_path();
+    return inside(fs::weakly_canonical(file, error)) || inside(fs::weakly_canonical(parent.empty() ? "." : parent, error));
   }
 
   template <class Fn>

@@ -31,7 +31,7 @@ struct PrepareOptions {
   // One of these at most. A row that is also in the validation split is never in training; validation has each row once.
   double validation_split_percentage = 0;  // by a hash of the row: the same rows whatever their order
   int64_t validation_every = 0;            // every N-th row; reads the files twice
-  bool overwrite = false;                  // take away the shards that lie in the folder
+  bool overwrite = false;                  // replace the shards that lie in the folder, once the new ones are complete
 };
 
 struct SplitReport {
@@ -51,8 +51,9 @@ struct PrepareReport {
 // Rows that are tokenised already are taken as they are, one an example; `tokenizer` may be null then. Writes
 // output_dir/SPLIT/dataset-{shard}-{count}.*, output_dir/split-SPLIT-records-count.txt (as the published scripts) and
 // output_dir/dataset_info.json, which comes last. Nothing is held but one shard of each split, and a hash for each validation
-// row.
-// Throws Cancelled; complete shards stay.
+// row. Inputs and tokenizer are checked before anything is written; inputs may not lie in output_dir/SPLIT. With overwrite the
+// new shards are written to output_dir/SPLIT.new and take the old ones' place when all of them are complete.
+// Throws Cancelled; complete shards stay where they were written, and so do old ones.
 PrepareReport prepare_data(const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool,
                            const TaskHooks& hooks = {});
 

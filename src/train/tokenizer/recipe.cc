@@ -379,6 +379,7 @@ class Recipe {
 text_train::WordCounts count_words(const Recipe& recipe, RowReader& rows, ThreadPool& pool, const TaskHooks& hooks,
                                    TrainedTokenizer& trained) {
   constexpr size_t kBatchBytes = size_t{1} << 20;  // a thread's share
+  constexpr size_t kRowBytes = 512;  // what a row costs beside its text, so that short and empty rows fill a batch too
   const PipelineParts parts = recipe.parts();
   text_train::WordCounter counter(parts.normalizer, parts.pre_tokenizer, pool);
   Row row;
@@ -393,7 +394,7 @@ text_train::WordCounts count_words(const Recipe& recipe, RowReader& rows, Thread
   while (rows.next(row)) {
     if (row.tokenised) invalid(rows.where(), "got token ids, need text to train a tokenizer");
     ++trained.rows;
-    bytes += row.text.size();
+    bytes += row.text.size() + kRowBytes;
     batch.push_back(std::move(row.text));
     if (bytes >= kBatchBytes * static_cast<size_t>(pool.num_threads())) flush();
   }
