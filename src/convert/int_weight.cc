@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 
 namespace pagoda {
 
@@ -227,8 +228,7 @@ IntWeight gptq(ThreadPool& pool, const float* w, int64_t n, int64_t k, const Int
   std::vector<int64_t> order(static_cast<size_t>(k));
   std::iota(order.begin(), order.end(), int64_t{0});
   if (options.act_order) {
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return power[static_cast<size_t>(a)] > power[static_cast<size_t>(b)]; });
+    stable_sort(order, [&](int64_t a, int64_t b) { return power[static_cast<size_t>(a)] > power[static_cast<size_t>(b)]; });
   }
   const std::vector<float> u = inverse_factor(pool, hessian, order, options.damp);
   // A few rows at a time share each row of the factor.

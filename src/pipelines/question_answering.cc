@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "base/utf8.h"
 #include "pipelines/tasks.h"
 #include "text/unicode.h"
@@ -64,7 +65,7 @@ std::vector<Span> best_spans(const std::vector<float>& starts, const std::vector
     std::nth_element(spans.begin(), spans.begin() + static_cast<std::ptrdiff_t>(most), spans.end(), better);
     spans.resize(most);
   }
-  std::stable_sort(spans.begin(), spans.end(), better);
+  stable_sort(spans, better);
   return spans;
 }
 
@@ -174,7 +175,7 @@ class QuestionAnswering final : public Pipeline {
       }
     }
     if (options.handle_impossible_answer) answers.push_back({no_answer, 0, 0, ""});
-    std::stable_sort(answers.begin(), answers.end(), [](const Answer& a, const Answer& b) { return a.score > b.score; });
+    stable_sort(answers, [](const Answer& a, const Answer& b) { return a.score > b.score; });
     if (static_cast<int64_t>(answers.size()) > options.top_k) answers.resize(static_cast<size_t>(options.top_k));
     if (answers.size() == 1) return answer_json(answers[0]);
     Json list = Json::array();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "pipelines/tasks.h"
 
 namespace pagoda::tasks {
@@ -66,7 +67,7 @@ class TextClassification final : public Pipeline {
       }
       std::vector<size_t> order(scores.size());
       for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+      stable_sort(order, [&](size_t a, size_t b) { return scores[a] > scores[b]; });
       Json list = Json::array();
       for (size_t i = 0; i < order.size() && static_cast<int64_t>(i) < top_k; ++i) {
         list.push_back(label_json(labels.names[order[i]], scores[order[i]]));

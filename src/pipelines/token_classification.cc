@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "pipelines/tasks.h"
 
 namespace pagoda::tasks {
@@ -207,7 +208,7 @@ class TokenClassification final : public Pipeline {
   // Of entities that two windows saw the longer stays, of equal ones the surer.
   static std::vector<Entity> without_overlaps(std::vector<Entity> entities) {
     if (entities.empty()) return entities;
-    std::stable_sort(entities.begin(), entities.end(), [](const Entity& a, const Entity& b) { return a.start < b.start; });
+    stable_sort(entities, [](const Entity& a, const Entity& b) { return a.start < b.start; });
     std::vector<Entity> kept;
     Entity previous = entities[0];
     for (const Entity& entity : entities) {

@@ -4,6 +4,7 @@
 
 #include "base/ascii.h"
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "pipelines/tasks.h"
 
 namespace pagoda::tasks {
@@ -96,7 +97,7 @@ class ZeroShotClassification final : public Pipeline {
       const std::vector<float> scores = scores_of(outputs, multi);
       std::vector<size_t> order(labels.size());
       for (size_t i = 0; i < order.size(); ++i) order[i] = order.size() - 1 - i;
-      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+      stable_sort(order, [&](size_t a, size_t b) { return scores[a] > scores[b]; });
       Json names = Json::array(), values = Json::array(), result = Json::object();
       for (const size_t i : order) {
         names.push_back(labels[i]);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "server/answer_json.h"
 #include "server/app.h"
 #include "server/pooling_job.h"
@@ -297,7 +298,7 @@ void App::rerank(const HttpRequest& http, const std::shared_ptr<HttpResponse>& r
     const std::vector<double> scores = scorer.scores(outputs, 1, activate);
     std::vector<size_t> order(scores.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+    stable_sort(order, [&](size_t a, size_t b) { return scores[a] > scores[b]; });
     if (top_n > 0 && top_n < static_cast<int64_t>(order.size())) order.resize(static_cast<size_t>(top_n));
     Json results = Json::array(), answer = Json::object();
     for (const size_t i : order) {

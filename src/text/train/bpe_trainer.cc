@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "base/utf8.h"
 #include "text/vocab.h"
 
@@ -73,7 +74,7 @@ class Trainer {
     for (const uint32_t code : options_.initial_alphabet) counts[code] = INT64_MAX;
     std::vector<std::pair<uint32_t, int64_t>> kept(counts.begin(), counts.end());
     if (options_.limit_alphabet >= 0 && static_cast<int64_t>(kept.size()) > options_.limit_alphabet) {
-      std::stable_sort(kept.begin(), kept.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+      stable_sort(kept, [](const auto& a, const auto& b) { return a.second > b.second; });
       kept.resize(static_cast<size_t>(options_.limit_alphabet));
     }
     std::set<uint32_t> alphabet;

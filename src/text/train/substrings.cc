@@ -53,7 +53,9 @@ void sort_suffixes(const std::vector<uint32_t>& text, uint32_t most, std::vector
     hooks.at("suffixes", kParts + level * kParts / 7, 2 * kParts);
     pool.parallel_for(kParts / (2 * width), 1, [&](int64_t pair, int64_t, int) {
       const int64_t first = pair * 2 * width;
-      std::inplace_merge(at(first), at(first + width), at(first + 2 * width), less);
+      std::vector<uint32_t> merged(static_cast<size_t>(at(first + 2 * width) - at(first)));
+      std::merge(at(first), at(first + width), at(first + width), at(first + 2 * width), merged.begin(), less);
+      std::copy(merged.begin(), merged.end(), at(first));
     });
   }
 }

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "base/utf8.h"
 #include "text/train/substrings.h"
 #include "text/train/unigram_lattice.h"
@@ -248,7 +249,7 @@ class Trainer {
       }
       candidates.emplace_back(counts[i] / texts * (logarithm - replaced), i);
     }
-    std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    stable_sort(candidates, [](const auto& a, const auto& b) { return a.first > b.first; });
     const size_t target =
         std::max(wanted, static_cast<size_t>(static_cast<double>(pieces_.size()) * options_.shrinking_factor));
     for (const auto& [loss, piece] : candidates) {
@@ -281,7 +282,7 @@ class Trainer {
     for (size_t i = 1; i < pieces_.size() && chosen.size() < most; ++i) {
       if (taken.insert(pieces_[i].token).second) chosen.push_back(pieces_[i]);
     }
-    std::stable_sort(chosen.begin(), chosen.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
+    stable_sort(chosen, [](const auto& a, const auto& b) { return a.score > b.score; });
     trained.bits_per_character = bits_per_character(chosen);
     if (adds_unk()) trained.pieces.push_back({options_.unk_token, 0});
     for (const std::string& token : options_.special_tokens) trained.pieces.push_back({token, 0});
