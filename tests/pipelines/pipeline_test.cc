@@ -172,21 +172,16 @@ TEST(TaskErrors, WhatWouldCostTooMuch) {
   const auto fill = pipeline_of("bert", "fill-mask");
   const std::string vocab = std::to_string(fill->model().model().vocab_size());
   std::string masks;
-  for (int i = 0; i < 60; ++i) masks += "[MASK] ";
+  for (int i = 0; i < 20; ++i) masks += "[MASK] ";
+  const int64_t each = fill->model().model().vocab_size() * 20 * 22;
+  ASSERT_LE(each, int64_t{1} << 22);
   Json many = Json::array();
-  for (int i = 0; i < 10000; ++i) many.push_back("[MASK]");
-  const int64_t cost = fill->model().model().vocab_size() * 60 * 62;
-  if (cost > int64_t{1} << 22) expect_refused(*fill, masks, R"({"top_k": )" + vocab + "}", "top_k");
-  expect_refused(*fill, many, R"({"top_k": )" + vocab + "}", "too large a result");
+  for (int64_t i = 0; i <= (int64_t{1} << 22) / each; ++i) many.push_back(masks);
+  expect_refused(*fill, many, R"({"top_k": )" + vocab + "}", "tokens of filled texts, need at most 4194304");
   const auto labels = pipeline_of("bert", "zero-shot-classification");
   Json names = Json::array();
   for (int i = 0; i < 1025; ++i) names.push_back("x");
   expect_refused(*labels, "a", R"({"candidate_labels": )" + names.dump() + "}", "need at most 1024");
-  names = Json::array();
-  for (int i = 0; i < 1000; ++i) names.push_back("x");
-  Json texts = Json::array();
-  for (int i = 0; i < 70; ++i) texts.push_back("a");
-  expect_refused(*labels, texts, R"({"candidate_labels": )" + names.dump() + "}", "sequences, need at most 65536");
   expect_refused(*labels, "a", R"({"candidate_labels": ["x"], "hypothesis_template": "{})" + std::string(70000, 'y') + "\"}",
                  "hypothesis_template");
   const auto answers = pipeline_of("bert", "question-answering");
@@ -210,9 +205,9 @@ TEST(Pairs, EncodedOnceAsEachAlone) {
         EXPECT_EQ(got.encoding.ids, want.encoding.ids) << family << first << "|" << second;
         EXPECT_EQ(got.encoding.type_ids, want.encoding.type_ids) << family << first << "|" << second;
         EXPECT_EQ(got.encoding.special_tokens_mask, want.encoding.special_tokens_mask) << family;
+        if (first.empty() || second.empty()) continue;  // which stands nowhere
         EXPECT_EQ(got.first_begin, want.first_begin) << family;
         EXPECT_EQ(got.first_end, want.first_end) << family;
-        if (second.empty()) continue;  // it stands nowhere
         EXPECT_EQ(got.second_begin, want.second_begin) << family;
         EXPECT_EQ(got.second_end, want.second_end) << family;
       }
