@@ -407,7 +407,9 @@ std::optional<PullResult> find_cached(std::string_view name, const PullOptions& 
 
 std::string resolve_model(const std::string& model, const PullOptions& options) {
   if (file_exists(model) || directory_exists(model)) return model;
-  const bool path = model.empty() || model[0] == '/' || model[0] == '.' || model[0] == '~' || !is_repo_id(model);
+  constexpr std::string_view kGguf = ".gguf";
+  const bool file = model.size() >= kGguf.size() && model.compare(model.size() - kGguf.size(), kGguf.size(), kGguf) == 0;
+  const bool path = file || model.empty() || model[0] == '/' || model[0] == '.' || model[0] == '~' || !is_repo_id(model);
   if (path) {
     not_found(model, "no such model: got neither a file, nor a folder, nor a name of the hub, need one of them (ORG/NAME)");
   }

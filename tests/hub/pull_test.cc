@@ -495,7 +495,7 @@ TEST_F(Pulling, ResolveModel) {
   hub_.clear_log();
   EXPECT_EQ(resolve_model("org/model", options_), repo("snapshots/" + kCommit));
   EXPECT_EQ(hub_.log().size(), 0U);  // out of the cache
-  for (const char* bad : {"", "/no/such", "./none", "a/b/c", "x y"}) {
+  for (const char* bad : {"missing.gguf", "folder/missing.gguf", "", "/no/such", "./none", "a/b/c", "x y"}) {
     EXPECT_THROW(resolve_model(bad, options_), Error) << bad;
   }
 }
