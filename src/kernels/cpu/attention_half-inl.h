@@ -518,32 +518,16 @@ struct HalfRun : AttentionItemBase {
     }
   }
 
-  // As merge: the same operations on whole vectors, whatever the number of rows.
+  // As merge, from arrays of whole vectors.
   void merge_rows(int64_t tile, int rows, const float* maxima, const float* totals) const {
     const FloatTag d;
-    const FloatVec low = hn::Set(d, kMinusInfinity);
-    HWY_ALIGN float keeps[kHalfTileRows], takes[kHalfTileRows], new_maxima[kHalfTileRows], new_totals[kHalfTileRows];
-    for (int64_t r = 0; r < rows; r += kLanes) {
-      const FloatVec old_maximum = hn::LoadU(d, scratch.maxima + tile + r), old_total = hn::LoadU(d, scratch.totals + tile + r);
-      const FloatVec maximum = hn::LoadU(d, maxima + r), total = hn::LoadU(d, totals + r);
-      const FloatVec merged = hn::IfThenElse(hn::Gt(old_maximum, maximum), old_maximum, maximum);
-      const FloatVec keep = hn::IfThenZeroElse(hn::Eq(old_maximum, low), exp_weight(hn::Sub(old_maximum, merged)));
-      const FloatVec take = hn::IfThenZeroElse(hn::Eq(maximum, low), exp_weight(hn::Sub(maximum, merged)));
-      hn::Store(keep, d, keeps + r);
-      hn::Store(take, d, takes + r);
-      hn::Store(merged, d, new_maxima + r);
-      hn::Store(hn::MulAdd(old_total, keep, hn::Mul(total, take)), d, new_totals + r);
-    }
-    for (int r = 0; r < rows; ++r) {
-      if (maxima[r] == kMinusInfinity && totals[r] == 0) continue;  // the row sees nothing of the block
-      scratch.maxima[tile + r] = new_maxima[r];
-      scratch.totals[tile + r] = new_totals[r];
-      const FloatVec old_scale = hn::Set(d, keeps[r]), new_scale = hn::Set(d, takes[r]);
-      float* HWY_RESTRICT to = scratch.sums + (tile + r) * call.row_floats;
-      const float* HWY_RESTRICT from = scratch.block + r * call.row_floats;
-      for (int64_t i = 0; i < call.row_floats; i += kLanes) {
-        hn::StoreU(hn::MulAdd(hn::LoadU(d, to + i), old_scale, hn::Mul(hn::LoadU(d, from + i), new_scale)), d, to + i);
-      }
+    for (int r = 0; r < rows; r += kMergeRows) {
+      float *running_maxima = scratch.maxima + tile + r, *running_totals = scratch.totals + tile + r;
+      const MergeLanes lanes = {hn::LoadU(d, running_maxima), hn::LoadU(d, running_totals), hn::LoadU(d, maxima + r),
+                                hn::LoadU(d, totals + r)};
+      merge_lanes(rows - r < kMergeRows ? rows - r : kMergeRows, lanes, running_maxima, running_totals,
+                  scratch.sums + (tile + r) * call.row_floats, maxima + r, totals + r, scratch.block + r * call.row_floats,
+                  call.row_floats);
     }
   }
 

@@ -441,22 +441,27 @@ HWY_INLINE void attend_tile(const AttentionSpec& spec, const TileRow* rows, int 
 // Rows that are merged together: one vector of maxima.
 constexpr int kMergeRows = static_cast<int>(kLanes);
 
-// Merges a block of `count` <= kMergeRows rows into the running softmax of these rows: its maxima, totals and sums.
-HWY_INLINE void merge_tile(int count, float* running_maxima, float* running_totals, float* HWY_RESTRICT running_sums,
-                           const float* maxima, const float* totals, const float* HWY_RESTRICT sums, int64_t floats) {
+// What is merged, a lane a row: maxima and totals so far, and of one more block.
+struct MergeLanes {
+  FloatVec old_maximum, old_total, maximum, total;
+};
+
+// Merges a block of `count` <= kMergeRows rows, of which `lanes` tells, into the running softmax of these rows: its maxima,
+// totals and sums.
+HWY_INLINE void merge_lanes(int count, const MergeLanes& lanes, float* running_maxima, float* running_totals,
+                            float* HWY_RESTRICT running_sums, const float* maxima, const float* totals,
+                            const float* HWY_RESTRICT sums, int64_t floats) {
   const FloatTag d;
   const FloatVec low = hn::Set(d, kMinusInfinity);
-  const FloatVec old_maximum = load_n(running_maxima, count), old_total = load_n(running_totals, count);
-  const FloatVec maximum = load_n(maxima, count), total = load_n(totals, count);
-  const FloatVec merged = hn::IfThenElse(hn::Gt(old_maximum, maximum), old_maximum, maximum);
+  const FloatVec merged = hn::IfThenElse(hn::Gt(lanes.old_maximum, lanes.maximum), lanes.old_maximum, lanes.maximum);
   // From nothing, exp(-inf - -inf) would be NaN.
-  const FloatVec keep = hn::IfThenZeroElse(hn::Eq(old_maximum, low), exp_weight(hn::Sub(old_maximum, merged)));
-  const FloatVec take = hn::IfThenZeroElse(hn::Eq(maximum, low), exp_weight(hn::Sub(maximum, merged)));
+  const FloatVec keep = hn::IfThenZeroElse(hn::Eq(lanes.old_maximum, low), exp_weight(hn::Sub(lanes.old_maximum, merged)));
+  const FloatVec take = hn::IfThenZeroElse(hn::Eq(lanes.maximum, low), exp_weight(hn::Sub(lanes.maximum, merged)));
   HWY_ALIGN float keeps[kLanes], takes[kLanes], new_maxima[kLanes], new_totals[kLanes];
   hn::Store(keep, d, keeps);
   hn::Store(take, d, takes);
   hn::Store(merged, d, new_maxima);
-  hn::Store(hn::MulAdd(old_total, keep, hn::Mul(total, take)), d, new_totals);
+  hn::Store(hn::MulAdd(lanes.old_total, keep, hn::Mul(lanes.total, take)), d, new_totals);
   for (int r = 0; r < count; ++r) {
     if (maxima[r] == kMinusInfinity && totals[r] == 0) continue;  // the row sees nothing of the block
     running_maxima[r] = new_maxima[r];
@@ -468,6 +473,14 @@ HWY_INLINE void merge_tile(int count, float* running_maxima, float* running_tota
       hn::StoreU(hn::MulAdd(hn::LoadU(d, to + i), old_scale, hn::Mul(hn::LoadU(d, from + i), new_scale)), d, to + i);
     }
   }
+}
+
+// From arrays of `count` elements.
+HWY_INLINE void merge_tile(int count, float* running_maxima, float* running_totals, float* HWY_RESTRICT running_sums,
+                           const float* maxima, const float* totals, const float* HWY_RESTRICT sums, int64_t floats) {
+  const MergeLanes lanes = {load_n(running_maxima, count), load_n(running_totals, count), load_n(maxima, count),
+                            load_n(totals, count)};
+  merge_lanes(count, lanes, running_maxima, running_totals, running_sums, maxima, totals, sums, floats);
 }
 
 // A block of bfloat16 pages as float32, for items whose tiles use it often enough: exact, so results stay the same.
