@@ -338,10 +338,12 @@ TEST_F(Products, SubnormalOutputsDoNotDependOnTheBatch) {
     for (const int64_t n : {24, 40, 56, 64}) {
       constexpr int64_t kRows = 49;
       Matrix<float> w(n, 64);
+      for (int64_t j = 0; j < n; ++j) std::fill_n(w.row(j), 64, 0.0f);
       Packed packed(WeightFormat::kBf16Pairs, n, 64);
       reference_.pack(exec_, w.view(), packed.view, int64_t{0});
       Matrix<BFloat16> x(kRows, 64), residual(kRows, n), all(kRows, n);
       for (int64_t i = 0; i < kRows; ++i) {
+        std::fill_n(x.row(i), 64, BFloat16());
         for (int64_t j = 0; j < n; ++j) residual.row(i)[j].bits = static_cast<uint16_t>(1 + (i + j) % 100);  // subnormal
       }
       const ProductKernel* kernel = table.find_product(WeightFormat::kBf16Pairs, DType::kBFloat16, kRows);
@@ -350,6 +352,7 @@ TEST_F(Products, SubnormalOutputsDoNotDependOnTheBatch) {
       kernel->run(exec_, x.view(), packed.view, epilogue, all.view());
       for (const int64_t i : {int64_t{0}, int64_t{31}, kRows - 1}) {
         Matrix<BFloat16> one_x(1, 64), one_residual(1, n), one(1, n);
+        std::fill_n(one_x.row(0), 64, BFloat16());
         std::copy_n(residual.row(i), n, one_residual.row(0));
         epilogue.residual = one_residual.view();
         kernel->run(exec_, one_x.view(), packed.view, epilogue, one.view());
