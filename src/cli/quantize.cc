@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "formats/tokenizer_loader.h"
 
 namespace pagoda::cli {
@@ -149,7 +150,13 @@ void add_quantize(Program& program) {
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")
       ->capture_default_str();
   verb->add_flag("--force", flags->force, "Replace a model that is there");
-  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+  verb->callback([&program, flags, verb] {
+    if (flags->calibrate.empty()) {
+      refuse_given(*verb, {"--calibration-tokens", "--max-length", "--damp", "--no-act-order"},
+                   "has no effect without --calibrate");
+    }
+    program.run = [&program, flags] { return run(program, *flags); };
+  });
 }
 
 }  // namespace pagoda::cli

@@ -30,6 +30,14 @@ TEST(Quantize, SaysWhatItDidAndDidNot) {
   EXPECT_EQ(run_pagoda({"quantize", kFixtures + "llama", "--to", "int8", "--asymmetric", "--out", out, "--force"}).code, 2);
 }
 
+TEST(Quantize, FlagsOfCalibrationNeedIt) {
+  for (const char* flag : {"--damp", "--max-length", "--calibration-tokens"}) {
+    const Ended ended = run_pagoda({"quantize", kGguf, "--to", "int8", "--out", "/nowhere/at/all", flag, "1"});
+    EXPECT_EQ(ended.code, 2) << flag;
+    EXPECT_NE(ended.err.find("--calibrate"), std::string::npos) << ended.err;
+  }
+}
+
 TEST(Perplexity, AnEncoderHasNone) {
   const Ended ended = run_pagoda({"perplexity", PAGODA_SOURCE_DIR "/tests/fixtures/encoders/bert", "-"}, "some text");
   EXPECT_EQ(ended.code, 4);

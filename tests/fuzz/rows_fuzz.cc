@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -46,7 +47,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string path = "/proc/self/fd/" + std::to_string(file);
   if (kind == 'n') {
     // Told from TFRecord by its name alone.
-    const std::string named = "/tmp/pagoda_rows_fuzz_" + std::to_string(::getpid()) + ".safetensors";
+    const std::string named =
+        std::filesystem::temp_directory_path() / ("pagoda_rows_fuzz_" + std::to_string(::getpid()) + ".safetensors");
     ::unlink(named.c_str());
     if (::symlink(("/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(file)).c_str(), named.c_str()) == 0) {
       read_shard(named, options.limits);
