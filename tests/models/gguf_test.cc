@@ -10,6 +10,7 @@
 #include "models/model.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
+#include "tests/models/logits_error.h"
 #include "tests/temporary.h"
 
 namespace pagoda {
@@ -25,37 +26,9 @@ std::vector<std::string> models() {
   return names;
 }
 
-std::vector<float> floats(const TensorEntry& entry) {
-  std::vector<float> values(static_cast<size_t>(entry.bytes / 4));
-  std::memcpy(values.data(), entry.data, static_cast<size_t>(entry.bytes));
-  return values;
-}
-
-// Largest difference of the logits relative to the largest logit.
 double error_of(const std::string& path, const std::string& name, DType dtype) {
   const auto reference = SafetensorsFile::open(kFixtures + "reference.safetensors");
-  const TensorEntry *ids = reference->find(name + ".ids"), *expected = reference->find(name + ".logits");
-  RuntimeOptions options;
-  options.threads = 2;
-  Runtime runtime(options);
-  const auto folder = ModelFolder::open(path);
-  const std::unique_ptr<Model> model = make_model(folder->config(), folder->config_path());
-  model->load(runtime.device(), *folder);
-  model->prepare_for_inference(runtime.device(), dtype);
-  const NoGrad no_grad;
-  Tensor input = Tensor::empty(runtime.device(), DType::kInt32, {ids->shape[0]});
-  std::memcpy(input.data<int32_t>(), ids->data, static_cast<size_t>(ids->bytes));
-  ForwardContext context;
-  context.layout = Layout::whole({static_cast<int32_t>(ids->shape[0])}, true);
-  const Tensor logits = model->forward({input}, context).logits;
-  const std::vector<float> wanted = floats(*expected);
-  EXPECT_EQ(logits.numel(), static_cast<int64_t>(wanted.size()));
-  double worst = 0, scale = 0;
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    worst = std::max(worst, std::fabs(static_cast<double>(logits.data<float>()[i]) - static_cast<double>(wanted[i])));
-    scale = std::max(scale, std::fabs(static_cast<double>(wanted[i])));
-  }
-  return worst / scale;
+  return testing::logits_error(path, *reference->find(name + ".ids"), *reference->find(name + ".logits"), dtype);
 }
 
 class Gguf : public ::testing::TestWithParam<std::string> {};

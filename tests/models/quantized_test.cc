@@ -16,6 +16,7 @@
 #include "models/model.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
+#include "tests/models/logits_error.h"
 
 namespace pagoda {
 namespace {
@@ -26,12 +27,6 @@ const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/quantized/";
 
 std::vector<std::string> cases() {
   return directory_exists(kFixtures) ? list_directory(kFixtures) : std::vector<std::string>{};
-}
-
-std::vector<float> floats(const TensorEntry& entry) {
-  std::vector<float> values(static_cast<size_t>(entry.bytes / 4));
-  std::memcpy(values.data(), entry.data, static_cast<size_t>(entry.bytes));
-  return values;
 }
 
 class Quantized : public ::testing::TestWithParam<std::string> {};
@@ -47,7 +42,7 @@ TEST_P(Quantized, WeightsEqualThePackagesFormula) {
     ASSERT_NE(entry, nullptr) << wanted.name;
     ASSERT_TRUE(entry->encoded) << wanted.name;
     ASSERT_EQ(entry->shape, wanted.shape) << wanted.name;
-    const std::vector<float> values = floats(wanted);
+    const std::vector<float> values = testing::floats(wanted);
     std::vector<float> all(values.size()), some(static_cast<size_t>(5 * wanted.shape[1]));
     entry->encoded->decode(0, wanted.shape[0], all.data());
     // float32 products of the same integers: equal but for the order of one multiplication.
@@ -65,30 +60,10 @@ TEST_P(Quantized, WeightsEqualThePackagesFormula) {
 }
 
 TEST_P(Quantized, LogitsEqualTransformersWithTheDecodedWeights) {
-  const auto folder = ModelFolder::open(kFixtures + GetParam());
   const auto reference = SafetensorsFile::open(kFixtures + GetParam() + "/reference.safetensors");
   const TensorEntry *ids = reference->find("ids"), *logits = reference->find("logits");
   for (const auto& [dtype, bound] : {std::pair{DType::kFloat32, 1e-4}, {DType::kBFloat16, 0.05}}) {
-    RuntimeOptions options;
-    options.threads = 2;
-    Runtime runtime(options);
-    const std::unique_ptr<Model> model = make_model(folder->config(), folder->config_path());
-    model->load(runtime.device(), *folder);
-    model->prepare_for_inference(runtime.device(), dtype);
-    const NoGrad no_grad;
-    Tensor input = Tensor::empty(runtime.device(), DType::kInt32, {ids->shape[0]});
-    std::memcpy(input.data<int32_t>(), ids->data, static_cast<size_t>(ids->bytes));
-    ForwardContext context;
-    context.layout = Layout::whole({static_cast<int32_t>(ids->shape[0])}, true);
-    const Tensor got = model->forward({input}, context).logits;
-    const std::vector<float> wanted = floats(*logits);
-    ASSERT_EQ(got.numel(), static_cast<int64_t>(wanted.size()));
-    double worst = 0, scale = 0;
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      worst = std::max(worst, std::fabs(static_cast<double>(got.data<float>()[i]) - static_cast<double>(wanted[i])));
-      scale = std::max(scale, std::fabs(static_cast<double>(wanted[i])));
-    }
-    EXPECT_LT(worst / scale, bound) << dtype_name(dtype);
+    EXPECT_LT(testing::logits_error(kFixtures + GetParam(), *ids, *logits, dtype), bound) << dtype_name(dtype);
   }
 }
 
