@@ -97,10 +97,11 @@ void Model::prepare_for_inference(Device& device, DType compute) {
   prepare(device, compute);
 }
 
-void Model::prepare_for_training(Device& device, DType dtype) {
-  compute_dtype_ = dtype;
+void Model::prepare_for_training(Device& device, DType compute) {
+  compute_dtype_ = compute;
+  const DType masters = compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   for (Parameter* parameter : parameters()) {
-    Tensor copy = Tensor::empty(device, dtype, parameter->shape);
+    Tensor copy = Tensor::empty(device, masters, parameter->shape);
     const Tensor loaded = take(device, *parameter, DType::kFloat32);
     device.kernels->cast(device.exec, loaded.view(), copy.view());
     copy.set_requires_grad(true);

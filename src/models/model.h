@@ -69,8 +69,9 @@ class Model : public Module {
   void load(Device& device, const ModelFolder& folder);
   // load() and prepare(): ready to serve in `compute`.
   void prepare_for_inference(Device& device, DType compute);
-  // Parameters widened to float32 (float64) copies that require gradients.
-  void prepare_for_training(Device& device, DType dtype);
+  // Parameters widened to float32 (float64) copies that require gradients. compute: float32, float64, or bfloat16, whose
+  // activations and products are bfloat16 while parameters and their gradients stay float32.
+  void prepare_for_training(Device& device, DType compute);
   // Random values after HF's _init_weights of the family; `stream` is the parameter's number, so that each draws its own.
   void initialize_parameter(Device& device, Parameter& parameter, DType dtype, uint64_t seed, uint64_t stream) const;
 

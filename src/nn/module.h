@@ -20,6 +20,8 @@ struct Parameter {
   Tensor value;  // undefined until loaded, and again once packed
   // Loaded, but still in its file's coding (matrices only): value is undefined then. take() gives the values of either.
   std::shared_ptr<const EncodedTensor> encoded = nullptr;
+  // In training: raised by whoever changes `value` in place, so that packed copies of it are made again.
+  uint64_t version = 0;
 };
 
 // The loaded values, moved out of the parameter: decoded in `dtype` (float32 or bfloat16) if they were encoded, else as they
