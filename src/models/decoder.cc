@@ -107,7 +107,7 @@ std::vector<LayerStateSpec> DecoderModel::layer_states() const {
 }
 
 Tensor DecoderModel::head(const Tensor& hidden) const {
-  return head_ ? head_->forward_float32(hidden) : ops::linear(hidden, embed_.table(), Tensor());
+  return head_ ? head_->forward_float32(hidden) : embed_.logits(hidden, Tensor());
 }
 
 Rotary::Turns DecoderModel::turns(Device& device, const Layout& layout) const {

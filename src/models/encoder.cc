@@ -217,7 +217,7 @@ Tensor EncoderModel::vocabulary_logits(const Tensor& rows) const {
   const Tensor x = lm_->norm.forward(lm_->dense.forward(rows, config_.lm_activation));
   if (lm_->decoder) return lm_->decoder->forward_float32(x);
   if (tied_) return ops::linear(x, *tied_, {lm_->bias.value, Activation::kNone, {}, DType::kFloat32});
-  return ops::linear(x, words_.table(), lm_->bias.value);
+  return words_.logits(x, lm_->bias.value);
 }
 
 void EncoderModel::apply_head(const Layout& layout, Outputs& outputs) const {
