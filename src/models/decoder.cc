@@ -146,7 +146,8 @@ Tensor DecoderModel::run(int layer, const Tensor& x, const Rotary::Turns& turns,
   const Tensor normed = block.attention_norm.forward(x);
   observe(".attention_norm", normed);
   const Tensor mixed = block.attention.forward(normed, x, rotary_ ? &turns : nullptr, context,
-                                               {drop.attention_output, DropoutSites::attention_output(layer)});
+                                               {drop.attention_output, DropoutSites::attention_output(layer)},
+                                               {drop.attention_probs, DropoutSites::attention_probs(layer)});
   observe(".after_attention", mixed);
   const Tensor normed_again = block.mlp_norm.forward(mixed);
   observe(".mlp_norm", normed_again);
@@ -161,7 +162,6 @@ Tensor DecoderModel::run_block(int layer, const Tensor& x, const ForwardContext&
 
 Outputs DecoderModel::forward(const Inputs& inputs, const ForwardContext& context) const {
   const Layout& layout = *context.layout;
-  check_dropouts(layout);
   Tensor x = embed(inputs, layout);
   const Rotary::Turns turned = turns(inputs.ids.device(), layout);
   if (context.observer != nullptr) context.observer->observe("embeddings", x);

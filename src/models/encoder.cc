@@ -250,10 +250,12 @@ void EncoderModel::apply_head(const Layout& layout, Outputs& outputs) const {
 Tensor EncoderModel::run(int layer, const Tensor& x, const ForwardContext& context) const {
   const Block& block = blocks_[static_cast<size_t>(config_.layers[static_cast<size_t>(layer)])];
   const Dropouts& drop = config_.dropouts;
-  const Tensor mixed = block.attention_norm.forward(
-      block.attention.forward(x, x, nullptr, context, {drop.attention_output, DropoutSites::attention_output(layer)}));
+  const Tensor mixed =
+      block.attention.forward(x, x, nullptr, context, {drop.attention_output, DropoutSites::attention_output(layer)},
+                              {drop.attention_probs, DropoutSites::attention_probs(layer)});
+  const Tensor normed = block.attention_norm.forward(mixed);
   const Tensor out =
-      block.mlp_norm.forward(block.mlp.forward(mixed, mixed, context, {drop.mlp_output, DropoutSites::mlp_output(layer)}));
+      block.mlp_norm.forward(block.mlp.forward(normed, normed, context, {drop.mlp_output, DropoutSites::mlp_output(layer)}));
   if (context.observer != nullptr) context.observer->observe(block.path, out);
   return out;
 }
@@ -264,7 +266,6 @@ Outputs EncoderModel::forward(const Inputs& inputs, const ForwardContext& contex
     invalid("encoder", "ids and positions differ: got {} and {}", inputs.ids.dim(0), layout.num_tokens());
   }
   if (context.states != nullptr) unsupported("encoder", "an encoder keeps no state between steps");
-  check_dropouts(layout);
   Tensor x = embed(inputs, layout);
   if (context.observer != nullptr) context.observer->observe("embeddings", x);
   for (int layer = 0; layer < static_cast<int>(config_.layers.size()); ++layer) {

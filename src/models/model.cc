@@ -53,12 +53,6 @@ std::vector<Parameter*> Model::parameters() {
   return all;
 }
 
-void Model::check_dropouts(const Layout& layout) const {
-  if (layout.dropout == nullptr || dropouts().attention_probs == 0) return;
-  unsupported("dropout", "of attention probabilities ({}): no kernel has it yet, need 0 (--attention-dropout 0 trains without)",
-              dropouts().attention_probs);
-}
-
 void Model::load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing) {
   const WeightSource& weights = folder.weights();
   const std::string prefix = base_prefix();

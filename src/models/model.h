@@ -102,8 +102,6 @@ class Model : public Module {
   virtual void adapt(const WeightSource&) {}
   // The name by which older checkpoints hold a parameter; empty: none.
   virtual std::string older_name(const std::string&) const { return {}; }
-  // Throws kUnsupported for a dropout that no kernel has.
-  void check_dropouts(const Layout& layout) const;
   DType compute_dtype_ = DType::kFloat32;
   bool gradient_checkpointing_ = false;
 

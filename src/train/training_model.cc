@@ -129,7 +129,7 @@ void TrainingModel::draw(const std::vector<Parameter*>& missing, uint64_t seed) 
 }
 
 void TrainingModel::open_tokenizer(const std::string& path, bool needed) {
-  if (!has_tokenizer(path)) {
+  if (!pagoda::has_tokenizer(path)) {
     if (needed) not_found(path, "no tokenizer in it");
     return;
   }
@@ -175,6 +175,7 @@ void TrainingModel::save(const std::string& folder) {
     write_file_atomic(join_path(folder, "generation_config.json"), pretty(generation_config_));
   }
   if (!tokenizer_path_.empty()) copy_tokenizer(tokenizer_path_, folder);
+  for (const auto& [name, text] : files_) write_file_atomic(join_path(folder, name), text);
 }
 
 void TrainingModel::load(const std::string& folder) {

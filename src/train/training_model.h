@@ -1,6 +1,7 @@
 // A model being trained: where it came from, its tokenizer, its Runtime, and how it is saved.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +45,9 @@ class TrainingModel {
   const TokenizerConfig& tokenizer_config() const { return tokenizer_config_; }
   const std::string& tokenizer_path() const { return tokenizer_path_; }
 
+  // A file that save() writes beside the model's own, in place of one of the tokenizer's of that name.
+  void add_file(const std::string& name, std::string text) { files_[name] = std::move(text); }
+
   // Those that training changes: parameters whose value requires gradients (LoRA freezes the others), in the model's order.
   std::vector<Parameter*> trained_parameters();
   // A folder that transformers loads: config.json, model.safetensors, generation_config.json, tokenizer files. An adapter has
@@ -57,6 +61,7 @@ class TrainingModel {
   void open_model(const std::string& path, const TrainingModelOptions& options);
   std::string path_, tokenizer_path_;
   Json config_, generation_config_;
+  std::map<std::string, std::string> files_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   TokenizerConfig tokenizer_config_;
   std::unique_ptr<Runtime> runtime_;  // outlives the model's tensors: declared before them
