@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "ops/machine.h"
 #include "train/schedule.h"
 
 namespace pagoda::cli {
@@ -25,20 +26,22 @@ class Console : public train::TrainerCallback {
     tell(fmt::format("training {} parameters for {} steps{}", run.get_int("num_parameters", 0, "run"), steps,
                      step > 0 ? fmt::format(", going on after step {}", step) : ""));
   }
-  void on_step(int64_t step, int64_t max_steps, double tokens_per_second) override {
-    rate_ = rate_ == 0 ? tokens_per_second : 0.9 * rate_ + 0.1 * tokens_per_second;
+  void on_step(const train::StepReport& step) override {
+    const auto smooth = [&](double& value, double now) { value = value == 0 ? now : 0.9 * value + 0.1 * now; };
+    smooth(rate_, step.tokens / step.seconds);
+    smooth(flops_, step.flops / step.seconds);
     if (program_.quiet) return;
     const std::string loss = loss_.empty() ? "" : " loss " + loss_;
-    line_.update(fmt::format("train{}, {:.0f} tokens/s", loss, rate_), step, max_steps);
-    max_steps_ = max_steps;
+    line_.update(fmt::format("train{}, {}", loss, speed()), step.step, step.max_steps);
+    max_steps_ = step.max_steps;
   }
   void on_log(const Json& entry) override {
     const Json* loss = entry.find("loss");
     if (loss == nullptr) return;
     loss_ = fmt::format("{:.4f}", loss->as_double("loss"));
-    tell(fmt::format("step {}/{} (epoch {:.2f}): loss {}, learning rate {:.3g}, gradient norm {:.3g}, {:.0f} tokens/s",
+    tell(fmt::format("step {}/{} (epoch {:.2f}): loss {}, learning rate {:.3g}, gradient norm {:.3g}, {}",
                      entry.get_int("step", 0, "log"), max_steps_, entry.get_double("epoch", 0, "log"), loss_,
-                     entry.get_double("learning_rate", 0, "log"), entry.get_double("grad_norm", 0, "log"), rate_));
+                     entry.get_double("learning_rate", 0, "log"), entry.get_double("grad_norm", 0, "log"), speed()));
   }
   void on_evaluate(const Json& entry) override {
     std::string text = fmt::format("step {}:", entry.get_int("step", 0, "log"));
@@ -50,17 +53,24 @@ class Console : public train::TrainerCallback {
     evaluation_ = entry;
   }
   void on_save(const std::string& folder) override { tell("saved " + folder); }
+  // FLOP/s that the machine gives at most, for MFU; 0: not known.
+  void set_limit(double flop_rate) { limit_ = flop_rate; }
   double rate() const { return rate_; }
+  double mfu() const { return limit_ > 0 ? flops_ / limit_ : 0; }
   const Json& evaluation() const { return evaluation_; }  // the last
 
  private:
+  std::string speed() const {
+    if (limit_ == 0) return fmt::format("{:.0f} tokens/s", rate_);
+    return fmt::format("{:.0f} tokens/s, MFU {:.1f} %", rate_, 100 * mfu());
+  }
   void tell(const std::string& text) {
     line_.clear();
     note(program_, text);
   }
   const Program& program_;
   TerminalProgress& line_;
-  double rate_ = 0;
+  double rate_ = 0, flops_ = 0, limit_ = 0;
   int64_t max_steps_ = 0;
   std::string loss_;
   Json evaluation_;
@@ -255,6 +265,7 @@ void report(const Program& program, const TrainFlags& flags, const train::Traine
       .set("global_step", state.at("global_step", "state"))
       .set("epoch", state.at("epoch", "state"))
       .set("tokens_per_second", console.rate())
+      .set("mfu", console.mfu())
       .set("best_metric", state.at("best_metric", "state"));
   const Json::Array& history = state.at("log_history", "state").as_array("state");
   if (!history.empty()) {
@@ -334,6 +345,9 @@ int run_training(const Program& program, TrainFlags& flags, const TrainSetup& se
     trainer_hooks.callbacks.insert(trainer_hooks.callbacks.begin(), &console);
     train::Trainer trainer(*model, *task, flags.arguments, trainer_hooks);
     if (!checkpoint.empty()) trainer.resume(checkpoint);
+    if (!program.quiet || program.json) {
+      console.set_limit(measure_flop_rate(model->runtime(), flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32));
+    }
     const bool ended = trainer.run();
     line.clear();
     if (!ended) {

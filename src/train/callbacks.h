@@ -8,6 +8,12 @@
 
 namespace pagoda::train {
 
+// After every step: how fast it was. flops: those of forward and backward that are needed (flops.h).
+struct StepReport {
+  int64_t step = 0, max_steps = 0;
+  double seconds = 0, tokens = 0, flops = 0;
+};
+
 // Each is called by the trainer's thread, on rank 0 alone; an exception ends the training.
 class TrainerCallback {
  public:
@@ -15,10 +21,7 @@ class TrainerCallback {
   // Before the first step; `run`: {"arguments", "num_parameters", "max_steps", "global_step" (> 0: resumed), "log_history"
   // (of the run so far)}.
   virtual void on_train_begin(const Json& run) { static_cast<void>(run); }
-  // After every step.
-  virtual void on_step(int64_t step, int64_t max_steps, double tokens_per_second) {
-    static_cast<void>(step), static_cast<void>(max_steps), static_cast<void>(tokens_per_second);
-  }
+  virtual void on_step(const StepReport& step) { static_cast<void>(step); }
   // An entry of HF's log_history: {"loss", "grad_norm", "learning_rate", "epoch", "step"}, and at the end {"train_loss",
   // "train_runtime", ...}.
   virtual void on_log(const Json& entry) { static_cast<void>(entry); }

@@ -12,6 +12,7 @@
 #include "ops/optim.h"
 #include "ops/tape.h"
 #include "train/checkpoint.h"
+#include "train/flops.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -84,7 +85,7 @@ class Swapped {
 class Trainer::Impl {
  public:
   Impl(TrainingModel& model, Task& task, const TrainingArguments& arguments, const TrainerHooks& hooks)
-      : model_(model), task_(task), arguments_(arguments), hooks_(hooks) {
+      : model_(model), task_(task), arguments_(arguments), hooks_(hooks), flops_(model.model()) {
     arguments_.check();
     if (task_.num_examples() <= 0) invalid("training data", "no examples: need at least one");
     if (arguments_.eval_strategy != "no" && !task_.has_validation()) {
@@ -243,12 +244,16 @@ class Trainer::Impl {
     }
     std::vector<MicroBatch> batches;
     int64_t count = 0, tokens = 0;
+    double flops = 0;
     for (int64_t i = 0; i < arguments_.gradient_accumulation_steps && examples_ < task_.num_examples(); ++i) {
       const int64_t wanted = std::min(arguments_.per_device_train_batch_size, task_.num_examples() - examples_);
       batches.push_back(task_.next(wanted));
       examples_ += wanted;
       count += batches.back().num_labels;
-      if (batches.back().layout) tokens += batches.back().layout->num_tokens();
+      if (const auto& layout = batches.back().layout) {
+        tokens += layout->num_tokens();
+        flops += flops_.of(*layout);
+      }
     }
     double loss = 0;
     for (const MicroBatch& batch : batches) {
@@ -265,8 +270,8 @@ class Trainer::Impl {
     ++global_step_;
     tokens_ += tokens;
     loss_sum_ += loss;
-    const double rate = static_cast<double>(tokens) / std::max(1e-9, seconds_since(begun));
-    for (TrainerCallback* each : hooks_.callbacks) each->on_step(global_step_, max_steps_, rate);
+    const StepReport report{global_step_, max_steps_, seconds_since(begun), static_cast<double>(tokens), flops};
+    for (TrainerCallback* each : hooks_.callbacks) each->on_step(report);
     after_step();
     return true;
   }
@@ -492,6 +497,7 @@ class Trainer::Impl {
   Task& task_;
   TrainingArguments arguments_;
   TrainerHooks hooks_;
+  StepFlops flops_;
   std::vector<Parameter*> parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;

@@ -35,6 +35,7 @@ class TrainingModel {
   Runtime& runtime() { return *runtime_; }
   Device& device() { return runtime_->device(); }
   Model& model() { return *model_; }
+  const Model& model() const { return *model_; }
   const Json& config() const { return config_; }  // as it will be saved
   const std::string& path() const { return path_; }
   bool from_scratch() const { return from_scratch_; }

@@ -289,7 +289,7 @@ TEST_F(TrainerTest, GradientCheckpointingChangesNoBit) {
 TEST_F(TrainerTest, CancelSavesWhatWasDone) {
   struct CancelAfter : TrainerCallback {
     std::atomic<bool> cancel{false};
-    void on_step(int64_t step, int64_t, double) override { cancel = step == 3; }
+    void on_step(const StepReport& report) override { cancel = report.step == 3; }
   } after;
   TrainingArguments arguments = arguments_in(folder_ / "out");
   arguments.save_steps = 100;
