@@ -87,7 +87,8 @@ void run_piece(const Product& product, const Pieces::Piece& piece, int thread) {
   const BlockFamily& family = product.family;
   const bool widen = product.panels != nullptr && widens_panels(family, rows);
   const BlockFn(*table)[3] = widen ? family.wide_blocks : family.blocks;
-  const int64_t largest_block = div_up(rows, div_up(rows, int64_t{family.max_rows}));
+  const int max_rows = rows >= kManyRows ? family.many_rows : family.max_rows;
+  const int64_t largest_block = div_up(rows, div_up(rows, int64_t{max_rows}));
   const int64_t together = int64_t{1} << width_of(table, largest_block, 4);
   float* panels_wide = widen ? product.panels + thread * kWeightScratch : nullptr;
   // Even cuts of whole tiles, so that rows and panels fit the scratch. Sums pass from one cut to the next through memory as
@@ -133,7 +134,7 @@ void run_piece(const Product& product, const Pieces::Piece& piece, int thread) {
           block.w = panels_wide;
           block.panel_stride = cut * kPanel;
         }
-        run_panels(family.max_rows, table, block, x_bytes, widen ? 4 : w_bytes, rows, panels);
+        run_panels(max_rows, table, block, x_bytes, widen ? 4 : w_bytes, rows, panels);
         panel += panels;
       }
       k_begin += k_count;

@@ -60,7 +60,9 @@ struct BlockFamily {
   // For pieces of many rows: a panel's weights are widened once, to[k][16], and taken by the blocks for floats. Null: never.
   void (*widen_panel)(const void* pairs, int64_t k, float* to) = nullptr;
   const BlockFn (*wide_blocks)[3] = nullptr;
+  int many_rows = max_rows;  // of a block where a piece has at least kManyRows
 };
+constexpr int64_t kManyRows = 48;
 // The float32 families on kFloat32Panels, x as it lies.
 BlockFamily float_blocks_portable();
 BlockFamily float_blocks_avx2();
