@@ -95,6 +95,7 @@ void add_perplexity(Program& program);
 void add_quantize(Program& program);
 void add_logits(Program& program);
 void add_gradients(Program& program);
+void add_train(Program& program);
 void add_init(Program& program);
 void add_pull(Program& program);
 void add_info(Program& program);

@@ -12,6 +12,7 @@ void add_all(Program& program) {
   add_run_batch(program);
   add_tokenize(program);
   add_detokenize(program);
+  add_train(program);
   add_data(program);
   add_tokenizer(program);
   add_template(program);

@@ -53,7 +53,7 @@ std::vector<Parameter*> Model::parameters() {
   return all;
 }
 
-void Model::load(Device& device, const ModelFolder& folder) {
+void Model::load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing) {
   const WeightSource& weights = folder.weights();
   const std::string prefix = base_prefix();
   adapt(weights);
@@ -62,9 +62,13 @@ void Model::load(Device& device, const ModelFolder& folder) {
     if (const std::string older = older_name(parameter->name); entry == nullptr && !older.empty()) {
       entry = find_entry(weights, older, prefix);
     }
-    if (entry == nullptr && parameter->init == Init::kZeros) {
+    if (entry == nullptr && parameter->init == Init::kZeros && missing == nullptr) {
       // transformers initialises what a checkpoint lacks, biases with zeros: a checkpoint trained without them loads.
       parameter->value = Tensor::zeros(device, DType::kFloat32, parameter->shape);
+      continue;
+    }
+    if (entry == nullptr && missing != nullptr) {
+      missing->push_back(parameter);
       continue;
     }
     if (entry == nullptr) invalid(folder.path(), "tensor missing: need '{}' {}", parameter->name, shape_text(parameter->shape));

@@ -18,8 +18,8 @@ void Attention::prepare(Device& device, DType compute) {
   out_.prepare(device, compute);
 }
 
-Tensor Attention::forward(const Tensor& x, const Tensor& residual, const Rotary::Turns* turns,
-                          const ForwardContext& context) const {
+Tensor Attention::forward(const Tensor& x, const Tensor& residual, const Rotary::Turns* turns, const ForwardContext& context,
+                          const ops::DropoutSite& dropout, const ops::DropoutSite& probs_dropout) const {
   const int64_t heads = config_.num_attention_heads, kv_heads = config_.num_key_value_heads, dim = config_.head_dim;
   const std::vector<Tensor> parts = qkv_.forward_parts(x);
   Tensor q, k, v;
@@ -49,7 +49,14 @@ Tensor Attention::forward(const Tensor& x, const Tensor& residual, const Rotary:
   if (const PagedLayerState* paged = std::get_if<PagedLayerState>(&state)) {
     mixed = ops::attention_paged(q, k, v, paged->kv, config_.spec);
   } else {
-    mixed = ops::attention(q, k, v, context.layout->starts, config_.spec);
+    const std::shared_ptr<const ops::DropoutRows>& rows = context.layout->dropout;
+    AttentionSpec spec = config_.spec;
+    if (rows != nullptr && probs_dropout.p > 0) {
+      spec.dropout = probs_dropout.p;
+      spec.dropout_key = rows->seed + probs_dropout.site * 0x9E3779B97F4A7C15ull;
+      spec.dropout_rows = rows->numbers.data();
+    }
+    mixed = ops::attention(q, k, v, context.layout->starts, spec, rows);
   }
   mixed = ops::view_as(mixed, {x.dim(0), heads * dim});
   if (context.observer != nullptr) {
@@ -58,7 +65,7 @@ Tensor Attention::forward(const Tensor& x, const Tensor& residual, const Rotary:
     context.observer->observe(path_ + ".v", v);
     context.observer->observe(path_ + ".mixed", mixed);
   }
-  return out_.forward(mixed, Activation::kNone, residual);
+  return out_.forward_dropped(mixed, residual, context.layout->dropout, dropout);
 }
 
 }  // namespace pagoda

@@ -100,6 +100,12 @@ Tensor Linear::forward(const Tensor& x, Activation activation, const Tensor& res
   return residual ? ops::add(y, residual) : y;
 }
 
+Tensor Linear::forward_dropped(const Tensor& x, const Tensor& residual, const std::shared_ptr<const ops::DropoutRows>& rows,
+                               const ops::DropoutSite& dropout) const {
+  if (rows == nullptr || dropout.p == 0) return forward(x, Activation::kNone, residual);
+  return ops::add(ops::dropout(forward(x), dropout.p, rows, dropout.site), residual);
+}
+
 std::vector<Tensor> Linear::forward_parts(const Tensor& x) const {
   std::vector<Tensor> results;
   if (packed_) {

@@ -3,12 +3,14 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <utility>
 
 #include "base/error.h"
 #include "base/random.h"
 #include "ops/attention.h"
+#include "ops/dropout.h"
 #include "ops/linear.h"
 #include "ops/loss.h"
 #include "ops/math.h"
@@ -242,6 +244,37 @@ TEST_F(Gradients, NoNodeWithoutNeed) {
   EXPECT_TRUE(ops::add(x, plain).grad_node());
   const NoGrad no_grad;
   EXPECT_FALSE(ops::add(x, x).grad_node());
+}
+
+TEST_F(Gradients, Dropout) {
+  const auto rows = std::make_shared<ops::DropoutRows>(ops::DropoutRows{9, {4, 5, 100}});
+  const Tensor x = leaf({3, 6});
+  check({x}, [&] { return scalar(ops::dropout(x, 0.4f, rows, 2)); });
+  EXPECT_EQ(ops::dropout(x, 0.4f, nullptr, 2).id(), x.id());
+  EXPECT_EQ(ops::dropout(x, 0, rows, 2).id(), x.id());
+  EXPECT_THROW(ops::dropout(x, 1, rows, 2), Error);
+}
+
+TEST_F(Gradients, CheckpointedBlocksGiveTheSameBits) {
+  const auto rows = std::make_shared<ops::DropoutRows>(ops::DropoutRows{9, {4, 5, 100}});
+  const Tensor x = leaf({3, 4}), w = leaf({4, 4}), b = leaf({4});
+  const auto block = [&](const Tensor& in) {
+    return ops::add(in, ops::dropout(ops::activation(ops::linear(in, w, b), Activation::kGelu), 0.3f, rows, 1));
+  };
+  check({x, w, b}, [&] { return scalar(ops::checkpoint(ops::checkpoint(x, block), block)); });
+  std::vector<Tensor> grads;
+  for (const Tensor& each : {x, w, b}) {
+    grads.push_back(each.grad());
+    Tensor(each).set_grad(Tensor());
+  }
+  backward(scalar(block(block(x))));
+  size_t i = 0;
+  for (const Tensor& each : {x, w, b}) {
+    EXPECT_EQ(std::memcmp(each.grad().data<double>(), grads[i].data<double>(), static_cast<size_t>(each.bytes())), 0) << i;
+    ++i;
+  }
+  const NoGrad no_grad;
+  EXPECT_FALSE(ops::checkpoint(x, block).grad_node());
 }
 
 TEST_F(Gradients, TheTapeIsFreedByTheWalk) {

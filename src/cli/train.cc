@@ -1,0 +1,377 @@
+// pagoda train: flags that all tasks share, and the run itself.
+#include "cli/train.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "ops/machine.h"
+#include "train/schedule.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+// A line on the terminal while it goes on, and a line on stderr for each entry of the log.
+class Console : public train::TrainerCallback {
+ public:
+  Console(const Program& program, TerminalProgress& line) : program_(program), line_(line) {}
+  void on_train_begin(const Json& run) override {
+    const int64_t step = run.get_int("global_step", 0, "run"), steps = run.get_int("max_steps", 0, "run");
+    tell(fmt::format("training {} parameters for {} steps{}", run.get_int("num_parameters", 0, "run"), steps,
+                     step > 0 ? fmt::format(", going on after step {}", step) : ""));
+  }
+  void on_step(const train::StepReport& step) override {
+    const auto smooth = [&](double& value, double now) { value = value == 0 ? now : 0.9 * value + 0.1 * now; };
+    smooth(rate_, step.tokens / step.seconds);
+    smooth(flops_, step.flops / step.seconds);
+    if (program_.quiet) return;
+    const std::string loss = loss_.empty() ? "" : " loss " + loss_;
+    line_.update(fmt::format("train{}, {}", loss, speed()), step.step, step.max_steps);
+    max_steps_ = step.max_steps;
+  }
+  void on_log(const Json& entry) override {
+    const Json* loss = entry.find("loss");
+    if (loss == nullptr) return;
+    loss_ = fmt::format("{:.4f}", loss->as_double("loss"));
+    tell(fmt::format("step {}/{} (epoch {:.2f}): loss {}, learning rate {:.3g}, gradient norm {:.3g}, {}",
+                     entry.get_int("step", 0, "log"), max_steps_, entry.get_double("epoch", 0, "log"), loss_,
+                     entry.get_double("learning_rate", 0, "log"), entry.get_double("grad_norm", 0, "log"), speed()));
+  }
+  void on_evaluate(const Json& entry) override {
+    std::string text = fmt::format("step {}:", entry.get_int("step", 0, "log"));
+    for (const JsonMember& member : entry.as_object("log")) {
+      if (member.key.rfind("eval_", 0) != 0 || member.key == "eval_runtime") continue;
+      text += fmt::format(" {} {:.4f}", member.key, member.value.as_double("log"));
+    }
+    tell(text);
+    evaluation_ = entry;
+  }
+  void on_save(const std::string& folder) override { tell("saved " + folder); }
+  // FLOP/s that the machine gives at most, for MFU; 0: not known.
+  void set_limit(double flop_rate) { limit_ = flop_rate; }
+  double rate() const { return rate_; }
+  double mfu() const { return limit_ > 0 ? flops_ / limit_ : 0; }
+  const Json& evaluation() const { return evaluation_; }  // the last
+
+ private:
+  std::string speed() const {
+    if (limit_ == 0) return fmt::format("{:.0f} tokens/s", rate_);
+    return fmt::format("{:.0f} tokens/s, MFU {:.1f} %", rate_, 100 * mfu());
+  }
+  void tell(const std::string& text) {
+    line_.clear();
+    note(program_, text);
+  }
+  const Program& program_;
+  TerminalProgress& line_;
+  double rate_ = 0, flops_ = 0, limit_ = 0;
+  int64_t max_steps_ = 0;
+  std::string loss_;
+  Json evaluation_;
+};
+
+std::vector<std::string> values_of(const Json& value, const std::string& where) {
+  if (value.is_array()) {
+    std::vector<std::string> all;
+    for (const Json& item : value.as_array(where)) all.push_back(values_of(item, where).front());
+    return all;
+  }
+  if (value.is_string()) return {value.as_string(where)};
+  if (value.is_object()) return {value.dump()};
+  if (value.is_bool()) return {value.as_bool(where) ? "true" : "false"};
+  if (value.is_int()) return {std::to_string(value.as_int(where))};
+  return {python_float_repr(value.as_double(where))};
+}
+
+void add_optimizer_flags(CLI::App* verb, TrainFlags& flags) {
+  train::TrainingArguments& a = flags.arguments;
+  const char* group = "Optimiser";
+  verb->add_option("--optim", a.optim, "adamw (adamw_torch), adam, sgd, adafactor, lion")->group(group)->capture_default_str();
+  verb->add_option("--learning-rate", a.learning_rate, "Highest learning rate")->group(group)->capture_default_str();
+  verb->add_option("--weight-decay", a.weight_decay, "Of all parameters but norms and biases")
+      ->group(group)
+      ->capture_default_str();
+  verb->add_option("--adam-beta1", a.adam_beta1, "Of adamw, adam and lion")->group(group)->capture_default_str();
+  verb->add_option("--adam-beta2", a.adam_beta2, "Of adamw, adam and lion")->group(group)->capture_default_str();
+  verb->add_option("--adam-epsilon", a.adam_epsilon, "Of adamw and adam")->group(group)->capture_default_str();
+  verb->add_option("--momentum", a.momentum, "Of sgd")->group(group)->capture_default_str();
+  verb->add_flag("--nesterov", a.nesterov, "Nesterov's momentum (sgd)")->group(group);
+  verb->add_option("--max-grad-norm", a.max_grad_norm, "Gradients are clipped to this norm; 0: not")
+      ->group(group)
+      ->capture_default_str();
+  verb->add_option("--ema-decay", a.ema_decay, "Keep a moving average of the weights; it is evaluated, and is the final model")
+      ->group(group);
+  verb->add_option("--lr-scheduler-type", a.lr_scheduler_type, "Schedule of the learning rate")
+      ->group(group)
+      ->check(CLI::IsMember(train::Schedule::types()))
+      ->capture_default_str();
+  verb->add_option("--lr-scheduler-kwargs", flags.lr_scheduler_kwargs, "Options of the schedule, a JSON object")->group(group);
+  verb->add_option("--warmup-steps", a.warmup_steps, "Steps in which the learning rate rises from 0")->group(group);
+  verb->add_option("--warmup-ratio", a.warmup_ratio, "The same as a share of all steps")->group(group);
+}
+
+void add_loop_flags(CLI::App* verb, TrainFlags& flags) {
+  train::TrainingArguments& a = flags.arguments;
+  const char* group = "Loop";
+  verb->add_option("--num-train-epochs", a.num_train_epochs, "Epochs")->group(group)->capture_default_str();
+  verb->add_option("--max-steps", a.max_steps, "Updates, instead of epochs")->group(group);
+  verb->add_option("--per-device-train-batch-size", a.per_device_train_batch_size, "Examples of one pass")
+      ->group(group)
+      ->capture_default_str();
+  verb->add_option("--per-device-eval-batch-size", a.per_device_eval_batch_size, "Examples of one pass of an evaluation")
+      ->group(group)
+      ->capture_default_str();
+  verb->add_option("--gradient-accumulation-steps", a.gradient_accumulation_steps, "Passes of one update")
+      ->group(group)
+      ->capture_default_str();
+  verb->add_option("--seed", a.seed, "Of order, masks, dropout, new weights")->group(group)->capture_default_str();
+  verb->add_flag("--bf16", a.bf16, "Compute in bfloat16; weights, gradients and optimiser stay float32")->group(group);
+  verb->add_flag("--gradient-checkpointing", a.gradient_checkpointing,
+                 "Less memory, a third more time: blocks are computed twice")
+      ->group(group);
+  verb->add_option("--dropout", flags.dropout, "Instead of the config's dropouts (of attention weights excepted)")
+      ->group(group);
+  verb->add_option("--attention-dropout", flags.attention_dropout, "Of attention weights, instead of the config's")
+      ->group(group);
+}
+
+void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
+  train::TrainingArguments& a = flags.arguments;
+  const char* group = "Log, evaluation, checkpoints";
+  const CLI::IsMember strategy({"no", "steps", "epoch"});
+  verb->add_option("--logging-strategy", a.logging_strategy, "When to log")
+      ->group(group)
+      ->check(strategy)
+      ->capture_default_str();
+  verb->add_option("--logging-steps", a.logging_steps, "Every so many steps")->group(group)->capture_default_str();
+  verb->add_flag("--logging-first-step", a.logging_first_step, "The first step too")->group(group);
+  verb->add_option("--eval-strategy,--evaluation-strategy", a.eval_strategy,
+                   "When to evaluate (default: steps with --eval-steps, else at the end where there are validation files)")
+      ->group(group)
+      ->check(strategy);
+  verb->add_option("--eval-steps", a.eval_steps, "Every so many steps (default: --logging-steps)")->group(group);
+  verb->add_option("--save-strategy", a.save_strategy, "When to write a checkpoint")
+      ->group(group)
+      ->check(strategy)
+      ->capture_default_str();
+  verb->add_option("--save-steps", a.save_steps, "Every so many steps, and at the end")->group(group)->capture_default_str();
+  verb->add_option("--save-total-limit", a.save_total_limit, "Checkpoints kept (default: all)")->group(group);
+  verb->add_flag("--load-best-model-at-end", a.load_best_model_at_end, "The best checkpoint becomes the final model")
+      ->group(group);
+  verb->add_option("--metric-for-best-model", a.metric_for_best_model, "By this metric of the evaluation (default: loss)")
+      ->group(group);
+  verb->add_option("--greater-is-better", flags.greater_is_better, "Of that metric (default: unless its name ends with loss)")
+      ->group(group)
+      ->check(CLI::IsMember({"true", "false"}));
+  verb->add_option("--early-stopping-patience", a.early_stopping_patience,
+                   "Stop after so many evaluations without a better one")
+      ->group(group);
+  verb->add_option("--early-stopping-threshold", a.early_stopping_threshold, "What counts as better")->group(group);
+  verb->add_option("--resume-from-checkpoint", flags.resume,
+                   "Go on from this checkpoint; without DIR from the newest in the output folder, or from the beginning where "
+                   "there is none")
+      ->type_name("[DIR]")
+      ->expected(0, 1)
+      ->group(group);
+  verb->add_flag("--overwrite-output-dir", flags.overwrite_output_dir,
+                 "Begin anew though the folder holds checkpoints: they go")
+      ->group(group);
+}
+
+// Flags whose meaning hangs on which others were given.
+void settle(TrainFlags& flags) {
+  train::TrainingArguments& a = flags.arguments;
+  const auto given = [&](const char* name) { return flags.verb->get_option(name)->count() > 0; };
+  if (flags.model.empty()) invalid("MODEL_OR_CONFIG", "got none, need a model folder or a config.json");
+  if (flags.train_files.empty()) invalid("--train-file", "got none, need at least one");
+  if (!flags.lr_scheduler_kwargs.empty())
+    a.lr_scheduler_kwargs = Json::parse(flags.lr_scheduler_kwargs, "--lr-scheduler-kwargs");
+  if (!flags.greater_is_better.empty()) a.greater_is_better = flags.greater_is_better == "true" ? 1 : 0;
+  if (given("--eval-steps") && !given("--eval-strategy")) a.eval_strategy = "steps";
+  if (flags.machine.dtype == "bfloat16") a.bf16 = true;
+  for (const double p : {flags.dropout, flags.attention_dropout}) {
+    if (p >= 1) invalid("--dropout", "got {}, need 0 to below 1", p);
+  }
+  a.check();
+}
+
+// The checkpoint to go on from; empty: none. A folder with checkpoints is not trained into by mistake.
+std::string find_checkpoint(const Program& program, const TrainFlags& flags) {
+  const bool asked = flags.verb->get_option("--resume-from-checkpoint")->count() > 0;
+  const std::string& output = flags.arguments.output_dir;
+  const std::string newest = train::Trainer::last_checkpoint(output);
+  if (!asked) {
+    if (newest.empty()) return {};
+    if (!flags.overwrite_output_dir) {
+      invalid(output,
+              "holds checkpoints of an earlier run ({}): need --resume-from-checkpoint to go on, or --overwrite-output-dir",
+              file_name(newest));
+    }
+    for (std::string old = newest; !old.empty(); old = train::Trainer::last_checkpoint(output))
+      std::filesystem::remove_all(old);
+    return {};
+  }
+  const std::string given = flags.resume.empty() ? "" : flags.resume.front();
+  if (given.empty() || given == "true" || given == "True") {
+    if (newest.empty()) note(program, fmt::format("no checkpoint in {}: training from the beginning", output));
+    return newest;
+  }
+  if (!directory_exists(given)) not_found(given, "no such checkpoint folder");
+  return given;
+}
+
+void set_dropouts(const TrainFlags& flags, Model& model) {
+  Dropouts dropouts = model.dropouts();
+  if (flags.dropout >= 0) {
+    dropouts.embedding = dropouts.attention_output = dropouts.mlp_output = static_cast<float>(flags.dropout);
+    if (dropouts.class_dense > 0) dropouts.class_dense = static_cast<float>(flags.dropout);
+    if (dropouts.classifier > 0) dropouts.classifier = static_cast<float>(flags.dropout);
+  }
+  if (flags.attention_dropout >= 0) dropouts.attention_probs = static_cast<float>(flags.attention_dropout);
+  model.set_dropouts(dropouts);
+}
+
+std::unique_ptr<train::TrainingModel> open_model(const Program& program, const TrainFlags& flags, const TrainSetup& setup) {
+  train::TrainingModelOptions options;
+  options.runtime = flags.machine.load_options().runtime;
+  options.head = setup.head;
+  options.config_overrides = setup.config_overrides;
+  if (!flags.tokenizer.empty()) options.tokenizer = find_model(program, flags.tokenizer);
+  options.seed = flags.arguments.seed;
+  options.from_scratch = flags.from_scratch;
+  options.compute = flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32;
+  const std::string path = find_model(program, flags.model);
+  std::unique_ptr<train::TrainingModel> model =
+      setup.open ? setup.open(path, options) : train::TrainingModel::open(path, options);
+  set_dropouts(flags, model->model());
+  if (model->from_scratch()) note(program, fmt::format("{}: new weights", path));
+  for (const std::string& name : model->new_parameters()) note(program, fmt::format("{}: new, the folder has none", name));
+  return model;
+}
+
+void report(const Program& program, const TrainFlags& flags, const train::Trainer& trainer, const Console& console) {
+  const Json state = trainer.state();
+  const std::string& output = flags.arguments.output_dir;
+  note(program, fmt::format("trained: {}", output));
+  if (!program.json) return;
+  Json result = Json::object();
+  result.set("output_dir", output)
+      .set("global_step", state.at("global_step", "state"))
+      .set("epoch", state.at("epoch", "state"))
+      .set("tokens_per_second", console.rate())
+      .set("mfu", console.mfu())
+      .set("best_metric", state.at("best_metric", "state"));
+  const Json::Array& history = state.at("log_history", "state").as_array("state");
+  if (!history.empty()) {
+    for (const JsonMember& member : history.back().as_object("state")) {
+      if (member.key.rfind("train_", 0) == 0) result.set(member.key, member.value);
+    }
+  }
+  if (console.evaluation().is_object()) {
+    for (const JsonMember& member : console.evaluation().as_object("state")) {
+      if (member.key.rfind("eval_", 0) == 0) result.set(member.key, member.value);
+    }
+  }
+  write_json(result);
+}
+
+}  // namespace
+
+void apply_config_file(TrainFlags& flags) {
+  if (flags.config.empty()) return;
+  const Limits limits;
+  const Json config = Json::parse(read_file(flags.config, limits.max_json_bytes), flags.config, limits);
+  flags.config.clear();
+  for (const JsonMember& member : config.as_object("--config")) {
+    std::string name = member.key == "model_name_or_path" ? "MODEL_OR_CONFIG" : "--" + member.key;
+    if (name[0] == '-') std::replace(name.begin(), name.end(), '_', '-');
+    CLI::Option* option = flags.verb->get_option_no_throw(name);
+    if (option == nullptr) invalid("--config", "unknown flag: got '{}', need one that --help names", member.key);
+    if (option->count() > 0 || member.value.is_null()) continue;
+    try {
+      for (const std::string& value : values_of(member.value, "--config: " + member.key)) option->add_result(value);
+      option->run_callback();
+    } catch (const CLI::Error& error) {
+      invalid("--config", "{}: {}", member.key, error.what());
+    }
+  }
+}
+
+void add_train_flags(CLI::App* verb, TrainFlags& flags) {
+  flags.verb = verb;
+  verb->add_option(
+      "MODEL_OR_CONFIG", flags.model,
+      "Folder or ORG/NAME with weights (fine-tuning), or a config.json, or a folder without weights (from scratch)");
+  verb->add_option("--config", flags.config, "JSON file of flags, under these names (- or _); the command line wins");
+  verb->add_option("--train-file,--train-files", flags.train_files,
+                   "Training data: files of rows, shards, or folders of shards");
+  verb->add_option("--validation-file,--validation-files", flags.validation_files, "Validation data, likewise");
+  verb->add_option("--output-dir", flags.arguments.output_dir, "Folder of checkpoints, and of the model in the end");
+  verb->add_option("--tokenizer-name", flags.tokenizer, "Folder, file or ORG/NAME of the tokenizer (default: the model's)");
+  verb->add_flag("--from-scratch", flags.from_scratch, "New weights though the folder has some");
+  add_loop_flags(verb, flags);
+  add_optimizer_flags(verb, flags);
+  add_reporting_flags(verb, flags);
+  add_machine_flags(verb, flags.machine);
+}
+
+int run_training(const Program& program, TrainFlags& flags, const TrainSetup& setup) {
+  apply_config_file(flags);
+  settle(flags);
+  TerminalProgress line(stderr, false, "steps"), stage(stderr);
+  Console console(program, line);
+  TaskHooks hooks;
+  hooks.cancel = &interrupted();
+  if (!program.quiet) {
+    hooks.progress = [&](std::string_view what, int64_t done, int64_t total) { stage.update(what, done, total); };
+  }
+  const std::string checkpoint = find_checkpoint(program, flags);
+  make_directories(flags.arguments.output_dir);
+  try {
+    const std::unique_ptr<train::TrainingModel> model = open_model(program, flags, setup);
+    const std::string data_dir = join_path(flags.arguments.output_dir, ".data");
+    const std::unique_ptr<train::Task> task =
+        setup.make_task(TaskSetup{*model, flags.arguments, hooks, data_dir, !checkpoint.empty()});
+    stage.clear();
+    train::TrainerHooks trainer_hooks;
+    trainer_hooks.cancel = &interrupted();
+    trainer_hooks.callbacks = setup.callbacks;
+    trainer_hooks.callbacks.insert(trainer_hooks.callbacks.begin(), &console);
+    train::Trainer trainer(*model, *task, flags.arguments, trainer_hooks);
+    if (!checkpoint.empty()) trainer.resume(checkpoint);
+    if (!program.quiet || program.json) {
+      console.set_limit(measure_flop_rate(model->runtime(), flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32));
+    }
+    const bool ended = trainer.run();
+    line.clear();
+    if (!ended) {
+      note(program, fmt::format("interrupted after step {}: --resume-from-checkpoint goes on there",
+                                trainer.state().get_int("global_step", 0, "state")));
+      return kInterruptedExit;
+    }
+    std::error_code ignored;
+    std::filesystem::remove_all(data_dir, ignored);
+    report(program, flags, trainer, console);
+    return 0;
+  } catch (const Cancelled&) {
+    stage.clear();
+    note(program, "interrupted before the first step");
+    return kInterruptedExit;
+  }
+}
+
+void add_train(Program& program) {
+  CLI::App* parent = program.app->add_subcommand("train", "Train a model, or go on training one");
+  parent->require_subcommand(1);
+  add_train_clm(program, parent);
+  add_train_mlm(program, parent);
+  add_train_sft(program, parent);
+}
+
+}  // namespace pagoda::cli

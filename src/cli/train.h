@@ -1,0 +1,62 @@
+// What the verbs below `pagoda train` share: flags, opening the model, running the trainer.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/cli.h"
+#include "train/arguments.h"
+#include "train/task.h"
+#include "train/trainer.h"
+#include "train/training_model.h"
+
+namespace pagoda::cli {
+
+// Flags of every task, under the names of HF's TrainingArguments and of its example scripts.
+struct TrainFlags {
+  MachineFlags machine;
+  std::string model, tokenizer, config;
+  std::vector<std::string> train_files, validation_files;
+  train::TrainingArguments arguments;
+  std::vector<std::string> resume;  // --resume-from-checkpoint [DIR]
+  std::string lr_scheduler_kwargs, greater_is_better;
+  double dropout = -1, attention_dropout = -1;  // below 0: as config.json has it
+  bool from_scratch = false, overwrite_output_dir = false;
+  CLI::App* verb = nullptr;
+};
+
+// MODEL_OR_CONFIG, --train-file, --validation-file, --output-dir, --config and all of TrainingArguments.
+void add_train_flags(CLI::App* verb, TrainFlags& flags);
+
+// What a task makes its data with. Stages show as progress lines; Ctrl-C throws Cancelled.
+struct TaskSetup {
+  train::TrainingModel& model;
+  const train::TrainingArguments& arguments;
+  const TaskHooks& hooks;
+  std::string data_dir;  // for shards that are made here; gone once the model is trained
+  bool resumes = false;
+};
+
+struct TrainSetup {
+  std::optional<Head> head;  // empty: config.json's own
+  Json config_overrides;
+  // Opens the model at `path` (LoRA wraps it); null: TrainingModel::open.
+  std::function<std::unique_ptr<train::TrainingModel>(const std::string& path, const train::TrainingModelOptions&)> open;
+  std::function<std::unique_ptr<train::Task>(const TaskSetup&)> make_task;
+  std::vector<train::TrainerCallback*> callbacks;
+};
+// Opens, resumes if asked to, trains, tells how it went: the exit code.
+int run_training(const Program& program, TrainFlags& flags, const TrainSetup& setup);
+// Values of --config where the command line has none. run_training() has done it; a verb that looks at its own flags before
+// calls it first.
+void apply_config_file(TrainFlags& flags);
+
+// Each adds its verb below `pagoda train`.
+void add_train_clm(Program& program, CLI::App* parent);
+void add_train_mlm(Program& program, CLI::App* parent);
+void add_train_sft(Program& program, CLI::App* parent);
+
+}  // namespace pagoda::cli

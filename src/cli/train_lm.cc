@@ -1,0 +1,154 @@
+// pagoda train clm, mlm, sft: language modelling.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/train.h"
+#include "train/conversations.h"
+#include "train/lm_task.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+constexpr int64_t kDefaultLength = 1024;  // HF's run_clm and run_mlm: at most, where no length is given
+
+struct LmFlags {
+  TrainFlags train;
+  train::PrepareOptions data;
+  train::LmOptions lm;
+  int64_t block_size = 0;
+  bool line_by_line = false, packing = false;
+  std::string chat_template;
+};
+
+int64_t block_size(const LmFlags& flags, const train::TrainingModel& model) {
+  const int64_t most = model.model().max_positions();
+  if (flags.block_size > most) {
+    invalid("--block-size", "got {}, need at most {} (the positions of the model)", flags.block_size, most);
+  }
+  if (flags.block_size > 0) return flags.block_size;
+  const int64_t tokenizer = model.tokenizer_config().model_max_length;
+  return std::min({kDefaultLength, most, tokenizer > 0 ? tokenizer : most});
+}
+
+train::SplitFiles open_text(const LmFlags& flags, const TaskSetup& setup) {
+  train::PrepareOptions options = flags.data;
+  options.output_dir = setup.data_dir;
+  options.mode = flags.line_by_line ? "line_by_line" : flags.packing ? "pack" : "cut";
+  options.block_size = block_size(flags, setup.model);
+  const Tokenizer* tokenizer = setup.model.has_tokenizer() ? setup.model.tokenizer().get() : nullptr;
+  return train::open_splits(flags.train.train_files, flags.train.validation_files, options, tokenizer,
+                            setup.model.runtime().pool(), setup.hooks);
+}
+
+train::SplitFiles open_conversations(const Program& program, const LmFlags& flags, const TaskSetup& setup) {
+  train::SplitFiles files{flags.train.train_files, flags.train.validation_files};
+  train::ConversationOptions options;
+  options.max_seq_length = block_size(flags, setup.model);
+  options.eos_token = setup.model.tokenizer_config().eos_token;
+  const Tokenizer& tokenizer = *setup.model.tokenizer();
+  chat::TemplateSet templates;
+  if (!flags.chat_template.empty()) {
+    templates = chat::TemplateSet::from_file(flags.chat_template);
+    setup.model.add_file("chat_template.jinja", read_file(flags.chat_template, Limits().max_json_bytes));
+  } else if (directory_exists(setup.model.tokenizer_path())) {
+    templates = chat::TemplateSet::from_folder(setup.model.tokenizer_path());
+  }
+  for (auto* split : {&files.train, &files.validation}) {
+    if (split->empty() || train::are_shards(*split, {})) continue;
+    const char* name = split == &files.train ? "train" : "validation";
+    const std::string folder = join_path(setup.data_dir, name);
+    const auto report = train::prepare_conversations(*split, folder, templates, tokenizer, options, setup.hooks);
+    note(program, fmt::format("{}: {} conversations of {} rows, {} cut to {} tokens", name, report.examples, report.rows,
+                              report.cut, options.max_seq_length));
+    *split = {folder};
+  }
+  return files;
+}
+
+int run(const Program& program, LmFlags& flags, bool masked, bool conversations) {
+  apply_config_file(flags.train);
+  TrainSetup setup;
+  setup.head = masked ? std::optional<Head>(Head::kMaskedLm) : std::nullopt;
+  setup.make_task = [&](const TaskSetup& task) {
+    train::LmOptions options = flags.lm;
+    options.masked = masked;
+    options.append_dump = task.resumes;
+    options.files = conversations ? open_conversations(program, flags, task) : open_text(flags, task);
+    return std::make_unique<train::LmTask>(task.model, task.arguments, options, task.hooks);
+  };
+  return run_training(program, flags.train, setup);
+}
+
+void add_lm_flags(CLI::App* verb, LmFlags& flags, bool text) {
+  add_train_flags(verb, flags.train);
+  verb->add_option("--block-size,--max-seq-length", flags.block_size,
+                   "Tokens of an example (default: the smallest of 1024, the model's positions and the tokenizer's maximum)")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--dump-batches", flags.lm.dump_batches,
+                   "Write the batches that are really used: JSON lines of input_ids and labels");
+  if (!text) return;
+  verb->add_option("--text-column", flags.data.rows.text_column, "Field of JSON lines, CSV and TFRecord")
+      ->capture_default_str();
+  verb->add_option("--sample-by", flags.data.rows.sample_by, "What of a text file is a row")
+      ->check(CLI::IsMember({"line", "paragraph", "document"}))
+      ->capture_default_str();
+  verb->add_option("--validation-split-percentage", flags.data.validation_split_percentage,
+                   "Share of the rows held out for validation, by a hash of the row")
+      ->check(CLI::Range(0.0, 99.9));
+  CLI::Option* packing = verb->add_flag("--packing", flags.packing, "Whole rows, several in an example, instead of cutting");
+  verb->add_flag("--line-by-line", flags.line_by_line, "A row an example, cut off at the block size")->excludes(packing);
+}
+
+CLI::App* add_task(Program& program, CLI::App* parent, const char* name, const char* text,
+                   const std::vector<std::string>& examples, bool masked, bool conversations) {
+  const auto flags = std::make_shared<LmFlags>();
+  CLI::App* verb = add_verb(program, parent, name, text, examples);
+  add_lm_flags(verb, *flags, !conversations);
+  if (masked) {
+    verb->add_option("--mlm-probability", flags->lm.mlm_probability, "Share of tokens that are masked")->capture_default_str();
+  }
+  if (conversations) {
+    verb->add_option("--chat-template", flags->chat_template,
+                     "Jinja file, instead of the model's template; saved with the model");
+  }
+  verb->callback([&program, flags, masked, conversations] {
+    program.run = [&program, flags, masked, conversations] { return run(program, *flags, masked, conversations); };
+  });
+  return verb;
+}
+
+}  // namespace
+
+void add_train_clm(Program& program, CLI::App* parent) {
+  add_task(
+      program, parent, "clm", "Train a model to go on with a text (HF's run_clm)",
+      {"pagoda train clm config.json --tokenizer-name my-tokenizer --train-file story.txt --output-dir my-model --max-steps "
+       "1000",
+       "pagoda train clm MODEL --train-file story.txt --validation-split-percentage 5 --block-size 256 --learning-rate 1e-4 "
+       "--bf16 --output-dir my-model",
+       "pagoda train clm MODEL --train-file story.txt --output-dir my-model --resume-from-checkpoint"},
+      false, false);
+}
+
+void add_train_mlm(Program& program, CLI::App* parent) {
+  add_task(program, parent, "mlm", "Train a model to fill masks (HF's run_mlm): 15 % of the tokens, anew each epoch",
+           {"pagoda train mlm config.json --tokenizer-name my-tokenizer --train-file shards/train --validation-file "
+            "shards/validation "
+            "--per-device-train-batch-size 32 --max-steps 3000 --eval-steps 250 --output-dir my-model",
+            "pagoda train mlm MODEL --train-file news.jsonl --max-seq-length 128 --output-dir my-model"},
+           true, false);
+}
+
+void add_train_sft(Program& program, CLI::App* parent) {
+  add_task(program, parent, "sft", "Train a model to answer: conversations by its chat template, loss on the answers alone",
+           {"pagoda train sft MODEL --train-file chats.jsonl --output-dir my-chat --max-seq-length 512 --num-train-epochs 2",
+            "pagoda train sft MODEL --train-file chats.jsonl --chat-template chatml.jinja --output-dir my-chat --bf16"},
+           false, true);
+}
+
+}  // namespace pagoda::cli

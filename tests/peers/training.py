@@ -1,0 +1,186 @@
+"""Training: `kill -9` at random moments and other thread counts change no bit; a masked LM against PyTorch on the batches really used.
+
+usage: training.py PAGODA [--kills N] [--steps N] [--seed S]
+Needs no data: models are tiny, texts are made up.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from common import Count, binary, run
+
+CONFIG = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 300, "n_embd": 64, "n_layer": 3, "n_head": 4,
+          "n_positions": 64}
+MASKED = {"architectures": ["BertForMaskedLM"], "model_type": "bert", "vocab_size": 400, "hidden_size": 64, "num_hidden_layers": 2,
+          "num_attention_heads": 4, "intermediate_size": 128, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0,
+          "attention_probs_dropout_prob": 0.0}
+
+
+def write_rows(path, count, vocab, seed):
+    rng = random.Random(seed)
+    with open(path, "w") as out:
+        for _ in range(count):
+            start, step = rng.randrange(vocab), rng.randrange(1, 4)
+            ids = [(start + step * t) % vocab for t in range(rng.randrange(8, 64))]
+            out.write(json.dumps({"input_ids": ids}) + "\n")
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+class Kills:
+    def __init__(self, program, count, options, folder):
+        self.program, self.count, self.options, self.folder = program, count, options, folder
+        self.config, self.rows = folder / "config.json", folder / "rows.jsonl"
+        self.config.write_text(json.dumps(CONFIG))
+        write_rows(self.rows, 400, CONFIG["vocab_size"], options.seed)
+
+    def command(self, out, threads):
+        return [self.program, "train", "clm", self.config, "--train-file", self.rows, "--output-dir", out, "--max-steps",
+                self.options.steps, "--per-device-train-batch-size", 4, "--gradient-accumulation-steps", 2, "--save-steps", 3,
+                "--save-total-limit", 2, "--logging-steps", 1, "--learning-rate", "1e-3", "--threads", threads,
+                "--resume-from-checkpoint", "--quiet"]
+
+    def start(self, out, threads):
+        return subprocess.Popen([str(part) for part in self.command(out, threads)], stderr=subprocess.PIPE)
+
+    def run(self):
+        whole = self.folder / "whole"
+        begun = time.monotonic()
+        done = run(self.command(whole, 1))
+        seconds = time.monotonic() - begun
+        if not self.count.check(done.returncode == 0, "undisturbed", done.stderr):
+            return
+        rng = random.Random(self.options.seed)
+        kills = runs = 0
+        while kills < self.options.kills:
+            out = self.folder / f"killed{runs}"
+            runs += 1
+            while True:
+                process = self.start(out, rng.choice((1, 2)))
+                try:
+                    process.wait(timeout=rng.uniform(0.02, seconds * 0.6))
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    kills += 1
+                    continue
+                finally:
+                    errors = process.stderr.read().decode(errors="replace")
+                    process.stderr.close()
+                self.count.check(process.returncode == 0, "resumed run", lambda: errors[-400:])
+                break
+            if self.count.check((out / "model.safetensors").is_file(), "model at the end", str(out)):
+                self.count.check(weights(out) == weights(whole), "weights to the bit", f"after {kills} kills")
+                self.count.check(losses(out) == losses(whole), "losses of all steps", f"after {kills} kills")
+            left = [entry.name for entry in out.iterdir() if entry.name.startswith(".tmp")]
+            self.count.check(not left, "no leftovers", left)
+            shutil.rmtree(out)
+        print(f"{kills} kills in {runs} runs of {self.options.steps} steps ({seconds:.1f} s undisturbed)")
+
+
+def losses(folder):
+    state = json.loads((folder / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
+def masked_against_torch(program, count, options, folder):
+    """PyTorch reads our initial weights and the batches that we really used: the same losses, step by step."""
+    import torch
+    from transformers import AutoModelForMaskedLM, get_scheduler
+
+    (folder / "masked").mkdir()
+    (folder / "masked" / "config.json").write_text(json.dumps(MASKED))
+    words = [f"w{i}" for i in range(380)]
+    rng = random.Random(options.seed)
+    text = "\n".join(" ".join(rng.choice(words) for _ in range(12)) for _ in range(400)) + "\n"
+    (folder / "text.txt").write_text(text)
+    tokenizer = folder / "tokenizer"
+    done = run([program, "tokenizer", "train", "--type", "wordpiece", "--files", folder / "text.txt", "--vocab-size", 400, "--out",
+                tokenizer, "--quiet"])
+    if not count.check(done.returncode == 0, "tokenizer", done.stderr):
+        return
+    initial = folder / "initial"
+    done = run([program, "init", folder / "masked", "--out", initial, "--dtype", "float32", "--seed", 5, "--quiet"])
+    count.check(done.returncode == 0, "initial weights", done.stderr)
+    out, dump, steps = folder / "mlm", folder / "dump.jsonl", 60
+    done = run([program, "train", "mlm", initial, "--tokenizer-name", tokenizer, "--train-file", folder / "text.txt",
+                "--validation-split-percentage", 10, "--max-seq-length", 32, "--output-dir", out, "--max-steps", steps,
+                "--per-device-train-batch-size", 8, "--learning-rate", "1e-3", "--warmup-steps", 10, "--weight-decay", 0.01,
+                "--logging-steps", 1, "--eval-steps", 20, "--dump-batches", dump, "--quiet"])
+    if not count.check(done.returncode == 0, "mlm", done.stderr):
+        return
+    rows = [json.loads(line) for line in dump.read_text().splitlines()]
+    state = json.loads((out / "trainer_state.json").read_text())
+    ours = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+    ours_eval = [entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry]
+    model = AutoModelForMaskedLM.from_pretrained(initial).train()
+    from transformers.trainer_pt_utils import get_parameter_names
+    names = set(get_parameter_names(model, [torch.nn.LayerNorm],
+                                    [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]))
+    named = dict(model.named_parameters())
+    optimizer = torch.optim.AdamW([{"params": [p for n, p in named.items() if n in names], "weight_decay": 0.01},
+                                   {"params": [p for n, p in named.items() if n not in names], "weight_decay": 0.0}], lr=1e-3)
+    schedule = get_scheduler("linear", optimizer, 10, steps)
+
+    def total(batches):
+        summed, labelled = 0, 0
+        for ids, labels in batches:
+            logits = model(input_ids=torch.tensor([ids])).logits[0]
+            summed = summed + torch.nn.functional.cross_entropy(logits, torch.tensor(labels), reduction="sum")
+            labelled += sum(label >= 0 for label in labels)
+        return summed / labelled
+
+    validation = [pair for row in rows if row["split"] == "validation" for pair in zip(row["input_ids"], row["labels"])]
+    theirs, theirs_eval = [], []
+    for row in [row for row in rows if row["split"] == "train"][:steps]:
+        loss = total(zip(row["input_ids"], row["labels"]))
+        loss.backward()
+        theirs.append(float(loss.detach()))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if len(theirs) % 20 == 0:
+            with torch.no_grad():
+                theirs_eval.append(float(total(validation)))
+    worst = max(abs(a - b) / b for a, b in zip(ours, theirs))
+    count.check(len(ours) == steps and worst < 1e-3, "losses of a masked LM", f"{len(ours)} steps, worst {worst:.2e}")
+    worst_eval = max(abs(a - b) / b for a, b in zip(ours_eval, theirs_eval))
+    count.check(len(ours_eval) == 3 and worst_eval < 1e-2, "validation of a masked LM", f"worst {worst_eval:.2e}")
+    reloaded = AutoModelForMaskedLM.from_pretrained(out)
+    worst = max(float((a - b).abs().max()) for (_, a), (_, b) in zip(reloaded.named_parameters(), model.named_parameters()))
+    count.check(worst < 5e-3, "weights at the end", f"largest difference {worst:.2e}")
+    print(f"masked LM: {steps} steps, losses within {100 * max(abs(a - b) / b for a, b in zip(ours, theirs)):.4f} %, validation within "
+          f"{100 * worst_eval:.4f} %: {ours_eval} and {theirs_eval}")
+
+
+def main():
+    program = binary()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    count = Count()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        Kills(program, count, options, folder).run()
+        try:
+            masked_against_torch(program, count, options, folder)
+        except ImportError as error:
+            count.skip("masked LM", f"no {error.name}")
+    count.finish()
+
+
+if __name__ == "__main__":
+    main()

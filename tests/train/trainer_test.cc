@@ -1,0 +1,496 @@
+// The trainer: first steps against PyTorch, accumulation, resuming to the bit, checkpoints, what goes wrong.
+#include "train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+
+#include "formats/safetensors.h"
+#include "ops/dropout.h"
+#include "tests/train/folder.h"
+#include "train/checkpoint.h"
+#include "train/lm_task.h"
+#include "train/optimizer.h"
+
+namespace pagoda::train {
+namespace {
+
+using ::pagoda::testing::Folder;
+using ::pagoda::testing::message_of;
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
+
+TrainingModelOptions model_options(int threads = 1) {
+  TrainingModelOptions options;
+  options.runtime.threads = threads;
+  return options;
+}
+
+std::unique_ptr<TrainingModel> open_plain(const std::string& path, TrainingModelOptions options = model_options()) {
+  std::unique_ptr<TrainingModel> model = TrainingModel::open(path, options);
+  model->model().set_dropouts({});
+  return model;
+}
+
+// Rows with labels: a task that takes them in order.
+std::string write_rows(const Folder& folder, const std::string& name, const Json::Array& lines) {
+  std::string text;
+  for (const Json& line : lines) text += line.dump() + "\n";
+  return folder.write(name, text);
+}
+
+LmOptions lm_options(const Folder& folder, const std::vector<std::string>& train, bool masked, ThreadPool& pool,
+                     const std::vector<std::string>& validation = {}) {
+  LmOptions options;
+  options.masked = masked;
+  PrepareOptions prepare;
+  prepare.output_dir = folder / "data";
+  prepare.block_size = 16;
+  options.files = open_splits(train, validation, prepare, nullptr, pool, {});
+  return options;
+}
+
+TrainingArguments arguments_in(const std::string& output_dir) {
+  TrainingArguments arguments;
+  arguments.output_dir = output_dir;
+  arguments.per_device_train_batch_size = 4;
+  arguments.learning_rate = 1e-3;
+  arguments.max_steps = 6;
+  arguments.logging_steps = 1;
+  arguments.save_steps = 2;
+  return arguments;
+}
+
+std::vector<double> column(const Json& state, const char* key) {
+  std::vector<double> values;
+  for (const Json& entry : state.at("log_history", "state").as_array("state")) {
+    if (const Json* value = entry.find(key)) values.push_back(value->as_double(key));
+  }
+  return values;
+}
+
+std::string model_bytes(const std::string& folder) { return read_file(folder + "/model.safetensors", 1 << 26); }
+
+// 24 lines of ids that a tiny model can learn: each counts up from somewhere.
+std::string counting_rows(const Folder& folder, int64_t vocab, int lines = 24, const std::string& name = "rows.jsonl") {
+  Json::Array rows;
+  for (int i = 0; i < lines; ++i) {
+    Json ids = Json::array();
+    for (int64_t t = 0; t < 5 + i % 9; ++t) ids.push_back((3 * i + t) % vocab);
+    rows.push_back(Json::object().set("input_ids", ids));
+  }
+  return write_rows(folder, name, rows);
+}
+
+constexpr const char* kTiny = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 50,
+  "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+  "max_position_embeddings": 32, "rms_norm_eps": 1e-5, "tie_word_embeddings": true})";
+constexpr const char* kTinyGpt2 =
+    R"({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 50, "n_embd": 16,
+  "n_layer": 2, "n_head": 2, "n_positions": 32})";
+
+class FirstSteps : public ::testing::TestWithParam<size_t> {};
+
+// Ten steps of AdamW on every family: loss of each step before its update, and the gradient norm before clipping.
+TEST_P(FirstSteps, EqualPyTorch) {
+  const std::string path = kFixtures + "training/first_steps.json";
+  const Json cases = Json::parse(read_file(path, 1 << 26), path);
+  if (GetParam() >= cases.size()) GTEST_SKIP();
+  const Json& each = cases.as_array(path)[GetParam()];
+  const std::string name = each.at("folder", path).as_string(path);
+  SCOPED_TRACE(name);
+  const Folder folder("first_steps");
+  const bool masked = each.at("masked", path).as_bool(path);
+  TrainingModelOptions options = model_options(2);
+  if (masked) options.head = Head::kMaskedLm;
+  const auto model = open_plain(kFixtures + name, options);
+  Json::Array lines = each.at("lines", path).as_array(path);
+  // A line without a label (causal labels shift by one) is an example like others.
+  const std::string rows = write_rows(folder, "rows.jsonl", lines);
+  TrainingArguments arguments = arguments_in(folder / "out");
+  arguments.max_steps = 10;
+  arguments.per_device_train_batch_size = static_cast<int64_t>(lines.size());
+  arguments.weight_decay = 0.1;
+  arguments.lr_scheduler_type = "cosine";
+  arguments.warmup_steps = 3;
+  arguments.save_strategy = "no";
+  LmTask task(*model, arguments, lm_options(folder, {rows}, masked, model->runtime().pool()), {});
+  Trainer trainer(*model, task, arguments);
+  ASSERT_TRUE(trainer.run());
+  const std::vector<double> losses = column(trainer.state(), "loss"), norms = column(trainer.state(), "grad_norm");
+  ASSERT_EQ(losses.size(), 10u);
+  for (size_t step = 0; step < losses.size(); ++step) {
+    const double wanted = each.at("losses", path).as_array(path)[step].as_double(path);
+    EXPECT_NEAR(losses[step], wanted, 1e-5 * std::max(1.0, wanted)) << step;
+    const double norm = each.at("grad_norms", path).as_array(path)[step].as_double(path);
+    EXPECT_NEAR(norms[step], norm, 1e-3 * norm) << step;
+  }
+  std::vector<std::string> decayed;
+  for (const Parameter* parameter : model->trained_parameters()) {
+    if (decays(*parameter)) decayed.push_back(parameter->name);
+  }
+  std::sort(decayed.begin(), decayed.end());
+  std::vector<std::string> expected;
+  for (const Json& parameter : each.at("decayed", path).as_array(path)) expected.push_back(parameter.as_string(path));
+  EXPECT_EQ(decayed, expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, FirstSteps, ::testing::Range<size_t>(0, 11));
+
+class TrainerTest : public ::testing::Test {
+ protected:
+  TrainerTest() : folder_("trainer"), config_(folder_.write("config.json", kTiny)), rows_(counting_rows(folder_, 50)) {}
+
+  struct Result {
+    Json state;
+    std::string weights;
+    bool ended = false;
+  };
+  // Trains into folder_/out; resumes from `checkpoint` if there is one.
+  Result train(const TrainingArguments& arguments, const std::string& checkpoint = "", int threads = 1,
+               const TrainerHooks& hooks = {}) {
+    TrainingModelOptions model_of = model_options(threads);
+    if (arguments.bf16) model_of.compute = DType::kBFloat16;
+    const auto model = TrainingModel::open(config_, model_of);
+    LmOptions options = lm_options(folder_, {rows_}, false, model->runtime().pool(), validation_);
+    options.dump_batches = dump_;
+    LmTask task(*model, arguments, options, {});
+    Trainer trainer(*model, task, arguments, hooks);
+    if (!checkpoint.empty()) trainer.resume(checkpoint);
+    Result result;
+    result.ended = trainer.run();
+    result.state = trainer.state();
+    if (result.ended) result.weights = model_bytes(arguments.output_dir);
+    return result;
+  }
+
+  Folder folder_;
+  std::string config_, rows_, dump_;
+  std::vector<std::string> validation_;
+};
+
+TEST_F(TrainerTest, LearnsLogsAndSavesAModelThatLoads) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 60;
+  arguments.learning_rate = 2e-2;
+  arguments.save_steps = 40;
+  const Result result = train(arguments);
+  ASSERT_TRUE(result.ended);
+  const std::vector<double> losses = column(result.state, "loss"), rates = column(result.state, "learning_rate");
+  ASSERT_EQ(losses.size(), 60u);
+  EXPECT_GT(losses.front(), 3.5);
+  EXPECT_LT(losses.back(), 1.5);
+  EXPECT_DOUBLE_EQ(rates[0], 2e-2);
+  EXPECT_DOUBLE_EQ(rates[30], 1e-2);
+  for (const char* file : {"out/model.safetensors", "out/config.json", "out/trainer_state.json",
+                           "out/checkpoint-40/optimizer.safetensors", "out/checkpoint-60/model.safetensors"}) {
+    EXPECT_TRUE(file_exists(folder_ / file)) << file;
+  }
+  const auto again = TrainingModel::open(folder_ / "out", model_options());
+  EXPECT_FALSE(again->from_scratch());
+  EXPECT_TRUE(again->new_parameters().empty());
+}
+
+TEST_F(TrainerTest, ResumesToTheBitWithOtherThreads) {
+  // Dropout, masks of another epoch, a step over the end of the epoch: all hang on counters.
+  config_ = folder_.write("gpt2.json", kTinyGpt2);
+  TrainingArguments arguments = arguments_in(folder_ / "whole");
+  arguments.max_steps = 9;
+  arguments.per_device_train_batch_size = 3;
+  arguments.gradient_accumulation_steps = 2;
+  arguments.save_steps = 1;
+  arguments.lr_scheduler_type = "cosine";
+  arguments.ema_decay = 0.9;
+  const Result whole = train(arguments);
+  const std::vector<double> losses = column(whole.state, "loss");
+  ASSERT_EQ(losses.size(), 9u);
+  for (const int64_t step : {1, 4, 5, 8}) {
+    TrainingArguments other = arguments;
+    other.output_dir = folder_ / ("resumed" + std::to_string(step));
+    const Result resumed = train(other, checkpoint_path(folder_ / "whole", step), static_cast<int>(step % 3) + 1);
+    EXPECT_EQ(resumed.weights, whole.weights) << step;
+    EXPECT_EQ(column(resumed.state, "loss"), losses) << step;
+    EXPECT_EQ(model_bytes(checkpoint_path(other.output_dir, 9)), model_bytes(checkpoint_path(folder_ / "whole", 9)));
+  }
+}
+
+TEST_F(TrainerTest, ComputesInBfloat16ToTheBit) {
+  TrainingArguments arguments = arguments_in(folder_ / "float32");
+  const std::vector<double> exact = column(train(arguments).state, "loss");
+  arguments.bf16 = true;
+  arguments.output_dir = folder_ / "whole";
+  const Result whole = train(arguments);
+  const std::vector<double> losses = column(whole.state, "loss");
+  for (size_t step = 0; step < exact.size(); ++step) EXPECT_NEAR(losses[step], exact[step], 0.02) << step;
+  arguments.output_dir = folder_ / "checkpointed";
+  arguments.gradient_checkpointing = true;
+  EXPECT_EQ(train(arguments, "", 3).weights, whole.weights);
+  arguments.output_dir = folder_ / "resumed";
+  EXPECT_EQ(train(arguments, checkpoint_path(folder_ / "whole", 4), 2).weights, whole.weights);
+}
+
+TEST_F(TrainerTest, DropoutTellsSeedsApartAndIsOffInEvaluation) {
+  config_ = folder_.write("gpt2.json", kTinyGpt2);
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "a");
+  arguments.max_steps = 1;
+  arguments.learning_rate = 0;
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 1;
+  const Result first = train(arguments);
+  arguments.output_dir = folder_ / "b";
+  const Result same = train(arguments);
+  EXPECT_EQ(column(first.state, "loss"), column(same.state, "loss"));
+  arguments.output_dir = folder_ / "c";
+  arguments.per_device_train_batch_size = 1;
+  arguments.gradient_accumulation_steps = 4;
+  const Result accumulated = train(arguments);
+  // The same rows drop the same elements, whatever batch they come in.
+  EXPECT_NEAR(column(first.state, "loss")[0], column(accumulated.state, "loss")[0], 1e-6);
+  EXPECT_EQ(column(first.state, "eval_loss"), column(accumulated.state, "eval_loss"));
+}
+
+TEST_F(TrainerTest, AccumulationEqualsOneLargeBatch) {
+  std::vector<Result> results;
+  for (const int64_t batch : {8, 4, 1}) {
+    TrainingArguments arguments = arguments_in(folder_ / ("out" + std::to_string(batch)));
+    arguments.per_device_train_batch_size = batch;
+    arguments.gradient_accumulation_steps = 8 / batch;
+    arguments.save_strategy = "no";
+    arguments.optim = "sgd";  // Adam turns rounding of tiny gradients into steps
+    arguments.learning_rate = 0.1;
+    results.push_back(train(arguments));
+  }
+  for (size_t i = 1; i < results.size(); ++i) {
+    const std::vector<double> wanted = column(results[0].state, "loss"), got = column(results[i].state, "loss");
+    const std::vector<double> norms = column(results[0].state, "grad_norm"), others = column(results[i].state, "grad_norm");
+    for (size_t step = 0; step < wanted.size(); ++step) {
+      EXPECT_NEAR(got[step], wanted[step], 2e-6);
+      EXPECT_NEAR(others[step], norms[step], 1e-5 * norms[step]);
+    }
+  }
+}
+
+TEST_F(TrainerTest, GradientCheckpointingChangesNoBit) {
+  config_ = folder_.write("gpt2.json", kTinyGpt2);
+  TrainingArguments arguments = arguments_in(folder_ / "plain");
+  const Result plain = train(arguments);
+  arguments.output_dir = folder_ / "checkpointed";
+  arguments.gradient_checkpointing = true;
+  const Result again = train(arguments);
+  EXPECT_EQ(plain.weights, again.weights);
+  EXPECT_EQ(column(plain.state, "grad_norm"), column(again.state, "grad_norm"));
+}
+
+TEST_F(TrainerTest, CancelSavesWhatWasDone) {
+  struct CancelAfter : TrainerCallback {
+    std::atomic<bool> cancel{false};
+    void on_step(const StepReport& report) override { cancel = report.step == 3; }
+  } after;
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.save_steps = 100;
+  const Result whole = train([&] {
+    TrainingArguments undisturbed = arguments;
+    undisturbed.output_dir = folder_ / "whole";
+    return undisturbed;
+  }());
+  const Result stopped = train(arguments, "", 1, {{&after}, &after.cancel});
+  EXPECT_FALSE(stopped.ended);
+  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-3");
+  const Result resumed = train(arguments, folder_ / "out/checkpoint-3");
+  EXPECT_EQ(resumed.weights, whole.weights);
+}
+
+TEST_F(TrainerTest, KeepsTheBestAndStopsEarly) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 30;
+  arguments.learning_rate = 0;  // no evaluation is better than the first
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 2;
+  arguments.load_best_model_at_end = true;
+  arguments.early_stopping_patience = 3;
+  arguments.save_total_limit = 2;
+  const Result result = train(arguments);
+  EXPECT_TRUE(result.ended);
+  EXPECT_EQ(result.state.at("global_step", "state").as_int("state"), 8);
+  EXPECT_EQ(result.state.at("best_global_step", "state").as_int("state"), 2);
+  std::vector<int64_t> kept;
+  for (const auto& [step, path] : list_checkpoints(folder_ / "out")) kept.push_back(step);
+  EXPECT_EQ(kept, (std::vector<int64_t>{2, 8}));
+  EXPECT_EQ(result.weights, model_bytes(folder_ / "out/checkpoint-2"));
+}
+
+TEST_F(TrainerTest, StopsAtLossesThatAreNotFinite) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.learning_rate = 1e30;
+  arguments.max_grad_norm = 0;
+  arguments.optim = "sgd";
+  arguments.max_steps = 20;
+  arguments.save_steps = 1;
+  const std::string message = message_of([&] { train(arguments); });
+  EXPECT_NE(message.find("[step "), std::string::npos) << message;
+  EXPECT_NE(message.find("not finite"), std::string::npos) << message;
+  for (const auto& [step, path] : list_checkpoints(folder_ / "out")) {
+    const auto model = TrainingModel::open(path, model_options());
+    for (const Parameter* parameter : model->model().parameters()) {
+      for (int64_t i = 0; i < parameter->value.numel(); ++i)
+        ASSERT_TRUE(std::isfinite(parameter->value.data<float>()[i])) << step;
+    }
+  }
+}
+
+TEST_F(TrainerTest, CheckpointsAppearWholeOrNotAtAll) {
+  const std::string out = folder_ / "out";
+  make_directories(out + "/checkpoint-9");        // no state in it: cut short while it was removed
+  make_directories(out + "/.tmp-checkpoint-11");  // a writer was killed
+  make_directories(out + "/checkpoint-x");
+  EXPECT_EQ(Trainer::last_checkpoint(out), "");
+  {
+    FolderWriter writer(checkpoint_path(out, 3));
+    write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
+    EXPECT_EQ(Trainer::last_checkpoint(out), "");
+  }
+  EXPECT_EQ(Trainer::last_checkpoint(out), "");  // not committed: gone
+  for (const char* text : {"1", "2"}) {
+    FolderWriter writer(checkpoint_path(out, 3));
+    write_file_atomic(writer.temporary() + "/trainer_state.json", text);
+    writer.commit();
+    EXPECT_EQ(read_file(checkpoint_path(out, 3) + "/trainer_state.json", 10), text);
+  }
+  EXPECT_EQ(Trainer::last_checkpoint(out), checkpoint_path(out, 3));
+  remove_leftovers(out);
+  EXPECT_EQ(list_directory(out), (std::vector<std::string>{"checkpoint-3", "checkpoint-x"}));
+}
+
+TEST_F(TrainerTest, ErrorsComeBeforeTheFirstStep) {
+  const auto with = [&](const std::function<void(TrainingArguments&)>& change) {
+    TrainingArguments arguments = arguments_in(folder_ / "out");
+    change(arguments);
+    return message_of([&] { train(arguments); });
+  };
+  EXPECT_NE(with([](TrainingArguments& a) { a.learning_rate = NAN; }).find("--learning-rate"), std::string::npos);
+  EXPECT_NE(with([](TrainingArguments& a) { a.optim = "adamx"; }).find("got 'adamx'"), std::string::npos);
+  EXPECT_NE(with([](TrainingArguments& a) { a.eval_strategy = "steps"; }).find("validation"), std::string::npos);
+  EXPECT_NE(with([](TrainingArguments& a) { a.output_dir = "/proc/nowhere"; }).find("/proc/nowhere"), std::string::npos);
+  const std::string good = rows_;
+  rows_ = folder_.write("bad.jsonl", "{\"input_ids\": [1, 50]}\n");
+  EXPECT_NE(with([](TrainingArguments&) {}).find("token id outside the vocabulary: got 50"), std::string::npos);
+  rows_ = folder_.write("bad.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1, 77]}\n");
+  EXPECT_NE(with([](TrainingArguments&) {}).find("label: got 77"), std::string::npos);
+  rows_ = folder_.write("bad.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1, -100]}\n");
+  EXPECT_NE(with([](TrainingArguments&) {}).find("no labelled position"), std::string::npos);
+  std::string long_row = "{\"input_ids\": [1";
+  for (int i = 0; i < 32; ++i) long_row += ", 1";
+  rows_ = folder_.write("bad.jsonl", long_row + "]}\n");
+  EXPECT_NE(with([](TrainingArguments&) {}).find("sequence too long: got 33"), std::string::npos);
+  rows_ = folder_.write("empty.jsonl", "");
+  EXPECT_NE(with([](TrainingArguments&) {}).find("the file is empty"), std::string::npos);
+  // Resuming what was another run.
+  rows_ = good;
+  TrainingArguments arguments = arguments_in(folder_ / "run");
+  train(arguments);
+  const std::string checkpoint = checkpoint_path(arguments.output_dir, 2);
+  const auto resume = [&](const std::function<void(TrainingArguments&)>& change) {
+    TrainingArguments other = arguments_in(folder_ / "other");
+    change(other);
+    return message_of([&] { train(other, checkpoint); });
+  };
+  EXPECT_NE(resume([](TrainingArguments& a) { a.optim = "lion"; }).find("--optim"), std::string::npos);
+  EXPECT_NE(resume([](TrainingArguments& a) { a.seed = 1; }).find("--seed"), std::string::npos);
+  rows_ = counting_rows(folder_, 50, 25, "more.jsonl");
+  EXPECT_NE(resume([](TrainingArguments&) {}).find("num_rows"), std::string::npos);
+  rows_ = good;
+  config_ = folder_.write("other.json", kTinyGpt2);
+  EXPECT_NE(resume([](TrainingArguments&) {}).find("another model"), std::string::npos);
+}
+
+TEST_F(TrainerTest, MasksAreDrawnAnewEachEpochAndTheSameInEachRun) {
+  const auto open = [&] {
+    TrainingModelOptions options = model_options();
+    options.head = Head::kMaskedLm;
+    return open_plain(kFixtures + "encoders/bert", options);
+  };
+  const auto model = open();
+  const int64_t vocab = model->model().vocab_size();
+  rows_ = counting_rows(folder_, vocab, 64);
+  dump_ = folder_ / "dump.jsonl";
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.per_device_train_batch_size = 16;
+  LmOptions options = lm_options(folder_, {rows_}, true, model->runtime().pool());
+  options.dump_batches = dump_;
+  options.mlm_probability = 0.5;
+  std::vector<std::string> dumps;
+  for (int run = 0; run < 2; ++run) {
+    {
+      LmTask task(*model, arguments, options, {});
+      for (int i = 0; i < 8; ++i) task.next(16);  // two epochs
+    }
+    dumps.push_back(read_file(dump_, 1 << 24));
+  }
+  EXPECT_EQ(dumps[0], dumps[1]);
+  int64_t masked = 0, kept = 0, changed = 0, all = 0;
+  const int32_t mask = *model->tokenizer()->token_to_id("[MASK]");
+  std::vector<std::vector<std::string>> labels_of(64);
+  std::ifstream lines(dump_);
+  for (std::string text; std::getline(lines, text);) {
+    const Json line = Json::parse(text, "dump");
+    for (size_t i = 0; i < line.at("input_ids", "dump").size(); ++i) {
+      const Json::Array& ids = line.at("input_ids", "dump").as_array("dump")[i].as_array("dump");
+      const Json& labels = line.at("labels", "dump").as_array("dump")[i];
+      std::string row;
+      for (size_t t = 0; t < ids.size(); ++t) {
+        ++all;
+        const int64_t label = labels.as_array("dump")[t].as_int("dump"), id = ids[t].as_int("dump");
+        row += std::to_string(label < 0 ? id : label) + ",";
+        if (label < 0) continue;
+        masked += id == mask ? 1 : 0;
+        kept += id == label ? 1 : 0;
+        changed += id != label && id != mask ? 1 : 0;
+        EXPECT_FALSE(model->tokenizer()->is_special(static_cast<int32_t>(label)));
+      }
+      const int64_t number = line.at("examples", "dump").as_array("dump")[i].as_int("dump");
+      labels_of[static_cast<size_t>(number % 64)].push_back(labels.dump());
+    }
+  }
+  const double chosen = static_cast<double>(masked + kept + changed);
+  EXPECT_NEAR(chosen / static_cast<double>(all), 0.5, 0.08);
+  EXPECT_NEAR(static_cast<double>(masked) / chosen, 0.8, 0.05);
+  EXPECT_NEAR(static_cast<double>(changed) / chosen, 0.1, 0.05);
+}
+
+TEST(Dropout, DrawsHangOnRowsAlone) {
+  Runtime runtime([] {
+    RuntimeOptions options;
+    options.threads = 2;
+    return options;
+  }());
+  const Tensor x = Tensor::empty(runtime.device(), DType::kFloat32, {40, 33});
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = 1;
+  auto rows = std::make_shared<ops::DropoutRows>();
+  rows->seed = 7;
+  for (uint64_t t = 0; t < 40; ++t) rows->numbers.push_back(1000 + t);
+  const Tensor y = ops::dropout(x, 0.25f, rows, 3);
+  int64_t dropped = 0;
+  for (int64_t i = 0; i < y.numel(); ++i) {
+    const float value = y.data<float>()[i];
+    dropped += value == 0 ? 1 : 0;
+    EXPECT_TRUE(value == 0 || std::fabs(value - 1 / 0.75f) < 1e-6f);
+  }
+  EXPECT_NEAR(static_cast<double>(dropped) / static_cast<double>(y.numel()), 0.25, 0.05);
+  // Rows 10 to 14 alone, in another batch.
+  auto some = std::make_shared<ops::DropoutRows>();
+  some->seed = 7;
+  for (uint64_t t = 10; t < 15; ++t) some->numbers.push_back(1000 + t);
+  const Tensor part = ops::dropout(x.slice(0, 0, 5), 0.25f, some, 3);
+  EXPECT_EQ(std::memcmp(part.data<float>(), y.data<float>() + 10 * 33, static_cast<size_t>(part.bytes())), 0);
+  const Tensor other = ops::dropout(x, 0.25f, rows, 4);
+  EXPECT_NE(std::memcmp(other.data<float>(), y.data<float>(), static_cast<size_t>(y.bytes())), 0);
+}
+
+}  // namespace
+}  // namespace pagoda::train
