@@ -81,13 +81,15 @@ Example labelled_example(const std::string& text, const Spans& spans, const Toke
   const Encoding encoding = tokenizer.encode(text, encode);
   Example example;
   example.input_ids = encoding.ids;
-  size_t span = 0;
-  for (size_t t = 0; t < encoding.size(); ++t) {
-    const auto [begin, end] = encoding.offsets[t];
-    while (span < spans.size() && static_cast<size_t>(begin) >= spans[span].second) ++span;
-    const bool inside = end > begin && span < spans.size() && static_cast<size_t>(begin) >= spans[span].first;
-    example.labels.push_back(inside ? encoding.ids[t] : -100);
-  }
+  // A token that lies across the border belongs to the answer, as in transformers. Tokens of white space may be empty: offsets
+  // are trimmed.
+  const auto inside = [&](size_t t) {
+    const size_t begin = static_cast<size_t>(encoding.offsets[t].first), end = static_cast<size_t>(encoding.offsets[t].second);
+    if (encoding.special_tokens_mask[t] != 0) return false;
+    return std::any_of(spans.begin(), spans.end(),
+                       [&](const auto& span) { return begin < span.second && (end > span.first || begin >= span.first); });
+  };
+  for (size_t t = 0; t < encoding.size(); ++t) example.labels.push_back(inside(t) ? encoding.ids[t] : -100);
   return example;
 }
 

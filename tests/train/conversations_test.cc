@@ -14,13 +14,14 @@ using ::pagoda::testing::Folder;
 using ::pagoda::testing::message_of;
 
 constexpr const char* kPlain =
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif "
-    "%}";
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}";
 constexpr const char* kMarked =
     "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<end>{% endgeneration %}"
-    "{% else %}{{ m.content }}<end>{% endif %}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    "{% else %}{{ m.content }}<end>{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
 // Shows the last answer alone in full, as templates do that drop earlier thoughts.
-constexpr const char* kForgetful = "{% for m in messages %}<{{ m.role }}>{{ m.content if loop.last else '...' }}\n{% endfor %}";
+constexpr const char* kForgetful =
+    "{% for m in messages %}<{{ m.role }}>{{ m.content if loop.last else '...' }}{{ '\\n' }}{% endfor %}";
 constexpr const char* kRow = R"({"messages": [{"role": "user", "content": "Wie geht's? äöü"},
   {"role": "assistant", "content": "Gut, 你好!"}, {"role": "user", "content": "And?"}, {"role": "assistant", "content": "Fine"}]})";
 
@@ -75,7 +76,10 @@ TEST_F(Conversations, WhatCannotBeLabelledIsRefused) {
   EXPECT_NE(refusal(R"({"messages": []})", kPlain).find("need at least one"), std::string::npos);
   EXPECT_NE(refusal(R"({"messages": [{"role": "user", "content": "x"}]})", kPlain).find("assistant"), std::string::npos);
   EXPECT_NE(refusal(R"({"text": "x"})", kPlain).find("got neither messages nor prompt"), std::string::npos);
-  EXPECT_NE(refusal(kRow, "").find("template"), std::string::npos);
+  EXPECT_NE(message_of([&] {
+              conversation_example(Json::parse(kRow, "row"), chat::TemplateSet(), cache_, *tokenizer_, options_, "rows:1");
+            }).find("no chat template"),
+            std::string::npos);
 }
 
 TEST_F(Conversations, LongOnesLoseTheirEndAndThoseWithoutAnAnswerGo) {
