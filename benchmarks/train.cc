@@ -79,10 +79,11 @@ int run(int argc, char** argv) {
   }
   const int64_t labelled = static_cast<int64_t>(layout->wanted_rows.size());
   Tensor labels = Tensor::empty(device, DType::kInt64, {labelled});
-  for (int64_t i = 0; i < labelled; ++i) labels.data<int64_t>()[i] = ids.data<int32_t>()[layout->wanted_rows[static_cast<size_t>(i)]];
+  for (int64_t i = 0; i < labelled; ++i)
+    labels.data<int64_t>()[i] = ids.data<int32_t>()[layout->wanted_rows[static_cast<size_t>(i)]];
   // Forward once, backward twice; attention's two products over all (or half of all) pairs.
-  const double attention = 2.0 * 2.0 * static_cast<double>(tokens * length * model->hidden_size() * model->num_layers()) *
-                           (causal ? 0.5 : 1.0);
+  const double attention =
+      2.0 * 2.0 * static_cast<double>(tokens * length * model->hidden_size() * model->num_layers()) * (causal ? 0.5 : 1.0);
   const double flops = 3 * (2.0 * static_cast<double>(products) * static_cast<double>(tokens) + attention +
                             2.0 * static_cast<double>(labelled * model->hidden_size() * model->vocab_size()));
   std::vector<Tensor> first, second;
@@ -102,13 +103,15 @@ int run(int argc, char** argv) {
     const double back = seconds();
     size_t i = 0;
     for (Parameter* parameter : model->parameters()) {
-      const AdamWStep update = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, step + 1};
-      const auto flat = [](const Tensor& t) { return t.reshape({t.numel()}).view(); };
+      const AdamStep update = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, step + 1};
+      ++parameter->version;
       if (parameter->value.grad()) {
-        device.kernels->adamw(device.exec, update, flat(parameter->value), flat(parameter->value.grad()), flat(first[i]), flat(second[i]));
+        const PackedView none;
+        device.kernels->adam(device.exec, update, parameter->value.view(), parameter->value.grad().view(), first[i].view(),
+                             second[i].view(), parameter->copies ? parameter->copies->renew_upright(parameter->version) : none,
+                             parameter->copies ? parameter->copies->renew_turned(parameter->version) : none);
       }
       parameter->value.set_grad(Tensor());
-      ++parameter->version;
       ++i;
     }
     const double end = seconds();
@@ -123,9 +126,10 @@ int run(int argc, char** argv) {
       best_update = end - back;
     }
   }
-  std::printf("%s %s, %ld x %ld tokens, %d threads, best of %ld: %.0f tokens/s, forward %.0f ms, backward %.0f ms, update %.0f ms\n",
-              model_name.c_str(), dtype_text.c_str(), static_cast<long>(sequences), static_cast<long>(length), options.threads,
-              static_cast<long>(steps), static_cast<double>(tokens) / best, 1e3 * best_forward, 1e3 * best_backward, 1e3 * best_update);
+  std::printf(
+      "%s %s, %ld x %ld tokens, %d threads, best of %ld: %.0f tokens/s, forward %.0f ms, backward %.0f ms, update %.0f ms\n",
+      model_name.c_str(), dtype_text.c_str(), static_cast<long>(sequences), static_cast<long>(length), options.threads,
+      static_cast<long>(steps), static_cast<double>(tokens) / best, 1e3 * best_forward, 1e3 * best_backward, 1e3 * best_update);
   std::printf("%.2f TFLOP a step: %.0f GFLOP/s = %.1f %% of the %.0f GFLOP/s measured from registers\n", flops * 1e-12,
               flops / best * 1e-9, 100 * flops / best / limit, limit * 1e-9);
   return 0;

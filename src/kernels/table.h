@@ -133,9 +133,11 @@ struct ProductKernel {
 
 enum class RotaryStyle : uint8_t { kHalf, kInterleaved };  // pairs (i, i + d/2) as in LLaMA; (2i, 2i + 1) as in GPT-J
 
-struct AdamWStep {  // torch.optim.AdamW
+struct AdamStep {  // torch.optim.AdamW; with `decoupled` off torch.optim.Adam, whose decay is part of the gradient
   float learning_rate, beta1, beta2, epsilon, weight_decay;
-  int64_t step;  // 1 for the first
+  int64_t step;              // 1 for the first
+  float gradient_scale = 1;  // of the gradient as it is read: clipping
+  bool decoupled = true;
 };
 
 // A typed entry that remembers which instruction set filled it.
@@ -204,7 +206,8 @@ struct Kernel {
   /* w [rows, K] into output rows [n_begin, n_begin + rows) of a packed weight whose bytes were zeroed; w float32, bfloat16    \
      or float16, rows may be strided */                                                                                        \
   X(pack, void(const Exec&, View w, const PackedView& into, int64_t n_begin))                                                  \
-  /* the same from w [K, rows], float32 or bfloat16, into kBf16Pairs bytes that need not be zeroed; n_begin is a multiple of 16 */ \
+  /* the same from w [K, rows], float32 or bfloat16, into kBf16Pairs bytes that need not be zeroed; n_begin is a multiple of   \
+   * 16 */                                                                                                                     \
   X(pack_turned, void(const Exec&, View w, const PackedView& into, int64_t n_begin))                                           \
   /* y [n, m] = x [m, n] turned, both bfloat16; rows may be strided */                                                         \
   X(turn, void(const Exec&, View x, View y))                                                                                   \
@@ -212,8 +215,11 @@ struct Kernel {
   X(unpack, void(const Exec&, const PackedView& from, int64_t n_begin, View w))                                                \
   /* y[t] = row ids[t] of a packed weight (tied embeddings); ids int32 */                                                      \
   X(packed_embedding, void(const Exec&, const PackedView& table, View ids, View y))                                            \
-  /* one fused update of float32 parameter, first and second moment */                                                         \
-  X(adamw, void(const Exec&, const AdamWStep& step, View parameter, View gradient, View m, View v))
+  /* one pass over float32 parameter [R, C] or [n], gradient, first and second moment, contiguous, that also renews the        \
+     parameter's packed bfloat16 copies where they are given (data null: none): `upright` as pack makes it (n = R, k = C),     \
+     `turned` as pack_turned does (n = C, k = R) */                                                                            \
+  X(adam, void(const Exec&, const AdamStep& step, View parameter, View gradient, View m, View v, const PackedView& upright,    \
+               const PackedView& turned))
 
 struct KernelTable {
 #define PAGODA_KERNEL_MEMBER(name, ...) Kernel<__VA_ARGS__> name;

@@ -6,7 +6,9 @@
 namespace pagoda {
 
 Embedding::Embedding(const std::string& path, int64_t rows, int64_t hidden_size)
-    : table_{path + ".weight", {rows, hidden_size}, Init::kNormal, {}}, copies_(std::make_shared<ops::WeightCopies>()) {}
+    : table_{path + ".weight", {rows, hidden_size}, Init::kNormal, {}} {
+  table_.copies = std::make_shared<ops::WeightCopies>();
+}
 
 void Embedding::collect(std::vector<Parameter*>& parameters) { parameters.push_back(&table_); }
 
@@ -26,8 +28,7 @@ Tensor Embedding::forward(const Tensor& ids, DType out) const {
 
 Tensor Embedding::logits(const Tensor& x, const Tensor& bias) const {
   if (x.dtype() != DType::kBFloat16) return ops::linear(x, table_.value, bias);
-  copies_->renew(table_.version);
-  return ops::linear(x, table_.value, bias, false, copies_, DType::kFloat32);
+  return ops::linear(x, table_.value, bias, false, table_.copies, table_.version, DType::kFloat32);
 }
 
 }  // namespace pagoda

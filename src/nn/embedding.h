@@ -22,7 +22,6 @@ class Embedding : public Module {
 
  private:
   Parameter table_;
-  std::shared_ptr<ops::WeightCopies> copies_;
   std::shared_ptr<PackedWeight> packed_;
 };
 

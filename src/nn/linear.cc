@@ -47,7 +47,7 @@ Linear::Linear(LinearSpec spec) : spec_(std::move(spec)) {
                                          : std::vector<int64_t>{part.out_features, spec_.in_features},
                         spec_.init,
                         {}});
-    copies_.push_back(std::make_shared<ops::WeightCopies>());
+    weights_.back().copies = std::make_shared<ops::WeightCopies>();
     if (spec_.bias) biases_.push_back({part.path + ".bias", {part.out_features}, Init::kZeros, {}});
   }
 }
@@ -88,8 +88,7 @@ Tensor Linear::plain_forward(size_t part, const Tensor& x, DType out) const {
   const Parameter& weight = weights_[part];
   const Tensor bias = spec_.bias ? biases_[part].value : Tensor();
   if (x.dtype() != DType::kBFloat16) return ops::linear(x, weight.value, bias, spec_.transposed);
-  copies_[part]->renew(weight.version);
-  return ops::linear(x, weight.value, bias, spec_.transposed, copies_[part], out);
+  return ops::linear(x, weight.value, bias, spec_.transposed, weight.copies, weight.version, out);
 }
 
 Tensor Linear::forward(const Tensor& x, Activation activation, const Tensor& residual) const {

@@ -51,7 +51,6 @@ class Linear : public Module {
   int64_t out_features_ = 0;
   Tensor plain_forward(size_t part, const Tensor& x, DType out) const;
   std::vector<Parameter> weights_, biases_;
-  std::vector<std::shared_ptr<ops::WeightCopies>> copies_;  // one a weight, used in bfloat16 training
   std::shared_ptr<PackedWeight> packed_;
   Tensor packed_bias_;  // [out] float32
 };

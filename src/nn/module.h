@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/linear.h"
 #include "tensor/encoded.h"
 #include "tensor/tensor.h"
 
@@ -22,6 +23,7 @@ struct Parameter {
   std::shared_ptr<const EncodedTensor> encoded = nullptr;
   // In training: raised by whoever changes `value` in place, so that packed copies of it are made again.
   uint64_t version = 0;
+  std::shared_ptr<ops::WeightCopies> copies = nullptr;  // of a matrix that takes part in products; see ops/linear.h
 };
 
 // The loaded values, moved out of the parameter: decoded in `dtype` (float32 or bfloat16) if they were encoded, else as they

@@ -44,14 +44,8 @@ void turned_product(const Device& device, const View& a, const View& b, bool add
 
 }  // namespace
 
-void WeightCopies::renew(uint64_t version) {
-  if (version == version_) return;
-  version_ = version;
-  for (Copy& copy : copies_) copy.valid = false;
-}
-
-const PackedView& WeightCopies::get(Copy& copy, const Tensor& weight, bool turned) {
-  if (copy.valid) return copy.view;
+const PackedView& WeightCopies::get(Copy& copy, const Tensor& weight, uint64_t version, bool turned) {
+  if (copy.bytes && copy.version == version) return copy.view;
   const int64_t n = weight.dim(turned ? 1 : 0), k = weight.dim(turned ? 0 : 1);
   const Device& device = weight.device();
   if (!copy.bytes) {
@@ -64,12 +58,12 @@ const PackedView& WeightCopies::get(Copy& copy, const Tensor& weight, bool turne
   } else {
     device.kernels->pack(device.exec, weight.view(), copy.view, 0);
   }
-  copy.valid = true;
+  copy.version = version;
   return copy.view;
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool transposed,
-              const std::shared_ptr<WeightCopies>& copies, DType out) {
+              const std::shared_ptr<WeightCopies>& copies, uint64_t version, DType out) {
   check_dtype("linear", "x", x, {DType::kBFloat16});
   check_dtype("linear", "weight", weight, {DType::kFloat32});
   check_shape("linear", "x", x, {-1, -1});
@@ -82,9 +76,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool tr
   Tensor y = Tensor::empty(x.device(), out, {x.dim(0), n});
   Epilogue epilogue;
   epilogue.bias = bias.view();
-  product(x.device(), x.view(), copies->forward(weight, transposed), epilogue, y.view());
+  product(x.device(), x.view(), transposed ? copies->turned(weight, version) : copies->upright(weight, version), epilogue,
+          y.view());
   if (!needs_grad({&x, &weight, &bias})) return y;
-  return attach(y, {x, weight, bias}, [x, weight, bias, transposed, copies](const Tensor& grad) {
+  return attach(y, {x, weight, bias}, [x, weight, bias, transposed, copies, version](const Tensor& grad) {
     const Device& on = grad.device();
     const Tensor dy = cast(grad, DType::kBFloat16);
     Tensor dx, dweight, dbias;
@@ -101,7 +96,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool tr
     }
     if (x.requires_grad()) {
       dx = Tensor::empty(x.device(), x.dtype(), x.dims());
-      product(on, dy.view(), copies->backward(weight, transposed), {}, dx.view());
+      product(on, dy.view(), transposed ? copies->upright(weight, version) : copies->turned(weight, version), {}, dx.view());
     }
     return std::vector<Tensor>{dx, dweight, dbias};
   });

@@ -9,30 +9,35 @@ namespace pagoda::ops {
 // x [T, K], weight [N, K] (transposed: [K, N], HF's Conv1D), bias [N] or undefined; all float32 or all float64. Differentiable.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool transposed = false);
 
-// bfloat16 copies, packed for products, of a float32 weight that trains: w for y = x w^T, and w turned for dx = dy w. Each is
-// made when first asked for, and again once the weight's version has changed.
+// bfloat16 copies, packed for products, of a float32 weight that trains: as it lies and turned. One of them gives y = x w^T,
+// the other dx = dy w. Each is made when first asked for, and again once the weight's version has changed; an optimiser may
+// renew those that there are in its own pass.
 class WeightCopies {
  public:
-  void renew(uint64_t version);
-  // Of weight [N, K] (transposed: [K, N]).
-  const PackedView& forward(const Tensor& weight, bool transposed) { return get(copies_[0], weight, transposed); }
-  const PackedView& backward(const Tensor& weight, bool transposed) { return get(copies_[1], weight, !transposed); }
+  const PackedView& upright(const Tensor& weight, uint64_t version) { return get(upright_, weight, version, false); }
+  const PackedView& turned(const Tensor& weight, uint64_t version) { return get(turned_, weight, version, true); }
+  // Those that were asked for (no data: not yet), to be written for `version`.
+  const PackedView& renew_upright(uint64_t version) { return renew(upright_, version); }
+  const PackedView& renew_turned(uint64_t version) { return renew(turned_, version); }
 
  private:
   struct Copy {
     Tensor bytes;
     PackedView view;
-    bool valid = false;
+    uint64_t version = ~uint64_t{0};
   };
-  static const PackedView& get(Copy& copy, const Tensor& weight, bool turned);
-  Copy copies_[2];
-  uint64_t version_ = 0;
+  static const PackedView& get(Copy& copy, const Tensor& weight, uint64_t version, bool turned);
+  static const PackedView& renew(Copy& copy, uint64_t version) {
+    copy.version = version;
+    return copy.view;
+  }
+  Copy upright_, turned_;
 };
 
 // The same for x bfloat16 and weight, bias float32: products of bfloat16 with float32 sums, y in `out` (bfloat16 or float32),
 // gradients of x bfloat16, of weight and bias float32. The weight's gradient is added to the one it has, if any, at once.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool transposed,
-              const std::shared_ptr<WeightCopies>& copies, DType out);
+              const std::shared_ptr<WeightCopies>& copies, uint64_t version, DType out);
 
 struct LinearOptions {
   Tensor bias;                                // [N] float32 or undefined

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/table.h"
 #include "ops/check.h"
 
 namespace pagoda::ops {
@@ -54,29 +55,21 @@ double sum_terms(int64_t begin, int64_t end, Term&& term) {
 }  // namespace
 
 void adam(const AdamOptions& o, const Tensor& parameter, const Tensor& gradient, const Tensor& exp_avg,
-          const Tensor& exp_avg_sq, float gradient_scale) {
+          const Tensor& exp_avg_sq, float gradient_scale, WeightCopies* copies, uint64_t version) {
   for (const Tensor* each : {&gradient, &exp_avg, &exp_avg_sq}) check("adam", parameter, *each);
-  const double correction1 = 1 - std::pow(o.beta1, static_cast<double>(o.step));
-  const double correction2 = 1 - std::pow(o.beta2, static_cast<double>(o.step));
-  const float rate = static_cast<float>(o.learning_rate / correction1), root = static_cast<float>(std::sqrt(correction2));
-  const float keep = static_cast<float>(o.decoupled ? 1 - o.learning_rate * o.weight_decay : 1);
-  const float decay = static_cast<float>(o.decoupled ? 0 : o.weight_decay), epsilon = static_cast<float>(o.epsilon);
-  const float rest1 = static_cast<float>(1 - o.beta1), beta2 = static_cast<float>(o.beta2);
-  const float rest2 = static_cast<float>(1 - o.beta2);
-  float *const all_p = parameter.data<float>(), *const all_m = exp_avg.data<float>(), *const all_v = exp_avg_sq.data<float>();
-  const float* const all_g = gradient.data<float>();
-  each_run(parameter, [&](int64_t begin, int64_t end) {
-    float* __restrict p = all_p + begin, * __restrict m = all_m + begin, * __restrict v = all_v + begin;
-    const float* __restrict g = all_g + begin;
-    for (int64_t i = 0; i < end - begin; ++i) {
-      const float slope = g[i] * gradient_scale + decay * p[i];
-      const float average = m[i] + rest1 * (slope - m[i]);
-      const float square = beta2 * v[i] + rest2 * slope * slope;
-      m[i] = average;
-      v[i] = square;
-      p[i] = p[i] * keep - rate * average / (std::sqrt(square) / root + epsilon);
-    }
-  });
+  const AdamStep step = {static_cast<float>(o.learning_rate),
+                         static_cast<float>(o.beta1),
+                         static_cast<float>(o.beta2),
+                         static_cast<float>(o.epsilon),
+                         static_cast<float>(o.weight_decay),
+                         o.step,
+                         gradient_scale,
+                         o.decoupled};
+  const PackedView none;
+  const Device& device = parameter.device();
+  device.kernels->adam(device.exec, step, parameter.view(), gradient.view(), exp_avg.view(), exp_avg_sq.view(),
+                       copies != nullptr ? copies->renew_upright(version) : none,
+                       copies != nullptr ? copies->renew_turned(version) : none);
 }
 
 void sgd(const SgdOptions& o, const Tensor& parameter, const Tensor& gradient, const Tensor& momentum_buffer,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "ops/linear.h"
 #include "tensor/tensor.h"
 
 namespace pagoda::ops {
@@ -18,8 +19,9 @@ struct AdamOptions {
   bool decoupled = true;
   int64_t step = 1;  // 1 for the first
 };
+// copies: of the parameter, or null; those that were asked for are renewed, for `version`, in the same pass.
 void adam(const AdamOptions& options, const Tensor& parameter, const Tensor& gradient, const Tensor& exp_avg,
-          const Tensor& exp_avg_sq, float gradient_scale);
+          const Tensor& exp_avg_sq, float gradient_scale, WeightCopies* copies = nullptr, uint64_t version = 0);
 
 struct SgdOptions {  // torch.optim.SGD
   double learning_rate = 1e-3, momentum = 0, weight_decay = 0;

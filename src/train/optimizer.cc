@@ -35,7 +35,8 @@ class Adam : public Optimizer {
     const ops::AdamOptions options{
         learning_rate, arguments_.adam_beta1, arguments_.adam_beta2, arguments_.adam_epsilon, slot.weight_decay, decoupled_,
         slot.step};
-    ops::adam(options, slot.parameter->value, gradient, slot.state[0], slot.state[1], scale);
+    ops::adam(options, slot.parameter->value, gradient, slot.state[0], slot.state[1], scale, slot.parameter->copies.get(),
+              slot.parameter->version + 1);
   }
   bool decoupled_;
 };

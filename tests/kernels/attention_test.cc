@@ -464,7 +464,8 @@ TEST(Attention, DropoutAgreesWithReferenceAndDropsItsShare) {
       const Matrix plain = run_dense(oracle(), one, in, &lse);
       const auto run = [&](const KernelTable& table, Runner& runner) {
         Matrix out = in.out();
-        table.attention_dropout(runner.exec(), in.spec, in.rows(), in.q.view(), in.k.view(), in.v.view(), out.view(), lse.view());
+        table.attention_dropout(runner.exec(), in.spec, in.rows(), in.q.view(), in.k.view(), in.v.view(), out.view(),
+                                lse.view());
         return out;
       };
       const Matrix expected = run(oracle(), one), got = run(named.table, one);

@@ -115,57 +115,57 @@ TEST(Norm, LayerNorm) {
 TEST(Norm, Backward) {
   Runner one(1), three(3);
   for (DType dtype : kDtypes)
-  for (int64_t width : kWidths) {
-    const int64_t rows = width < 100 ? 37 : 70;
-    Numbers numbers(9);
-    Matrix x(dtype, {rows, width}), dy = x, weight(DType::kFloat32, {1, width}, 0),
-                                              mean(DType::kFloat32, {rows, 1}, 0), rstd(DType::kFloat32, {rows, 1}, 0);
-    x.fill(numbers, 2);
-    dy.fill(numbers);
-    weight.fill(numbers);
-    const auto flat = [](Matrix& m, bool column) {
-      View v = m.view();
-      v.rank = 1;
-      v.dims[0] = column ? m.height() : m.width();
-      v.strides[0] = 1;
-      return v;
-    };
-    for (bool centred : {false, true}) {
-      struct Result {
-        Matrix dx, dweight, dbias;
+    for (int64_t width : kWidths) {
+      const int64_t rows = width < 100 ? 37 : 70;
+      Numbers numbers(9);
+      Matrix x(dtype, {rows, width}), dy = x, weight(DType::kFloat32, {1, width}, 0), mean(DType::kFloat32, {rows, 1}, 0),
+                                      rstd(DType::kFloat32, {rows, 1}, 0);
+      x.fill(numbers, 2);
+      dy.fill(numbers);
+      weight.fill(numbers);
+      const auto flat = [](Matrix& m, bool column) {
+        View v = m.view();
+        v.rank = 1;
+        v.dims[0] = column ? m.height() : m.width();
+        v.strides[0] = 1;
+        return v;
       };
-      const auto run = [&](const KernelTable& table, Runner& runner) {
-        Result r{Matrix(dtype, {rows, width}, 4), weight, weight};
+      for (bool centred : {false, true}) {
+        struct Result {
+          Matrix dx, dweight, dbias;
+        };
+        const auto run = [&](const KernelTable& table, Runner& runner) {
+          Result r{Matrix(dtype, {rows, width}, 4), weight, weight};
+          if (centred) {
+            table.layer_norm_backward(runner.exec(), x.view(), flat(weight, false), flat(mean, true), flat(rstd, true),
+                                      dy.view(), r.dx.view(), flat(r.dweight, false), flat(r.dbias, false));
+          } else {
+            table.rms_norm_backward(runner.exec(), x.view(), flat(weight, false), flat(rstd, true), dy.view(), r.dx.view(),
+                                    flat(r.dweight, false));
+          }
+          return r;
+        };
+        Matrix y(dtype, {rows, width});
         if (centred) {
-          table.layer_norm_backward(runner.exec(), x.view(), flat(weight, false), flat(mean, true), flat(rstd, true), dy.view(),
-                                    r.dx.view(), flat(r.dweight, false), flat(r.dbias, false));
+          oracle().layer_norm(one.exec(), x.view(), View(), View(), flat(weight, false), View(), 0.1f, y.view(),
+                              flat(mean, true), flat(rstd, true));
         } else {
-          table.rms_norm_backward(runner.exec(), x.view(), flat(weight, false), flat(rstd, true), dy.view(), r.dx.view(),
-                                  flat(r.dweight, false));
+          oracle().rms_norm(one.exec(), x.view(), View(), View(), flat(weight, false), 0.1f, y.view(), flat(rstd, true));
         }
-        return r;
-      };
-      Matrix y(dtype, {rows, width});
-      if (centred) {
-        oracle().layer_norm(one.exec(), x.view(), View(), View(), flat(weight, false), View(), 0.1f, y.view(), flat(mean, true),
-                            flat(rstd, true));
-      } else {
-        oracle().rms_norm(one.exec(), x.view(), View(), View(), flat(weight, false), 0.1f, y.view(), flat(rstd, true));
-      }
-      const Result expected = run(oracle(), one);
-      for (const NamedTable& named : vector_tables()) {
-        const Result got = run(named.table, one), threaded = run(named.table, three);
-        const std::string what = named.name + label(" backward", dtype, rows, width);
-        expect_near(got.dx, expected.dx, bound(dtype, 3e-5), what + " dx");
-        expect_near(got.dweight, expected.dweight, 3e-5, what + " dweight");
-        expect_near(got.dbias, expected.dbias, 3e-5, what + " dbias");
-        ASSERT_EQ(got.dx.bytes(), threaded.dx.bytes()) << what;
-        ASSERT_EQ(got.dweight.bytes(), threaded.dweight.bytes()) << what;
-        ASSERT_EQ(got.dbias.bytes(), threaded.dbias.bytes()) << what;
-        if (HasFatalFailure()) return;
+        const Result expected = run(oracle(), one);
+        for (const NamedTable& named : vector_tables()) {
+          const Result got = run(named.table, one), threaded = run(named.table, three);
+          const std::string what = named.name + label(" backward", dtype, rows, width);
+          expect_near(got.dx, expected.dx, bound(dtype, 3e-5), what + " dx");
+          expect_near(got.dweight, expected.dweight, 3e-5, what + " dweight");
+          expect_near(got.dbias, expected.dbias, 3e-5, what + " dbias");
+          ASSERT_EQ(got.dx.bytes(), threaded.dx.bytes()) << what;
+          ASSERT_EQ(got.dweight.bytes(), threaded.dweight.bytes()) << what;
+          ASSERT_EQ(got.dbias.bytes(), threaded.dbias.bytes()) << what;
+          if (HasFatalFailure()) return;
+        }
       }
     }
-  }
 }
 
 TEST(Rotary, BothStylesAndBack) {
@@ -224,26 +224,26 @@ TEST(Activation, AllKindsPlainAndGated) {
 
 TEST(Activation, Backward) {
   for (DType dtype : kDtypes)
-  for (int kind = 0; kind < kActivations; ++kind) {
-    for (int64_t width : {1, 7, 16, 37, 1536}) {
-      const int64_t rows = some_rows(width);
-      Numbers numbers(12);
-      Matrix x(dtype, {rows, width}), up = x, dy = x;
-      x.fill(numbers, 8);
-      up.fill(numbers);
-      dy.fill(numbers);
-      const Matrix empty(dtype, {rows, width}, 2);
-      const std::string what = label("backward", dtype, rows, width) + " kind " + std::to_string(kind);
-      check_rows({empty, empty, empty}, rows, bound(dtype, 2e-6), what,
-                 [&](const KernelTable& table, const Exec& exec, Outputs& o, int64_t begin, int64_t end) {
-                   table.activation_backward(exec, Activation(kind), x.rows(begin, end), dy.rows(begin, end),
-                                             o[0].rows(begin, end));
-                   table.gated_activation_backward(exec, Activation(kind), x.rows(begin, end), up.rows(begin, end),
-                                                   dy.rows(begin, end), o[1].rows(begin, end), o[2].rows(begin, end));
-                 });
-      if (HasFatalFailure()) return;
+    for (int kind = 0; kind < kActivations; ++kind) {
+      for (int64_t width : {1, 7, 16, 37, 1536}) {
+        const int64_t rows = some_rows(width);
+        Numbers numbers(12);
+        Matrix x(dtype, {rows, width}), up = x, dy = x;
+        x.fill(numbers, 8);
+        up.fill(numbers);
+        dy.fill(numbers);
+        const Matrix empty(dtype, {rows, width}, 2);
+        const std::string what = label("backward", dtype, rows, width) + " kind " + std::to_string(kind);
+        check_rows({empty, empty, empty}, rows, bound(dtype, 2e-6), what,
+                   [&](const KernelTable& table, const Exec& exec, Outputs& o, int64_t begin, int64_t end) {
+                     table.activation_backward(exec, Activation(kind), x.rows(begin, end), dy.rows(begin, end),
+                                               o[0].rows(begin, end));
+                     table.gated_activation_backward(exec, Activation(kind), x.rows(begin, end), up.rows(begin, end),
+                                                     dy.rows(begin, end), o[1].rows(begin, end), o[2].rows(begin, end));
+                   });
+        if (HasFatalFailure()) return;
+      }
     }
-  }
 }
 
 TEST(Activation, ExtremesStayExtreme) {
@@ -389,37 +389,68 @@ TEST(Loss, CrossEntropyAndItsGradient) {
   }
 }
 
-TEST(Optimizer, AdamWIsTheReference) {
+TEST(Optimizer, AdamIsTheReferenceAndRenewsPackedCopies) {
   Runner one(1), three(3);
-  for (int64_t n : {1, 7, 64, 1000, 200'000}) {
-    Numbers numbers(17);
-    Matrix gradient(DType::kFloat32, {1, n}, 0), start = gradient;
-    start.fill(numbers);
-    struct State {
-      Matrix p, m, v;
-    };
-    const auto run = [&](const KernelTable& table, Runner& runner) {
-      State s{start, Matrix(DType::kFloat32, {1, n}, 0), Matrix(DType::kFloat32, {1, n}, 0)};
-      for (int64_t j = 0; j < n; ++j) {
-        s.m.set(0, j, 0);
-        s.v.set(0, j, 0);
+  for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
+           {1, 1}, {1, 7}, {1, 1000}, {1, 200'000}, {17, 33}, {48, 64}, {64, 512}, {100, 1030}}) {
+    for (const bool decoupled : {true, false}) {
+      Numbers numbers(17);
+      Matrix gradient(DType::kFloat32, {rows, columns}, 0), start = gradient;
+      start.fill(numbers);
+      // 64-byte aligned, zeroed.
+      struct Copy {
+        std::vector<uint8_t> bytes;
+        PackedView view;
+        Copy(int64_t n, int64_t k) : bytes(static_cast<size_t>(packed_bytes(WeightFormat::kBf16Pairs, n, k)) + 64) {
+          view = {bytes.data() + (64 - reinterpret_cast<uintptr_t>(bytes.data()) % 64) % 64, WeightFormat::kBf16Pairs, n, k};
+        }
+        std::vector<uint8_t> content() const {
+          const auto* from = static_cast<const uint8_t*>(view.data);
+          return {from, from + packed_bytes(view.format, view.n, view.k)};
+        }
+      };
+      struct State {
+        Matrix p, m, v;
+        std::vector<uint8_t> upright, turned;
+      };
+      const auto run = [&](const KernelTable& table, Runner& runner, bool packs) {
+        State s{start, Matrix(DType::kFloat32, {rows, columns}, 0), Matrix(DType::kFloat32, {rows, columns}, 0), {}, {}};
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < columns; ++j) {
+            s.m.set(i, j, 0);
+            s.v.set(i, j, 0);
+          }
+        }
+        Copy upright(rows, columns), turned(columns, rows);
+        Numbers gradients(18);
+        for (int64_t step = 1; step <= 3; ++step) {
+          gradient.fill(gradients, 0.1f);
+          table.adam(runner.exec(), AdamStep{1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, step, 0.5f, decoupled}, s.p.view(),
+                     gradient.view(), s.m.view(), s.v.view(), packs ? upright.view : PackedView{},
+                     packs ? turned.view : PackedView{});
+        }
+        s.upright = upright.content();
+        s.turned = turned.content();
+        return s;
+      };
+      const State expected = run(oracle(), one, true);
+      for (const NamedTable& named : vector_tables()) {
+        State got = run(named.table, one, true);
+        const State threaded = run(named.table, three, true), plain = run(named.table, one, false);
+        expect_near(got.p, expected.p, 1e-6, named.name);
+        expect_near(got.m, expected.m, 1e-6, named.name);
+        expect_near(got.v, expected.v, 1e-6, named.name);
+        ASSERT_EQ(got.p.bytes(), threaded.p.bytes());
+        ASSERT_EQ(got.p.bytes(), plain.p.bytes());
+        Copy upright(rows, columns), turned(columns, rows);
+        oracle().pack(one.exec(), got.p.view(), upright.view, int64_t{0});
+        oracle().pack_turned(one.exec(), got.p.view(), turned.view, int64_t{0});
+        ASSERT_EQ(got.upright, upright.content()) << named.name << " " << rows << " x " << columns;
+        ASSERT_EQ(got.turned, turned.content()) << named.name << " " << rows << " x " << columns;
+        ASSERT_EQ(got.upright, threaded.upright);
+        ASSERT_EQ(got.turned, threaded.turned);
+        if (HasFatalFailure()) return;
       }
-      Numbers gradients(18);
-      for (int64_t step = 1; step <= 3; ++step) {
-        gradient.fill(gradients, 0.1f);
-        table.adamw(runner.exec(), AdamWStep{1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, step}, s.p.view(), gradient.view(), s.m.view(),
-                    s.v.view());
-      }
-      return s;
-    };
-    const State expected = run(oracle(), one);
-    for (const NamedTable& named : vector_tables()) {
-      const State got = run(named.table, one), threaded = run(named.table, three);
-      expect_near(got.p, expected.p, 1e-6, named.name);
-      expect_near(got.m, expected.m, 1e-6, named.name);
-      expect_near(got.v, expected.v, 1e-6, named.name);
-      ASSERT_EQ(got.p.bytes(), threaded.p.bytes());
-      if (HasFatalFailure()) return;
     }
   }
 }

@@ -200,7 +200,7 @@ TEST(TrainingProducts, Bfloat16AgreesWithFloat32) {
         for (Tensor* leaf : {&in, &weight, &shift}) leaf->set_requires_grad(true);
         const auto copies = std::make_shared<ops::WeightCopies>();
         const auto once = [&] {
-          return half ? ops::linear(in, weight, shift, transposed, copies, DType::kBFloat16)
+          return half ? ops::linear(in, weight, shift, transposed, copies, 1, DType::kBFloat16)
                       : ops::linear(in, weight, shift, transposed);
         };
         const Tensor y = once();

@@ -250,17 +250,18 @@ void key_gradients(const Call& c, const Scratch& s, int64_t start, int64_t lengt
 template <class T>
 void inner_products(const Exec& exec, const View& dout, const View& out, float* inner) {
   const int64_t heads = out.dims[1], width = out.dims[2];
-  exec.pool->parallel_for(out.dims[0] * heads, std::max<int64_t>(1, 32768 / width), [&](int64_t begin, int64_t end, int) HWY_ATTR {
-    const FloatTag d;
-    for (int64_t i = begin; i < end; ++i) {
-      const T *a = head_row<T>(dout, i / heads, i % heads), *b = head_row<T>(out, i / heads, i % heads);
-      FloatVec sum = hn::Zero(d);
-      int64_t j = 0;
-      for (; j + kLanes <= width; j += kLanes) sum = hn::MulAdd(load(a + j), load(b + j), sum);
-      if (j < width) sum = hn::MulAdd(load_n(a + j, width - j), load_n(b + j, width - j), sum);
-      inner[i] = hn::GetLane(hn::SumOfLanes(d, sum));
-    }
-  });
+  exec.pool->parallel_for(out.dims[0] * heads, std::max<int64_t>(1, 32768 / width),
+                          [&](int64_t begin, int64_t end, int) HWY_ATTR {
+                            const FloatTag d;
+                            for (int64_t i = begin; i < end; ++i) {
+                              const T *a = head_row<T>(dout, i / heads, i % heads), *b = head_row<T>(out, i / heads, i % heads);
+                              FloatVec sum = hn::Zero(d);
+                              int64_t j = 0;
+                              for (; j + kLanes <= width; j += kLanes) sum = hn::MulAdd(load(a + j), load(b + j), sum);
+                              if (j < width) sum = hn::MulAdd(load_n(a + j, width - j), load_n(b + j, width - j), sum);
+                              inner[i] = hn::GetLane(hn::SumOfLanes(d, sum));
+                            }
+                          });
 }
 
 // Calls fn(scratch, start, length, kv_head, first, count) for blocks of positions [first, first + count) of all sequences.
@@ -272,11 +273,10 @@ void each_block(const Exec& exec, const Call& c, const RaggedRows& rows, const F
   for (int64_t i = 0; i < threads; ++i) {
     const auto floats = [&](int64_t n) { return exec.scratch->allocate_array<float>(n); };
     const int64_t columns = std::max(c.key_columns, c.value_columns);
-    scratch[i] = {floats(kKeys * c.key_columns),      floats(kKeys * c.k.dims[2]),
-                  floats(kKeys * c.value_columns),    floats(kKeys * c.v.dims[2]),
-                  floats(kQueries * c.key_columns),   floats(kQueries * c.value_columns),
-                  floats(kQueries * kKeys),           floats(kQueries * kKeys),
-                  floats(kQueries * columns),         floats(kKeys * c.value_columns)};
+    scratch[i] = {floats(kKeys * c.key_columns),  floats(kKeys * c.k.dims[2]),      floats(kKeys * c.value_columns),
+                  floats(kKeys * c.v.dims[2]),    floats(kQueries * c.key_columns), floats(kQueries * c.value_columns),
+                  floats(kQueries * kKeys),       floats(kQueries * kKeys),         floats(kQueries * columns),
+                  floats(kKeys * c.value_columns)};
   }
   // Numbered through; blocks[s] is the first of sequence s.
   static_assert(kQueries == kKeys);
@@ -333,7 +333,7 @@ void attention_backward(const Exec& exec, const AttentionSpec& spec, const Ragge
 
 }  // namespace
 
-void fill_attention_gradients_entries(KernelTable& table) { 
+void fill_attention_gradients_entries(KernelTable& table) {
   table.attention_dropout = {attention_dropout, kTargetIsa};
   table.attention_backward = {attention_backward, kTargetIsa};
 }

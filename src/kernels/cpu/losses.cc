@@ -1,4 +1,4 @@
-// Softmax, cross entropy and AdamW, for all Highway targets.
+// Softmax and cross entropy, for all Highway targets.
 #include <cmath>
 #include <cstdint>
 
@@ -123,41 +123,11 @@ void cross_entropy(const Exec& exec, View logits, View labels, View losses, doub
   cross_entropy_rows<BFloat16>(exec, logits, labels, losses, scale, dlogits);
 }
 
-void adamw(const Exec& exec, const AdamWStep& step, View parameter, View gradient, View m, View v) {
-  const double correction1 = 1 - std::pow(static_cast<double>(step.beta1), static_cast<double>(step.step));
-  const double correction2 = std::sqrt(1 - std::pow(static_cast<double>(step.beta2), static_cast<double>(step.step)));
-  const float keep_of =
-      static_cast<float>(1.0 - static_cast<double>(step.learning_rate) * static_cast<double>(step.weight_decay));
-  each_run(exec, {parameter, gradient, m, v}, kLightElements, [&](int64_t n, const int64_t* at) HWY_ATTR {
-    const FloatTag d;
-    const FloatVec beta1 = hn::Set(d, step.beta1), beta2 = hn::Set(d, step.beta2);
-    const FloatVec rest1 = hn::Set(d, 1 - step.beta1), rest2 = hn::Set(d, 1 - step.beta2);
-    const FloatVec rate = hn::Set(d, static_cast<float>(static_cast<double>(step.learning_rate) / correction1));
-    const FloatVec root = hn::Set(d, static_cast<float>(correction2)), epsilon = hn::Set(d, step.epsilon),
-                   keep = hn::Set(d, keep_of);
-    float *p = parameter.as<float>() + at[0], *first = m.as<float>() + at[2], *second = v.as<float>() + at[3];
-    const float* g = gradient.as<float>() + at[1];
-    const auto update = [&](int64_t i, auto access) HWY_ATTR {
-      const FloatVec slope = access.get(g + i);
-      const FloatVec average = hn::MulAdd(beta1, access.get(first + i), hn::Mul(rest1, slope));
-      const FloatVec square = hn::MulAdd(beta2, access.get(second + i), hn::Mul(hn::Mul(rest2, slope), slope));
-      access.put(average, first + i);
-      access.put(square, second + i);
-      const FloatVec divisor = hn::Add(hn::Div(hn::Sqrt(square), root), epsilon);
-      access.put(hn::Sub(hn::Mul(access.get(p + i), keep), hn::Div(hn::Mul(rate, average), divisor)), p + i);
-    };
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) update(i, Whole());
-    if (i < n) update(i, Part{n - i});
-  });
-}
-
 }  // namespace
 
 void fill_losses_entries(KernelTable& table) {
   table.softmax = {softmax, kTargetIsa};
   table.cross_entropy = {cross_entropy, kTargetIsa};
-  table.adamw = {adamw, kTargetIsa};
 }
 
 }  // namespace HWY_NAMESPACE

@@ -213,7 +213,8 @@ products::BlockFamily family(bool pairs, bool widens) {
   const auto& floats = blocks_of<false>(std::make_integer_sequence<int, kMaxRows>());
   const products::TakeFn take = widens ? widen : nullptr;
   if (!pairs) return {kMaxRows, floats, take, finish, nullptr, nullptr, kManyRows};
-  return {kPairRows, blocks_of<true>(std::make_integer_sequence<int, kPairRows>()), take, finish, widen_panel, floats, kPairRows};
+  return {kPairRows, blocks_of<true>(std::make_integer_sequence<int, kPairRows>()), take, finish, widen_panel, floats,
+          kPairRows};
 }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {

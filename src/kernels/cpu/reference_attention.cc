@@ -246,8 +246,9 @@ void attention_dropout(const Exec&, const AttentionSpec& spec, const RaggedRows&
   });
 }
 
-// With dropout every p below that meets a value is multiplied by what its weight was. p_ij = exp(s_ij - lse_i); dv_j += p_ij do_i; ds_ij = p_ij (do_i . v_j - do_i . o_i); dq_i += ds_ij k_j; dk_j += ds_ij q_i,
-// with ds carried through soft cap and scale. Rows of one key-value head are summed in order of (head, query).
+// With dropout every p below that meets a value is multiplied by what its weight was. p_ij = exp(s_ij - lse_i); dv_j += p_ij
+// do_i; ds_ij = p_ij (do_i . v_j - do_i . o_i); dq_i += ds_ij k_j; dk_j += ds_ij q_i, with ds carried through soft cap and
+// scale. Rows of one key-value head are summed in order of (head, query).
 void attention_backward(const Exec& exec, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
                         View lse, View dout, View dq, View dk, View dv) {
   const int64_t heads = q.dims[1], kv_heads = k.dims[1], group = heads / kv_heads, key_dim = q.dims[2], value_dim = v.dims[2];

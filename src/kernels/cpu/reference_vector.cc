@@ -1,4 +1,4 @@
-// Scalar reference: norms, rotary, activations, embeddings, softmax, loss, AdamW. Plain loops, the oracle for all others.
+// Scalar reference: norms, rotary, activations, embeddings, softmax, loss, Adam. Plain loops, the oracle for all others.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -94,6 +94,15 @@ double activation_derivative(Activation kind, double x) {
 
 namespace reference {
 namespace {
+
+const KernelTable& reference_packing() {
+  static const KernelTable table = [] {
+    KernelTable filled;
+    fill_products(filled);
+    return filled;
+  }();
+  return table;
+}
 
 void cast(const Exec&, View x, View y) {
   const int64_t rows = x.rank <= 1 ? 1 : x.numel() / std::max<int64_t>(1, x.dims[x.rank - 1]);
@@ -349,18 +358,23 @@ void cross_entropy(const Exec&, View logits, View labels, View losses, double sc
   });
 }
 
-void adamw(const Exec&, const AdamWStep& step, View parameter, View gradient, View m, View v) {
+void adam(const Exec& exec, const AdamStep& step, View parameter, View gradient, View m, View v, const PackedView& upright,
+          const PackedView& turned) {
   const double correction1 = 1 - std::pow(static_cast<double>(step.beta1), static_cast<double>(step.step));
   const double correction2 = std::sqrt(1 - std::pow(static_cast<double>(step.beta2), static_cast<double>(step.step)));
   const float rate = static_cast<float>(step.learning_rate / correction1), root = static_cast<float>(correction2);
-  const float keep = static_cast<float>(1.0 - static_cast<double>(step.learning_rate) * step.weight_decay);
+  const float keep =
+      static_cast<float>(step.decoupled ? 1.0 - static_cast<double>(step.learning_rate) * step.weight_decay : 1.0);
+  const float decay = step.decoupled ? 0 : step.weight_decay;
   for (int64_t i = 0; i < parameter.numel(); ++i) {
-    const float g = gradient.as<float>()[i];
     float &p = parameter.as<float>()[i], &mi = m.as<float>()[i], &vi = v.as<float>()[i];
-    mi = step.beta1 * mi + (1 - step.beta1) * g;
+    const float g = gradient.as<float>()[i] * step.gradient_scale + decay * p;
+    mi += (1 - step.beta1) * (g - mi);
     vi = step.beta2 * vi + (1 - step.beta2) * g * g;
     p = p * keep - rate * mi / (std::sqrt(vi) / root + step.epsilon);
   }
+  if (upright.data != nullptr) reference_packing().pack(exec, parameter, upright, 0);
+  if (turned.data != nullptr) reference_packing().pack_turned(exec, parameter, turned, 0);
 }
 
 }  // namespace
@@ -381,7 +395,7 @@ void fill_vector(KernelTable& table) {
   table.embedding_backward = {embedding_backward};
   table.softmax = {softmax};
   table.cross_entropy = {cross_entropy};
-  table.adamw = {adamw};
+  table.adam = {adam};
 }
 
 }  // namespace reference
