@@ -2,6 +2,7 @@
 #include "train/lm_task.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 
@@ -36,11 +37,15 @@ std::vector<int32_t> pick(const std::vector<int32_t>& column, const std::vector<
 }
 
 int64_t correct_rows(const Tensor& logits, const Tensor& labels) {
-  int64_t correct = 0;
-  for (int64_t t = 0; t < logits.dim(0); ++t) {
-    const float* row = logits.data<float>() + t * logits.dim(1);
-    correct += std::max_element(row, row + logits.dim(1)) - row == labels.data<int64_t>()[t] ? 1 : 0;
-  }
+  std::atomic<int64_t> correct{0};
+  logits.device().exec.pool->parallel_for(logits.dim(0), 8, [&](int64_t begin, int64_t end, int) {
+    int64_t found = 0;
+    for (int64_t t = begin; t < end; ++t) {
+      const float* row = logits.data<float>() + t * logits.dim(1);
+      found += std::max_element(row, row + logits.dim(1)) - row == labels.data<int64_t>()[t] ? 1 : 0;
+    }
+    correct += found;
+  });
   return correct;
 }
 

@@ -1,4 +1,5 @@
-"""Training: `kill -9` at random moments and other thread counts change no bit; a masked LM against PyTorch on the batches really used.
+"""Training: `kill -9` at random moments and other thread counts change no bit; a masked LM against PyTorch on
+the batches really used; labels of conversations against transformers.
 
 usage: training.py PAGODA [--kills N] [--steps N] [--seed S]
 Needs no data: models are tiny, texts are made up.
@@ -156,11 +157,61 @@ def masked_against_torch(program, count, options, folder):
     count.check(len(ours) == steps and worst < 1e-3, "losses of a masked LM", f"{len(ours)} steps, worst {worst:.2e}")
     worst_eval = max(abs(a - b) / b for a, b in zip(ours_eval, theirs_eval))
     count.check(len(ours_eval) == 3 and worst_eval < 1e-2, "validation of a masked LM", f"worst {worst_eval:.2e}")
-    reloaded = AutoModelForMaskedLM.from_pretrained(out)
-    worst = max(float((a - b).abs().max()) for (_, a), (_, b) in zip(reloaded.named_parameters(), model.named_parameters()))
-    count.check(worst < 5e-3, "weights at the end", f"largest difference {worst:.2e}")
+    model = AutoModelForMaskedLM.from_pretrained(out)  # what we wrote, as transformers reads it
+    with torch.no_grad():
+        reloaded = float(total(validation))
+    count.check(abs(reloaded - ours_eval[-1]) < 1e-4, "the folder in transformers", f"{reloaded} and {ours_eval[-1]}")
     print(f"masked LM: {steps} steps, losses within {100 * max(abs(a - b) / b for a, b in zip(ours, theirs)):.4f} %, validation within "
           f"{100 * worst_eval:.4f} %: {ours_eval} and {theirs_eval}")
+
+
+MARKED = ("{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|end|>{% endgeneration %}"
+          "{% else %}{{ m.content }}<|end|>{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}")
+
+
+def answers_against_transformers(program, count, options, folder):
+    """Ids and labelled positions of random conversations: apply_chat_template with its mask of the assistant's tokens."""
+    from transformers import AutoTokenizer
+
+    rng = random.Random(options.seed)
+    letters = "abc défgh 你好 ß \n,.!?'0123 🙂"
+
+    def text():
+        return "".join(rng.choice(letters) for _ in range(rng.randrange(1, 40))).strip() or "x"
+
+    rows = []
+    for _ in range(60):
+        messages = [{"role": "system", "content": text()}] if rng.random() < 0.3 else []
+        for _ in range(rng.randrange(1, 4)):
+            messages += [{"role": "user", "content": text()}, {"role": "assistant", "content": text()}]
+        rows.append({"messages": messages})
+    (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "chats.txt").write_text("\n".join(message["content"] for row in rows for message in row["messages"]) + "\n")
+    (folder / "marked.jinja").write_text(MARKED)
+    tokenizer = folder / "chat_tokenizer"
+    done = run([program, "tokenizer", "train", "--type", "bpe", "--files", folder / "chats.txt", "--vocab-size", 300, "--out",
+                tokenizer, "--quiet"])
+    count.check(done.returncode == 0, "chat tokenizer", done.stderr)
+    config = dict(CONFIG, n_positions=1024)
+    (folder / "chat.json").write_text(json.dumps(config))
+    dump = folder / "chats_dump.jsonl"
+    done = run([program, "train", "sft", folder / "chat.json", "--tokenizer-name", tokenizer, "--train-file", folder / "chats.jsonl",
+                "--chat-template", folder / "marked.jinja", "--output-dir", folder / "sft", "--max-steps", 1,
+                "--per-device-train-batch-size", len(rows), "--dump-batches", dump, "--quiet"])
+    if not count.check(done.returncode == 0, "sft", done.stderr):
+        return
+    line = json.loads(dump.read_text().splitlines()[0])
+    ours = sorted(zip(line["input_ids"], line["labels"]))
+    loaded = AutoTokenizer.from_pretrained(folder / "sft")  # with the template that the folder has
+    theirs = []
+    for row in rows:
+        encoded = loaded.apply_chat_template(row["messages"], return_dict=True, return_assistant_tokens_mask=True)
+        ids, mask = encoded["input_ids"], encoded["assistant_masks"]
+        theirs.append((ids, [token if inside else -100 for token, inside in zip(ids, mask)]))
+    theirs.sort()
+    for a, b in zip(ours, theirs):
+        count.check(list(a) == list(b), "labels of answers", lambda: f"{a} {b}")
+    count.check(len(ours) == len(theirs), "conversations", f"{len(ours)} of {len(theirs)}")
 
 
 def main():
@@ -177,8 +228,9 @@ def main():
         Kills(program, count, options, folder).run()
         try:
             masked_against_torch(program, count, options, folder)
+            answers_against_transformers(program, count, options, folder)
         except ImportError as error:
-            count.skip("masked LM", f"no {error.name}")
+            count.skip("against torch", f"no {error.name}")
     count.finish()
 
 
