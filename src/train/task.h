@@ -1,0 +1,71 @@
+// What a training task is to the trainer: micro-batches, their loss, their evaluation, and the place in its data.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/json.h"
+#include "base/task_hooks.h"
+#include "models/model.h"
+
+namespace pagoda::train {
+
+// Sequences of one pass over the model, one behind the other: ragged rows, no padding.
+struct MicroBatch {
+  Inputs inputs;
+  std::shared_ptr<const Layout> layout;  // wanted_rows: those that have a label
+  // What Task::loss compares with: int64 [wanted rows], or [sequences] of a sequence classifier, unless the task says
+  // otherwise.
+  Tensor labels;
+  int64_t num_labels = 0;    // how many terms the mean of the loss has here
+  int64_t num_examples = 0;  // of the data set: an example may be several sequences
+};
+
+// Rows as they are collected; make_micro_batch() turns them into tensors.
+struct BatchRows {
+  std::vector<int32_t> input_ids, token_type_ids, positions;  // a row each; token_type_ids: all or none
+  std::vector<int32_t> starts{0};                             // of sequences, the end last
+  std::vector<uint64_t> numbers;                              // of rows, for dropout
+  std::vector<int32_t> wanted_rows;                           // ascending
+  std::vector<int64_t> labels;
+  int64_t num_labels = 0, num_examples = 0;
+
+  // Appends a sequence of `ids`; positions from 0. `example`: its number in the whole run (epochs counted), `part`: of
+  // the sequence within the example. Returns its first row.
+  int32_t add_sequence(const std::vector<int32_t>& ids, const std::vector<int32_t>& type_ids, uint64_t example, int part = 0);
+  // The row's logits are wanted, and this is their label (>= 0).
+  void want(int32_t row, int64_t label);
+};
+// dropout_seed: empty in evaluation, where nothing is dropped.
+MicroBatch make_micro_batch(Device& device, const BatchRows& rows, std::optional<uint64_t> dropout_seed);
+
+// In the order in which they are written: {"loss", 2.5}, {"accuracy", 0.9}. The trainer puts "eval_" before each.
+using Metrics = std::vector<std::pair<std::string, double>>;
+
+// One thread at a time. A rank has a task of its own, which deals it every world-th example.
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  // Examples of one epoch of this rank; 0: no training data.
+  virtual int64_t num_examples() const = 0;
+  // The next `examples` of them, fewer where the epoch ends; false and nothing where it has ended, after which the next begins.
+  virtual bool next(int64_t examples, MicroBatch& batch) = 0;
+  // Where the next example lies, and what must be equal to go on there. restore() throws kInvalidInput where it is not.
+  virtual Json state() const = 0;
+  virtual void restore(const Json& state) = 0;
+
+  // The sum of the batch's losses divided by `count`, the labels of all micro-batches of all ranks of the step together: their
+  // sum is the mean over the whole batch. A scalar [1], on the tape. By default cross-entropy of the model's logits.
+  virtual Tensor loss(const Model& model, const MicroBatch& batch, int64_t count) const;
+
+  virtual bool has_validation() const = 0;
+  // Over the whole validation set, without gradients. "loss" is among them: --load-best-model-at-end looks at it by default.
+  virtual Metrics evaluate(const Model& model, const TaskHooks& hooks) = 0;
+};
+
+}  // namespace pagoda::train

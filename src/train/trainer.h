@@ -1,0 +1,45 @@
+// The training loop: accumulate, clip, update, log, evaluate, save, resume.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "train/arguments.h"
+#include "train/callbacks.h"
+#include "train/task.h"
+#include "train/training_model.h"
+
+namespace pagoda::train {
+
+struct TrainerHooks {
+  std::vector<TrainerCallback*> callbacks;
+  const std::atomic<bool>* cancel = nullptr;  // set: the step ends, a checkpoint is written, run() gives false
+};
+
+class Trainer {
+ public:
+  // Everything that can be wrong is told here, before the first step: arguments, an output folder that cannot be written.
+  Trainer(TrainingModel& model, Task& task, const TrainingArguments& arguments, const TrainerHooks& hooks = {});
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  // Goes on from a checkpoint folder; kInvalidInput where model, optimiser or data are others than when it was written.
+  void resume(const std::string& checkpoint);
+  // The newest complete checkpoint of a folder; empty: none.
+  static std::string last_checkpoint(const std::string& output_dir);
+
+  // Trains to the end and writes the final model into output_dir; false: cancelled, a checkpoint holds all that was done.
+  bool run();
+  // {"global_step", "epoch", "max_steps", "log_history", "best_metric", ...} as trainer_state.json has it.
+  Json state() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace pagoda::train

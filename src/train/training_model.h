@@ -1,0 +1,66 @@
+// A model being trained: where it came from, its tokenizer, its Runtime, and how it is saved.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/model_folder.h"
+#include "formats/tokenizer_config.h"
+#include "models/model.h"
+#include "ops/runtime.h"
+#include "text/tokenizer.h"
+
+namespace pagoda::train {
+
+struct TrainingModelOptions {
+  RuntimeOptions runtime;
+  std::optional<Head> head;   // the task's; empty: config.json's own
+  Json config_overrides;      // an object: fields that replace those of config.json (id2label, dropout); null: none
+  std::string tokenizer;      // folder or file; empty: the model's folder. A task without text needs none
+  uint64_t seed = 42;         // of weights that are drawn
+  bool from_scratch = false;  // draw all weights though the folder has some
+  DType compute = DType::kFloat32;
+};
+
+class TrainingModel {
+ public:
+  // path: a folder with weights (fine-tuning), or a folder without, or a config.json (from scratch, after HF's _init_weights).
+  // Weights that a checkpoint of another head lacks are drawn: new_parameters() names them. Parameters require gradients.
+  static std::unique_ptr<TrainingModel> open(const std::string& path, const TrainingModelOptions& options);
+  virtual ~TrainingModel() = default;
+
+  Runtime& runtime() { return *runtime_; }
+  Device& device() { return runtime_->device(); }
+  Model& model() { return *model_; }
+  const Json& config() const { return config_; }  // as it will be saved
+  const std::string& path() const { return path_; }
+  bool from_scratch() const { return from_scratch_; }
+  const std::vector<std::string>& new_parameters() const { return new_parameters_; }
+  // Throws kInvalidInput saying that the task needs one, where there is none.
+  const std::shared_ptr<const Tokenizer>& tokenizer() const;
+  const TokenizerConfig& tokenizer_config() const { return tokenizer_config_; }
+  const std::string& tokenizer_path() const { return tokenizer_path_; }
+
+  // Those that training changes: parameters whose value requires gradients (LoRA freezes the others), in the model's order.
+  std::vector<Parameter*> trained_parameters();
+  // A folder that transformers loads: config.json, model.safetensors, generation_config.json, tokenizer files. An adapter has
+  // its own form. The folder exists.
+  virtual void save(const std::string& folder);
+  // What save() wrote, into the parameters' values; kInvalidInput where names or shapes differ.
+  virtual void load(const std::string& folder);
+
+ protected:
+  TrainingModel() = default;
+  std::string path_, tokenizer_path_;
+  Json config_, generation_config_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  TokenizerConfig tokenizer_config_;
+  std::unique_ptr<Runtime> runtime_;  // outlives the model's tensors: declared before them
+  std::unique_ptr<Model> model_;
+  std::vector<std::string> new_parameters_;
+  bool from_scratch_ = false;
+};
+
+}  // namespace pagoda::train
