@@ -20,9 +20,10 @@ struct Flags {
 };
 
 int run(const Program& program, const Flags& flags) {
-  if (flags.machine.dtype == "bfloat16") unsupported("gradients", "--dtype bfloat16: gradients are computed in float32");
   const LoadOptions options = flags.machine.load_options();
-  const std::unique_ptr<LoadedModel> loaded = LoadedModel::open_for_training(find_model(program, flags.model), options);
+  // "auto" is float32 here, whatever the folder holds.
+  const DType compute = flags.machine.dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32;
+  const std::unique_ptr<LoadedModel> loaded = LoadedModel::open_for_training(find_model(program, flags.model), options, compute);
   Model& model = loaded->model();
   if (model.head_kind() != Head::kCausalLm) {
     unsupported("gradients", "{} is an encoder: need a model that generates", model.architecture());

@@ -89,7 +89,7 @@ int run(const Program& program, const Flags& flags) {
     if (!flags.calibrate.empty()) {
       const std::shared_ptr<ModelFolder> folder = ModelFolder::open(model_name);
       options.ids = calibration_ids(flags, folder->path());
-      const std::unique_ptr<LoadedModel> loaded = LoadedModel::open_for_training(model_name, load_options);
+      const std::unique_ptr<LoadedModel> loaded = LoadedModel::open_for_training(model_name, load_options, DType::kFloat32);
       report = quantize(loaded->runtime().device(), loaded->folder(), &loaded->model(), flags.out, options);
     } else {
       const std::shared_ptr<ModelFolder> folder = ModelFolder::open(model_name);

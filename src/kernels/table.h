@@ -51,6 +51,11 @@ struct AttentionSpec {
   int64_t window = 0;                   // > 0: the query at position i sees keys j with j > i - window (HF's sliding_window)
   const float* alibi_slopes = nullptr;  // [num_attention_heads]
   const float* sinks = nullptr;         // [num_attention_heads]: one more logit in each row's softmax, without a value
+  // Training: the chance in [0, 1) that a weight is dropped (those kept grow by 1 / (1 - dropout)). A draw is a function of the
+  // key, the number that the query's row bears, the head and the key's position.
+  float dropout = 0;
+  uint64_t dropout_key = 0;
+  const uint64_t* dropout_rows = nullptr;  // [T] numbers of rows
 };
 
 // Key blocks begin at absolute multiples of this many positions, in dense, chunked, paged and split-key attention alike.
@@ -181,6 +186,9 @@ struct Kernel {
      a sequence sits at its position r. */                                                                                     \
   X(attention,                                                                                                                 \
     void(const Exec&, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out, View lse))          \
+  /* out under spec.dropout, given the lse that `attention` gave */                                                            \
+  X(attention_dropout,                                                                                                         \
+    void(const Exec&, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out, View lse))          \
   X(attention_backward, void(const Exec&, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out, \
                              View lse, View dout, View dq, View dk, View dv))                                                  \
   /* slots [T] int64: page * kPageTokens + offset; negative: not stored */                                                     \
@@ -196,6 +204,10 @@ struct Kernel {
   /* w [rows, K] into output rows [n_begin, n_begin + rows) of a packed weight whose bytes were zeroed; w float32, bfloat16    \
      or float16, rows may be strided */                                                                                        \
   X(pack, void(const Exec&, View w, const PackedView& into, int64_t n_begin))                                                  \
+  /* the same from w [K, rows], float32 or bfloat16, into kBf16Pairs bytes that need not be zeroed; n_begin is a multiple of 16 */ \
+  X(pack_turned, void(const Exec&, View w, const PackedView& into, int64_t n_begin))                                           \
+  /* y [n, m] = x [m, n] turned, both bfloat16; rows may be strided */                                                         \
+  X(turn, void(const Exec&, View x, View y))                                                                                   \
   /* the exact inverse, in the format's own element type */                                                                    \
   X(unpack, void(const Exec&, const PackedView& from, int64_t n_begin, View w))                                                \
   /* y[t] = row ids[t] of a packed weight (tied embeddings); ids int32 */                                                      \

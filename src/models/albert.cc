@@ -7,6 +7,13 @@ namespace pagoda {
 EncoderConfig albert_config(const ConfigReader& config, Head head) {
   EncoderConfig c = bert_like(config, head);
   c.embedding_size = config.size("embedding_size", 128, 1 << 20);
+  // Here the defaults are others, and the feed-forward network drops nothing.
+  c.dropouts.embedding = c.dropouts.attention_output = config.probability("hidden_dropout_prob", 0);
+  c.dropouts.mlp_output = 0;
+  c.dropouts.attention_probs = config.probability("attention_probs_dropout_prob", 0);
+  if (head == Head::kSequenceClassification || head == Head::kTokenClassification) {
+    c.dropouts.classifier = config.probability("classifier_dropout_prob", 0.1);
+  }
   EncoderNames& n = c.names;
   n.base = "albert.";
   n.mapping = "encoder.embedding_hidden_mapping_in";

@@ -26,6 +26,12 @@ EncoderConfig bert_like(const ConfigReader& config, Head head) {
   if (head == Head::kSequenceClassification || head == Head::kTokenClassification) {
     c.num_labels = static_cast<int64_t>(read_labels(config.json(), config.where()).names.size());
   }
+  const float hidden_dropout = config.probability("hidden_dropout_prob", 0.1);
+  c.dropouts.embedding = c.dropouts.attention_output = c.dropouts.mlp_output = hidden_dropout;
+  c.dropouts.attention_probs = config.probability("attention_probs_dropout_prob", 0.1);
+  if (head == Head::kSequenceClassification || head == Head::kTokenClassification) {
+    c.dropouts.classifier = config.probability("classifier_dropout", hidden_dropout);
+  }
   const std::string positions = config.json().get_string("position_embedding_type", "absolute", config.where());
   if (positions != "absolute") {
     unsupported(config.where(), "position_embedding_type: got '{}', need absolute", positions.substr(0, 64));

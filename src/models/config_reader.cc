@@ -20,6 +20,12 @@ int64_t ConfigReader::size(const char* key, int64_t fallback, int64_t most) cons
   return value;
 }
 
+float ConfigReader::probability(const char* key, double fallback) const {
+  const double value = config_.get_double(key, fallback, where_);
+  if (!(value >= 0 && value <= 1)) invalid(where_, "{}: got {}, need 0 to 1", key, value);
+  return static_cast<float>(value);
+}
+
 double ConfigReader::positive(const char* key, double fallback) const {
   const double value = config_.get_double(key, fallback, where_);
   if (!(value > 0) || !std::isfinite(value)) invalid(where_, "{}: got {}, need a positive number", key, value);

@@ -19,6 +19,7 @@ class ConfigReader {
   int64_t size(const char* key, int64_t most = int64_t{1} << 31) const;
   int64_t size(const char* key, int64_t fallback, int64_t most) const;
   double positive(const char* key, double fallback) const;
+  float probability(const char* key, double fallback) const;  // 0 to 1; null: the fallback
   bool flag(const char* key, bool fallback) const { return config_.get_bool(key, fallback, where_); }
   Activation activation(const char* key, const char* fallback) const;
   // rope_parameters (transformers 5) or rope_scaling and rope_theta (4).

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "ops/linear.h"
 #include "ops/math.h"
+#include "ops/tape.h"
 
 namespace pagoda {
 
@@ -106,7 +107,7 @@ std::vector<LayerStateSpec> DecoderModel::layer_states() const {
 }
 
 Tensor DecoderModel::head(const Tensor& hidden) const {
-  return head_ ? head_->forward_float32(hidden) : ops::linear(hidden, embed_.table(), Tensor());
+  return head_ ? head_->forward_float32(hidden) : embed_.logits(hidden, Tensor());
 }
 
 Rotary::Turns DecoderModel::turns(Device& device, const Layout& layout) const {
@@ -120,7 +121,10 @@ Tensor DecoderModel::embed(const Inputs& inputs, const Layout& layout) const {
   }
   Device& device = inputs.ids.device();
   const Tensor x = embed_.forward(inputs.ids, compute_dtype_);
-  if (rotary_) return x;
+  const auto dropped = [&](const Tensor& rows) {
+    return ops::dropout(rows, config_.dropouts.embedding, layout.dropout, DropoutSites::kEmbedding);
+  };
+  if (rotary_) return dropped(x);
   Tensor positions = Tensor::empty(device, DType::kInt32, {layout.num_tokens()});
   for (int64_t t = 0; t < layout.num_tokens(); ++t) {
     const int32_t position = layout.positions[static_cast<size_t>(t)];
@@ -130,34 +134,44 @@ Tensor DecoderModel::embed(const Inputs& inputs, const Layout& layout) const {
     }
     positions.data<int32_t>()[t] = position;
   }
-  return ops::add(x, positions_->forward(positions, compute_dtype_));
+  return dropped(ops::add(x, positions_->forward(positions, compute_dtype_)));
 }
 
-Tensor DecoderModel::run(const Block& block, const Tensor& x, const Rotary::Turns& turns, const ForwardContext& context) const {
+Tensor DecoderModel::run(int layer, const Tensor& x, const Rotary::Turns& turns, const ForwardContext& context) const {
+  const Block& block = blocks_.at(static_cast<size_t>(layer));
+  const Dropouts& drop = config_.dropouts;
   const auto observe = [&](const char* name, const Tensor& tensor) {
     if (context.observer != nullptr) context.observer->observe(block.path + name, tensor);
   };
   const Tensor normed = block.attention_norm.forward(x);
   observe(".attention_norm", normed);
-  const Tensor mixed = block.attention.forward(normed, x, rotary_ ? &turns : nullptr, context);
+  const Tensor mixed = block.attention.forward(normed, x, rotary_ ? &turns : nullptr, context,
+                                               {drop.attention_output, DropoutSites::attention_output(layer)});
   observe(".after_attention", mixed);
   const Tensor normed_again = block.mlp_norm.forward(mixed);
   observe(".mlp_norm", normed_again);
-  const Tensor out = block.mlp.forward(normed_again, mixed, context.observer);
+  const Tensor out = block.mlp.forward(normed_again, mixed, context, {drop.mlp_output, DropoutSites::mlp_output(layer)});
   observe("", out);
   return out;
 }
 
 Tensor DecoderModel::run_block(int layer, const Tensor& x, const ForwardContext& context) const {
-  return run(blocks_.at(static_cast<size_t>(layer)), x, turns(x.device(), *context.layout), context);
+  return run(layer, x, turns(x.device(), *context.layout), context);
 }
 
 Outputs DecoderModel::forward(const Inputs& inputs, const ForwardContext& context) const {
   const Layout& layout = *context.layout;
+  check_dropouts(layout);
   Tensor x = embed(inputs, layout);
   const Rotary::Turns turned = turns(inputs.ids.device(), layout);
   if (context.observer != nullptr) context.observer->observe("embeddings", x);
-  for (const Block& block : blocks_) x = run(block, x, turned, context);
+  for (int layer = 0; layer < static_cast<int>(blocks_.size()); ++layer) {
+    if (gradient_checkpointing_) {
+      x = ops::checkpoint(x, [this, layer, turned, context](const Tensor& rows) { return run(layer, rows, turned, context); });
+    } else {
+      x = run(layer, x, turned, context);
+    }
+  }
   Outputs outputs;
   outputs.hidden = final_norm_.forward(x);
   if (context.observer != nullptr) context.observer->observe("final_norm", outputs.hidden);

@@ -46,6 +46,7 @@ struct DecoderConfig {
   std::vector<int64_t> windows;         // a layer each; 0: none
   std::vector<float> attention_scales;  // a layer each
   double initializer_range = 0.02;
+  Dropouts dropouts;
 };
 
 class DecoderModel : public Model {
@@ -63,6 +64,8 @@ class DecoderModel : public Model {
   bool positions_are_learned() const override { return !config_.rotary.has_value(); }
   double initializer_range() const override { return config_.initializer_range; }
   int64_t num_layers() const override { return config_.num_hidden_layers; }
+  const Dropouts& dropouts() const override { return config_.dropouts; }
+  void set_dropouts(const Dropouts& dropouts) override { config_.dropouts = dropouts; }
   void collect(std::vector<Parameter*>& parameters) override;
   void prepare(Device& device, DType compute) override;
   const DecoderConfig& config() const { return config_; }
@@ -77,7 +80,7 @@ class DecoderModel : public Model {
   std::string base_prefix() const override { return config_.names.base; }
   Block make_block(int layer) const;
   Rotary::Turns turns(Device& device, const Layout& layout) const;  // none where positions are learned
-  Tensor run(const Block& block, const Tensor& x, const Rotary::Turns& turns, const ForwardContext& context) const;
+  Tensor run(int layer, const Tensor& x, const Rotary::Turns& turns, const ForwardContext& context) const;
   Tensor head(const Tensor& hidden) const;
   DecoderConfig config_;
   Embedding embed_;

@@ -25,6 +25,12 @@ EncoderConfig distilbert_config(const ConfigReader& config, Head head) {
   if (head == Head::kSequenceClassification || head == Head::kTokenClassification) {
     c.num_labels = static_cast<int64_t>(read_labels(config.json(), config.where()).names.size());
   }
+  const float dropout = config.probability("dropout", 0.1);  // of embeddings and of feed-forward networks alone
+  c.dropouts.embedding = c.dropouts.mlp_output = dropout;
+  c.dropouts.attention_probs = config.probability("attention_dropout", 0.1);
+  if (head == Head::kTokenClassification) c.dropouts.classifier = dropout;
+  if (head == Head::kSequenceClassification) c.dropouts.classifier = config.probability("seq_classif_dropout", 0.2);
+  if (head == Head::kQuestionAnswering) c.dropouts.classifier = config.probability("qa_dropout", 0.1);
   EncoderNames& n = c.names;
   n.base = "distilbert.";
   n.query = "attention.q_lin";

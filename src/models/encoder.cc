@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "ops/linear.h"
 #include "ops/math.h"
+#include "ops/tape.h"
 
 namespace pagoda {
 
@@ -208,6 +209,7 @@ Tensor EncoderModel::embed(const Inputs& inputs, const Layout& layout) const {
     x = ops::add(x, types_->forward(types, compute_dtype_));
   }
   x = embedding_norm_.forward(ops::add(x, positions_.forward(positions(inputs, layout), compute_dtype_)));
+  x = ops::dropout(x, config_.dropouts.embedding, layout.dropout, DropoutSites::kEmbedding);
   return mapping_ ? mapping_->forward(x) : x;
 }
 
@@ -215,26 +217,45 @@ Tensor EncoderModel::vocabulary_logits(const Tensor& rows) const {
   const Tensor x = lm_->norm.forward(lm_->dense.forward(rows, config_.lm_activation));
   if (lm_->decoder) return lm_->decoder->forward_float32(x);
   if (tied_) return ops::linear(x, *tied_, {lm_->bias.value, Activation::kNone, {}, DType::kFloat32});
-  return ops::linear(x, words_.table(), lm_->bias.value);
+  return words_.logits(x, lm_->bias.value);
 }
 
 void EncoderModel::apply_head(const Layout& layout, Outputs& outputs) const {
+  const Dropouts& drop = config_.dropouts;
   switch (config_.head) {
     case Head::kNone:
       if (pooler_) outputs.pooled = pooler_->forward(first_rows(outputs.hidden, layout), Activation::kTanh);
       return;
     case Head::kSequenceClassification: {
-      const Tensor first = first_rows(outputs.hidden, layout);
+      const auto draws = ops::pick_dropout_rows(layout.dropout, {layout.starts->begin(), layout.starts->end() - 1});
+      const Tensor first = ops::dropout(first_rows(outputs.hidden, layout), drop.class_dense, draws, DropoutSites::kClassDense);
       const Tensor dense_rows =
           pooler_ ? pooler_->forward(first, Activation::kTanh) : class_dense_->forward(first, config_.class_activation);
-      outputs.logits = classifier_->forward_float32(dense_rows);
+      outputs.logits =
+          classifier_->forward_float32(ops::dropout(dense_rows, drop.classifier, draws, DropoutSites::kClassifier));
       return;
     }
     default: break;
   }
   if (layout.wanted_rows.empty()) return;
   const Tensor rows = pick_rows(outputs.hidden, layout.wanted_rows);
-  outputs.logits = lm_ ? vocabulary_logits(rows) : classifier_->forward_float32(rows);
+  if (lm_) {
+    outputs.logits = vocabulary_logits(rows);
+    return;
+  }
+  const auto draws = ops::pick_dropout_rows(layout.dropout, layout.wanted_rows);
+  outputs.logits = classifier_->forward_float32(ops::dropout(rows, drop.classifier, draws, DropoutSites::kClassifier));
+}
+
+Tensor EncoderModel::run(int layer, const Tensor& x, const ForwardContext& context) const {
+  const Block& block = blocks_[static_cast<size_t>(config_.layers[static_cast<size_t>(layer)])];
+  const Dropouts& drop = config_.dropouts;
+  const Tensor mixed = block.attention_norm.forward(
+      block.attention.forward(x, x, nullptr, context, {drop.attention_output, DropoutSites::attention_output(layer)}));
+  const Tensor out =
+      block.mlp_norm.forward(block.mlp.forward(mixed, mixed, context, {drop.mlp_output, DropoutSites::mlp_output(layer)}));
+  if (context.observer != nullptr) context.observer->observe(block.path, out);
+  return out;
 }
 
 Outputs EncoderModel::forward(const Inputs& inputs, const ForwardContext& context) const {
@@ -243,13 +264,15 @@ Outputs EncoderModel::forward(const Inputs& inputs, const ForwardContext& contex
     invalid("encoder", "ids and positions differ: got {} and {}", inputs.ids.dim(0), layout.num_tokens());
   }
   if (context.states != nullptr) unsupported("encoder", "an encoder keeps no state between steps");
+  check_dropouts(layout);
   Tensor x = embed(inputs, layout);
   if (context.observer != nullptr) context.observer->observe("embeddings", x);
-  for (const int index : config_.layers) {
-    const Block& block = blocks_[static_cast<size_t>(index)];
-    x = block.attention_norm.forward(block.attention.forward(x, x, nullptr, context));
-    x = block.mlp_norm.forward(block.mlp.forward(x, x, context.observer));
-    if (context.observer != nullptr) context.observer->observe(block.path, x);
+  for (int layer = 0; layer < static_cast<int>(config_.layers.size()); ++layer) {
+    if (gradient_checkpointing_) {
+      x = ops::checkpoint(x, [this, layer, context](const Tensor& rows) { return run(layer, rows, context); });
+    } else {
+      x = run(layer, x, context);
+    }
   }
   Outputs outputs;
   outputs.hidden = x;

@@ -45,6 +45,7 @@ struct EncoderConfig {
   bool tie_word_embeddings = true;
   int64_t num_labels = 2;
   double initializer_range = 0.02;
+  Dropouts dropouts;
 };
 
 // Sequences are whole: a row's position follows from the ids alone, whatever the layout says. wanted_rows choose the rows of
@@ -62,6 +63,8 @@ class EncoderModel : public Model {
   int64_t num_layers() const override { return static_cast<int64_t>(config_.layers.size()); }
   Head head_kind() const override { return config_.head; }
   int64_t num_logits() const override;
+  const Dropouts& dropouts() const override { return config_.dropouts; }
+  void set_dropouts(const Dropouts& dropouts) override { config_.dropouts = dropouts; }
   void collect(std::vector<Parameter*>& parameters) override;
   void prepare(Device& device, DType compute) override;
   const EncoderConfig& config() const { return config_; }
@@ -90,6 +93,7 @@ class EncoderModel : public Model {
   void make_head();
   Tensor positions(const Inputs& inputs, const Layout& layout) const;
   Tensor embed(const Inputs& inputs, const Layout& layout) const;
+  Tensor run(int layer, const Tensor& x, const ForwardContext& context) const;
   void apply_head(const Layout& layout, Outputs& outputs) const;
   Tensor vocabulary_logits(const Tensor& rows) const;
 

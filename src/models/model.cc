@@ -53,7 +53,13 @@ std::vector<Parameter*> Model::parameters() {
   return all;
 }
 
-void Model::load(Device& device, const ModelFolder& folder) {
+void Model::check_dropouts(const Layout& layout) const {
+  if (layout.dropout == nullptr || dropouts().attention_probs == 0) return;
+  unsupported("dropout", "of attention probabilities ({}): no kernel has it yet, need 0 (--attention-dropout 0 trains without)",
+              dropouts().attention_probs);
+}
+
+void Model::load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing) {
   const WeightSource& weights = folder.weights();
   const std::string prefix = base_prefix();
   adapt(weights);
@@ -62,9 +68,13 @@ void Model::load(Device& device, const ModelFolder& folder) {
     if (const std::string older = older_name(parameter->name); entry == nullptr && !older.empty()) {
       entry = find_entry(weights, older, prefix);
     }
-    if (entry == nullptr && parameter->init == Init::kZeros) {
+    if (entry == nullptr && parameter->init == Init::kZeros && missing == nullptr) {
       // transformers initialises what a checkpoint lacks, biases with zeros: a checkpoint trained without them loads.
       parameter->value = Tensor::zeros(device, DType::kFloat32, parameter->shape);
+      continue;
+    }
+    if (entry == nullptr && missing != nullptr) {
+      missing->push_back(parameter);
       continue;
     }
     if (entry == nullptr) invalid(folder.path(), "tensor missing: need '{}' {}", parameter->name, shape_text(parameter->shape));

@@ -42,6 +42,21 @@ struct LayerStateSpec {
   int64_t window = 0;  // > 0: keys further back are never read again
 };
 
+// Probabilities of dropout in training, as config.json has them. Inference drops nothing.
+struct Dropouts {
+  float embedding = 0, attention_output = 0, mlp_output = 0;
+  float attention_probs = 0;
+  float class_dense = 0, classifier = 0;  // before these layers of a head
+};
+
+// The numbers of a model's dropouts: layer i has kFirst + 4 i and those that follow.
+struct DropoutSites {
+  static constexpr uint32_t kEmbedding = 1, kClassDense = 2, kClassifier = 3, kFirst = 16;
+  static constexpr uint32_t attention_output(int layer) { return kFirst + 4 * static_cast<uint32_t>(layer); }
+  static constexpr uint32_t mlp_output(int layer) { return attention_output(layer) + 1; }
+  static constexpr uint32_t attention_probs(int layer) { return attention_output(layer) + 2; }
+};
+
 class Model : public Module {
  public:
   // Shapes: see Inputs, Outputs. Throws kInvalidInput for ids or positions outside the model.
@@ -57,6 +72,11 @@ class Model : public Module {
   virtual Head head_kind() const { return Head::kCausalLm; }
   virtual int64_t num_logits() const { return vocab_size(); }  // columns of Outputs::logits; 0: none
 
+  virtual const Dropouts& dropouts() const = 0;
+  virtual void set_dropouts(const Dropouts& dropouts) = 0;
+  // In training each block keeps its input alone and is computed again in the backward pass.
+  void set_gradient_checkpointing(bool value) { gradient_checkpointing_ = value; }
+
   const std::string& architecture() const { return architecture_; }
   void set_architecture(std::string name) { architecture_ = std::move(name); }
   DType compute_dtype() const { return compute_dtype_; }
@@ -66,7 +86,8 @@ class Model : public Module {
   // have it where this model has none (a BertModel out of a BertForMaskedLM's folder).
   // A missing weight or a wrong shape throws kInvalidInput; a missing bias is zeros, as HF initialises it. The tensors look
   // into the mapped file.
-  void load(Device& device, const ModelFolder& folder);
+  // `missing`: gets the parameters that the folder lacks, whose values stay undefined, instead of the error.
+  void load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing = nullptr);
   // load() and prepare(): ready to serve in `compute`.
   void prepare_for_inference(Device& device, DType compute);
   // Parameters widened to float32 (float64) copies that require gradients. compute: float32, float64, or bfloat16, whose
@@ -81,7 +102,10 @@ class Model : public Module {
   virtual void adapt(const WeightSource&) {}
   // The name by which older checkpoints hold a parameter; empty: none.
   virtual std::string older_name(const std::string&) const { return {}; }
+  // Throws kUnsupported for a dropout that no kernel has.
+  void check_dropouts(const Layout& layout) const;
   DType compute_dtype_ = DType::kFloat32;
+  bool gradient_checkpointing_ = false;
 
  private:
   std::string architecture_;

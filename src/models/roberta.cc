@@ -12,6 +12,7 @@ EncoderConfig roberta_config(const ConfigReader& config, Head head) {
   c.names.lm_decoder = "lm_head.decoder";
   c.names.lm_bias = "lm_head.bias";
   c.names.class_dense = "classifier.dense";
+  if (head == Head::kSequenceClassification) c.dropouts.class_dense = c.dropouts.classifier;
   c.lm_activation = Activation::kGelu;
   const int64_t padding = config.json().get_int("pad_token_id", 1, config.where());
   if (padding < 0 || padding + 1 >= c.max_position_embeddings) {

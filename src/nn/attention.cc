@@ -18,8 +18,8 @@ void Attention::prepare(Device& device, DType compute) {
   out_.prepare(device, compute);
 }
 
-Tensor Attention::forward(const Tensor& x, const Tensor& residual, const Rotary::Turns* turns,
-                          const ForwardContext& context) const {
+Tensor Attention::forward(const Tensor& x, const Tensor& residual, const Rotary::Turns* turns, const ForwardContext& context,
+                          const ops::DropoutSite& dropout) const {
   const int64_t heads = config_.num_attention_heads, kv_heads = config_.num_key_value_heads, dim = config_.head_dim;
   const std::vector<Tensor> parts = qkv_.forward_parts(x);
   Tensor q, k, v;
@@ -58,7 +58,7 @@ Tensor Attention::forward(const Tensor& x, const Tensor& residual, const Rotary:
     context.observer->observe(path_ + ".v", v);
     context.observer->observe(path_ + ".mixed", mixed);
   }
-  return out_.forward(mixed, Activation::kNone, residual);
+  return out_.forward_dropped(mixed, residual, context.layout->dropout, dropout);
 }
 
 }  // namespace pagoda

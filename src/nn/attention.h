@@ -28,8 +28,9 @@ class Attention : public Module {
   Attention(int layer, std::string path, const AttentionConfig& config, LinearSpec qkv, LinearSpec out);
   void collect(std::vector<Parameter*>& parameters) override;
   void prepare(Device& device, DType compute) override;
-  // x [T, hidden_size] -> residual + attention(x). turns: null where positions are not rotary.
-  Tensor forward(const Tensor& x, const Tensor& residual, const Rotary::Turns* turns, const ForwardContext& context) const;
+  // x [T, hidden_size] -> residual + dropout(attention(x)). turns: null where positions are not rotary.
+  Tensor forward(const Tensor& x, const Tensor& residual, const Rotary::Turns* turns, const ForwardContext& context,
+                 const ops::DropoutSite& dropout = {}) const;
   const AttentionConfig& config() const { return config_; }
 
  private:

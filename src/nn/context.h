@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/attention.h"
+#include "ops/dropout.h"
 #include "tensor/tensor.h"
 
 namespace pagoda {
@@ -18,6 +19,7 @@ struct Layout {
   std::shared_ptr<const std::vector<int32_t>> starts;  // [sequences + 1] rows of each sequence
   std::vector<int32_t> lengths;                        // [sequences] tokens known of each, computed or not (dynamic rotary)
   std::vector<int32_t> wanted_rows;                    // rows whose logits are wanted, ascending
+  std::shared_ptr<const ops::DropoutRows> dropout;     // training with dropout; null: nothing is dropped
   int64_t num_tokens() const { return static_cast<int64_t>(positions.size()); }
   int64_t num_sequences() const { return static_cast<int64_t>(starts->size()) - 1; }
 

@@ -6,7 +6,7 @@
 namespace pagoda {
 
 Embedding::Embedding(const std::string& path, int64_t rows, int64_t hidden_size)
-    : table_{path + ".weight", {rows, hidden_size}, Init::kNormal, {}} {}
+    : table_{path + ".weight", {rows, hidden_size}, Init::kNormal, {}}, copies_(std::make_shared<ops::WeightCopies>()) {}
 
 void Embedding::collect(std::vector<Parameter*>& parameters) { parameters.push_back(&table_); }
 
@@ -22,6 +22,12 @@ std::shared_ptr<PackedWeight> Embedding::prepare_tied(Device& device, DType comp
 
 Tensor Embedding::forward(const Tensor& ids, DType out) const {
   return packed_ ? ops::embedding(*packed_, ids, out) : ops::embedding(table_.value, ids, out);
+}
+
+Tensor Embedding::logits(const Tensor& x, const Tensor& bias) const {
+  if (x.dtype() != DType::kBFloat16) return ops::linear(x, table_.value, bias);
+  copies_->renew(table_.version);
+  return ops::linear(x, table_.value, bias, false, copies_, DType::kFloat32);
 }
 
 }  // namespace pagoda

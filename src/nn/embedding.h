@@ -17,10 +17,12 @@ class Embedding : public Module {
   // For a tied head: packs the table, gathers rows from the packed form and drops the source.
   std::shared_ptr<PackedWeight> prepare_tied(Device& device, DType compute);
   Tensor forward(const Tensor& ids, DType out) const;  // int32 [T] -> [T, hidden_size]
-  const Tensor& table() const { return table_.value; }
+  // A tied head in training: x table^T + bias (undefined: none), float32 (float64 in the double reference).
+  Tensor logits(const Tensor& x, const Tensor& bias) const;
 
  private:
   Parameter table_;
+  std::shared_ptr<ops::WeightCopies> copies_;
   std::shared_ptr<PackedWeight> packed_;
 };
 

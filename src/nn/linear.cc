@@ -47,6 +47,7 @@ Linear::Linear(LinearSpec spec) : spec_(std::move(spec)) {
                                          : std::vector<int64_t>{part.out_features, spec_.in_features},
                         spec_.init,
                         {}});
+    copies_.push_back(std::make_shared<ops::WeightCopies>());
     if (spec_.bias) biases_.push_back({part.path + ".bias", {part.out_features}, Init::kZeros, {}});
   }
 }
@@ -83,13 +84,27 @@ Tensor Linear::packed_forward(const Tensor& x, Activation activation, const Tens
   return ops::linear(x, *packed_, {packed_bias_, activation, residual, out});
 }
 
+Tensor Linear::plain_forward(size_t part, const Tensor& x, DType out) const {
+  const Parameter& weight = weights_[part];
+  const Tensor bias = spec_.bias ? biases_[part].value : Tensor();
+  if (x.dtype() != DType::kBFloat16) return ops::linear(x, weight.value, bias, spec_.transposed);
+  copies_[part]->renew(weight.version);
+  return ops::linear(x, weight.value, bias, spec_.transposed, copies_[part], out);
+}
+
 Tensor Linear::forward(const Tensor& x, Activation activation, const Tensor& residual) const {
   if (packed_) return packed_forward(x, activation, residual, x.dtype());
   if (weights_.size() != 1)
     fail(ErrorKind::kInternal, "linear", "{}: joined parts have no plain weight: use forward_parts", weights_[0].name);
-  Tensor y = ops::linear(x, weights_[0].value, spec_.bias ? biases_[0].value : Tensor(), spec_.transposed);
+  Tensor y = plain_forward(0, x, x.dtype());
   if (activation != Activation::kNone) y = ops::activation(y, activation);
   return residual ? ops::add(y, residual) : y;
+}
+
+Tensor Linear::forward_dropped(const Tensor& x, const Tensor& residual, const std::shared_ptr<const ops::DropoutRows>& rows,
+                               const ops::DropoutSite& dropout) const {
+  if (rows == nullptr || dropout.p == 0) return forward(x, Activation::kNone, residual);
+  return ops::add(ops::dropout(forward(x), dropout.p, rows, dropout.site), residual);
 }
 
 std::vector<Tensor> Linear::forward_parts(const Tensor& x) const {
@@ -104,14 +119,14 @@ std::vector<Tensor> Linear::forward_parts(const Tensor& x) const {
     return results;
   }
   for (size_t i = 0; i < weights_.size(); ++i) {
-    results.push_back(ops::linear(x, weights_[i].value, spec_.bias ? biases_[i].value : Tensor(), spec_.transposed));
+    results.push_back(plain_forward(i, x, x.dtype()));
   }
   return results;
 }
 
 Tensor Linear::forward_float32(const Tensor& x) const {
   if (packed_) return packed_forward(x, Activation::kNone, {}, DType::kFloat32);
-  return forward(x);
+  return plain_forward(0, x, x.dtype() == DType::kBFloat16 ? DType::kFloat32 : x.dtype());
 }
 
 }  // namespace pagoda

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nn/module.h"
+#include "ops/dropout.h"
 #include "ops/linear.h"
 
 namespace pagoda {
@@ -33,7 +34,10 @@ class Linear : public Module {
 
   // x [T, in] -> [T, out] of all parts joined: activation(x w^T + b) + residual (undefined: none).
   Tensor forward(const Tensor& x, Activation activation = Activation::kNone, const Tensor& residual = {}) const;
-  // The same, one result a part: views of one product when packed, products of their own when not.
+  // dropout(x w^T + b) + residual.
+  Tensor forward_dropped(const Tensor& x, const Tensor& residual, const std::shared_ptr<const ops::DropoutRows>& rows,
+                         const ops::DropoutSite& dropout) const;
+  // forward(x), one result a part: views of one product when packed, products of their own when not.
   std::vector<Tensor> forward_parts(const Tensor& x) const;
   // float32 results whatever x is (logits).
   Tensor forward_float32(const Tensor& x) const;
@@ -45,7 +49,9 @@ class Linear : public Module {
   Tensor packed_forward(const Tensor& x, Activation activation, const Tensor& residual, DType out) const;
   LinearSpec spec_;
   int64_t out_features_ = 0;
+  Tensor plain_forward(size_t part, const Tensor& x, DType out) const;
   std::vector<Parameter> weights_, biases_;
+  std::vector<std::shared_ptr<ops::WeightCopies>> copies_;  // one a weight, used in bfloat16 training
   std::shared_ptr<PackedWeight> packed_;
   Tensor packed_bias_;  // [out] float32
 };

@@ -18,18 +18,22 @@ void Mlp::prepare(Device& device, DType compute) {
   out_.prepare(device, compute);
 }
 
-Tensor Mlp::forward(const Tensor& x, const Tensor& residual, Observer* observer) const {
+Tensor Mlp::forward(const Tensor& x, const Tensor& residual, const ForwardContext& context,
+                    const ops::DropoutSite& dropout) const {
+  Observer* observer = context.observer;
+  Tensor activated;
   if (in_.num_parts() > 1) {
     const std::vector<Tensor> parts = in_.forward_parts(x);
-    const Tensor activated = ops::gated_activation(parts[0], parts[1], activation_);
-    if (observer != nullptr) observer->observe(path_ + ".activated", activated);
-    return out_.forward(activated, Activation::kNone, residual);
+    activated = ops::gated_activation(parts[0], parts[1], activation_);
+  } else if (observer == nullptr) {
+    activated = in_.forward(x, activation_);
+  } else {
+    const Tensor plain = in_.forward(x);
+    observer->observe(path_ + ".in", plain);
+    activated = ops::activation(plain, activation_);
   }
-  if (observer == nullptr) return out_.forward(in_.forward(x, activation_), Activation::kNone, residual);
-  const Tensor plain = in_.forward(x), activated = ops::activation(plain, activation_);
-  observer->observe(path_ + ".in", plain);
-  observer->observe(path_ + ".activated", activated);
-  return out_.forward(activated, Activation::kNone, residual);
+  if (observer != nullptr) observer->observe(path_ + ".activated", activated);
+  return out_.forward_dropped(activated, residual, context.layout->dropout, dropout);
 }
 
 }  // namespace pagoda

@@ -14,8 +14,9 @@ class Mlp : public Module {
   Mlp(std::string path, LinearSpec in, LinearSpec out, Activation activation);
   void collect(std::vector<Parameter*>& parameters) override;
   void prepare(Device& device, DType compute) override;
-  // [T, hidden_size] -> residual + mlp(x). An observer sees what a fused product would hide.
-  Tensor forward(const Tensor& x, const Tensor& residual, Observer* observer) const;
+  // [T, hidden_size] -> residual + dropout(mlp(x)). An observer sees what a fused product would hide.
+  Tensor forward(const Tensor& x, const Tensor& residual, const ForwardContext& context,
+                 const ops::DropoutSite& dropout = {}) const;
 
  private:
   std::string path_;

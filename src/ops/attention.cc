@@ -22,7 +22,7 @@ void check_heads(const char* op, const Tensor& q, const Tensor& k, const Tensor&
 }  // namespace
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::shared_ptr<const std::vector<int32_t>>& starts,
-                 const AttentionSpec& spec) {
+                 const AttentionSpec& spec, const std::shared_ptr<const void>& owner) {
   check_heads("attention", q, k, v);
   if (starts->empty() || starts->back() != q.dim(0)) {
     invalid("attention", "sequences do not cover the rows: got {}, need {}", starts->empty() ? 0 : starts->back(), q.dim(0));
@@ -31,13 +31,17 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::s
   Tensor out = Tensor::empty(q.device(), q.dtype(), {q.dim(0), q.dim(1), v.dim(2)});
   const bool grad = needs_grad({&q, &k, &v});
   Tensor lse;
-  if (grad)
+  if (grad || spec.dropout > 0) {
     lse = Tensor::empty(q.device(), q.dtype() == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32, {q.dim(0), q.dim(1)});
+  }
   const Device& device = q.device();
   device.kernels->attention(device.exec, spec, rows, q.view(), k.view(), v.view(), out.view(), lse.view());
+  if (spec.dropout > 0) {
+    device.kernels->attention_dropout(device.exec, spec, rows, q.view(), k.view(), v.view(), out.view(), lse.view());
+  }
   if (!grad) return out;
   if (spec.sinks != nullptr) unsupported("attention", "no backward for attention sinks");
-  return attach(out, {q, k, v}, [q, k, v, out, lse, starts, spec](const Tensor& dout) {
+  return attach(out, {q, k, v}, [q, k, v, out, lse, starts, spec, owner](const Tensor& dout) {
     const RaggedRows sequences{static_cast<int64_t>(starts->size()) - 1, starts->data()};
     Tensor dq = Tensor::empty(q.device(), q.dtype(), q.dims()), dk = Tensor::empty(k.device(), k.dtype(), k.dims());
     Tensor dv = Tensor::empty(v.device(), v.dtype(), v.dims());

@@ -2,9 +2,110 @@
 #include "ops/linear.h"
 
 #include "ops/check.h"
+#include "ops/math.h"
 #include "ops/tape.h"
 
 namespace pagoda::ops {
+
+namespace {
+
+void product(const Device& device, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y) {
+  const ProductKernel* kernel = device.kernels->find_product(w.format, x.dtype, x.dims[0]);
+  if (kernel == nullptr)
+    unsupported("linear", "no kernel on this device for {} activations on this weight format", dtype_name(x.dtype));
+  if (x.dims[0] > 0) kernel->run(device.exec, x, w, epilogue, y);
+}
+
+View matrix(void* data, DType dtype, int64_t rows, int64_t columns) {
+  View view;
+  view.data = data;
+  view.dtype = dtype;
+  view.rank = 2;
+  view.dims[0] = rows;
+  view.dims[1] = columns;
+  view.strides[0] = columns;
+  view.strides[1] = 1;
+  return view;
+}
+
+// c [m, n] (+)= a^T b of bfloat16 a [T, m], b [T, n], c float32.
+void turned_product(const Device& device, const View& a, const View& b, bool add, const View& c) {
+  const int64_t tokens = a.dims[0];
+  const ArenaScope scope(*device.exec.scratch);
+  const View turned = matrix(device.exec.scratch->allocate(a.dims[1] * tokens * 2), DType::kBFloat16, a.dims[1], tokens);
+  device.kernels->turn(device.exec, a, turned);
+  const PackedView packed{device.exec.scratch->allocate(packed_bytes(WeightFormat::kBf16Pairs, b.dims[1], tokens)),
+                          WeightFormat::kBf16Pairs, b.dims[1], tokens};
+  device.kernels->pack_turned(device.exec, b, packed, 0);
+  Epilogue epilogue;
+  if (add) epilogue.residual = c;
+  product(device, turned, packed, epilogue, c);
+}
+
+}  // namespace
+
+void WeightCopies::renew(uint64_t version) {
+  if (version == version_) return;
+  version_ = version;
+  for (Copy& copy : copies_) copy.valid = false;
+}
+
+const PackedView& WeightCopies::get(Copy& copy, const Tensor& weight, bool turned) {
+  if (copy.valid) return copy.view;
+  const int64_t n = weight.dim(turned ? 1 : 0), k = weight.dim(turned ? 0 : 1);
+  const Device& device = weight.device();
+  if (!copy.bytes) {
+    const int64_t bytes = packed_bytes(WeightFormat::kBf16Pairs, n, k);
+    copy.bytes = Tensor::zeros(weight.device(), DType::kBFloat16, {bytes / 2});
+    copy.view = {copy.bytes.view().data, WeightFormat::kBf16Pairs, n, k};
+  }
+  if (turned) {
+    device.kernels->pack_turned(device.exec, weight.view(), copy.view, 0);
+  } else {
+    device.kernels->pack(device.exec, weight.view(), copy.view, 0);
+  }
+  copy.valid = true;
+  return copy.view;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool transposed,
+              const std::shared_ptr<WeightCopies>& copies, DType out) {
+  check_dtype("linear", "x", x, {DType::kBFloat16});
+  check_dtype("linear", "weight", weight, {DType::kFloat32});
+  check_shape("linear", "x", x, {-1, -1});
+  const int64_t k = x.dim(1), n = weight.rank() == 2 ? weight.dim(transposed ? 1 : 0) : 0;
+  check_shape("linear", "weight", weight, {transposed ? k : n, transposed ? n : k});
+  if (bias) {
+    check_shape("linear", "bias", bias, {n});
+    check_dtype("linear", "bias", bias, {DType::kFloat32});
+  }
+  Tensor y = Tensor::empty(x.device(), out, {x.dim(0), n});
+  Epilogue epilogue;
+  epilogue.bias = bias.view();
+  product(x.device(), x.view(), copies->forward(weight, transposed), epilogue, y.view());
+  if (!needs_grad({&x, &weight, &bias})) return y;
+  return attach(y, {x, weight, bias}, [x, weight, bias, transposed, copies](const Tensor& grad) {
+    const Device& on = grad.device();
+    const Tensor dy = cast(grad, DType::kBFloat16);
+    Tensor dx, dweight, dbias;
+    if (weight.requires_grad()) {
+      const Tensor before = weight.grad_node() ? Tensor() : weight.grad();
+      const Tensor into = before ? before : Tensor::empty(weight.device(), weight.dtype(), weight.dims());
+      const Tensor &rows = transposed ? x : dy, &columns = transposed ? dy : x;
+      turned_product(on, rows.view(), columns.view(), before.is_defined(), into.view());
+      if (!before) dweight = into;
+    }
+    if (bias && bias.requires_grad()) {
+      dbias = Tensor::zeros(bias.device(), bias.dtype(), bias.dims());
+      on.kernels->bias_backward(on.exec, dy.view(), dbias.view());
+    }
+    if (x.requires_grad()) {
+      dx = Tensor::empty(x.device(), x.dtype(), x.dims());
+      product(on, dy.view(), copies->backward(weight, transposed), {}, dx.view());
+    }
+    return std::vector<Tensor>{dx, dweight, dbias};
+  });
+}
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool transposed) {
   check_dtype("linear", "x", x, {DType::kFloat32, DType::kFloat64});
@@ -60,13 +161,7 @@ Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& 
     check_shape("linear", "residual", options.residual, {x.dim(0), w.n});
     check_same_dtype("linear", options.residual, y);
   }
-  const Device& device = x.device();
-  const ProductKernel* kernel = device.kernels->find_product(w.format, x.dtype(), x.dim(0));
-  if (kernel == nullptr)
-    unsupported("linear", "no kernel on this device for {} activations on this weight format", dtype_name(x.dtype()));
-  if (x.dim(0) > 0) {
-    kernel->run(device.exec, x.view(), w, {options.bias.view(), options.activation, options.residual.view()}, y.view());
-  }
+  product(x.device(), x.view(), w, {options.bias.view(), options.activation, options.residual.view()}, y.view());
   return y;
 }
 

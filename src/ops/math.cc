@@ -71,7 +71,9 @@ Tensor heads(const Tensor& x, int64_t begin, int64_t count, int64_t stride, int6
   check_shape("heads", "x", x, {-1, -1});
   Tensor y = x.heads(begin, count, stride, head_dim);
   if (!needs_grad({&x})) return y;
-  return attach(y, {x}, [x, begin, count, stride, head_dim](const Tensor& dy) {
+  const bool whole = begin == 0 && stride == head_dim && count * head_dim == x.dim(1);
+  return attach(y, {x}, [x, begin, count, stride, head_dim, whole](const Tensor& dy) {
+    if (whole && dy.is_contiguous()) return std::vector<Tensor>{dy.reshape({dy.dim(0), -1})};
     Tensor dx = Tensor::zeros(x.device(), x.dtype(), x.dims());
     const Device& on = x.device();
     for (int64_t head = 0; head < count; ++head) {
@@ -147,9 +149,10 @@ Tensor embedding(const Tensor& table, const Tensor& ids, DType out) {
   device.kernels->embedding(device.exec, table.view(), ids.view(), y.view());
   if (!needs_grad({&table})) return y;
   return attach(y, {table}, [table, ids](const Tensor& dy) {
-    Tensor dtable = Tensor::zeros(table.device(), table.dtype(), table.dims());
-    table.device().kernels->embedding_backward(table.device().exec, ids.view(), dy.view(), dtable.view());
-    return std::vector<Tensor>{dtable};
+    const Tensor before = table.grad_node() ? Tensor() : table.grad();  // a leaf's: added to in place, as few rows change
+    const Tensor into = before ? before : Tensor::zeros(table.device(), table.dtype(), table.dims());
+    table.device().kernels->embedding_backward(table.device().exec, ids.view(), dy.view(), into.view());
+    return std::vector<Tensor>{before ? Tensor() : into};
   });
 }
 

@@ -44,6 +44,8 @@ GradNode::GradNode(std::vector<Tensor> inputs) : inputs_(std::move(inputs)) {}
 
 NoGrad::NoGrad() : before_(std::exchange(t_grad_enabled, false)) {}
 NoGrad::~NoGrad() { t_grad_enabled = before_; }
+WithGrad::WithGrad() : before_(std::exchange(t_grad_enabled, true)) {}
+WithGrad::~WithGrad() { t_grad_enabled = before_; }
 bool grad_enabled() { return t_grad_enabled; }
 
 bool needs_grad(std::initializer_list<const Tensor*> inputs) {
@@ -57,11 +59,21 @@ bool needs_grad(std::initializer_list<const Tensor*> inputs) {
 void backward(const Tensor& loss) {
   if (loss.numel() != 1) invalid("backward", "needs a scalar: got {}", shape_string(loss.view()));
   if (!loss.grad_node()) invalid("backward", "nothing to do: no input of this result requires gradients");
+  Tensor one = Tensor::like(loss);
+  if (loss.dtype() == DType::kFloat64) {
+    one.data<double>()[0] = 1;
+  } else {
+    one.data<float>()[0] = 1;
+  }
+  backward(loss, one);
+}
+
+void backward(const Tensor& result, const Tensor& grad) {
   // Post-order without recursion: a node is listed after all that its result depends on.
   std::vector<std::shared_ptr<GradNode>> order;
   std::unordered_set<GradNode*> seen;
-  std::vector<std::pair<std::shared_ptr<GradNode>, size_t>> stack{{loss.grad_node(), 0}};
-  seen.insert(loss.grad_node().get());
+  std::vector<std::pair<std::shared_ptr<GradNode>, size_t>> stack{{result.grad_node(), 0}};
+  seen.insert(result.grad_node().get());
   while (!stack.empty()) {
     auto& [node, next] = stack.back();
     if (next < node->inputs().size()) {
@@ -72,13 +84,7 @@ void backward(const Tensor& loss) {
     order.push_back(node);
     stack.pop_back();
   }
-  Tensor one = Tensor::like(loss);
-  if (loss.dtype() == DType::kFloat64) {
-    one.data<double>()[0] = 1;
-  } else {
-    one.data<float>()[0] = 1;
-  }
-  loss.grad_node()->pending_ = one;
+  result.grad_node()->pending_ = grad;
   const NoGrad guard;
   for (auto it = order.rbegin(); it != order.rend(); ++it) {
     GradNode& node = **it;
@@ -105,6 +111,23 @@ Tensor ops::attach(const Tensor& raw, std::vector<Tensor> inputs, BackwardFn fn)
   Tensor result = raw.detach();
   result.set_grad_node(std::make_shared<FunctionNode>(std::move(inputs), std::move(fn)));
   return result;
+}
+
+Tensor ops::checkpoint(const Tensor& x, std::function<Tensor(const Tensor& x)> block) {
+  if (!grad_enabled()) return block(x);
+  Tensor y;
+  {
+    const NoGrad forward_only;
+    y = block(x);
+  }
+  return attach(y, {x}, [x, block = std::move(block)](const Tensor& dy) {
+    const WithGrad again;
+    Tensor leaf = x.detach();
+    leaf.set_requires_grad(x.requires_grad());
+    const Tensor result = block(leaf);
+    if (result.grad_node()) backward(result, dy);
+    return std::vector<Tensor>{leaf.grad()};
+  });
 }
 
 }  // namespace pagoda

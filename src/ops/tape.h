@@ -22,7 +22,7 @@ class GradNode {
   virtual void release() { inputs_.clear(); }
 
  private:
-  friend void backward(const Tensor& loss);
+  friend void backward(const Tensor& result, const Tensor& grad);
   std::vector<Tensor> inputs_;
   Tensor pending_;  // gradient of the result, summed so far
 };
@@ -39,6 +39,18 @@ class NoGrad {
   bool before_;
 };
 
+// The opposite: for the parts of a backward pass that compute a forward pass again.
+class WithGrad {
+ public:
+  WithGrad();
+  ~WithGrad();
+  WithGrad(const WithGrad&) = delete;
+  WithGrad& operator=(const WithGrad&) = delete;
+
+ private:
+  bool before_;
+};
+
 bool grad_enabled();
 // Must an op with these inputs make a node?
 bool needs_grad(std::initializer_list<const Tensor*> inputs);
@@ -46,12 +58,19 @@ bool needs_grad(std::initializer_list<const Tensor*> inputs);
 // Runs the tape back from a scalar: every leaf that requires gradients gets its sum in grad() (added to what is there).
 // Gradients of parameters add, those of activations are summed over their uses in a fixed order. Frees the tape.
 void backward(const Tensor& loss);
+// The same from any result, given the gradient of what comes after it.
+void backward(const Tensor& result, const Tensor& grad);
 
 namespace ops {
 
 using BackwardFn = std::function<std::vector<Tensor>(const Tensor& grad)>;
 // `raw` with a node whose backward is `fn`; the result is a new handle, so that fn may hold `raw` itself.
 Tensor attach(const Tensor& raw, std::vector<Tensor> inputs, BackwardFn fn);
+
+// block(x) of which nothing is kept but x: backward computes the block again (Chen et al. 2016), bit-equal to the first time.
+// The block must depend on nothing that changes in between; parameters inside it get their gradients. Without gradients it is
+// block(x) itself.
+Tensor checkpoint(const Tensor& x, std::function<Tensor(const Tensor& x)> block);
 
 }  // namespace ops
 }  // namespace pagoda

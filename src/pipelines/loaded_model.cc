@@ -29,9 +29,9 @@ std::unique_ptr<LoadedModel> LoadedModel::open(const std::string& name, const Lo
   return loaded;
 }
 
-std::unique_ptr<LoadedModel> LoadedModel::open_for_training(const std::string& name, const LoadOptions& options) {
+std::unique_ptr<LoadedModel> LoadedModel::open_for_training(const std::string& name, const LoadOptions& options, DType compute) {
   std::unique_ptr<LoadedModel> loaded = open_plain(name, options);
-  loaded->model_->prepare_for_training(loaded->runtime_->device(), DType::kFloat32);
+  loaded->model_->prepare_for_training(loaded->runtime_->device(), compute);
   return loaded;
 }
 

@@ -21,7 +21,7 @@ class LoadedModel {
   // name: a folder, a .gguf file, or ORG/NAME of the hub. Weights are packed for inference.
   static std::unique_ptr<LoadedModel> open(const std::string& name, const LoadOptions& options);
   // Weights as float32 parameters that require gradients.
-  static std::unique_ptr<LoadedModel> open_for_training(const std::string& name, const LoadOptions& options);
+  static std::unique_ptr<LoadedModel> open_for_training(const std::string& name, const LoadOptions& options, DType compute);
 
   const ModelFolder& folder() const { return *folder_; }
   Runtime& runtime() { return *runtime_; }

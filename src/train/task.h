@@ -34,13 +34,14 @@ struct BatchRows {
   std::vector<int64_t> labels;
   int64_t num_labels = 0, num_examples = 0;
 
-  // Appends a sequence of `ids`; positions from 0. `example`: its number in the whole run (epochs counted), `part`: of
-  // the sequence within the example. Returns its first row.
-  int32_t add_sequence(const std::vector<int32_t>& ids, const std::vector<int32_t>& type_ids, uint64_t example, int part = 0);
+  // Appends a sequence of `ids`, positions from 0, and returns its first row. `example`: its number in the whole run (epochs
+  // counted); sequences of one example follow each other.
+  int32_t add_sequence(const std::vector<int32_t>& ids, const std::vector<int32_t>& type_ids, uint64_t example);
   // The row's logits are wanted, and this is their label (>= 0).
   void want(int32_t row, int64_t label);
 };
 // dropout_seed: empty in evaluation, where nothing is dropped.
+// A batch without rows has no layout.
 MicroBatch make_micro_batch(Device& device, const BatchRows& rows, std::optional<uint64_t> dropout_seed);
 
 // In the order in which they are written: {"loss", 2.5}, {"accuracy", 0.9}. The trainer puts "eval_" before each.
@@ -53,15 +54,17 @@ class Task {
 
   // Examples of one epoch of this rank; 0: no training data.
   virtual int64_t num_examples() const = 0;
-  // The next `examples` of them, fewer where the epoch ends; false and nothing where it has ended, after which the next begins.
-  virtual bool next(int64_t examples, MicroBatch& batch) = 0;
+  // The next `examples` of them. The trainer asks for no more than the epoch has left; after it the next one begins.
+  virtual MicroBatch next(int64_t examples) = 0;
   // Where the next example lies, and what must be equal to go on there. restore() throws kInvalidInput where it is not.
   virtual Json state() const = 0;
   virtual void restore(const Json& state) = 0;
 
   // The sum of the batch's losses divided by `count`, the labels of all micro-batches of all ranks of the step together: their
-  // sum is the mean over the whole batch. A scalar [1], on the tape. By default cross-entropy of the model's logits.
-  virtual Tensor loss(const Model& model, const MicroBatch& batch, int64_t count) const;
+  // sum is the mean over the whole batch. A scalar [1], on the tape. By default cross-entropy of the model's logits. `observer`
+  // (or null) goes into the forward pass: the trainer looks for the first layer that is not finite. Not called for a batch
+  // without labels.
+  virtual Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer = nullptr) const;
 
   virtual bool has_validation() const = 0;
   // Over the whole validation set, without gradients. "loss" is among them: --load-best-model-at-end looks at it by default.

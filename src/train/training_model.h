@@ -40,6 +40,7 @@ class TrainingModel {
   const std::vector<std::string>& new_parameters() const { return new_parameters_; }
   // Throws kInvalidInput saying that the task needs one, where there is none.
   const std::shared_ptr<const Tokenizer>& tokenizer() const;
+  bool has_tokenizer() const { return tokenizer_ != nullptr; }
   const TokenizerConfig& tokenizer_config() const { return tokenizer_config_; }
   const std::string& tokenizer_path() const { return tokenizer_path_; }
 
@@ -53,6 +54,7 @@ class TrainingModel {
 
  protected:
   TrainingModel() = default;
+  void open_model(const std::string& path, const TrainingModelOptions& options);
   std::string path_, tokenizer_path_;
   Json config_, generation_config_;
   std::shared_ptr<const Tokenizer> tokenizer_;
@@ -61,6 +63,11 @@ class TrainingModel {
   std::unique_ptr<Model> model_;
   std::vector<std::string> new_parameters_;
   bool from_scratch_ = false;
+
+ private:
+  void draw(const std::vector<Parameter*>& missing, uint64_t seed);
+  void open_tokenizer(const std::string& path, bool needed);
+  void settle_config();
 };
 
 }  // namespace pagoda::train

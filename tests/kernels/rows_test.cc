@@ -114,10 +114,11 @@ TEST(Norm, LayerNorm) {
 
 TEST(Norm, Backward) {
   Runner one(1), three(3);
+  for (DType dtype : kDtypes)
   for (int64_t width : kWidths) {
     const int64_t rows = width < 100 ? 37 : 70;
     Numbers numbers(9);
-    Matrix x(DType::kFloat32, {rows, width}), dy = x, weight(DType::kFloat32, {1, width}, 0),
+    Matrix x(dtype, {rows, width}), dy = x, weight(DType::kFloat32, {1, width}, 0),
                                               mean(DType::kFloat32, {rows, 1}, 0), rstd(DType::kFloat32, {rows, 1}, 0);
     x.fill(numbers, 2);
     dy.fill(numbers);
@@ -134,7 +135,7 @@ TEST(Norm, Backward) {
         Matrix dx, dweight, dbias;
       };
       const auto run = [&](const KernelTable& table, Runner& runner) {
-        Result r{Matrix(DType::kFloat32, {rows, width}, 4), weight, weight};
+        Result r{Matrix(dtype, {rows, width}, 4), weight, weight};
         if (centred) {
           table.layer_norm_backward(runner.exec(), x.view(), flat(weight, false), flat(mean, true), flat(rstd, true), dy.view(),
                                     r.dx.view(), flat(r.dweight, false), flat(r.dbias, false));
@@ -144,7 +145,7 @@ TEST(Norm, Backward) {
         }
         return r;
       };
-      Matrix y(DType::kFloat32, {rows, width});
+      Matrix y(dtype, {rows, width});
       if (centred) {
         oracle().layer_norm(one.exec(), x.view(), View(), View(), flat(weight, false), View(), 0.1f, y.view(), flat(mean, true),
                             flat(rstd, true));
@@ -154,8 +155,8 @@ TEST(Norm, Backward) {
       const Result expected = run(oracle(), one);
       for (const NamedTable& named : vector_tables()) {
         const Result got = run(named.table, one), threaded = run(named.table, three);
-        const std::string what = named.name + label(" backward", DType::kFloat32, rows, width);
-        expect_near(got.dx, expected.dx, 3e-5, what + " dx");
+        const std::string what = named.name + label(" backward", dtype, rows, width);
+        expect_near(got.dx, expected.dx, bound(dtype, 3e-5), what + " dx");
         expect_near(got.dweight, expected.dweight, 3e-5, what + " dweight");
         expect_near(got.dbias, expected.dbias, 3e-5, what + " dbias");
         ASSERT_EQ(got.dx.bytes(), threaded.dx.bytes()) << what;
@@ -222,17 +223,18 @@ TEST(Activation, AllKindsPlainAndGated) {
 }
 
 TEST(Activation, Backward) {
+  for (DType dtype : kDtypes)
   for (int kind = 0; kind < kActivations; ++kind) {
     for (int64_t width : {1, 7, 16, 37, 1536}) {
       const int64_t rows = some_rows(width);
       Numbers numbers(12);
-      Matrix x(DType::kFloat32, {rows, width}), up = x, dy = x;
+      Matrix x(dtype, {rows, width}), up = x, dy = x;
       x.fill(numbers, 8);
       up.fill(numbers);
       dy.fill(numbers);
-      const Matrix empty(DType::kFloat32, {rows, width}, 2);
-      const std::string what = label("backward", DType::kFloat32, rows, width) + " kind " + std::to_string(kind);
-      check_rows({empty, empty, empty}, rows, 2e-6, what,
+      const Matrix empty(dtype, {rows, width}, 2);
+      const std::string what = label("backward", dtype, rows, width) + " kind " + std::to_string(kind);
+      check_rows({empty, empty, empty}, rows, bound(dtype, 2e-6), what,
                  [&](const KernelTable& table, const Exec& exec, Outputs& o, int64_t begin, int64_t end) {
                    table.activation_backward(exec, Activation(kind), x.rows(begin, end), dy.rows(begin, end),
                                              o[0].rows(begin, end));
@@ -444,6 +446,48 @@ TEST(Forks, OneRowForksNothing) {
       named.table.cast(runner.exec(), x.view(), y.view());
       named.table.embedding(runner.exec(), words.view(), ids_view(ids), y.view());
       EXPECT_EQ(runner.pool.regions(), before) << named.name;
+    }
+  }
+}
+
+TEST(Turned, PackedAndPlainAreTheReferencesToTheByte) {
+  Runner one(1), three(3);
+  for (DType dtype : kDtypes) {
+    for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
+             {1, 1}, {2, 16}, {7, 5}, {32, 64}, {33, 47}, {64, 130}, {129, 31}, {300, 1000}}) {
+      Numbers numbers(17);
+      Matrix w(dtype, {rows, columns});
+      w.fill(numbers);
+      const auto packed = [&](const KernelTable& table, Runner& runner) {
+        const int64_t bytes = packed_bytes(WeightFormat::kBf16Pairs, columns + 16, rows);
+        std::vector<uint8_t> data(static_cast<size_t>(bytes) + 64, 0xA5);
+        const auto at = reinterpret_cast<uintptr_t>(data.data());
+        uint8_t* begin = data.data() + (64 - at % 64) % 64;
+        table.pack_turned(runner.exec(), w.view(), PackedView{begin, WeightFormat::kBf16Pairs, columns + 16, rows}, 16);
+        return std::vector<uint8_t>(begin, begin + bytes);
+      };
+      const auto expected = packed(oracle(), one);
+      Matrix turned(DType::kBFloat16, {columns, rows});
+      Matrix halves(DType::kBFloat16, {rows, columns});
+      halves.fill(numbers);
+      oracle().turn(one.exec(), halves.view(), turned.view());
+      for (const NamedTable& named : vector_tables()) {
+        ASSERT_EQ(packed(named.table, one), expected) << named.name << label("pack", dtype, rows, columns);
+        ASSERT_EQ(packed(named.table, three), expected) << named.name << label("pack", dtype, rows, columns);
+        Matrix got(DType::kBFloat16, {columns, rows});
+        named.table.turn(three.exec(), halves.view(), got.view());
+        ASSERT_EQ(got.bytes(), turned.bytes()) << named.name << label("turn", dtype, rows, columns);
+      }
+      // The reference's packed weight is that of the turned matrix.
+      Matrix upright(dtype, {columns, rows});
+      for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < columns; ++j) upright.set(j, i, w.at(i, j));
+      }
+      std::vector<uint8_t> plain(expected.size() + 64);
+      uint8_t* begin = plain.data() + (64 - reinterpret_cast<uintptr_t>(plain.data()) % 64) % 64;
+      oracle().pack(one.exec(), upright.view(), PackedView{begin, WeightFormat::kBf16Pairs, columns + 16, rows}, 16);
+      const size_t first = static_cast<size_t>(packed_bytes(WeightFormat::kBf16Pairs, 16, rows));  // left alone by both
+      ASSERT_TRUE(std::equal(expected.begin() + static_cast<int64_t>(first), expected.end(), begin + first));
     }
   }
 }

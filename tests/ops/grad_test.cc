@@ -1,6 +1,7 @@
 // Every differentiable op against finite differences, on the reference kernels in double; the tape's own rules.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <functional>
 #include <utility>
@@ -145,6 +146,86 @@ TEST_F(Gradients, AttentionInAllItsForms) {
               {9, 8}));
         });
       }
+    }
+  }
+}
+
+TEST_F(Gradients, AttentionWithDropout) {
+  const auto starts = std::make_shared<const std::vector<int32_t>>(std::vector<int32_t>{0, 5, 9});
+  const std::vector<uint64_t> rows = {4, 9, 1, 100, 7, 3, 55, 2, 8};
+  AttentionSpec spec;
+  spec.mask = AttentionSpec::Mask::kFull;
+  spec.scale = 0.7f;
+  spec.dropout = 0.3f;
+  spec.dropout_key = 11;
+  spec.dropout_rows = rows.data();
+  const Tensor q = leaf({9, 6}), k = leaf({9, 6}), v = leaf({9, 4});
+  check({q, k, v}, [&] {
+    return scalar(ops::view_as(
+        ops::attention(ops::heads(q, 0, 2, 3, 3), ops::heads(k, 0, 2, 3, 3), ops::heads(v, 0, 2, 2, 2), starts, spec), {9, 4}));
+  });
+}
+
+// The products of bfloat16 training against those of float32 on the same, bfloat16-valued numbers: only sums' order and the
+// rounding of y and dx differ.
+TEST(TrainingProducts, Bfloat16AgreesWithFloat32) {
+  RuntimeOptions options;
+  options.threads = 2;
+  Runtime runtime(options);
+  Device& device = runtime.device();
+  for (const bool transposed : {false, true}) {
+    for (const auto& [tokens, inputs, outputs] :
+         std::vector<std::array<int64_t, 3>>{{1, 16, 16}, {5, 33, 17}, {64, 96, 130}, {131, 70, 48}}) {
+      const auto rounded = [&](const std::vector<int64_t>& dims, uint64_t stream) {
+        Tensor tensor = Tensor::empty(device, DType::kFloat32, dims);
+        const RandomStream random(7, stream);
+        for (int64_t i = 0; i < tensor.numel(); ++i) {
+          tensor.data<float>()[i] = static_cast<float>(BFloat16(static_cast<float>(random.normal(static_cast<uint64_t>(i)))));
+        }
+        return tensor;
+      };
+      const Tensor x = rounded({tokens, inputs}, 1), bias = rounded({outputs}, 3), dy = rounded({tokens, outputs}, 4);
+      const Tensor w = rounded(transposed ? std::vector<int64_t>{inputs, outputs} : std::vector<int64_t>{outputs, inputs}, 2);
+      struct Result {
+        Tensor y, dx, dw, db;
+      };
+      // Twice over the same weight: the second gradient is added to the first.
+      const auto run = [&](bool half) {
+        Tensor in = ops::cast(x, half ? DType::kBFloat16 : DType::kFloat32).detach();
+        Tensor weight = Tensor::like(w), shift = Tensor::like(bias);
+        device.kernels->cast(device.exec, w.view(), weight.view());
+        device.kernels->cast(device.exec, bias.view(), shift.view());
+        for (Tensor* leaf : {&in, &weight, &shift}) leaf->set_requires_grad(true);
+        const auto copies = std::make_shared<ops::WeightCopies>();
+        const auto once = [&] {
+          return half ? ops::linear(in, weight, shift, transposed, copies, DType::kBFloat16)
+                      : ops::linear(in, weight, shift, transposed);
+        };
+        const Tensor y = once();
+        for (const Tensor& result : {y, once()}) {
+          // dy enters as the gradient of a sum of products.
+          const Tensor seed = ops::cast(dy, result.dtype());
+          backward(ops::attach(Tensor::zeros(device, DType::kFloat32, {1}), {result},
+                               [seed](const Tensor&) { return std::vector<Tensor>{seed}; }));
+        }
+        return Result{y, in.grad(), weight.grad(), shift.grad()};
+      };
+      const Result expected = run(false), got = run(true);
+      const auto near = [&](const Tensor& a, const Tensor& b, double bound) {
+        const Tensor wide = ops::cast(b, DType::kFloat32);
+        ASSERT_EQ(a.dims(), wide.dims());
+        double size = 0, error = 0;
+        for (int64_t i = 0; i < a.numel(); ++i) {
+          size = std::max(size, std::fabs(static_cast<double>(a.data<float>()[i])));
+          const double difference = std::fabs(static_cast<double>(a.data<float>()[i] - wide.data<float>()[i]));
+          error = difference <= error ? error : difference;  // a NaN stays
+        }
+        EXPECT_LE(error, bound * size) << tokens << " x " << inputs << " x " << outputs;
+      };
+      near(expected.y, got.y, 1.0 / 256);
+      near(expected.dx, got.dx, 1.0 / 128);
+      near(expected.dw, got.dw, 1e-5);
+      near(expected.db, got.db, 1e-5);
     }
   }
 }

@@ -94,30 +94,36 @@ void gated_activation(const Exec& exec, Activation kind, View gate, View up, Vie
 }
 
 void activation_backward(const Exec& exec, Activation kind, View x, View dy, View dx) {
-  if (x.dtype != DType::kFloat32) return reference_table().activation_backward(exec, kind, x, dy, dx);
-  with_activation(kind, [&](auto kind_of) HWY_ATTR {
-    each_run(exec, {x, dy, dx}, kHeavyElements, [&](int64_t n, const int64_t* at) HWY_ATTR {
-      const float *from = x.as<float>() + at[0], *gradient = dy.as<float>() + at[1];
-      float* to = dx.as<float>() + at[2];
-      over(n, [&](int64_t i, auto access) HWY_ATTR {
-        access.put(hn::Mul(access.get(gradient + i), derivative(kind_of(), access.get(from + i))), to + i);
+  if (!is_vector_dtype(x.dtype)) return reference_table().activation_backward(exec, kind, x, dy, dx);
+  with_dtype(x.dtype, [&](auto zero) HWY_ATTR {
+    using T = decltype(zero);
+    with_activation(kind, [&](auto kind_of) HWY_ATTR {
+      each_run(exec, {x, dy, dx}, kHeavyElements, [&](int64_t n, const int64_t* at) HWY_ATTR {
+        const T *from = x.as<T>() + at[0], *gradient = dy.as<T>() + at[1];
+        T* to = dx.as<T>() + at[2];
+        over(n, [&](int64_t i, auto access) HWY_ATTR {
+          access.put(hn::Mul(access.get(gradient + i), derivative(kind_of(), access.get(from + i))), to + i);
+        });
       });
     });
   });
 }
 
 void gated_activation_backward(const Exec& exec, Activation kind, View gate, View up, View dy, View dgate, View dup) {
-  if (gate.dtype != DType::kFloat32) return reference_table().gated_activation_backward(exec, kind, gate, up, dy, dgate, dup);
-  with_activation(kind, [&](auto kind_of) HWY_ATTR {
-    each_run(exec, {gate, up, dy, dgate, dup}, kHeavyElements, [&](int64_t n, const int64_t* at) HWY_ATTR {
-      const float *g = gate.as<float>() + at[0], *u = up.as<float>() + at[1], *gradient = dy.as<float>() + at[2];
-      float *to_gate = dgate.as<float>() + at[3], *to_up = dup.as<float>() + at[4];
-      over(n, [&](int64_t i, auto access) HWY_ATTR {
-        const FloatVec x = access.get(g + i), d = access.get(gradient + i);
-        const FloatVec slope = hn::Mul(hn::Mul(d, access.get(u + i)), derivative(kind_of(), x));
-        const FloatVec through = hn::Mul(d, activate(FloatTag(), kind_of(), x));
-        access.put(slope, to_gate + i);
-        access.put(through, to_up + i);
+  if (!is_vector_dtype(gate.dtype)) return reference_table().gated_activation_backward(exec, kind, gate, up, dy, dgate, dup);
+  with_dtype(gate.dtype, [&](auto zero) HWY_ATTR {
+    using T = decltype(zero);
+    with_activation(kind, [&](auto kind_of) HWY_ATTR {
+      each_run(exec, {gate, up, dy, dgate, dup}, kHeavyElements, [&](int64_t n, const int64_t* at) HWY_ATTR {
+        const T *g = gate.as<T>() + at[0], *u = up.as<T>() + at[1], *gradient = dy.as<T>() + at[2];
+        T *to_gate = dgate.as<T>() + at[3], *to_up = dup.as<T>() + at[4];
+        over(n, [&](int64_t i, auto access) HWY_ATTR {
+          const FloatVec x = access.get(g + i), d = access.get(gradient + i);
+          const FloatVec slope = hn::Mul(hn::Mul(d, access.get(u + i)), derivative(kind_of(), x));
+          const FloatVec through = hn::Mul(d, activate(FloatTag(), kind_of(), x));
+          access.put(slope, to_gate + i);
+          access.put(through, to_up + i);
+        });
       });
     });
   });
@@ -139,17 +145,20 @@ void embedding(const Exec& exec, View table, View ids, View y) {
 }
 
 void embedding_backward(const Exec& exec, View ids, View dy, View dtable) {
-  if (dy.dtype != DType::kFloat32 || dtable.dtype != DType::kFloat32) {
+  if (!is_vector_dtype(dy.dtype) || dtable.dtype != DType::kFloat32) {
     return reference_table().embedding_backward(exec, ids, dy, dtable);
   }
-  // A thread has columns, not tokens: a token's row may be asked for many times, and its sum keeps the order of t.
-  each_columns(exec, dy.dims[1], dy.dims[0], [&](int64_t begin, int64_t end) HWY_ATTR {
-    for (int64_t t = 0; t < dy.dims[0]; ++t) {
-      const float* from = dy.as<float>() + t * dy.strides[0] + begin;
-      float* to = dtable.as<float>() + ids.as<int32_t>()[t] * dtable.strides[0] + begin;
-      over(end - begin,
-           [&](int64_t i, auto access) HWY_ATTR { access.put(hn::Add(access.get(to + i), access.get(from + i)), to + i); });
-    }
+  with_dtype(dy.dtype, [&](auto zero) HWY_ATTR {
+    using T = decltype(zero);
+    // A thread has columns, not tokens: a token's row may be asked for many times, and its sum keeps the order of t.
+    each_columns(exec, dy.dims[1], dy.dims[0], [&](int64_t begin, int64_t end) HWY_ATTR {
+      for (int64_t t = 0; t < dy.dims[0]; ++t) {
+        const T* from = dy.as<T>() + t * dy.strides[0] + begin;
+        float* to = dtable.as<float>() + ids.as<int32_t>()[t] * dtable.strides[0] + begin;
+        over(end - begin,
+             [&](int64_t i, auto access) HWY_ATTR { access.put(hn::Add(access.get(to + i), access.get(from + i)), to + i); });
+      }
+    });
   });
 }
 

@@ -6,7 +6,7 @@
 namespace pagoda {
 
 #define PAGODA_VECTOR_GROUPS(X) \
-  X(fill_attention) X(fill_attention_gradients) X(fill_norms) X(fill_elementwise) X(fill_rotary) X(fill_losses)
+  X(fill_attention) X(fill_attention_gradients) X(fill_norms) X(fill_elementwise) X(fill_rotary) X(fill_losses) X(fill_turned)
 
 #define PAGODA_DECLARE_GROUP(group)          \
   void group##_portable(KernelTable& table); \

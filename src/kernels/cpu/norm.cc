@@ -134,10 +134,8 @@ void layer_norm(const Exec& exec, View x, View delta, View sum, View weight, Vie
   layer_norm_rows<BFloat16>(exec, x, delta, sum, weight, bias, eps, y, mean, rstd);
 }
 
-void rms_norm_backward(const Exec& exec, View x, View weight, View rstd, View dy, View dx, View dweight) {
-  if (x.dtype != DType::kFloat32 || weight.dtype != DType::kFloat32) {
-    return reference_table().rms_norm_backward(exec, x, weight, rstd, dy, dx, dweight);
-  }
+template <class T>
+void rms_norm_gradients(const Exec& exec, View x, View weight, View rstd, View dy, View dx, View dweight) {
   const int64_t rows = x.dims[0], width = x.dims[1];
   const float *scale = weight.as<float>(), *inverse = rstd.as<float>();
   // Sums over rows read x and dy before dx, which may be one of them, is written.
@@ -145,7 +143,7 @@ void rms_norm_backward(const Exec& exec, View x, View weight, View rstd, View dy
     each_columns(exec, width, rows, [&](int64_t begin, int64_t end) HWY_ATTR {
       const FloatTag d;
       for (int64_t t = 0; t < rows; ++t) {
-        const float *in = x.as<float>() + t * x.strides[0], *g = dy.as<float>() + t * dy.strides[0];
+        const T *in = x.as<T>() + t * x.strides[0], *g = dy.as<T>() + t * dy.strides[0];
         const FloatVec factor = hn::Set(d, inverse[t]);
         float* to = dweight.as<float>();
         over_row(end - begin, [&](int64_t i, auto access, int) HWY_ATTR {
@@ -159,8 +157,8 @@ void rms_norm_backward(const Exec& exec, View x, View weight, View rstd, View dy
   exec.pool->parallel_for(rows, row_grain(width, kLightElements), [&](int64_t begin, int64_t end, int) HWY_ATTR {
     const FloatTag d;
     for (int64_t t = begin; t < end; ++t) {
-      const float *in = x.as<float>() + t * x.strides[0], *g = dy.as<float>() + t * dy.strides[0];
-      float* to = dx.as<float>() + t * dx.strides[0];
+      const T *in = x.as<T>() + t * x.strides[0], *g = dy.as<T>() + t * dy.strides[0];
+      T* to = dx.as<T>() + t * dx.strides[0];
       RowSum dots;
       over_row(width, [&](int64_t j, auto access, int which) HWY_ATTR {
         dots.sum[which] = hn::MulAdd(hn::Mul(access.get(g + j), access.get(scale + j)), access.get(in + j), dots.sum[which]);
@@ -175,18 +173,16 @@ void rms_norm_backward(const Exec& exec, View x, View weight, View rstd, View dy
   });
 }
 
-void layer_norm_backward(const Exec& exec, View x, View weight, View mean, View rstd, View dy, View dx, View dweight,
-                         View dbias) {
-  if (x.dtype != DType::kFloat32 || weight.dtype != DType::kFloat32) {
-    return reference_table().layer_norm_backward(exec, x, weight, mean, rstd, dy, dx, dweight, dbias);
-  }
+template <class T>
+void layer_norm_gradients(const Exec& exec, View x, View weight, View mean, View rstd, View dy, View dx, View dweight,
+                          View dbias) {
   const int64_t rows = x.dims[0], width = x.dims[1];
   const float *scale = weight.as<float>(), *centre = mean.as<float>(), *inverse = rstd.as<float>();
   if (dweight || dbias) {
     each_columns(exec, width, rows, [&](int64_t begin, int64_t end) HWY_ATTR {
       const FloatTag d;
       for (int64_t t = 0; t < rows; ++t) {
-        const float *in = x.as<float>() + t * x.strides[0], *g = dy.as<float>() + t * dy.strides[0];
+        const T *in = x.as<T>() + t * x.strides[0], *g = dy.as<T>() + t * dy.strides[0];
         const FloatVec mu = hn::Set(d, centre[t]), factor = hn::Set(d, inverse[t]);
         float *to_weight = dweight.as<float>(), *to_bias = dbias.as<float>();
         over_row(end - begin, [&](int64_t i, auto access, int) HWY_ATTR {
@@ -204,8 +200,8 @@ void layer_norm_backward(const Exec& exec, View x, View weight, View mean, View 
   exec.pool->parallel_for(rows, row_grain(width, kLightElements), [&](int64_t begin, int64_t end, int) HWY_ATTR {
     const FloatTag d;
     for (int64_t t = begin; t < end; ++t) {
-      const float *in = x.as<float>() + t * x.strides[0], *g = dy.as<float>() + t * dy.strides[0];
-      float* to = dx.as<float>() + t * dx.strides[0];
+      const T *in = x.as<T>() + t * x.strides[0], *g = dy.as<T>() + t * dy.strides[0];
+      T* to = dx.as<T>() + t * dx.strides[0];
       const FloatVec mu = hn::Set(d, centre[t]), factor = hn::Set(d, inverse[t]);
       RowSum totals, dots;
       over_row(width, [&](int64_t j, auto access, int which) HWY_ATTR {
@@ -223,6 +219,23 @@ void layer_norm_backward(const Exec& exec, View x, View weight, View mean, View 
       });
     }
   });
+}
+
+void rms_norm_backward(const Exec& exec, View x, View weight, View rstd, View dy, View dx, View dweight) {
+  if (weight.dtype != DType::kFloat32 || !is_vector_dtype(x.dtype)) {
+    return reference_table().rms_norm_backward(exec, x, weight, rstd, dy, dx, dweight);
+  }
+  if (x.dtype == DType::kFloat32) return rms_norm_gradients<float>(exec, x, weight, rstd, dy, dx, dweight);
+  rms_norm_gradients<BFloat16>(exec, x, weight, rstd, dy, dx, dweight);
+}
+
+void layer_norm_backward(const Exec& exec, View x, View weight, View mean, View rstd, View dy, View dx, View dweight,
+                         View dbias) {
+  if (weight.dtype != DType::kFloat32 || !is_vector_dtype(x.dtype)) {
+    return reference_table().layer_norm_backward(exec, x, weight, mean, rstd, dy, dx, dweight, dbias);
+  }
+  if (x.dtype == DType::kFloat32) return layer_norm_gradients<float>(exec, x, weight, mean, rstd, dy, dx, dweight, dbias);
+  layer_norm_gradients<BFloat16>(exec, x, weight, mean, rstd, dy, dx, dweight, dbias);
 }
 
 }  // namespace

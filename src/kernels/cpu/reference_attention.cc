@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "kernels/cpu/attention_dropout.h"
 #include "kernels/cpu/page_layout.h"
 #include "kernels/cpu/reference.h"
 
@@ -208,7 +209,44 @@ void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRow
   });
 }
 
-// p_ij = exp(s_ij - lse_i); dv_j += p_ij do_i; ds_ij = p_ij (do_i . v_j - do_i . o_i); dq_i += ds_ij k_j; dk_j += ds_ij q_i,
+// What the weight of a key is multiplied by under dropout.
+template <class C>
+C kept_weight(const AttentionSpec& spec, int64_t row, int64_t head, int64_t key) {
+  if (spec.dropout <= 0) return C(1);
+  return dropout_keeps(dropout_seed(spec, row, head), key, dropout_threshold(spec)) ? C(1) / (C(1) - C(spec.dropout)) : C(0);
+}
+
+void attention_dropout(const Exec&, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
+                       View lse) {
+  const int64_t group = q.dims[1] / k.dims[1];
+  dispatch(q.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    using C = Compute<T>;
+    std::vector<C> sum(static_cast<size_t>(v.dims[2]));
+    for (int64_t s = 0; s < rows.count; ++s) {
+      const int64_t start = rows.starts[s], length = rows.starts[s + 1] - start;
+      const auto at = [&](const View& view, int64_t position, int64_t head) {
+        return view.as<T>() + (start + position) * view.strides[0] + head * view.strides[1];
+      };
+      for (int64_t item = 0; item < length * q.dims[1]; ++item) {
+        const int64_t i = item / q.dims[1], head = item % q.dims[1];
+        int64_t first, last;
+        visible(spec, i, length, first, last);
+        std::fill(sum.begin(), sum.end(), C(0));
+        for (int64_t j = first; j < last; ++j) {
+          C dot = 0;
+          for (int64_t d = 0; d < q.dims[2]; ++d) dot += load(at(q, i, head)[d]) * load(at(k, j, head / group)[d]);
+          const C p = std::exp(shape_score(spec, dot, head, i, j) - static_cast<C*>(lse.data)[(start + i) * q.dims[1] + head]);
+          const C weight = p * kept_weight<C>(spec, start + i, head, j);
+          for (int64_t d = 0; d < v.dims[2]; ++d) sum[static_cast<size_t>(d)] += weight * load(at(v, j, head / group)[d]);
+        }
+        for (int64_t d = 0; d < v.dims[2]; ++d) store(at(out, i, head)[d], sum[static_cast<size_t>(d)]);
+      }
+    }
+  });
+}
+
+// With dropout every p below that meets a value is multiplied by what its weight was. p_ij = exp(s_ij - lse_i); dv_j += p_ij do_i; ds_ij = p_ij (do_i . v_j - do_i . o_i); dq_i += ds_ij k_j; dk_j += ds_ij q_i,
 // with ds carried through soft cap and scale. Rows of one key-value head are summed in order of (head, query).
 void attention_backward(const Exec& exec, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
                         View lse, View dout, View dq, View dk, View dv) {
@@ -240,7 +278,8 @@ void attention_backward(const Exec& exec, const AttentionSpec& spec, const Ragge
               for (int64_t d = 0; d < value_dim; ++d) dp += load(grad[d]) * load(value[d]);
               const C score = shape_score(spec, dot, head, i, j);
               const C p = std::exp(score - static_cast<C*>(lse.data)[(start + i) * heads + head]);
-              C ds = p * (dp - inner) * C(spec.scale);
+              const C kept = kept_weight<C>(spec, start + i, head, j);
+              C ds = p * (dp * kept - inner) * C(spec.scale);
               if (spec.soft_cap > 0) {
                 const C capped = std::tanh(dot * C(spec.scale) / C(spec.soft_cap));
                 ds *= 1 - capped * capped;
@@ -249,7 +288,9 @@ void attention_backward(const Exec& exec, const AttentionSpec& spec, const Ragge
                 grad_q[static_cast<size_t>(d)] += ds * load(key[d]);
                 grad_k[static_cast<size_t>(j * key_dim + d)] += ds * load(query[d]);
               }
-              for (int64_t d = 0; d < value_dim; ++d) grad_v[static_cast<size_t>(j * value_dim + d)] += p * load(grad[d]);
+              for (int64_t d = 0; d < value_dim; ++d) {
+                grad_v[static_cast<size_t>(j * value_dim + d)] += p * kept * load(grad[d]);
+              }
             }
             for (int64_t d = 0; d < key_dim; ++d) store(at(dq, i, head)[d], grad_q[static_cast<size_t>(d)]);
           }
@@ -267,6 +308,7 @@ void attention_backward(const Exec& exec, const AttentionSpec& spec, const Ragge
 
 void fill_attention(KernelTable& table) {
   table.attention = {attention};
+  table.attention_dropout = {attention_dropout};
   table.attention_backward = {attention_backward};
   table.cache_write = {cache_write};
   table.attention_paged = {attention_paged};

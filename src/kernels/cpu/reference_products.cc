@@ -142,6 +142,27 @@ void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, 
   });
 }
 
+void pack_turned(const Exec&, View w, const PackedView& into, int64_t n_begin) {
+  auto* to = static_cast<BFloat16*>(const_cast<void*>(into.data));
+  const int64_t inputs = round_up(into.k, kTileK), columns = round_up(w.dims[1], kPanel);
+  dispatch(w.dtype, [&](auto zero) {
+    for (int64_t n = 0; n < columns; ++n) {
+      BFloat16* lane = to + (n_begin + n) / kPanel * (inputs * kPanel) + (n_begin + n) % kPanel * 2;
+      for (int64_t k = 0; k < inputs; ++k) {
+        const bool inside = k < into.k && n < w.dims[1];
+        lane[k / 2 * 2 * kPanel + k % 2] =
+            inside ? BFloat16(static_cast<float>(load(row<decltype(zero)>(w, k)[n]))) : BFloat16(0.0f);
+      }
+    }
+  });
+}
+
+void turn(const Exec&, View x, View y) {
+  for (int64_t i = 0; i < x.dims[0]; ++i) {
+    for (int64_t j = 0; j < x.dims[1]; ++j) row<BFloat16>(y, j)[i] = row<BFloat16>(x, i)[j];
+  }
+}
+
 void bias_backward(const Exec&, View dy, View dbias) {
   dispatch(dy.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -156,6 +177,8 @@ void bias_backward(const Exec&, View dy, View dbias) {
 
 void fill_products(KernelTable& table) {
   table.pack = {pack};
+  table.pack_turned = {pack_turned};
+  table.turn = {turn};
   table.unpack = {unpack};
   table.packed_embedding = {packed_embedding};
   table.gemm = {gemm};

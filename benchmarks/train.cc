@@ -1,0 +1,137 @@
+// How fast one optimiser step is: forward, backward and AdamW of the published sizes of RoBERTa (masked LM) and GPT-2, against
+// the FLOPs that the machine gives. bench_train [--model roberta|gpt2|small] [--dtype bfloat16|float32] [--sequences N]
+// [--length N] [--steps N] [--threads N]
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "base/random.h"
+#include "models/model.h"
+#include "ops/loss.h"
+#include "ops/machine.h"
+#include "ops/runtime.h"
+#include "ops/tape.h"
+
+namespace pagoda {
+namespace {
+
+const char* config_text(const std::string& model) {
+  if (model == "roberta") {
+    return R"({"architectures": ["RobertaForMaskedLM"], "model_type": "roberta", "vocab_size": 50265, "hidden_size": 768,
+      "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "hidden_act": "gelu",
+      "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1})";
+  }
+  if (model == "gpt2") {
+    return R"({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 50257, "n_embd": 768, "n_layer": 12,
+      "n_head": 12, "n_positions": 1024, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5})";
+  }
+  return R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 4096, "hidden_size": 288,
+      "num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6, "intermediate_size": 768,
+      "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "tie_word_embeddings": true})";
+}
+
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+int run(int argc, char** argv) {
+  std::string model_name = "roberta", dtype_text = "bfloat16";
+  int64_t sequences = 8, length = 128, steps = 5;
+  RuntimeOptions options;
+  options.threads = 2;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string flag = argv[i];
+    if (flag == "--model") model_name = argv[i + 1];
+    if (flag == "--dtype") dtype_text = argv[i + 1];
+    if (flag == "--sequences") sequences = std::stoll(argv[i + 1]);
+    if (flag == "--length") length = std::stoll(argv[i + 1]);
+    if (flag == "--steps") steps = std::stoll(argv[i + 1]);
+    if (flag == "--threads") options.threads = std::stoi(argv[i + 1]);
+  }
+  const DType compute = dtype_text == "float32" ? DType::kFloat32 : DType::kBFloat16;
+  Runtime runtime(options);
+  Device& device = runtime.device();
+  const std::unique_ptr<Model> model = make_model(Json::parse(config_text(model_name), "config"), "config");
+  uint64_t stream = 0;
+  int64_t products = 0;  // weights of matrices that every token meets
+  for (Parameter* parameter : model->parameters()) {
+    model->initialize_parameter(device, *parameter, DType::kFloat32, 0, stream++);
+    if (parameter->shape.size() == 2 && parameter->name.find("embed") == std::string::npos &&
+        parameter->name.find(".wte") == std::string::npos && parameter->name.find(".wpe") == std::string::npos) {
+      products += parameter->shape[0] * parameter->shape[1];
+    }
+  }
+  model->prepare_for_training(device, compute);
+  const bool causal = model->head_kind() == Head::kCausalLm;
+  const int64_t tokens = sequences * length;
+  Tensor ids = Tensor::empty(device, DType::kInt32, {tokens});
+  const RandomStream random(1, 1);
+  for (int64_t t = 0; t < tokens; ++t) {
+    ids.data<int32_t>()[t] =
+        static_cast<int32_t>(10 + random.bits(static_cast<uint64_t>(t)) % static_cast<uint64_t>(model->vocab_size() - 20));
+  }
+  auto layout = std::make_shared<Layout>(
+      *Layout::whole(std::vector<int32_t>(static_cast<size_t>(sequences), static_cast<int32_t>(length)), true));
+  if (!causal) {
+    layout->wanted_rows.clear();
+    for (int64_t t = 0; t < tokens; ++t) {
+      if (random.uniform(static_cast<uint64_t>(t + tokens)) < 0.15) layout->wanted_rows.push_back(static_cast<int32_t>(t));
+    }
+  }
+  const int64_t labelled = static_cast<int64_t>(layout->wanted_rows.size());
+  Tensor labels = Tensor::empty(device, DType::kInt64, {labelled});
+  for (int64_t i = 0; i < labelled; ++i) labels.data<int64_t>()[i] = ids.data<int32_t>()[layout->wanted_rows[static_cast<size_t>(i)]];
+  // Forward once, backward twice; attention's two products over all (or half of all) pairs.
+  const double attention = 2.0 * 2.0 * static_cast<double>(tokens * length * model->hidden_size() * model->num_layers()) *
+                           (causal ? 0.5 : 1.0);
+  const double flops = 3 * (2.0 * static_cast<double>(products) * static_cast<double>(tokens) + attention +
+                            2.0 * static_cast<double>(labelled * model->hidden_size() * model->vocab_size()));
+  std::vector<Tensor> first, second;
+  for (Parameter* parameter : model->parameters()) {
+    first.push_back(Tensor::zeros(device, DType::kFloat32, parameter->shape));
+    second.push_back(Tensor::zeros(device, DType::kFloat32, parameter->shape));
+  }
+  const double limit = measure_flop_rate(runtime, compute);
+  double best = 1e30, best_forward = 0, best_backward = 0, best_update = 0, loss_value = 0;
+  for (int64_t step = 0; step <= steps; ++step) {
+    ForwardContext context;
+    context.layout = layout;
+    const double begin = seconds();
+    const Tensor loss = ops::cross_entropy(model->forward({ids}, context).logits, labels, labelled);
+    const double forward = seconds();
+    backward(loss);
+    const double back = seconds();
+    size_t i = 0;
+    for (Parameter* parameter : model->parameters()) {
+      const AdamWStep update = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, step + 1};
+      const auto flat = [](const Tensor& t) { return t.reshape({t.numel()}).view(); };
+      if (parameter->value.grad()) {
+        device.kernels->adamw(device.exec, update, flat(parameter->value), flat(parameter->value.grad()), flat(first[i]), flat(second[i]));
+      }
+      parameter->value.set_grad(Tensor());
+      ++parameter->version;
+      ++i;
+    }
+    const double end = seconds();
+    loss_value = static_cast<double>(loss.data<float>()[0]);
+    std::printf("step %ld: loss %.4f, forward %.0f ms, backward %.0f, update %.0f\n", static_cast<long>(step), loss_value,
+                1e3 * (forward - begin), 1e3 * (back - forward), 1e3 * (end - back));
+    std::fflush(stdout);
+    if (step > 0 && end - begin < best) {
+      best = end - begin;
+      best_forward = forward - begin;
+      best_backward = back - forward;
+      best_update = end - back;
+    }
+  }
+  std::printf("%s %s, %ld x %ld tokens, %d threads, best of %ld: %.0f tokens/s, forward %.0f ms, backward %.0f ms, update %.0f ms\n",
+              model_name.c_str(), dtype_text.c_str(), static_cast<long>(sequences), static_cast<long>(length), options.threads,
+              static_cast<long>(steps), static_cast<double>(tokens) / best, 1e3 * best_forward, 1e3 * best_backward, 1e3 * best_update);
+  std::printf("%.2f TFLOP a step: %.0f GFLOP/s = %.1f %% of the %.0f GFLOP/s measured from registers\n", flops * 1e-12,
+              flops / best * 1e-9, 100 * flops / best / limit, limit * 1e-9);
+  return 0;
+}
+
+}  // namespace
+}  // namespace pagoda
+
+int main(int argc, char** argv) { return pagoda::run(argc, argv); }

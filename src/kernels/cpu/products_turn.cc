@@ -1,0 +1,162 @@
+// Turned operands of the products of training, for all Highway targets: matrices packed from their columns, and transposed.
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/cpu/fallback.h"
+#include "kernels/cpu/fill_vector.h"
+#include "kernels/cpu/hwy_targets.h"
+#include "kernels/cpu/products.h"
+#include "kernels/cpu/runs.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/products_turn.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/cpu/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace pagoda {
+namespace HWY_NAMESPACE {
+namespace {
+
+using products::kPanel;
+const hn::RebindToUnsigned<FloatTag> kBits;
+using BitsVec = hn::Vec<decltype(kBits)>;
+
+// bfloat16 bits of kLanes elements in the lower (upper) halves of lanes, the others 0.
+HWY_INLINE BitsVec lower_bits(const BFloat16* from) {
+  return hn::PromoteTo(kBits, hn::LoadU(hn::Rebind<uint16_t, FloatTag>(), reinterpret_cast<const uint16_t*>(from)));
+}
+HWY_INLINE BitsVec lower_bits(const float* from) { return hn::ShiftRight<16>(round_upper(FloatTag(), load(from))); }
+HWY_INLINE BitsVec upper_bits(const BFloat16* from) { return hn::ShiftLeft<16>(lower_bits(from)); }
+HWY_INLINE BitsVec upper_bits(const float* from) {
+  return hn::And(round_upper(FloatTag(), load(from)), hn::Set(kBits, 0xFFFF0000u));
+}
+
+// The pairs of rows `even` and `odd` (null: zeros) of one panel; columns past `count` are zeros.
+template <class T>
+HWY_INLINE void pack_pair(const T* even, const T* odd, int64_t count, uint32_t* to) {
+  T left[kPanel] = {}, right[kPanel] = {};
+  if (count < kPanel) {
+    std::copy(even, even + count, left);
+    even = left;
+    if (odd != nullptr) std::copy(odd, odd + count, right);
+    odd = right;
+  } else if (odd == nullptr) {
+    odd = right;
+  }
+  for (int64_t i = 0; i < kPanel; i += kLanes) hn::StoreU(hn::Or(lower_bits(even + i), upper_bits(odd + i)), kBits, to + i);
+}
+
+// Panels [begin, end) of w's columns; `first` is the panel of `into` where column 0 goes.
+template <class T>
+void pack_panels(const View& w, int64_t begin, int64_t end, const PackedView& into, int64_t first) {
+  const int64_t k = into.k, units = products::padded_k(into) / 2, stride = products::panel_stride(into) / 2;
+  auto* to = static_cast<uint32_t*>(const_cast<void*>(into.data)) + (first + begin) * stride;
+  const T* data = w.as<T>() + begin * kPanel;
+  const int64_t columns = w.dims[1] - begin * kPanel;
+  for (int64_t unit = 0; unit < units; ++unit, to += kPanel) {
+    const T* even = data + 2 * unit * w.strides[0];
+    for (int64_t p = 0; p < end - begin; ++p) {
+      uint32_t* into_panel = to + p * stride;
+      if (2 * unit >= k) {
+        std::memset(into_panel, 0, kPanel * sizeof(uint32_t));
+      } else {
+        const T* row = even + p * kPanel;
+        pack_pair(row, 2 * unit + 1 < k ? row + w.strides[0] : nullptr, std::min(kPanel, columns - p * kPanel), into_panel);
+      }
+    }
+  }
+}
+
+void pack_turned(const Exec& exec, View w, const PackedView& into, int64_t n_begin) {
+  if (!is_vector_dtype(w.dtype)) return reference_table().pack_turned(exec, w, into, n_begin);
+  constexpr int64_t kAtOnce = 4;  // panels whose columns lie side by side in a row
+  const int64_t panels = (w.dims[1] + kPanel - 1) / kPanel, first = n_begin / kPanel;
+  const int64_t grain = std::max<int64_t>(1, kLightElements / std::max<int64_t>(1, kAtOnce * kPanel * into.k));
+  exec.pool->parallel_for((panels + kAtOnce - 1) / kAtOnce, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t p = begin * kAtOnce; p < std::min(panels, end * kAtOnce); p += kAtOnce) {
+      const int64_t last = std::min(panels, p + kAtOnce);
+      if (w.dtype == DType::kFloat32) {
+        pack_panels<float>(w, p, last, into, first);
+      } else {
+        pack_panels<BFloat16>(w, p, last, into, first);
+      }
+    }
+  });
+}
+
+// 8 rows of 8 elements turned; strides in elements.
+HWY_INLINE void turn_eight(const uint16_t* from, int64_t from_stride, uint16_t* to, int64_t to_stride) {
+  const hn::FixedTag<uint16_t, 8> d16;
+  const hn::FixedTag<uint32_t, 4> d32;
+  const hn::FixedTag<uint64_t, 2> d64;
+  hn::Vec<decltype(d32)> pairs[8];
+  for (int i = 0; i < 4; ++i) {
+    const auto a = hn::LoadU(d16, from + 2 * i * from_stride), b = hn::LoadU(d16, from + (2 * i + 1) * from_stride);
+    pairs[2 * i] = hn::BitCast(d32, hn::InterleaveLower(d16, a, b));
+    pairs[2 * i + 1] = hn::BitCast(d32, hn::InterleaveUpper(d16, a, b));
+  }
+  hn::Vec<decltype(d64)> fours[8];  // [rows 0-3, then 4-7][columns 0-1, 2-3, 4-5, 6-7]
+  for (int half = 0; half < 2; ++half) {
+    const auto* p = pairs + 4 * half;
+    fours[4 * half] = hn::BitCast(d64, hn::InterleaveLower(d32, p[0], p[2]));
+    fours[4 * half + 1] = hn::BitCast(d64, hn::InterleaveUpper(d32, p[0], p[2]));
+    fours[4 * half + 2] = hn::BitCast(d64, hn::InterleaveLower(d32, p[1], p[3]));
+    fours[4 * half + 3] = hn::BitCast(d64, hn::InterleaveUpper(d32, p[1], p[3]));
+  }
+  for (int i = 0; i < 4; ++i) {
+    hn::StoreU(hn::BitCast(d16, hn::InterleaveLower(d64, fours[i], fours[4 + i])), d16, to + 2 * i * to_stride);
+    hn::StoreU(hn::BitCast(d16, hn::InterleaveUpper(d64, fours[i], fours[4 + i])), d16, to + (2 * i + 1) * to_stride);
+  }
+}
+
+void turn(const Exec& exec, View x, View y) {
+  constexpr int64_t kBlock = 32;  // a cache line of each result row
+  const int64_t m = x.dims[0], n = x.dims[1];
+  const auto* from = x.as<uint16_t>();
+  auto* to = y.as<uint16_t>();
+  exec.pool->parallel_for((n + kBlock - 1) / kBlock, std::max<int64_t>(1, kLightElements / (kBlock * std::max<int64_t>(1, m))),
+                          [&](int64_t begin, int64_t end, int) {
+                            uint16_t block[kBlock][kBlock];
+                            for (int64_t c = begin * kBlock; c < std::min(n, end * kBlock); c += kBlock) {
+                              const int64_t width = std::min(kBlock, n - c);
+                              for (int64_t r = 0; r < m; r += kBlock) {
+                                const int64_t rows = std::min(kBlock, m - r);
+                                const uint16_t* source = from + r * x.strides[0] + c;
+                                if (rows == kBlock && width == kBlock) {
+                                  for (int64_t i = 0; i < kBlock; i += 8) {
+                                    for (int64_t j = 0; j < kBlock; j += 8) {
+                                      turn_eight(source + i * x.strides[0] + j, x.strides[0], &block[j][i], kBlock);
+                                    }
+                                  }
+                                } else {
+                                  for (int64_t i = 0; i < rows; ++i) {
+                                    for (int64_t j = 0; j < width; ++j) block[j][i] = source[i * x.strides[0] + j];
+                                  }
+                                }
+                                for (int64_t j = 0; j < width; ++j) {
+                                  std::memcpy(to + (c + j) * y.strides[0] + r, block[j], static_cast<size_t>(rows) * 2);
+                                }
+                              }
+                            }
+                          });
+}
+
+}  // namespace
+
+void fill_turned_entries(KernelTable& table) {
+  table.pack_turned = {pack_turned, kTargetIsa};
+  table.turn = {turn, kTargetIsa};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace pagoda
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace pagoda {
+PAGODA_FILLERS_BY_TARGET(fill_turned)
+}  // namespace pagoda
+#endif

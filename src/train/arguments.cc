@@ -1,0 +1,116 @@
+// What arguments may be, and how they are written down.
+#include "train/arguments.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+namespace pagoda::train {
+
+namespace {
+
+void check_number(const char* flag, double value, double least, bool open, double most = INFINITY) {
+  const bool fits = std::isfinite(value) && value <= most && (open ? value > least : value >= least);
+  if (!fits) invalid(flag, "got {}, need a number {} {}", value, open ? "above" : "from", least);
+}
+
+void check_size(const char* flag, int64_t value, int64_t least) {
+  if (value < least) invalid(flag, "got {}, need at least {}", value, least);
+}
+
+void check_strategy(const char* flag, const std::string& value) {
+  if (value != "no" && value != "steps" && value != "epoch") invalid(flag, "got '{}', need no, steps or epoch", value);
+}
+
+}  // namespace
+
+void TrainingArguments::check() const {
+  if (output_dir.empty()) invalid("--output-dir", "got none, need the folder for checkpoints and the model");
+  if (max_steps != -1) check_size("--max-steps", max_steps, 1);
+  check_number("--num-train-epochs", num_train_epochs, 0, true);
+  check_size("--per-device-train-batch-size", per_device_train_batch_size, 1);
+  check_size("--per-device-eval-batch-size", per_device_eval_batch_size, 1);
+  check_size("--gradient-accumulation-steps", gradient_accumulation_steps, 1);
+  check_number("--learning-rate", learning_rate, 0, false);
+  check_number("--weight-decay", weight_decay, 0, false);
+  check_number("--adam-beta1", adam_beta1, 0, false, 1 - 1e-9);
+  check_number("--adam-beta2", adam_beta2, 0, false, 1 - 1e-9);
+  check_number("--adam-epsilon", adam_epsilon, 0, false);
+  check_number("--momentum", momentum, 0, false);
+  check_number("--max-grad-norm", max_grad_norm, 0, false);
+  check_number("--ema-decay", ema_decay, 0, false, 1 - 1e-12);
+  if (nesterov && momentum == 0) invalid("--nesterov", "needs --momentum above 0");
+  check_size("--warmup-steps", warmup_steps, 0);
+  check_number("--warmup-ratio", warmup_ratio, 0, false, 1);
+  Optimizer::make(*this, {});
+  Schedule(lr_scheduler_type, learning_rate, warmup_steps, std::max<int64_t>(max_steps, warmup_steps * 2 + 1000));
+  check_strategy("--logging-strategy", logging_strategy);
+  check_strategy("--eval-strategy", eval_strategy);
+  check_strategy("--save-strategy", save_strategy);
+  check_size("--logging-steps", logging_steps, 1);
+  check_size("--eval-steps", eval_steps, 0);
+  check_size("--save-steps", save_steps, 1);
+  check_size("--save-total-limit", save_total_limit, 0);
+  check_size("--early-stopping-patience", early_stopping_patience, 0);
+  check_number("--early-stopping-threshold", early_stopping_threshold, 0, false);
+  const bool needs_eval = load_best_model_at_end || early_stopping_patience > 0;
+  if (needs_eval && eval_strategy == "no") {
+    invalid("--eval-strategy", "got no beside {}, need steps or epoch",
+            load_best_model_at_end ? "--load-best-model-at-end" : "--early-stopping-patience");
+  }
+  if (load_best_model_at_end && (save_strategy != eval_strategy)) {
+    invalid("--save-strategy", "got '{}' beside --load-best-model-at-end, need that of --eval-strategy ('{}')", save_strategy,
+            eval_strategy);
+  }
+  const int64_t evaluated = eval_steps > 0 ? eval_steps : logging_steps;
+  if (load_best_model_at_end && save_strategy == "steps" && save_steps % evaluated != 0) {
+    invalid("--save-steps", "got {} beside --load-best-model-at-end, need a multiple of --eval-steps {}", save_steps,
+            evaluated);
+  }
+}
+
+Json TrainingArguments::to_json() const {
+  Json json = Json::object();
+  json.set("output_dir", output_dir)
+      .set("num_train_epochs", num_train_epochs)
+      .set("max_steps", max_steps)
+      .set("per_device_train_batch_size", per_device_train_batch_size)
+      .set("per_device_eval_batch_size", per_device_eval_batch_size)
+      .set("gradient_accumulation_steps", gradient_accumulation_steps)
+      .set("optim", optim)
+      .set("learning_rate", learning_rate)
+      .set("weight_decay", weight_decay)
+      .set("adam_beta1", adam_beta1)
+      .set("adam_beta2", adam_beta2)
+      .set("adam_epsilon", adam_epsilon)
+      .set("momentum", momentum)
+      .set("nesterov", nesterov)
+      .set("max_grad_norm", max_grad_norm)
+      .set("ema_decay", ema_decay)
+      .set("lr_scheduler_type", lr_scheduler_type)
+      .set("warmup_steps", warmup_steps)
+      .set("warmup_ratio", warmup_ratio)
+      .set("lr_scheduler_kwargs", lr_scheduler_kwargs)
+      .set("logging_strategy", logging_strategy)
+      .set("logging_steps", logging_steps)
+      .set("logging_first_step", logging_first_step)
+      .set("eval_strategy", eval_strategy)
+      .set("eval_steps", eval_steps)
+      .set("save_strategy", save_strategy)
+      .set("save_steps", save_steps)
+      .set("save_total_limit", save_total_limit)
+      .set("load_best_model_at_end", load_best_model_at_end)
+      .set("metric_for_best_model", metric_for_best_model)
+      .set("early_stopping_patience", early_stopping_patience)
+      .set("early_stopping_threshold", early_stopping_threshold)
+      .set("bf16", bf16)
+      .set("gradient_checkpointing", gradient_checkpointing)
+      .set("seed", static_cast<int64_t>(seed))
+      .set("world_size", world);
+  return json;
+}
+
+}  // namespace pagoda::train

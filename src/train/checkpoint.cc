@@ -1,0 +1,132 @@
+// Renames do the work: a folder has its name only when it is complete.
+#include "train/checkpoint.h"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+
+namespace pagoda::train {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kPrefix = "checkpoint-";
+constexpr const char* kTemporary = ".tmp-";
+constexpr const char* kState = "trainer_state.json";
+
+void sync(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail_errno(path, "cannot open", errno);
+  const int failed = ::fsync(fd);
+  const int error = errno;
+  ::close(fd);
+  if (failed != 0) fail_errno(path, "cannot sync", error);
+}
+
+void remove_all(const std::string& path) {
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
+}
+
+bool parse_step(const std::string& name, int64_t& step) {
+  const size_t prefix = std::string(kPrefix).size();
+  if (name.rfind(kPrefix, 0) != 0 || name.size() == prefix || name.size() > prefix + 15) return false;
+  if (name.find_first_not_of("0123456789", prefix) != std::string::npos) return false;
+  step = std::stoll(name.substr(prefix));
+  return true;
+}
+
+}  // namespace
+
+FolderWriter::FolderWriter(std::string path)
+    : path_(std::move(path)), temporary_(join_path(parent_path(path_), kTemporary + file_name(path_))) {
+  remove_all(temporary_);
+  make_directories(temporary_);
+}
+
+FolderWriter::~FolderWriter() {
+  if (!committed_) remove_all(temporary_);
+}
+
+void FolderWriter::commit() {
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(temporary_)) sync(entry.path().string());
+  sync(temporary_);
+  if (directory_exists(path_)) {
+    // A folder cannot replace one that is not empty, but two can change places.
+    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) != 0) {
+      remove_all(path_);
+      if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno(path_, "cannot rename into place", errno);
+    } else {
+      remove_all(temporary_);
+    }
+  } else if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    fail_errno(path_, "cannot rename into place", errno);
+  }
+  committed_ = true;
+  sync(parent_path(path_));
+}
+
+std::string checkpoint_path(const std::string& output_dir, int64_t step) {
+  return join_path(output_dir, kPrefix + std::to_string(step));
+}
+
+std::vector<std::pair<int64_t, std::string>> list_checkpoints(const std::string& output_dir) {
+  std::vector<std::pair<int64_t, std::string>> found;
+  if (!directory_exists(output_dir)) return found;
+  for (const std::string& name : list_directory(output_dir)) {
+    int64_t step = 0;
+    const std::string path = join_path(output_dir, name);
+    if (parse_step(name, step) && file_exists(join_path(path, kState))) found.emplace_back(step, path);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::string& keep) {
+  if (limit <= 0) return;
+  const auto all = list_checkpoints(output_dir);
+  int64_t left = static_cast<int64_t>(all.size());
+  for (size_t i = 0; i + 1 < all.size() && left > limit; ++i) {
+    if (all[i].second == keep) continue;
+    // The state goes first: what is left of a removal that was cut short is no checkpoint.
+    ::unlink(join_path(all[i].second, kState).c_str());
+    remove_all(all[i].second);
+    --left;
+  }
+}
+
+void remove_leftovers(const std::string& output_dir) {
+  if (!directory_exists(output_dir)) return;
+  for (const std::string& name : list_directory(output_dir)) {
+    int64_t step = 0;
+    const std::string path = join_path(output_dir, name);
+    const bool temporary = name.rfind(kTemporary + std::string(kPrefix), 0) == 0;
+    if (temporary || (parse_step(name, step) && !file_exists(join_path(path, kState)))) remove_all(path);
+  }
+}
+
+void check_writable(const std::string& folder, int64_t bytes) {
+  make_directories(folder);
+  const std::string probe = join_path(folder, ".probe");
+  write_file_atomic(probe, "probe");
+  ::unlink(probe.c_str());
+  struct statvfs info{};
+  if (::statvfs(folder.c_str(), &info) != 0) return;
+  const uint64_t free_bytes = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+  if (free_bytes < static_cast<uint64_t>(bytes)) {
+    fail(ErrorKind::kDevice, folder, "no space: got {} free, need {} for a checkpoint and the model",
+         format_bytes(static_cast<int64_t>(free_bytes)), format_bytes(bytes));
+  }
+}
+
+}  // namespace pagoda::train

@@ -1,0 +1,39 @@
+// Folders checkpoint-N: whole or not there, the newest found, old ones removed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace pagoda::train {
+
+// A folder that is filled under a temporary name and appears under its own only when all of it is on the disk. Not committed:
+// nothing stays.
+class FolderWriter {
+ public:
+  explicit FolderWriter(std::string path);
+  ~FolderWriter();
+  FolderWriter(const FolderWriter&) = delete;
+  FolderWriter& operator=(const FolderWriter&) = delete;
+  const std::string& temporary() const { return temporary_; }
+  // Syncs every file, then the folder takes its name at once; what had that name before goes.
+  void commit();
+
+ private:
+  std::string path_, temporary_;
+  bool committed_ = false;
+};
+
+std::string checkpoint_path(const std::string& output_dir, int64_t step);
+// {step, path} of complete ones, ascending. Leftovers of writers that were killed do not count.
+std::vector<std::pair<int64_t, std::string>> list_checkpoints(const std::string& output_dir);
+// Removes the oldest until `limit` (> 0) are left; the newest and `keep` stay.
+void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::string& keep);
+// Leftovers of writers that were killed.
+void remove_leftovers(const std::string& output_dir);
+
+// Throws where the folder cannot be made or written, or has less than `bytes` free.
+void check_writable(const std::string& folder, int64_t bytes);
+
+}  // namespace pagoda::train

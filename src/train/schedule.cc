@@ -1,0 +1,136 @@
+// The curves: warm-up first, then one formula a type.
+#include "train/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace pagoda::train {
+
+namespace {
+
+constexpr double kPi = 3.141592653589793;
+constexpr const char* kWhere = "lr_scheduler_kwargs";
+
+void check_known(const std::string& type, const Json& options, const std::vector<std::string>& known) {
+  if (options.is_null()) return;
+  for (const JsonMember& member : options.as_object(kWhere)) {
+    if (std::find(known.begin(), known.end(), member.key) != known.end()) continue;
+    std::string names;
+    for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+    invalid(kWhere, "{} has no option '{}', need {}", type, member.key, names.empty() ? "none" : names);
+  }
+}
+
+std::string shape_of(const Json& options, const char* key, const char* fallback) {
+  const std::string name = options.get_string(key, fallback, kWhere);
+  if (name != "linear" && name != "cosine" && name != "1-sqrt") {
+    invalid(kWhere, "{}: got '{}', need linear, cosine or 1-sqrt", key, name);
+  }
+  return name;
+}
+
+}  // namespace
+
+const std::vector<std::string>& Schedule::types() {
+  static const std::vector<std::string> names = {"linear",
+                                                 "cosine",
+                                                 "cosine_with_restarts",
+                                                 "cosine_with_min_lr",
+                                                 "polynomial",
+                                                 "constant",
+                                                 "constant_with_warmup",
+                                                 "inverse_sqrt",
+                                                 "warmup_stable_decay"};
+  return names;
+}
+
+Schedule::Schedule(const std::string& type, double learning_rate, int64_t warmup_steps, int64_t max_steps, const Json& options)
+    : type_(type), base_(learning_rate), warmup_(static_cast<double>(warmup_steps)), total_(static_cast<double>(max_steps)) {
+  if (std::find(types().begin(), types().end(), type) == types().end()) {
+    std::string names;
+    for (const std::string& name : types()) names += (names.empty() ? "" : ", ") + name;
+    invalid("lr_scheduler_type", "got '{}', need one of {}", type, names);
+  }
+  if (type == "constant") warmup_ = 0;
+  if (type == "cosine") {
+    check_known(type, options, {"num_cycles"});
+    num_cycles_ = options.get_double("num_cycles", 0.5, kWhere);
+  } else if (type == "cosine_with_restarts") {
+    check_known(type, options, {"num_cycles"});
+    num_cycles_ = options.get_double("num_cycles", 1, kWhere);
+  } else if (type == "cosine_with_min_lr") {
+    check_known(type, options, {"num_cycles", "min_lr", "min_lr_rate"});
+    num_cycles_ = options.get_double("num_cycles", 0.5, kWhere);
+    if (options.contains("min_lr") == options.contains("min_lr_rate")) {
+      invalid(kWhere, "cosine_with_min_lr needs one of min_lr and min_lr_rate");
+    }
+    min_rate_ = options.contains("min_lr") ? options.get_double("min_lr", 0, kWhere) / base_
+                                           : options.get_double("min_lr_rate", 0, kWhere);
+  } else if (type == "polynomial") {
+    check_known(type, options, {"lr_end", "power"});
+    lr_end_ = options.get_double("lr_end", 1e-7, kWhere);
+    power_ = options.get_double("power", 1, kWhere);
+    if (!(base_ > lr_end_)) invalid(kWhere, "lr_end: got {}, need less than the learning rate {}", lr_end_, base_);
+  } else if (type == "inverse_sqrt") {
+    check_known(type, options, {"timescale"});
+    timescale_ = options.get_double("timescale", warmup_ > 0 ? warmup_ : 10000, kWhere);
+    if (!(timescale_ > 0)) invalid(kWhere, "timescale: got {}, need more than 0", timescale_);
+  } else if (type == "warmup_stable_decay") {
+    check_known(type, options,
+                {"num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"});
+    // HF has no default; a tenth of the steps is what the schedule's papers use (MiniCPM, Hu et al. 2024).
+    decay_steps_ = options.get_double("num_decay_steps", std::ceil(total_ / 10), kWhere);
+    stable_steps_ = options.get_double("num_stable_steps", total_ - warmup_ - decay_steps_, kWhere);
+    warmup_type_ = shape_of(options, "warmup_type", "linear");
+    decay_type_ = shape_of(options, "decay_type", "cosine");
+    min_rate_ = options.get_double("min_lr_ratio", 0, kWhere);
+    num_cycles_ = options.get_double("num_cycles", 0.5, kWhere);
+    if (stable_steps_ < 0) {
+      invalid(kWhere, "num_decay_steps: got {} beside {} steps of warm-up, need at most {} together", decay_steps_, warmup_,
+              total_);
+    }
+  } else {
+    check_known(type, options, {});
+  }
+}
+
+double Schedule::factor(int64_t step) const {
+  const double now = static_cast<double>(step);
+  if (now >= warmup_) return after_warmup(now);
+  double factor = now / std::max(1.0, warmup_);
+  if (type_ != "warmup_stable_decay") return factor;
+  if (warmup_type_ == "cosine") factor = 0.5 * (1 - std::cos(kPi * factor));
+  if (warmup_type_ == "1-sqrt") factor = 1 - std::sqrt(1 - factor);
+  return std::max(0.0, factor * (1 - min_rate_) + min_rate_);
+}
+
+double Schedule::after_warmup(double step) const {
+  const double progress = (step - warmup_) / std::max(1.0, total_ - warmup_);
+  if (type_ == "linear") return std::max(0.0, (total_ - step) / std::max(1.0, total_ - warmup_));
+  if (type_ == "cosine" || type_ == "cosine_with_min_lr") {
+    return std::max(0.0, 0.5 * (1 + std::cos(kPi * num_cycles_ * 2 * progress)) * (1 - min_rate_) + min_rate_);
+  }
+  if (type_ == "cosine_with_restarts") {
+    return progress >= 1 ? 0 : std::max(0.0, 0.5 * (1 + std::cos(kPi * std::fmod(num_cycles_ * progress, 1.0))));
+  }
+  if (type_ == "polynomial") {
+    if (step > total_) return lr_end_ / base_;
+    const double left = 1 - (step - warmup_) / std::max(1.0, total_ - warmup_);
+    return ((base_ - lr_end_) * std::pow(left, power_) + lr_end_) / base_;
+  }
+  if (type_ == "inverse_sqrt") return 1 / std::sqrt((step + timescale_ - warmup_) / timescale_);
+  if (type_ == "warmup_stable_decay") {
+    if (step < warmup_ + stable_steps_) return 1;
+    if (step >= warmup_ + stable_steps_ + decay_steps_) return min_rate_;
+    const double decayed = (step - warmup_ - stable_steps_) / std::max(1.0, decay_steps_);
+    double factor = 1 - decayed;
+    if (decay_type_ == "cosine") factor = 0.5 * (1 + std::cos(kPi * num_cycles_ * 2 * decayed));
+    if (decay_type_ == "1-sqrt") factor = 1 - std::sqrt(decayed);
+    return std::max(0.0, factor * (1 - min_rate_) + min_rate_);
+  }
+  return 1;  // constant, constant_with_warmup
+}
+
+}  // namespace pagoda::train

@@ -1,0 +1,531 @@
+// One step after the other: the file to read for what training does.
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "formats/safetensors.h"
+#include "ops/optim.h"
+#include "ops/tape.h"
+#include "train/checkpoint.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+namespace pagoda::train {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kTrainerState = "trainer_state.json";
+constexpr const char* kTrainingState = "training_state.json";  // what HF's file has no place for
+constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr const char* kAverage = "ema.safetensors";
+constexpr int kFormat = 1;
+
+double seconds_since(Clock::time_point begun) { return std::chrono::duration<double>(Clock::now() - begun).count(); }
+
+std::string pretty(const Json& json) {
+  Json::DumpOptions options;
+  options.indent = 2;
+  options.key_separator = ": ";
+  return json.dump(options) + "\n";
+}
+
+Json read_json(const std::string& path) {
+  const Limits limits;
+  return Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+}
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// The first module whose result is not finite.
+class FiniteCheck : public Observer {
+ public:
+  void observe(std::string_view path, const Tensor& tensor) override {
+    const bool floats = tensor.dtype() == DType::kFloat32 || tensor.dtype() == DType::kBFloat16;
+    if (first_.empty() && floats && tensor.is_contiguous() && !ops::all_finite(tensor)) first_ = path;
+  }
+  const std::string& first() const { return first_; }
+
+ private:
+  std::string first_;
+};
+
+// The moving average of the weights, as the model's weights while one lives.
+class Swapped {
+ public:
+  Swapped(const std::vector<Parameter*>& parameters, std::vector<Tensor>& averages)
+      : parameters_(parameters), averages_(averages) {
+    swap();
+  }
+  ~Swapped() { swap(); }
+  Swapped(const Swapped&) = delete;
+  Swapped& operator=(const Swapped&) = delete;
+
+ private:
+  void swap() {
+    for (size_t i = 0; i < averages_.size(); ++i) {
+      float* a = parameters_[i]->value.data<float>();
+      std::swap_ranges(a, a + averages_[i].numel(), averages_[i].data<float>());
+      ++parameters_[i]->version;
+    }
+  }
+  const std::vector<Parameter*>& parameters_;
+  std::vector<Tensor>& averages_;
+};
+
+}  // namespace
+
+class Trainer::Impl {
+ public:
+  Impl(TrainingModel& model, Task& task, const TrainingArguments& arguments, const TrainerHooks& hooks)
+      : model_(model), task_(task), arguments_(arguments), hooks_(hooks) {
+    arguments_.check();
+    if (task_.num_examples() <= 0) invalid("training data", "no examples: need at least one");
+    if (arguments_.eval_strategy != "no" && !task_.has_validation()) {
+      invalid("--eval-strategy", "got {}, need validation data for it (--validation-file)", arguments_.eval_strategy);
+    }
+    parameters_ = model_.trained_parameters();
+    if (parameters_.empty()) invalid("model", "no parameter requires gradients");
+    optimizer_ = Optimizer::make(arguments_, parameters_);
+    batches_per_epoch_ = divide_up(task_.num_examples(), arguments_.per_device_train_batch_size);
+    steps_per_epoch_ = divide_up(batches_per_epoch_, arguments_.gradient_accumulation_steps);
+    max_steps_ = arguments_.max_steps > 0
+                     ? arguments_.max_steps
+                     : static_cast<int64_t>(std::ceil(arguments_.num_train_epochs * static_cast<double>(steps_per_epoch_)));
+    const int64_t warmup = arguments_.warmup_steps > 0
+                               ? arguments_.warmup_steps
+                               : static_cast<int64_t>(std::ceil(static_cast<double>(max_steps_) * arguments_.warmup_ratio));
+    schedule_ = std::make_unique<Schedule>(arguments_.lr_scheduler_type, arguments_.learning_rate, warmup, max_steps_,
+                                           arguments_.lr_scheduler_kwargs);
+    metric_ = arguments_.metric_for_best_model.empty() ? "loss" : arguments_.metric_for_best_model;
+    if (metric_.rfind("eval_", 0) == 0) metric_ = metric_.substr(5);
+    const bool is_loss = metric_.size() >= 4 && metric_.compare(metric_.size() - 4, 4, "loss") == 0;
+    greater_ = arguments_.greater_is_better >= 0 ? arguments_.greater_is_better == 1 : !is_loss;
+    model_.model().set_gradient_checkpointing(arguments_.gradient_checkpointing);
+    if (arguments_.ema_decay > 0) {
+      for (const Parameter* parameter : parameters_) averages_.push_back(copy_of(parameter->value));
+    }
+    check_writable(arguments_.output_dir, bytes_needed());
+  }
+
+  void resume(const std::string& folder) {
+    const std::string path = join_path(folder, kTrainingState);
+    if (!file_exists(path)) not_found(folder, "no checkpoint in it: need {}", kTrainingState);
+    const Json saved = read_json(path);
+    const int64_t format = saved.at("format", path).as_int(path);
+    if (format != kFormat) unsupported(path, "got format {}, need {}", format, kFormat);
+    const Json& given = saved.at("arguments", path);
+    for (const char* key : {"optim", "seed"}) {
+      const Json mine = arguments_.to_json();
+      if (!(given.at(key, path) == mine.at(key, path))) {
+        invalid(path, "the run had another --{}: got {}, need {}", key, mine.at(key, path).dump(), given.at(key, path).dump());
+      }
+    }
+    model_.load(folder);
+    optimizer_->load_state(join_path(folder, kOptimizer));
+    load_averages(folder);
+    task_.restore(saved.at("data", path));
+    const Json state = read_json(join_path(folder, kTrainerState));
+    global_step_ = state.at("global_step", path).as_int(path);
+    log_history_ = state.at("log_history", path);
+    if (const Json* best = state.find("best_metric"); best != nullptr && !best->is_null()) {
+      best_metric_ = best->as_double(path);
+      best_step_ = state.get_int("best_global_step", 0, path);
+    }
+    epoch_ = saved.at("epoch", path).as_int(path);
+    examples_ = saved.at("examples_in_epoch", path).as_int(path);
+    loss_sum_ = saved.at("loss_sum", path).as_double(path);
+    total_loss_ = saved.at("total_loss", path).as_double(path);
+    logged_step_ = saved.at("logged_step", path).as_int(path);
+    not_improved_ = saved.at("not_improved", path).as_int(path);
+    evaluation_due_ = saved.at("evaluation_due", path).as_bool(path);
+    stopped_ = arguments_.early_stopping_patience > 0 && not_improved_ >= arguments_.early_stopping_patience;
+    tokens_ = state.get_int("num_input_tokens_seen", 0, path);
+    if (global_step_ < 0 || epoch_ < 0 || examples_ < 0 || examples_ > task_.num_examples()) {
+      invalid(path, "got step {}, epoch {}, example {}: need a place in the data", global_step_, epoch_, examples_);
+    }
+    saved_step_ = global_step_;
+    resumed_ = folder;
+  }
+
+  bool run() {
+    remove_leftovers(arguments_.output_dir);
+    begun_ = Clock::now();
+    first_step_ = global_step_;
+    begin_callbacks();
+    if (evaluation_due_) evaluate(true);
+    while (global_step_ < max_steps_ && !stopped_) {
+      if (!step()) return false;
+    }
+    finish();
+    return true;
+  }
+
+  Json state() const {
+    Json json = Json::object();
+    const bool has_best = std::isfinite(best_metric_);
+    const auto or_null = [&](Json value) { return has_best ? value : Json(); };
+    json.set("best_global_step", or_null(best_step_))
+        .set("best_metric", or_null(best_metric_))
+        .set("best_model_checkpoint", or_null(checkpoint_path(arguments_.output_dir, best_step_)))
+        .set("epoch", epoch())
+        .set("eval_steps", eval_steps())
+        .set("global_step", global_step_)
+        .set("is_hyper_param_search", false)
+        .set("is_local_process_zero", true)
+        .set("is_world_process_zero", true)
+        .set("log_history", log_history_)
+        .set("logging_steps", arguments_.logging_steps)
+        .set("max_steps", max_steps_)
+        .set("num_input_tokens_seen", tokens_)
+        .set("num_train_epochs", divide_up(max_steps_, steps_per_epoch_))
+        .set("save_steps", arguments_.save_steps)
+        .set("stateful_callbacks", Json::object())
+        .set("total_flos", 0.0)
+        .set("train_batch_size", arguments_.per_device_train_batch_size)
+        .set("trial_name", Json())
+        .set("trial_params", Json());
+    return json;
+  }
+
+ private:
+  static Tensor copy_of(const Tensor& tensor) {
+    Tensor copy = Tensor::like(tensor);
+    std::copy(tensor.data<float>(), tensor.data<float>() + tensor.numel(), copy.data<float>());
+    return copy;
+  }
+
+  int64_t eval_steps() const { return arguments_.eval_steps > 0 ? arguments_.eval_steps : arguments_.logging_steps; }
+
+  double epoch() const {
+    return static_cast<double>(epoch_) + static_cast<double>(examples_) / static_cast<double>(task_.num_examples());
+  }
+
+  // Weights and at most two moments of each, and the model once more at the end.
+  int64_t bytes_needed() const {
+    int64_t all = 0, trained = 0;
+    for (const Parameter* parameter : model_.model().parameters()) all += parameter->value.bytes();
+    for (const Parameter* parameter : parameters_) trained += parameter->value.bytes();
+    const bool moments = arguments_.optim.rfind("adam", 0) == 0;
+    return (arguments_.save_strategy == "no" ? all : 2 * all + (moments ? 2 : 1) * trained) + (int64_t{1} << 20);
+  }
+
+  bool cancelled() const { return hooks_.cancel != nullptr && hooks_.cancel->load(std::memory_order_relaxed); }
+
+  void begin_callbacks() {
+    if (hooks_.callbacks.empty()) return;
+    int64_t count = 0;
+    for (const Parameter* parameter : parameters_) count += parameter->value.numel();
+    Json run = Json::object();
+    run.set("arguments", arguments_.to_json())
+        .set("num_parameters", count)
+        .set("max_steps", max_steps_)
+        .set("global_step", global_step_)
+        .set("resumed_from", resumed_.empty() ? Json() : Json(resumed_))
+        .set("log_history", log_history_);
+    for (TrainerCallback* each : hooks_.callbacks) each->on_train_begin(run);
+  }
+
+  // False: cancelled; what was done is saved.
+  bool step() {
+    const auto begun = Clock::now();
+    const Json place = task_.state();
+    const int64_t epoch_before = epoch_, examples_before = examples_;
+    if (examples_ == task_.num_examples()) {
+      ++epoch_;
+      examples_ = 0;
+    }
+    std::vector<MicroBatch> batches;
+    int64_t count = 0, tokens = 0;
+    for (int64_t i = 0; i < arguments_.gradient_accumulation_steps && examples_ < task_.num_examples(); ++i) {
+      const int64_t wanted = std::min(arguments_.per_device_train_batch_size, task_.num_examples() - examples_);
+      batches.push_back(task_.next(wanted));
+      examples_ += wanted;
+      count += batches.back().num_labels;
+      if (batches.back().layout) tokens += batches.back().layout->num_tokens();
+    }
+    double loss = 0;
+    for (const MicroBatch& batch : batches) {
+      if (cancelled()) {
+        optimizer_->zero_gradients();
+        epoch_ = epoch_before;
+        examples_ = examples_before;
+        if (saved_step_ != global_step_) save(place);
+        return false;
+      }
+      if (batch.num_labels > 0) loss += run_batch(batch, count);
+    }
+    update(count);
+    ++global_step_;
+    tokens_ += tokens;
+    loss_sum_ += loss;
+    const double rate = static_cast<double>(tokens) / std::max(1e-9, seconds_since(begun));
+    for (TrainerCallback* each : hooks_.callbacks) each->on_step(global_step_, max_steps_, rate);
+    after_step();
+    return true;
+  }
+
+  double run_batch(const MicroBatch& batch, int64_t count) {
+    const ThreadPool::Step hot(model_.runtime().pool());
+    const Tensor loss = task_.loss(model_.model(), batch, count);
+    const double value = static_cast<double>(loss.data<float>()[0]);
+    if (!std::isfinite(value)) explain_loss(value, batch, count);
+    backward(loss);
+    return value;
+  }
+
+  void update(int64_t count) {
+    learning_rate_ = arguments_.learning_rate * schedule_->factor(global_step_);
+    if (count == 0) return;  // a masked LM may draw no mask at all in a tiny batch
+    gradient_norm_ = optimizer_->gradient_norm();
+    if (!std::isfinite(gradient_norm_)) explain_gradient();
+    const double limit = arguments_.max_grad_norm;
+    const double scale = limit > 0 ? std::min(1.0, limit / (gradient_norm_ + 1e-6)) : 1.0;
+    optimizer_->step(learning_rate_, static_cast<float>(scale));
+    for (size_t i = 0; i < averages_.size(); ++i) {
+      ops::moving_average(arguments_.ema_decay, parameters_[i]->value, averages_[i]);
+    }
+  }
+
+  [[noreturn]] void stop_training(const std::string& what) {
+    const auto kept = list_checkpoints(arguments_.output_dir);
+    invalid(fmt::format("step {}", global_step_ + 1),
+            "{}; the learning rate was {}: need a lower one, a longer warm-up or clipping. {}", what,
+            arguments_.learning_rate * schedule_->factor(global_step_),
+            kept.empty() ? "No checkpoint was written before" : "The last good state is " + kept.back().second);
+  }
+
+  [[noreturn]] void explain_loss(double value, const MicroBatch& batch, int64_t count) {
+    check_parameters(fmt::format("the loss is {}", value));
+    const NoGrad no_grad;
+    FiniteCheck finite;
+    task_.loss(model_.model(), batch, count, &finite);
+    stop_training(fmt::format("the loss is {}; the first layer that is not finite is {}", value,
+                              finite.first().empty() ? "the head" : finite.first()));
+  }
+
+  [[noreturn]] void explain_gradient() {
+    for (const Parameter* parameter : parameters_) {
+      const Tensor gradient = parameter->value.grad();
+      if (gradient && !ops::all_finite(gradient)) {
+        stop_training(fmt::format("the gradient is not finite; the first parameter with one is {}", parameter->name));
+      }
+    }
+    stop_training("the norm of the gradients is not finite");
+  }
+
+  void check_parameters(const std::string& what) {
+    for (const Parameter* parameter : parameters_) {
+      if (!ops::all_finite(parameter->value))
+        stop_training(fmt::format("{}; the weights of {} are not finite", what, parameter->name));
+    }
+  }
+
+  bool due(const std::string& strategy, int64_t every) const {
+    if (strategy == "steps") return global_step_ % every == 0;
+    return strategy == "epoch" && examples_ == task_.num_examples();
+  }
+
+  void after_step() {
+    if (due(arguments_.logging_strategy, arguments_.logging_steps) || (arguments_.logging_first_step && global_step_ == 1))
+      log();
+    if (due(arguments_.eval_strategy, eval_steps())) evaluate(true);
+    const bool ends = (global_step_ >= max_steps_ || stopped_) && arguments_.save_strategy == "steps";
+    if (due(arguments_.save_strategy, arguments_.save_steps) || ends) save(task_.state());
+  }
+
+  void log() {
+    const double steps = static_cast<double>(global_step_ - logged_step_);
+    Json entry = Json::object();
+    entry.set("epoch", epoch())
+        .set("grad_norm", gradient_norm_)
+        .set("learning_rate", learning_rate_)
+        .set("loss", loss_sum_ / steps)
+        .set("step", global_step_);
+    total_loss_ += loss_sum_;
+    loss_sum_ = 0;
+    logged_step_ = global_step_;
+    log_history_.push_back(entry);
+    for (TrainerCallback* each : hooks_.callbacks) each->on_log(entry);
+  }
+
+  void evaluate(bool compare) {
+    const auto begun = Clock::now();
+    TaskHooks hooks;
+    hooks.cancel = hooks_.cancel;
+    Metrics metrics;
+    {
+      const NoGrad no_grad;
+      std::optional<Swapped> averaged;
+      if (!averages_.empty()) averaged.emplace(parameters_, averages_);
+      try {
+        metrics = task_.evaluate(model_.model(), hooks);
+      } catch (const Cancelled&) {
+        evaluation_due_ = compare;  // the next step sees it and saves; whoever resumes evaluates first
+        return;
+      }
+      evaluation_due_ = false;
+    }
+    Json entry = Json::object();
+    entry.set("epoch", epoch());
+    const double* watched = nullptr;
+    for (const auto& [name, value] : metrics) {
+      entry.set("eval_" + name, value);
+      if (name == metric_) watched = &value;
+    }
+    entry.set("eval_runtime", seconds_since(begun)).set("step", global_step_);
+    log_history_.push_back(entry);
+    for (TrainerCallback* each : hooks_.callbacks) each->on_evaluate(entry);
+    if (!compare) return;
+    if (watched == nullptr) {
+      if (!arguments_.load_best_model_at_end && arguments_.early_stopping_patience == 0) return;
+      std::string names;
+      for (const auto& [name, value] : metrics) names += (names.empty() ? "" : ", ") + name;
+      invalid("--metric-for-best-model", "got {}, need one of {}", metric_, names);
+    }
+    judge(*watched);
+  }
+
+  void judge(double value) {
+    const bool first = !std::isfinite(best_metric_);
+    const bool better = first || (greater_ ? value > best_metric_ : value < best_metric_);
+    const bool enough = first || (better && std::fabs(value - best_metric_) > arguments_.early_stopping_threshold);
+    not_improved_ = enough ? 0 : not_improved_ + 1;
+    if (better) {
+      best_metric_ = value;
+      best_step_ = global_step_;
+    }
+    if (arguments_.early_stopping_patience > 0 && not_improved_ >= arguments_.early_stopping_patience) stopped_ = true;
+  }
+
+  // `place`: of the data, after the last step done.
+  void save(const Json& place) {
+    check_parameters("the update before broke the weights");
+    const std::string path = checkpoint_path(arguments_.output_dir, global_step_);
+    FolderWriter writer(path);
+    const std::string& folder = writer.temporary();
+    model_.save(folder);
+    write_safetensors(join_path(folder, kOptimizer), optimizer_->state());
+    if (!averages_.empty()) write_safetensors(join_path(folder, kAverage), named_averages());
+    Json own = Json::object();
+    own.set("format", kFormat)
+        .set("arguments", arguments_.to_json())
+        .set("data", place)
+        .set("epoch", epoch_)
+        .set("examples_in_epoch", examples_)
+        .set("loss_sum", loss_sum_)
+        .set("total_loss", total_loss_)
+        .set("logged_step", logged_step_)
+        .set("not_improved", not_improved_)
+        .set("evaluation_due", evaluation_due_);
+    write_file_atomic(join_path(folder, kTrainingState), pretty(own));
+    write_file_atomic(join_path(folder, kTrainerState), pretty(state()));
+    writer.commit();
+    saved_step_ = global_step_;
+    prune_checkpoints(arguments_.output_dir, arguments_.save_total_limit,
+                      arguments_.load_best_model_at_end ? checkpoint_path(arguments_.output_dir, best_step_) : "");
+    for (TrainerCallback* each : hooks_.callbacks) each->on_save(path);
+  }
+
+  std::vector<std::pair<std::string, Tensor>> named_averages() const {
+    std::vector<std::pair<std::string, Tensor>> named;
+    for (size_t i = 0; i < averages_.size(); ++i) named.emplace_back(parameters_[i]->name, averages_[i]);
+    return named;
+  }
+
+  void load_averages(const std::string& folder) {
+    if (averages_.empty()) return;
+    const std::string path = join_path(folder, kAverage);
+    if (!file_exists(path)) invalid(path, "missing: the run had no --ema-decay");
+    const auto file = SafetensorsFile::open(path);
+    for (size_t i = 0; i < averages_.size(); ++i) {
+      const TensorEntry* entry = file->find(parameters_[i]->name);
+      if (entry == nullptr || entry->dtype != DType::kFloat32 || entry->bytes != averages_[i].bytes()) {
+        invalid(path, "{}: missing, or of another shape than the model's", parameters_[i]->name);
+      }
+      std::copy(entry->data, entry->data + entry->bytes, static_cast<uint8_t*>(averages_[i].view().data));
+    }
+  }
+
+  void finish() {
+    if (task_.has_validation() && arguments_.eval_strategy == "no") evaluate(false);
+    total_loss_ += loss_sum_;
+    loss_sum_ = 0;
+    const double seconds = seconds_since(begun_);
+    const double steps = static_cast<double>(global_step_ - first_step_);
+    const double examples = steps * static_cast<double>(arguments_.per_device_train_batch_size) *
+                            static_cast<double>(arguments_.gradient_accumulation_steps) * arguments_.world;
+    Json entry = Json::object();
+    entry.set("epoch", epoch())
+        .set("step", global_step_)
+        .set("total_flos", 0.0)
+        .set("train_loss", total_loss_ / static_cast<double>(std::max<int64_t>(1, global_step_)))
+        .set("train_runtime", seconds)
+        .set("train_samples_per_second", examples / seconds)
+        .set("train_steps_per_second", steps / seconds);
+    log_history_.push_back(entry);
+    for (TrainerCallback* each : hooks_.callbacks) each->on_log(entry);
+    if (arguments_.load_best_model_at_end && std::isfinite(best_metric_)) load_best();
+    {
+      std::optional<Swapped> averaged;
+      if (!averages_.empty()) averaged.emplace(parameters_, averages_);
+      model_.save(arguments_.output_dir);
+    }
+    write_file_atomic(join_path(arguments_.output_dir, kTrainerState), pretty(state()));
+    for (TrainerCallback* each : hooks_.callbacks) each->on_train_end(arguments_.output_dir, state());
+  }
+
+  void load_best() {
+    const std::string best = checkpoint_path(arguments_.output_dir, best_step_);
+    if (!directory_exists(best)) not_found(best, "the best checkpoint is gone: the last weights are in the newest checkpoint");
+    model_.load(best);
+    load_averages(best);
+  }
+
+  TrainingModel& model_;
+  Task& task_;
+  TrainingArguments arguments_;
+  TrainerHooks hooks_;
+  std::vector<Parameter*> parameters_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Schedule> schedule_;
+  std::vector<Tensor> averages_;  // with --ema-decay: of parameters_
+  int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0, max_steps_ = 0;
+  std::string metric_;
+  bool greater_ = false;
+
+  int64_t global_step_ = 0, first_step_ = 0;
+  int64_t saved_step_ = -1;           // of the last checkpoint
+  int64_t epoch_ = 0, examples_ = 0;  // taken of this epoch
+  int64_t tokens_ = 0;
+  double loss_sum_ = 0, total_loss_ = 0;  // since the last entry of the log; before it
+  int64_t logged_step_ = 0;
+  double gradient_norm_ = 0, learning_rate_ = 0;
+  double best_metric_ = std::numeric_limits<double>::quiet_NaN();
+  int64_t best_step_ = 0, not_improved_ = 0;
+  bool evaluation_due_ = false;  // it was cancelled
+  bool stopped_ = false;         // early
+  Json log_history_ = Json::array();
+  std::string resumed_;
+  Clock::time_point begun_;
+};
+
+Trainer::Trainer(TrainingModel& model, Task& task, const TrainingArguments& arguments, const TrainerHooks& hooks)
+    : impl_(std::make_unique<Impl>(model, task, arguments, hooks)) {}
+Trainer::~Trainer() = default;
+void Trainer::resume(const std::string& checkpoint) { impl_->resume(checkpoint); }
+bool Trainer::run() { return impl_->run(); }
+Json Trainer::state() const { return impl_->state(); }
+
+std::string Trainer::last_checkpoint(const std::string& output_dir) {
+  const auto all = list_checkpoints(output_dir);
+  return all.empty() ? std::string() : all.back().second;
+}
+
+}  // namespace pagoda::train

@@ -1,0 +1,195 @@
+// Opening, drawing what is missing, saving as Hugging Face does.
+#include "train/training_model.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "formats/safetensors.h"
+#include "formats/tokenizer_loader.h"
+
+namespace pagoda::train {
+
+namespace {
+
+constexpr const char* kWeights = "model.safetensors";
+
+bool has_weights(const std::string& folder) {
+  for (const char* name : {kWeights, "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    if (file_exists(join_path(folder, name))) return true;
+  }
+  return false;
+}
+
+std::string pretty(const Json& json) {
+  Json::DumpOptions options;
+  options.indent = 2;
+  options.key_separator = ": ";
+  return json.dump(options) + "\n";
+}
+
+// The files of a tokenizer, whichever of them there are.
+void copy_tokenizer(const std::string& from, const std::string& into) {
+  const auto copy = [&](const std::string& source, const std::string& name) {
+    const std::string target = join_path(into, name);
+    std::error_code error;
+    if (std::filesystem::equivalent(source, target, error)) return;
+    write_file_atomic(target, read_file(source, int64_t{1} << 32));
+  };
+  if (file_exists(from)) return copy(from, file_name(from));
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                           "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
+                           "sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json"}) {
+    if (file_exists(join_path(from, name))) copy(join_path(from, name), name);
+  }
+  const std::string more = join_path(from, "additional_chat_templates");
+  if (!directory_exists(more)) return;
+  make_directories(join_path(into, "additional_chat_templates"));
+  for (const std::string& name : list_directory(more)) {
+    if (file_exists(join_path(more, name))) copy(join_path(more, name), "additional_chat_templates/" + name);
+  }
+}
+
+Json generation_config_of(const Json& config) {
+  Json generation = Json::object();
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+    const Json* value = config.find(key);
+    if (value != nullptr && !value->is_null()) generation.set(key, *value);
+  }
+  return generation;
+}
+
+void copy_values(const TensorEntry& entry, const Parameter& parameter, const std::string& where) {
+  const Tensor& value = parameter.value;
+  if (entry.shape != parameter.shape || entry.dtype != value.dtype() || entry.bytes != value.bytes()) {
+    invalid(where, "{}: got another shape or dtype than the model has", parameter.name);
+  }
+  std::memcpy(value.view().data, entry.data, static_cast<size_t>(entry.bytes));
+}
+
+}  // namespace
+
+std::unique_ptr<TrainingModel> TrainingModel::open(const std::string& path, const TrainingModelOptions& options) {
+  std::unique_ptr<TrainingModel> self(new TrainingModel);
+  self->open_model(path, options);
+  return self;
+}
+
+void TrainingModel::open_model(const std::string& path, const TrainingModelOptions& options) {
+  path_ = path;
+  const std::string folder_path = file_exists(path) ? parent_path(path) : path;
+  if (file_exists(path) && path.size() > 5 && path.compare(path.size() - 5, 5, ".gguf") == 0) {
+    unsupported(path, "a GGUF file cannot be trained: need a folder of safetensors, or a config.json");
+  }
+  const Limits limits;
+  std::shared_ptr<ModelFolder> folder;
+  if (directory_exists(path)) {
+    folder = ModelFolder::open(path);
+    if (folder->quantization() != nullptr) unsupported(path, "quantised weights cannot be trained: need plain ones");
+    config_ = folder->config();
+    generation_config_ = folder->generation_config();
+  } else if (file_exists(path)) {
+    config_ = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+  } else {
+    not_found(path, "no such model folder or config.json");
+  }
+  if (!options.config_overrides.is_null()) {
+    for (const JsonMember& member : options.config_overrides.as_object("config_overrides"))
+      config_.set(member.key, member.value);
+  }
+  from_scratch_ = options.from_scratch || folder == nullptr || !has_weights(folder_path);
+  model_ = make_model(config_, folder == nullptr ? path : folder->config_path(), options.head);
+  runtime_ = std::make_unique<Runtime>(options.runtime);
+  std::vector<Parameter*> missing;
+  if (from_scratch_) {
+    missing = model_->parameters();
+  } else {
+    model_->load(device(), *folder, &missing);
+    if (missing.size() == model_->parameters().size()) {
+      invalid(path, "none of the model's weights is in it: need those of {}", model_->architecture());
+    }
+  }
+  draw(missing, options.seed);
+  model_->prepare_for_training(device(), options.compute);
+  open_tokenizer(options.tokenizer.empty() ? folder_path : options.tokenizer, !options.tokenizer.empty());
+  settle_config();
+}
+
+void TrainingModel::draw(const std::vector<Parameter*>& missing, uint64_t seed) {
+  // Streams are numbered over all parameters, so that a head is drawn alike with and without a checkpoint below it.
+  uint64_t stream = 0;
+  for (Parameter* parameter : model_->parameters()) {
+    const uint64_t own = stream++;
+    if (std::find(missing.begin(), missing.end(), parameter) == missing.end()) continue;
+    model_->initialize_parameter(device(), *parameter, DType::kFloat32, seed, own);
+    if (!from_scratch_) new_parameters_.push_back(parameter->name);
+  }
+}
+
+void TrainingModel::open_tokenizer(const std::string& path, bool needed) {
+  if (!has_tokenizer(path)) {
+    if (needed) not_found(path, "no tokenizer in it");
+    return;
+  }
+  tokenizer_ = load_tokenizer(path);
+  tokenizer_path_ = path;
+  if (directory_exists(path)) tokenizer_config_ = load_tokenizer_config(path);
+  if (tokenizer_->id_limit() > model_->vocab_size()) {
+    invalid(path, "the tokenizer has ids up to {}, need at most {} (vocab_size of the model)", tokenizer_->id_limit() - 1,
+            model_->vocab_size() - 1);
+  }
+}
+
+void TrainingModel::settle_config() {
+  Json list = Json::array();
+  list.push_back(model_->architecture());
+  config_.set("architectures", std::move(list));
+  const char* key = config_.contains("torch_dtype") && !config_.contains("dtype") ? "torch_dtype" : "dtype";
+  config_.set(key, "float32");
+  if (generation_config_.is_null()) generation_config_ = generation_config_of(config_);
+}
+
+const std::shared_ptr<const Tokenizer>& TrainingModel::tokenizer() const {
+  if (tokenizer_ == nullptr) {
+    invalid(path_, "this task needs a tokenizer and there is none in the model's folder: give --tokenizer-name");
+  }
+  return tokenizer_;
+}
+
+std::vector<Parameter*> TrainingModel::trained_parameters() {
+  std::vector<Parameter*> trained;
+  for (Parameter* parameter : model_->parameters()) {
+    if (parameter->value.requires_grad()) trained.push_back(parameter);
+  }
+  return trained;
+}
+
+void TrainingModel::save(const std::string& folder) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const Parameter* parameter : model_->parameters()) tensors.emplace_back(parameter->name, parameter->value);
+  write_safetensors(join_path(folder, kWeights), tensors, {{"format", "pt"}});
+  write_file_atomic(join_path(folder, "config.json"), pretty(config_));
+  if (model_->head_kind() == Head::kCausalLm && generation_config_.size() > 0) {
+    write_file_atomic(join_path(folder, "generation_config.json"), pretty(generation_config_));
+  }
+  if (!tokenizer_path_.empty()) copy_tokenizer(tokenizer_path_, folder);
+}
+
+void TrainingModel::load(const std::string& folder) {
+  const std::string path = join_path(folder, kWeights);
+  const auto file = SafetensorsFile::open(path);
+  for (Parameter* parameter : model_->parameters()) {
+    const TensorEntry* entry = file->find(parameter->name);
+    if (entry == nullptr) invalid(path, "{} is missing: the checkpoint is of another model", parameter->name);
+    copy_values(*entry, *parameter, path);
+    ++parameter->version;
+  }
+  if (file->tensors().size() != model_->parameters().size()) {
+    invalid(path, "got {} tensors, need {}: the checkpoint is of another model", file->tensors().size(),
+            model_->parameters().size());
+  }
+}
+
+}  // namespace pagoda::train
