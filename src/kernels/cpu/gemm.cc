@@ -21,7 +21,7 @@ const KernelTable& reference_table() {
 }
 
 // Panel [k][16] of op(b), columns [n, n + count) of it; zeros beyond.
-void pack_panel(const View& b, bool transpose, int64_t n, int64_t count, int64_t inner, float* to) {
+void pack_panel(TurnFn turn, const View& b, bool transpose, int64_t n, int64_t count, int64_t inner, float* to) {
   if (!transpose) {
     for (int64_t k = 0; k < inner; ++k, to += kPanel) {
       const float* from = row<float>(b, k) + n;
@@ -33,42 +33,13 @@ void pack_panel(const View& b, bool transpose, int64_t n, int64_t count, int64_t
     }
     return;
   }
-  const float* rows[kPanel];
-  for (int64_t j = 0; j < kPanel; ++j) rows[j] = row<float>(b, n + std::min(j, count - 1));
-  for (int64_t k = 0; k < inner; ++k, to += kPanel) {
-    for (int64_t j = 0; j < kPanel; ++j) to[j] = rows[j][k];
-  }
+  turn(row<float>(b, n), b.strides[0], count, inner, to, kPanel);
   if (count == kPanel) return;
-  to -= inner * kPanel;
   for (int64_t k = 0; k < inner; ++k, to += kPanel) std::fill(to + count, to + kPanel, 0.0f);
 }
 
-// to[rows][inner] = rows [m, m + rows) of op(a), where a [inner, m] lies transposed.
-void turn_rows(const View& a, int64_t m, int64_t rows, int64_t inner, float* to) {
-  constexpr int64_t kTurn = 16;  // a cache line each way
-  float block[kTurn][kTurn];
-  for (int64_t k = 0; k < inner; k += kTurn) {
-    const int64_t count = std::min(kTurn, inner - k);
-    for (int64_t r = 0; r < rows; r += kTurn) {
-      const int64_t width = std::min(kTurn, rows - r);
-      for (int64_t i = 0; i < count; ++i) {
-        const float* from = row<float>(a, k + i) + m + r;
-        if (width == kTurn) {
-          std::memcpy(block[i], from, sizeof block[i]);
-        } else {
-          std::copy(from, from + width, block[i]);
-        }
-      }
-      for (int64_t j = 0; j < width; ++j) {
-        float* out = to + (r + j) * inner + k;
-        for (int64_t i = 0; i < count; ++i) out[i] = block[i][j];
-      }
-    }
-  }
-}
-
 // c = op(a) b for b in panels; a's turned rows are made block by block.
-void run_packed(const BlockFamily& family, const Exec& exec, const View& a, bool transpose_a, const PackedView& b,
+void run_packed(const BlockFamily& family, TurnFn turn, const Exec& exec, const View& a, bool transpose_a, const PackedView& b,
                 bool accumulate, const View& c) {
   Epilogue epilogue;
   if (!transpose_a) {
@@ -83,7 +54,7 @@ void run_packed(const BlockFamily& family, const Exec& exec, const View& a, bool
   for (int64_t m = 0; m < c.dims[0]; m += at_once) {
     const int64_t rows = std::min(at_once, c.dims[0] - m);
     exec.pool->parallel_for(rows, kRowsTurned, [&](int64_t begin, int64_t end, int) {
-      turn_rows(a, m + begin, end - begin, b.k, turned + begin * b.k);
+      turn(a.as<float>() + m + begin, a.strides[0], b.k, end - begin, turned + begin * b.k, b.k);
     });
     View x = a;
     x.data = turned;
@@ -98,7 +69,7 @@ void run_packed(const BlockFamily& family, const Exec& exec, const View& a, bool
   }
 }
 
-template <BlockFamily (*kFamily)()>
+template <BlockFamily (*kFamily)(), TurnFn (*kTurn)()>
 void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, bool accumulate, View c) {
   if (c.dtype != DType::kFloat32 || a.dtype != DType::kFloat32 || b.dtype != DType::kFloat32) {
     reference_table().gemm(exec, a, transpose_a, b, transpose_b, accumulate, c);
@@ -115,13 +86,14 @@ void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, 
     exec.pool->parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t p = begin; p < end; ++p) {
         const int64_t column = (panel + p) * kPanel;
-        pack_panel(b, transpose_b, column, std::min(kPanel, n - column), inner, packed + p * floats);
+        pack_panel(kTurn(), b, transpose_b, column, std::min(kPanel, n - column), inner, packed + p * floats);
       }
     });
     View part = c;
     part.data = c.as<float>() + panel * kPanel;
     part.dims[1] = std::min(count * kPanel, n - panel * kPanel);
-    run_packed(kFamily(), exec, a, transpose_a, {packed, WeightFormat::kFloat32Panels, part.dims[1], inner}, accumulate, part);
+    run_packed(kFamily(), kTurn(), exec, a, transpose_a, {packed, WeightFormat::kFloat32Panels, part.dims[1], inner},
+               accumulate, part);
   }
 }
 
@@ -154,10 +126,10 @@ void bias_backward(const Exec& exec, View dy, View dbias) {
 }  // namespace
 
 void fill_gemm(KernelTable& table, Isa isa) {
-  table.gemm = {gemm<float_blocks_portable>, isa};
+  table.gemm = {gemm<float_blocks_portable, turn_floats_portable>, isa};
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx2) table.gemm = {gemm<float_blocks_avx2>, isa};
-  if (isa == Isa::kAvx512) table.gemm = {gemm<float_blocks_avx512>, isa};
+  if (isa == Isa::kAvx2) table.gemm = {gemm<float_blocks_avx2, turn_floats_avx2>, isa};
+  if (isa == Isa::kAvx512) table.gemm = {gemm<float_blocks_avx512, turn_floats_avx512>, isa};
 #endif
   table.bias_backward = {bias_backward, isa};
 }

@@ -68,6 +68,12 @@ BlockFamily float_blocks_portable();
 BlockFamily float_blocks_avx2();
 BlockFamily float_blocks_avx512();
 
+// to[column][row] = from[row][column]; strides in elements.
+using TurnFn = void (*)(const float* from, int64_t from_row, int64_t rows, int64_t columns, float* to, int64_t to_row);
+TurnFn turn_floats_portable();
+TurnFn turn_floats_avx2();
+TurnFn turn_floats_avx512();
+
 // The product of all y.dims[0] rows by a family's blocks: pieces, cuts of the inputs, epilogue.
 void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
                 const View& y);

@@ -120,12 +120,29 @@ void turn(const Exec& exec, View x, View y) {
                           });
 }
 
+void turn_floats(const float* from, int64_t from_row, int64_t rows, int64_t columns, float* to, int64_t to_row) {
+  const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  constexpr int64_t kRows = 64;  // whose cache lines stay close while their columns are taken
+  for (int64_t begin = 0; begin < whole_rows; begin += kRows) {
+    for (int64_t c = 0; c < whole_columns; c += 4) {
+      for (int64_t r = begin; r < std::min(whole_rows, begin + kRows); r += 4) {
+        turn_four(reinterpret_cast<const uint32_t*>(from) + r * from_row + c, from_row,
+                  reinterpret_cast<uint32_t*>(to) + c * to_row + r, to_row);
+      }
+    }
+  }
+  for (int64_t c = 0; c < columns; ++c) {
+    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r) to[c * to_row + r] = from[r * from_row + c];
+  }
+}
+
 }  // namespace
 
 void fill_turned_entries(KernelTable& table) {
   table.pack_turned = {pack_turned, kTargetIsa};
   table.turn = {turn, kTargetIsa};
 }
+products::TurnFn turn_floats_of_target() { return turn_floats; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace pagoda
@@ -134,5 +151,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace pagoda {
 PAGODA_FILLERS_BY_TARGET(fill_turned)
+products::TurnFn products::turn_floats_portable() { return HWY_STATIC_DISPATCH(turn_floats_of_target)(); }
+#if defined(__x86_64__)
+products::TurnFn products::turn_floats_avx2() { return N_AVX2::turn_floats_of_target(); }
+products::TurnFn products::turn_floats_avx512() { return N_AVX3::turn_floats_of_target(); }
+#endif
 }  // namespace pagoda
 #endif
