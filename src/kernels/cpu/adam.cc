@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/adam.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/turn-inl.h"
 #include "kernels/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -58,23 +59,7 @@ struct Update {
   }
 };
 
-constexpr int64_t kColumns = 512;  // of a block of rows at a time: 16 kB as bfloat16
-
-// 4 x 4 units of 32 bits turned.
-HWY_INLINE void turn_four(const uint32_t* from, int64_t from_stride, uint32_t* to, int64_t to_stride) {
-  const hn::FixedTag<uint32_t, 4> d32;
-  const hn::FixedTag<uint64_t, 2> d64;
-  const auto a = hn::LoadU(d32, from), b = hn::LoadU(d32, from + from_stride);
-  const auto c = hn::LoadU(d32, from + 2 * from_stride), e = hn::LoadU(d32, from + 3 * from_stride);
-  const auto low_ab = hn::BitCast(d64, hn::InterleaveLower(d32, a, b)),
-             high_ab = hn::BitCast(d64, hn::InterleaveUpper(d32, a, b));
-  const auto low_ce = hn::BitCast(d64, hn::InterleaveLower(d32, c, e)),
-             high_ce = hn::BitCast(d64, hn::InterleaveUpper(d32, c, e));
-  hn::StoreU(hn::BitCast(d32, hn::InterleaveLower(d64, low_ab, low_ce)), d32, to);
-  hn::StoreU(hn::BitCast(d32, hn::InterleaveUpper(d64, low_ab, low_ce)), d32, to + to_stride);
-  hn::StoreU(hn::BitCast(d32, hn::InterleaveLower(d64, high_ab, high_ce)), d32, to + 2 * to_stride);
-  hn::StoreU(hn::BitCast(d32, hn::InterleaveUpper(d64, high_ab, high_ce)), d32, to + 3 * to_stride);
-}
+constexpr int64_t kColumns = 1024;  // of a block of rows at a time: 32 kB as bfloat16
 
 // A block of up to 16 rows by up to kColumns columns from (row, column) on, as bfloat16 with zeros past its borders, into the
 // copies. Columns are a multiple of 32 from the matrix's first.
@@ -92,18 +77,12 @@ void pack_block(const BFloat16 (&block)[kPanel][kColumns], int64_t row, int64_t 
     }
   }
   if (turned.data != nullptr) {
-    const hn::FixedTag<uint16_t, 8> d16;
     const int64_t stride = products::panel_stride(turned);
     auto* to = static_cast<uint16_t*>(const_cast<void*>(turned.data)) + column / kPanel * stride + row * kPanel;
     for (int64_t c = 0; c < columns; c += kPanel, to += stride) {
       for (int64_t r = 0; r < kPanel; r += 2) {
-        const auto *even = reinterpret_cast<const uint16_t*>(&block[r][c]),
-                   *odd = reinterpret_cast<const uint16_t*>(&block[r + 1][c]);
-        for (int64_t half = 0; half < kPanel; half += 8) {
-          const auto a = hn::LoadU(d16, even + half), b = hn::LoadU(d16, odd + half);
-          hn::StoreU(hn::InterleaveLower(d16, a, b), d16, to + r * kPanel + half * 2);
-          hn::StoreU(hn::InterleaveUpper(d16, a, b), d16, to + r * kPanel + half * 2 + 8);
-        }
+        pair_rows(reinterpret_cast<const uint16_t*>(&block[r][c]), reinterpret_cast<const uint16_t*>(&block[r + 1][c]),
+                  to + r * kPanel);
       }
     }
   }

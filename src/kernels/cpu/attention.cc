@@ -320,9 +320,15 @@ PAGODA_FILLERS_BY_TARGET(fill_attention)
 
 #if defined(__x86_64__)
 void fill_vector_avx512_bf16(KernelTable& table) { N_AVX3::fill_attention_dots(table); }
-void fill_vector_amx(KernelTable& table) { N_AVX3::fill_attention_tiles(table); }
+void fill_vector_amx(KernelTable& table) {
+  N_AVX3::fill_attention_tiles(table);
+  fill_attention_gradients_amx(table);
+}
 void fill_vector_avx512_bf16_standin(KernelTable& table) { N_AVX2::fill_attention_dots(table); }
-void fill_vector_amx_standin(KernelTable& table) { N_AVX2::fill_attention_tiles(table); }
+void fill_vector_amx_standin(KernelTable& table) {
+  N_AVX2::fill_attention_tiles(table);
+  fill_attention_gradients_amx_standin(table);
+}
 #else
 void fill_vector_avx512_bf16(KernelTable&) {}
 void fill_vector_amx(KernelTable&) {}

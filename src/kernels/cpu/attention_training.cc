@@ -1,5 +1,5 @@
-// Attention with dropout, and the gradients of attention, for all Highway targets. Products are float32, whatever q, k and v
-// are; scores are computed again from lse, so memory is linear in length.
+// Attention with dropout, and the gradients of attention: products in float32 for all Highway targets, of bfloat16 also on
+// tiles. Scores are computed again from lse, so memory is linear in length.
 //
 // Two passes, so that each sum has one owner and its order is a function of the shapes alone: queries' gradients by blocks of
 // queries (keys in ascending blocks), then keys' and values' by blocks of keys (query heads, then queries, ascending).
@@ -17,6 +17,8 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_training.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/instructions_amx.h"
+#include "kernels/cpu/turn-inl.h"
 #include "kernels/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -85,7 +87,7 @@ HWY_INLINE void with_dtype(DType dtype, const Fn& fn) {
 }
 
 template <class T>
-HWY_INLINE const T* head_row(const View& view, int64_t row, int64_t head) {
+HWY_INLINE T* head_row(const View& view, int64_t row, int64_t head) {
   return view.as<T>() + row * view.strides[0] + head * view.strides[1];
 }
 
@@ -116,7 +118,7 @@ void write_rows(const View& view, int64_t first, int64_t count, int64_t head, in
   const int64_t width = view.dims[2], whole = width / kLanes * kLanes;
   with_dtype(view.dtype, [&](auto zero) HWY_ATTR {
     for (int64_t i = 0; i < count; ++i, from += columns) {
-      auto* to = const_cast<decltype(zero)*>(head_row<decltype(zero)>(view, first + i, head));
+      auto* to = head_row<decltype(zero)>(view, first + i, head);
       for (int64_t d = 0; d < whole; d += kLanes) store(load(from + d), to + d);
       if (whole < width) store_n(load(from + whole), to + whole, width - whole);
     }
@@ -126,16 +128,65 @@ void write_rows(const View& view, int64_t first, int64_t count, int64_t head, in
 struct Call {
   const AttentionSpec& spec;
   View q, k, v, lse;
-  int64_t group, key_columns, value_columns;  // dimensions in whole vectors
-  View out, dout, dq, dk, dv;                 // of a backward pass (out: of either)
-  const float* inner = nullptr;               // [T, heads]: dout . out
+  int64_t group, key_columns, value_columns;  // head_dim and v_head_dim as the engine's sums have them, padded
+  bool backward;
+  View out, dout, dq, dk, dv;  // out: with dropout; the others of a backward pass
+  const float* inner;          // [T, heads]: dout . out
 };
 
+// One thread's memory, besides the engine's operands.
 struct Scratch {
-  float *keys, *turned_keys, *values, *turned_values;  // of a key block
-  float *queries, *gradients;                          // of a query block: q and dout, [kQueries][columns]
-  float *weights, *slopes;                             // [kQueries][kKeys]: p, ds
-  float *sums, *value_sums;
+  char *keys, *queries;          // operands: of one key block, or of all those of a sequence; of a query block
+  float *weights, *slopes;       // [kQueries][kKeys]: p, ds
+  float* sums;                   // [kQueries][columns]: out or dq
+  float *key_sums, *value_sums;  // [key blocks][kKeys][columns]: dk, dv
+};
+
+// Multiplies in float32, whatever the elements are. Operands of a key block: keys turned [head_dim][kKeys], then, backward,
+// keys [kKeys][key_columns] and values turned [v_head_dim][kKeys], else values [kKeys][value_columns]; of a query block: q and
+// dout by rows.
+struct FloatEngine {
+  static int64_t columns(int64_t dim) { return whole_vectors(dim); }
+  static int64_t key_bytes(const Call& c) {
+    return 4 * kKeys * (c.k.dims[2] + (c.backward ? c.key_columns + c.v.dims[2] : c.value_columns));
+  }
+  static int64_t query_bytes(const Call& c) { return 4 * kQueries * (c.key_columns + c.value_columns); }
+
+  void take_keys(const Call& c, int64_t row, int64_t count, int64_t kv_head, char* to) const {
+    float* at = reinterpret_cast<float*>(to);
+    copy_turned(c.k, row, count, kv_head, at);
+    at += kKeys * c.k.dims[2];
+    if (!c.backward) return copy_rows(c.v, row, count, kv_head, c.value_columns, at);
+    copy_rows(c.k, row, count, kv_head, c.key_columns, at);
+    copy_turned(c.v, row, count, kv_head, at + kKeys * c.key_columns);
+  }
+  void take_queries(const Call& c, int64_t row, int64_t count, int64_t head, char* to) const {
+    float* at = reinterpret_cast<float*>(to);
+    copy_rows(c.q, row, count, head, c.key_columns, at);
+    if (c.backward) copy_rows(c.dout, row, count, head, c.value_columns, at + kQueries * c.key_columns);
+  }
+  void scores(const Call& c, const char* queries, const char* keys, int64_t rows, int64_t count, const Scratch& s) const {
+    const auto *q = reinterpret_cast<const float*>(queries), *k = reinterpret_cast<const float*>(keys);
+    multiply(rows, c.q.dims[2], whole_vectors(count), {q, c.key_columns, 1}, k, kKeys, false, s.weights, kKeys);
+    if (!c.backward) return;
+    multiply(rows, c.v.dims[2], whole_vectors(count), {q + kQueries * c.key_columns, c.value_columns, 1},
+             k + kKeys * (c.k.dims[2] + c.key_columns), kKeys, false, s.slopes, kKeys);
+  }
+  void settle(const Call&, const Scratch&) const {}
+  // sums += p v, or ds k
+  void add_to_queries(const Call& c, const char* keys, int64_t rows, int64_t count, const Scratch& s) const {
+    const float* right = reinterpret_cast<const float*>(keys) + kKeys * c.k.dims[2];
+    const int64_t columns = c.backward ? c.key_columns : c.value_columns;
+    multiply(rows, count, columns, {c.backward ? s.slopes : s.weights, kKeys, 1}, right, columns, true, s.sums, columns);
+  }
+  // dv += p^T dout, dk += ds^T q
+  void add_to_keys(const Call& c, const char* queries, int64_t rows, int64_t count, const Scratch& s, float* dk,
+                   float* dv) const {
+    const auto* q = reinterpret_cast<const float*>(queries);
+    multiply(count, rows, c.value_columns, {s.weights, 1, kKeys}, q + kQueries * c.key_columns, c.value_columns, true, dv,
+             c.value_columns);
+    multiply(count, rows, c.key_columns, {s.slopes, 1, kKeys}, q, c.key_columns, true, dk, c.key_columns);
+  }
 };
 
 // What each lane's weight is multiplied by under dropout, keys from `key` on.
@@ -151,18 +202,13 @@ HWY_INLINE FloatVec kept_weights(uint32_t seed, int64_t key, int32_t threshold, 
   return hn::IfThenZeroElse(hn::RebindMask(d, hn::Lt(hn::BitCast(di, x), hn::Set(di, threshold))), factor);
 }
 
-// p of `rows` queries (in s.queries) from position `first` of a head over `keys` keys from position `begin`, as dropout left
-// them; in a backward pass ds too (dout in s.gradients).
+// Scores in s.weights (and dout . v in s.slopes) of `rows` queries from position `first` of a head and `keys` keys from
+// position `begin` become p as dropout left it, and ds.
 void weigh(const Call& c, const Scratch& s, int64_t start, int64_t first, int64_t rows, int64_t head, int64_t begin,
            int64_t keys, int64_t length) {
   const FloatTag d;
   const int64_t t = start + first;
   const int64_t columns = whole_vectors(keys);
-  const bool backward = c.inner != nullptr;
-  multiply(rows, c.q.dims[2], columns, {s.queries, c.key_columns, 1}, s.turned_keys, kKeys, false, s.weights, kKeys);
-  if (backward) {
-    multiply(rows, c.v.dims[2], columns, {s.gradients, c.value_columns, 1}, s.turned_values, kKeys, false, s.slopes, kKeys);
-  }
   const FloatVec scale = hn::Set(d, c.spec.scale), iota = hn::Iota(d, 0), one = hn::Set(d, 1.0f);
   const FloatVec grown = hn::Set(d, 1.0f / (1.0f - c.spec.dropout));
   const int32_t threshold = dropout_threshold(c.spec);
@@ -170,7 +216,7 @@ void weigh(const Call& c, const Scratch& s, int64_t start, int64_t first, int64_
     const VisibleKeys visible = visible_keys(c.spec, first + r, length);
     const float from = static_cast<float>(visible.begin - begin), to = static_cast<float>(visible.end - begin);
     const FloatVec lse = hn::Set(d, c.lse.as<float>()[(t + r) * c.lse.strides[0] + head]);
-    const FloatVec inner = hn::Set(d, backward ? c.inner[(t + r) * c.q.dims[1] + head] : 0.0f);
+    const FloatVec inner = hn::Set(d, c.backward ? c.inner[(t + r) * c.q.dims[1] + head] : 0.0f);
     const uint32_t seed = c.spec.dropout > 0 ? dropout_seed(c.spec, t + r, head) : 0;
     for (int64_t j = 0; j < columns; j += kLanes) {
       float *weight = s.weights + r * kKeys + j, *slope = s.slopes + r * kKeys + j;
@@ -189,62 +235,102 @@ void weigh(const Call& c, const Scratch& s, int64_t start, int64_t first, int64_
       const FloatVec p = hn::IfThenElseZero(seen, exp_of(d, hn::Sub(score, lse)));
       const FloatVec kept = c.spec.dropout > 0 ? kept_weights(seed, begin + j, threshold, grown) : one;
       hn::StoreU(hn::Mul(p, kept), d, weight);
-      if (!backward) continue;
+      if (!c.backward) continue;
       const FloatVec ds = hn::Mul(hn::Mul(p, hn::MulSub(hn::LoadU(d, slope), kept, inner)), chain);
       hn::StoreU(hn::IfThenElseZero(seen, ds), d, slope);
     }
   }
 }
 
-// Queries [first, first + rows) of a sequence and one key-value head: out with dropout, or dq, of the group's heads.
-void query_rows(const Call& c, const Scratch& s, int64_t start, int64_t length, int64_t kv_head, int64_t first, int64_t rows) {
-  const bool backward = c.inner != nullptr;
-  const int64_t columns = backward ? c.key_columns : c.value_columns;
-  const int64_t begin = visible_keys(c.spec, first, length).begin / kKeys * kKeys;
-  const int64_t end = visible_keys(c.spec, first + rows - 1, length).end;
-  for (int64_t head = kv_head * c.group; head < (kv_head + 1) * c.group; ++head) {
-    copy_rows(c.q, start + first, rows, head, c.key_columns, s.queries);
-    if (backward) copy_rows(c.dout, start + first, rows, head, c.value_columns, s.gradients);
-    std::fill(s.sums, s.sums + kQueries * columns, 0.0f);
-    for (int64_t key = begin; key < end; key += kKeys) {
-      const int64_t keys = std::min(kKeys, end - key);
-      copy_turned(c.k, start + key, keys, kv_head, s.turned_keys);
-      if (backward) {
-        copy_turned(c.v, start + key, keys, kv_head, s.turned_values);
-        copy_rows(c.k, start + key, keys, kv_head, c.key_columns, s.keys);
-      } else {
-        copy_rows(c.v, start + key, keys, kv_head, c.value_columns, s.values);
-      }
-      weigh(c, s, start, first, rows, head, key, keys, length);
-      multiply(rows, keys, columns, {backward ? s.slopes : s.weights, kKeys, 1}, backward ? s.keys : s.values, columns, true,
-               s.sums, columns);
-    }
-    write_rows(backward ? c.dq : c.out, start + first, rows, head, columns, s.sums);
-  }
-}
+// One key-value head of one sequence. Every sum has one order, which is a function of the shapes alone: dq and out over key
+// blocks, dk and dv over query heads, then query blocks, all ascending; so whatever computes a part of it, the bits are the
+// same.
+template <class Engine>
+struct SequenceRun {
+  const Engine& engine;
+  const Call& c;
+  const Scratch& s;
+  int64_t start, length, kv_head;
 
-// Keys [key, key + keys) of a sequence and one key-value head: dk and dv.
-void key_gradients(const Call& c, const Scratch& s, int64_t start, int64_t length, int64_t kv_head, int64_t key, int64_t keys) {
-  std::fill(s.sums, s.sums + kKeys * c.key_columns, 0.0f);
-  std::fill(s.value_sums, s.value_sums + kKeys * c.value_columns, 0.0f);
-  copy_turned(c.k, start + key, keys, kv_head, s.turned_keys);
-  copy_turned(c.v, start + key, keys, kv_head, s.turned_values);
-  const int64_t from = c.spec.mask == AttentionSpec::Mask::kCausal ? key / kQueries * kQueries : 0;
-  const int64_t to = c.spec.window > 0 ? std::min(length, key + keys - 1 + c.spec.window) : length;
-  for (int64_t head = kv_head * c.group; head < (kv_head + 1) * c.group; ++head) {
-    for (int64_t first = from; first < to; first += kQueries) {
-      const int64_t rows = std::min(kQueries, to - first);
-      copy_rows(c.q, start + first, rows, head, c.key_columns, s.queries);
-      copy_rows(c.dout, start + first, rows, head, c.value_columns, s.gradients);
-      weigh(c, s, start, first, rows, head, key, keys, length);
-      multiply(keys, rows, c.value_columns, {s.weights, 1, kKeys}, s.gradients, c.value_columns, true, s.value_sums,
-               c.value_columns);
-      multiply(keys, rows, c.key_columns, {s.slopes, 1, kKeys}, s.queries, c.key_columns, true, s.sums, c.key_columns);
+  int64_t key_count(int64_t block) const { return std::min(kKeys, length - block * kKeys); }
+  void take_keys(int64_t block, char* to) const { engine.take_keys(c, start + block * kKeys, key_count(block), kv_head, to); }
+  // p (and ds) of a query block, whose operands are taken, and a key block.
+  void weights(int64_t head, int64_t first, int64_t rows, int64_t block, const char* keys) const {
+    engine.scores(c, s.queries, keys, rows, key_count(block), s);
+    weigh(c, s, start, first, rows, head, block * kKeys, key_count(block), length);
+    engine.settle(c, s);
+  }
+  // Key blocks that some of the queries [first, first + rows) see.
+  int64_t first_block(int64_t first) const { return visible_keys(c.spec, first, length).begin / kKeys; }
+  int64_t last_block(int64_t first, int64_t rows) const {
+    return (visible_keys(c.spec, first + rows - 1, length).end + kKeys - 1) / kKeys;
+  }
+
+  // Queries [first, first + rows): out with dropout, or dq, of the group's heads.
+  void query_block(int64_t first, int64_t rows) const {
+    const int64_t columns = c.backward ? c.key_columns : c.value_columns;
+    for (int64_t head = kv_head * c.group; head < (kv_head + 1) * c.group; ++head) {
+      engine.take_queries(c, start + first, rows, head, s.queries);
+      std::fill(s.sums, s.sums + kQueries * columns, 0.0f);
+      for (int64_t block = first_block(first); block < last_block(first, rows); ++block) {
+        take_keys(block, s.keys);
+        weights(head, first, rows, block, s.keys);
+        engine.add_to_queries(c, s.keys, rows, key_count(block), s);
+      }
+      write_rows(c.backward ? c.dq : c.out, start + first, rows, head, columns, s.sums);
     }
   }
-  write_rows(c.dk, start + key, keys, kv_head, c.key_columns, s.sums);
-  write_rows(c.dv, start + key, keys, kv_head, c.value_columns, s.value_sums);
-}
+
+  // dk and dv of a key block.
+  void key_block(int64_t block) const {
+    std::fill(s.key_sums, s.key_sums + kKeys * c.key_columns, 0.0f);
+    std::fill(s.value_sums, s.value_sums + kKeys * c.value_columns, 0.0f);
+    take_keys(block, s.keys);
+    const int64_t key = block * kKeys, keys = key_count(block);
+    const int64_t from = c.spec.mask == AttentionSpec::Mask::kCausal ? key / kQueries * kQueries : 0;
+    const int64_t to = c.spec.window > 0 ? std::min(length, key + keys - 1 + c.spec.window) : length;
+    for (int64_t head = kv_head * c.group; head < (kv_head + 1) * c.group; ++head) {
+      for (int64_t first = from; first < to; first += kQueries) {
+        const int64_t rows = std::min(kQueries, length - first);
+        engine.take_queries(c, start + first, rows, head, s.queries);
+        weights(head, first, rows, block, s.keys);
+        engine.add_to_keys(c, s.queries, rows, keys, s, s.key_sums, s.value_sums);
+      }
+    }
+    write_keys(block, s.key_sums, s.value_sums);
+  }
+  void write_keys(int64_t block, const float* dk, const float* dv) const {
+    write_rows(c.dk, start + block * kKeys, key_count(block), kv_head, c.key_columns, dk);
+    write_rows(c.dv, start + block * kKeys, key_count(block), kv_head, c.value_columns, dv);
+  }
+
+  // All gradients of the sequence's head, each weight computed once: the operands and sums of all key blocks are at hand.
+  void all() const {
+    const int64_t blocks = (length + kKeys - 1) / kKeys, key_bytes = Engine::key_bytes(c);
+    const int64_t key_floats = kKeys * c.key_columns, value_floats = kKeys * c.value_columns;
+    for (int64_t block = 0; block < blocks; ++block) take_keys(block, s.keys + block * key_bytes);
+    std::fill(s.key_sums, s.key_sums + blocks * key_floats, 0.0f);
+    std::fill(s.value_sums, s.value_sums + blocks * value_floats, 0.0f);
+    for (int64_t head = kv_head * c.group; head < (kv_head + 1) * c.group; ++head) {
+      for (int64_t first = 0; first < length; first += kQueries) {
+        const int64_t rows = std::min(kQueries, length - first);
+        engine.take_queries(c, start + first, rows, head, s.queries);
+        std::fill(s.sums, s.sums + kQueries * c.key_columns, 0.0f);
+        for (int64_t block = first_block(first); block < last_block(first, rows); ++block) {
+          const char* keys = s.keys + block * key_bytes;
+          weights(head, first, rows, block, keys);
+          engine.add_to_queries(c, keys, rows, key_count(block), s);
+          engine.add_to_keys(c, s.queries, rows, key_count(block), s, s.key_sums + block * key_floats,
+                             s.value_sums + block * value_floats);
+        }
+        write_rows(c.dq, start + first, rows, head, c.key_columns, s.sums);
+      }
+    }
+    for (int64_t block = 0; block < blocks; ++block) {
+      write_keys(block, s.key_sums + block * key_floats, s.value_sums + block * value_floats);
+    }
+  }
+};
 
 // inner[t, head] = dout . out.
 template <class T>
@@ -264,20 +350,30 @@ void inner_products(const Exec& exec, const View& dout, const View& out, float* 
                           });
 }
 
-// Calls fn(scratch, start, length, kv_head, first, count) for blocks of positions [first, first + count) of all sequences.
-template <class Fn>
-void each_block(const Exec& exec, const Call& c, const RaggedRows& rows, const Fn& fn) {
-  const ArenaScope scope(*exec.scratch);
-  const int64_t threads = exec.pool->num_threads(), kv_heads = c.k.dims[1];
+Scratch* make_scratch(const Exec& exec, const Call& c, int64_t key_bytes, int64_t query_bytes, int64_t key_blocks) {
+  const int64_t threads = exec.pool->num_threads();
   Scratch* scratch = exec.scratch->allocate_array<Scratch>(threads);
   for (int64_t i = 0; i < threads; ++i) {
     const auto floats = [&](int64_t n) { return exec.scratch->allocate_array<float>(n); };
-    const int64_t columns = std::max(c.key_columns, c.value_columns);
-    scratch[i] = {floats(kKeys * c.key_columns),  floats(kKeys * c.k.dims[2]),      floats(kKeys * c.value_columns),
-                  floats(kKeys * c.v.dims[2]),    floats(kQueries * c.key_columns), floats(kQueries * c.value_columns),
-                  floats(kQueries * kKeys),       floats(kQueries * kKeys),         floats(kQueries * columns),
-                  floats(kKeys * c.value_columns)};
+    scratch[i] = {exec.scratch->allocate_array<char>(key_blocks * key_bytes),
+                  exec.scratch->allocate_array<char>(query_bytes),
+                  floats(kQueries * kKeys),
+                  floats(kQueries * kKeys),
+                  floats(kQueries * std::max(c.key_columns, c.value_columns)),
+                  c.backward ? floats(key_blocks * kKeys * c.key_columns) : nullptr,
+                  c.backward ? floats(key_blocks * kKeys * c.value_columns) : nullptr};
+    std::fill(scratch[i].weights, scratch[i].weights + kQueries * kKeys, 0.0f);
+    std::fill(scratch[i].slopes, scratch[i].slopes + kQueries * kKeys, 0.0f);
   }
+  return scratch;
+}
+
+// Calls fn(run, block) for every block of positions of every sequence and key-value head.
+template <class Engine, class Fn>
+void each_block(const Exec& exec, const Call& c, const RaggedRows& rows, const Fn& fn) {
+  const ArenaScope scope(*exec.scratch);
+  const int64_t kv_heads = c.k.dims[1];
+  Scratch* scratch = make_scratch(exec, c, Engine::key_bytes(c), Engine::query_bytes(c), 1);
   // Numbered through; blocks[s] is the first of sequence s.
   static_assert(kQueries == kKeys);
   int64_t* blocks = exec.scratch->allocate_array<int64_t>(rows.count + 1);
@@ -286,27 +382,73 @@ void each_block(const Exec& exec, const Call& c, const RaggedRows& rows, const F
     blocks[s + 1] = blocks[s] + (rows.starts[s + 1] - rows.starts[s] + kKeys - 1) / kKeys;
   }
   exec.pool->parallel_for(blocks[rows.count] * kv_heads, 1, [&](int64_t begin, int64_t end, int thread) {
+    const Engine engine;
     for (int64_t i = begin; i < end; ++i) {
       const int64_t block = i / kv_heads;
       const int64_t s = std::upper_bound(blocks, blocks + rows.count + 1, block) - blocks - 1;
-      const int64_t start = rows.starts[s], length = rows.starts[s + 1] - start, first = (block - blocks[s]) * kKeys;
-      fn(scratch[thread], start, length, i % kv_heads, first, std::min(kKeys, length - first));
+      const SequenceRun<Engine> run = {engine,      c, scratch[thread], rows.starts[s], rows.starts[s + 1] - rows.starts[s],
+                                       i % kv_heads};
+      fn(run, block - blocks[s]);
     }
   });
 }
 
-Call make_call(const AttentionSpec& spec, View q, View k, View v, View lse) {
-  return {spec, q, k, v, lse, q.dims[1] / k.dims[1], whole_vectors(k.dims[2]), whole_vectors(v.dims[2]), {}, {}, {}, {}, {}};
+template <class Engine>
+Call make_call(const AttentionSpec& spec, View q, View k, View v, View lse, bool backward) {
+  return {spec, q,  k,  v,  lse,    q.dims[1] / k.dims[1], Engine::columns(k.dims[2]), Engine::columns(v.dims[2]), backward, {},
+          {},   {}, {}, {}, nullptr};
+}
+
+template <class Engine>
+void dropout_by(const Exec& exec, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
+                View lse) {
+  Call c = make_call<Engine>(spec, q, k, v, lse, false);
+  c.out = out;
+  each_block<Engine>(exec, c, rows, [&](const SequenceRun<Engine>& run, int64_t block) {
+    run.query_block(block * kQueries, run.key_count(block));
+  });
+}
+
+constexpr int64_t kLongestAtOnce = 4096;  // positions whose operands and sums a thread holds
+
+template <class Engine>
+void gradients_by(const Exec& exec, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
+                  View lse, View dout, View dq, View dk, View dv) {
+  const ArenaScope scope(*exec.scratch);
+  float* inner = exec.scratch->allocate_array<float>(q.dims[0] * q.dims[1]);
+  with_dtype(q.dtype, [&](auto zero) { inner_products<decltype(zero)>(exec, dout, out, inner); });
+  Call c = make_call<Engine>(spec, q, k, v, lse, true);
+  c.dout = dout;
+  c.dq = dq;
+  c.dk = dk;
+  c.dv = dv;
+  c.inner = inner;
+  int64_t longest = 0;
+  for (int64_t s = 0; s < rows.count; ++s) longest = std::max<int64_t>(longest, rows.starts[s + 1] - rows.starts[s]);
+  const int64_t items = rows.count * k.dims[1];
+  if (items >= 2 * exec.pool->num_threads() && longest <= kLongestAtOnce) {
+    Scratch* scratch = make_scratch(exec, c, Engine::key_bytes(c), Engine::query_bytes(c), (longest + kKeys - 1) / kKeys);
+    exec.pool->parallel_for(items, 1, [&](int64_t begin, int64_t end, int thread) {
+      const Engine engine;
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t s = i / k.dims[1];
+        SequenceRun<Engine>{engine, c, scratch[thread], rows.starts[s], rows.starts[s + 1] - rows.starts[s], i % k.dims[1]}
+            .all();
+      }
+    });
+    return;
+  }
+  // Two passes, in which every weight is computed twice, so that each sum has one owner.
+  each_block<Engine>(exec, c, rows, [&](const SequenceRun<Engine>& run, int64_t block) {
+    run.query_block(block * kQueries, run.key_count(block));
+  });
+  each_block<Engine>(exec, c, rows, [&](const SequenceRun<Engine>& run, int64_t block) { run.key_block(block); });
 }
 
 void attention_dropout(const Exec& exec, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
                        View lse) {
   if (!is_vector_dtype(q.dtype)) return reference_table().attention_dropout(exec, spec, rows, q, k, v, out, lse);
-  Call c = make_call(spec, q, k, v, lse);
-  c.out = out;
-  each_block(exec, c, rows, [&](const Scratch& s, int64_t start, int64_t length, int64_t kv_head, int64_t first, int64_t n) {
-    query_rows(c, s, start, length, kv_head, first, n);
-  });
+  dropout_by<FloatEngine>(exec, spec, rows, q, k, v, out, lse);
 }
 
 void attention_backward(const Exec& exec, const AttentionSpec& spec, const RaggedRows& rows, View q, View k, View v, View out,
@@ -314,21 +456,7 @@ void attention_backward(const Exec& exec, const AttentionSpec& spec, const Ragge
   if (!is_vector_dtype(q.dtype)) {
     return reference_table().attention_backward(exec, spec, rows, q, k, v, out, lse, dout, dq, dk, dv);
   }
-  const ArenaScope scope(*exec.scratch);
-  float* inner = exec.scratch->allocate_array<float>(q.dims[0] * q.dims[1]);
-  with_dtype(q.dtype, [&](auto zero) { inner_products<decltype(zero)>(exec, dout, out, inner); });
-  Call c = make_call(spec, q, k, v, lse);
-  c.dout = dout;
-  c.dq = dq;
-  c.dk = dk;
-  c.dv = dv;
-  c.inner = inner;
-  each_block(exec, c, rows, [&](const Scratch& s, int64_t start, int64_t length, int64_t kv_head, int64_t first, int64_t n) {
-    query_rows(c, s, start, length, kv_head, first, n);
-  });
-  each_block(exec, c, rows, [&](const Scratch& s, int64_t start, int64_t length, int64_t kv_head, int64_t first, int64_t n) {
-    key_gradients(c, s, start, length, kv_head, first, n);
-  });
+  gradients_by<FloatEngine>(exec, spec, rows, q, k, v, out, lse, dout, dq, dk, dv);
 }
 
 }  // namespace
@@ -342,8 +470,46 @@ void fill_attention_gradients_entries(KernelTable& table) {
 }  // namespace pagoda
 HWY_AFTER_NAMESPACE();
 
+// The engine on tiles: native beside AVX-512 vectors, its stand-in beside AVX2's.
+#if defined(__x86_64__) && HWY_TARGET == HWY_AVX3
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR_AVX3 ",avx512bf16,amx-tile,amx-bf16")
+namespace pagoda {
+namespace N_AVX3 {
+namespace {
+using NativeTiles = native::Tiles;
+#include "kernels/cpu/attention_training_tiles-inl.h"
+}  // namespace
+void fill_attention_gradients_tiles(KernelTable& table) {
+  table.attention_dropout = {tile_dropout, Isa::kAmx};
+  table.attention_backward = {tile_gradients, Isa::kAmx};
+}
+}  // namespace N_AVX3
+}  // namespace pagoda
+HWY_POP_ATTRIBUTES
+#elif defined(__x86_64__) && HWY_TARGET == HWY_AVX2
+HWY_BEFORE_NAMESPACE();
+namespace pagoda {
+namespace N_AVX2 {
+namespace {
+using NativeTiles = standin::Tiles;
+#include "kernels/cpu/attention_training_tiles-inl.h"
+}  // namespace
+void fill_attention_gradients_tiles(KernelTable& table) {
+  table.attention_dropout = {tile_dropout, Isa::kAmx};
+  table.attention_backward = {tile_gradients, Isa::kAmx};
+}
+}  // namespace N_AVX2
+}  // namespace pagoda
+HWY_AFTER_NAMESPACE();
+#endif
+
 #if HWY_ONCE
 namespace pagoda {
 PAGODA_FILLERS_BY_TARGET(fill_attention_gradients)
+
+#if defined(__x86_64__)
+void fill_attention_gradients_amx(KernelTable& table) { N_AVX3::fill_attention_gradients_tiles(table); }
+void fill_attention_gradients_amx_standin(KernelTable& table) { N_AVX2::fill_attention_gradients_tiles(table); }
+#endif
 }  // namespace pagoda
 #endif

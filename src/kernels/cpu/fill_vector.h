@@ -16,6 +16,10 @@ namespace pagoda {
 PAGODA_VECTOR_GROUPS(PAGODA_DECLARE_GROUP)
 #undef PAGODA_DECLARE_GROUP
 
+// What training's attention has on tiles.
+void fill_attention_gradients_amx(KernelTable& table);
+void fill_attention_gradients_amx_standin(KernelTable& table);
+
 // In a Highway source under HWY_ONCE: `group`_entries of each target's namespace under a name of its own.
 #if defined(__x86_64__)
 #define PAGODA_FILLERS_BY_TARGET(group)                                                      \

@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/products_turn.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/turn-inl.h"
 #include "kernels/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -85,31 +86,6 @@ void pack_turned(const Exec& exec, View w, const PackedView& into, int64_t n_beg
       }
     }
   });
-}
-
-// 8 rows of 8 elements turned; strides in elements.
-HWY_INLINE void turn_eight(const uint16_t* from, int64_t from_stride, uint16_t* to, int64_t to_stride) {
-  const hn::FixedTag<uint16_t, 8> d16;
-  const hn::FixedTag<uint32_t, 4> d32;
-  const hn::FixedTag<uint64_t, 2> d64;
-  hn::Vec<decltype(d32)> pairs[8];
-  for (int i = 0; i < 4; ++i) {
-    const auto a = hn::LoadU(d16, from + 2 * i * from_stride), b = hn::LoadU(d16, from + (2 * i + 1) * from_stride);
-    pairs[2 * i] = hn::BitCast(d32, hn::InterleaveLower(d16, a, b));
-    pairs[2 * i + 1] = hn::BitCast(d32, hn::InterleaveUpper(d16, a, b));
-  }
-  hn::Vec<decltype(d64)> fours[8];  // [rows 0-3, then 4-7][columns 0-1, 2-3, 4-5, 6-7]
-  for (int half = 0; half < 2; ++half) {
-    const auto* p = pairs + 4 * half;
-    fours[4 * half] = hn::BitCast(d64, hn::InterleaveLower(d32, p[0], p[2]));
-    fours[4 * half + 1] = hn::BitCast(d64, hn::InterleaveUpper(d32, p[0], p[2]));
-    fours[4 * half + 2] = hn::BitCast(d64, hn::InterleaveLower(d32, p[1], p[3]));
-    fours[4 * half + 3] = hn::BitCast(d64, hn::InterleaveUpper(d32, p[1], p[3]));
-  }
-  for (int i = 0; i < 4; ++i) {
-    hn::StoreU(hn::BitCast(d16, hn::InterleaveLower(d64, fours[i], fours[4 + i])), d16, to + 2 * i * to_stride);
-    hn::StoreU(hn::BitCast(d16, hn::InterleaveUpper(d64, fours[i], fours[4 + i])), d16, to + (2 * i + 1) * to_stride);
-  }
 }
 
 void turn(const Exec& exec, View x, View y) {
