@@ -22,6 +22,7 @@ void add_all(Program& program) {
   add_gradients(program);
   add_init(program);
   add_pull(program);
+  add_push(program);
   add_info(program);
   add_doctor(program);
   add_bench(program);

@@ -3,6 +3,7 @@
 
 #include <openssl/evp.h>
 
+#include <climits>
 #include <new>
 
 #include "base/error.h"
@@ -61,5 +62,14 @@ std::string git_blob_hex(std::string_view bytes) {
 }
 
 std::string git_blob_hex_of_file(const std::string& path) { return git_blob_hex(MappedFile::open(path)->bytes()); }
+
+std::string base64(std::string_view bytes) {
+  if (bytes.size() > INT_MAX / 2) invalid("base64", "too long: got {} bytes, need at most {}", bytes.size(), INT_MAX / 2);
+  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');  // OpenSSL ends it with a NUL
+  out.resize(static_cast<size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                                 reinterpret_cast<const unsigned char*>(bytes.data()),
+                                                 static_cast<int>(bytes.size()))));
+  return out;
+}
 
 }  // namespace pagoda::hub

@@ -29,4 +29,7 @@ std::string git_blob_hex(std::string_view bytes);  // SHA-1 of "blob <size>\0" a
 // The same over a file.
 std::string git_blob_hex_of_file(const std::string& path);
 
+// Standard alphabet, padded with "=".
+std::string base64(std::string_view bytes);
+
 }  // namespace pagoda::hub

@@ -150,6 +150,31 @@ struct HttpClient::Transfer {
     return transfer.stopped ? 0 : bytes;
   }
 
+  static size_t on_read(char* data, size_t size, size_t count, void* self) {
+    auto& transfer = *static_cast<Transfer*>(self);
+    try {
+      transfer.last_byte = Clock::now();
+      transfer.stopped = transfer.stopped || (*transfer.should_stop)();
+      return transfer.stopped ? CURL_READFUNC_ABORT : transfer.request->body->read(data, size * count);
+    } catch (...) {
+      transfer.error = std::current_exception();
+      return CURL_READFUNC_ABORT;
+    }
+  }
+
+  // curl sends the body once more, from its beginning, where a kept connection turned out to be closed.
+  static int on_seek(void* self, curl_off_t offset, int origin) {
+    auto& transfer = *static_cast<Transfer*>(self);
+    if (offset != 0 || origin != SEEK_SET) return CURL_SEEKFUNC_CANTSEEK;
+    try {
+      transfer.request->body->rewind();
+      return CURL_SEEKFUNC_OK;
+    } catch (...) {
+      transfer.error = std::current_exception();
+      return CURL_SEEKFUNC_FAIL;
+    }
+  }
+
   static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
     auto& transfer = *static_cast<Transfer*>(self);
     transfer.stopped = transfer.stopped || (*transfer.should_stop)();
@@ -226,7 +251,7 @@ HttpResult HttpClient::perform_once(const HttpRequest& request, const std::strin
   transfer.request = &request;
   transfer.should_stop = &should_stop_;
   transfer.result = &result;
-  transfer.stall_seconds = config_.stall_seconds;
+  transfer.stall_seconds = request.silent_seconds > 0 ? request.silent_seconds : config_.stall_seconds;
   transfer.last_byte = Transfer::Clock::now() + std::chrono::seconds(config_.connect_seconds);
 
   HeaderList headers;
@@ -234,11 +259,22 @@ HttpResult HttpClient::perform_once(const HttpRequest& request, const std::strin
   headers.add("Accept-Encoding: identity");
   if (with_token && !config_.token.empty()) headers.add("Authorization: Bearer " + config_.token);
   for (const auto& [name, value] : request.headers) headers.add(name + ": " + value);
+  if (request.body != nullptr) headers.add("Expect:");  // no round trip before the body
 
   char error_text[CURL_ERROR_SIZE] = "";
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.list);
   if (request.method == "HEAD") curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+  if (request.body != nullptr) {
+    request.body->rewind();
+    curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request.body->size()));
+    curl_easy_setopt(curl, CURLOPT_READFUNCTION, &Transfer::on_read);
+    curl_easy_setopt(curl, CURLOPT_READDATA, &transfer);
+    curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, &Transfer::on_seek);
+    curl_easy_setopt(curl, CURLOPT_SEEKDATA, &transfer);
+  }
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -270,7 +306,7 @@ HttpResult HttpClient::perform_once(const HttpRequest& request, const std::strin
   if (transfer.stopped) {
     result.transport_error = "interrupted";
   } else if (transfer.stalled) {
-    result.transport_error = "no byte for " + std::to_string(config_.stall_seconds) + " s";
+    result.transport_error = "no byte for " + std::to_string(transfer.stall_seconds) + " s";
     result.retryable = true;
   } else if (code != CURLE_OK) {
     result.transport_error = error_text[0] != '\0' ? error_text : curl_easy_strerror(code);
@@ -298,6 +334,7 @@ HttpResult HttpClient::perform(const HttpRequest& request) {
         result.status == 301 || result.status == 302 || result.status == 303 || result.status == 307 || result.status == 308;
     const std::string location(header(result.headers, "location"));
     if (!redirect || location.empty() || !result.transport_error.empty()) return result;
+    if (request.body != nullptr && result.status != 307 && result.status != 308) return result;
     const std::string next = resolve_url(url, location);
     const std::string next_origin = url_origin(next);
     if (request.stop_at_foreign_host && next_origin != hub) return result;

@@ -26,11 +26,22 @@ class BodySink {
   virtual void on_data(const char* data, size_t size) = 0;
 };
 
+// Gives the body of a request. What these throw leaves HttpClient::perform as it is.
+class BodySource {
+ public:
+  virtual ~BodySource() = default;
+  virtual int64_t size() const = 0;
+  virtual size_t read(char* data, size_t size) = 0;  // 0 at the end
+  virtual void rewind() = 0;                         // the request is sent once more
+};
+
 struct HttpRequest {
-  std::string method = "GET";  // or "HEAD"
+  std::string method = "GET";  // or "HEAD"; "POST" and "PUT" with a body
   std::string url;
   HttpHeaders headers;
-  BodySink* sink = nullptr;  // null: the body goes to HttpResult::body
+  BodySource* body = nullptr;  // redirects with a body are followed only where they keep it (307, 308)
+  int silent_seconds = 0;      // > 0: how long the connection may be silent, in place of the configured time
+  BodySink* sink = nullptr;    // null: the body goes to HttpResult::body
   int64_t max_body_bytes = 64 << 20;
   bool stop_at_foreign_host = false;  // a redirect away from the hub's origin is the answer, not followed
 };

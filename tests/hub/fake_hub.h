@@ -1,6 +1,8 @@
 // A hub for tests: the API, resolve with redirects of large files to a second host, ranges, refusals, and faults on demand.
 #pragma once
 
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -42,6 +44,9 @@ struct Faults {
   std::atomic<bool> ignore_range{false};
   std::atomic<bool> wrong_range{false};
   std::atomic<bool> extra_bytes{false};  // more than was announced by the listing
+  std::atomic<int> lose_put{0};          // uploads whose connection breaks before the answer
+  std::atomic<int> no_commit{0};         // 500 for commits
+  std::atomic<int64_t> part_size{0};     // > 0: larger files are uploaded in parts
   std::atomic<bool> no_blobs{false};     // the listing tells neither sizes nor checksums
   static bool take(std::atomic<int>& count) {
     int now = count.load();
@@ -61,6 +66,9 @@ class FakeHub {
   Faults faults;
   std::function<bool(const Request&, Connection&)> override_hub;  // true: it has answered
   std::string listing_override;                                   // JSON for every listing when not empty
+
+  std::string write_token = "hf_write";  // of pushes
+  std::string last_message;              // of a commit
 
   std::string url() const { return hub_.url(); }
   // Lines "hub GET /path", "store GET /path" with " range" and " auth" where the request had such a header.
@@ -114,6 +122,7 @@ class FakeHub {
     note("hub", request);
     if (override_hub && override_hub(request, connection)) return true;
     if (Faults::take(faults.unavailable)) return connection.answer(503, {}, "busy");
+    if (request.method == "POST") return serve_push(request, connection);
     if (Faults::take(faults.too_many)) return connection.answer(429, {{"Retry-After", "0"}}, "slow down");
     const bool api = request.path.rfind("/api/models/", 0) == 0;
     const std::string rest = request.path.substr(api ? 12 : 1);
@@ -163,6 +172,7 @@ class FakeHub {
 
   bool serve_store(const Request& request, Connection& connection) {
     note("store", request);
+    if (request.method == "PUT") return take_upload(request, connection);
     if (Faults::take(faults.expired)) return connection.answer(403, {}, "Request has expired");
     std::string bytes;
     {
@@ -199,6 +209,167 @@ class FakeHub {
       return false;
     }
     return connection.answer(status, headers, bytes, head);
+  }
+
+  // ---- pushes
+
+  static Json read(const Request& request) { return Json::parse(request.body, "request"); }
+  static bool answer_json(Connection& connection, const Json& json, int status = 200) {
+    return connection.answer(status, {{"Content-Type", "application/json"}}, json.dump());
+  }
+
+  bool serve_push(const Request& request, Connection& connection) {
+    if (request.header("authorization") != "Bearer " + write_token) {
+      return connection.answer(401, {{"X-Error-Message", "Invalid credentials in Authorization header"}}, "");
+    }
+    if (request.path == "/api/repos/create") return create(read(request), connection);
+    if (const size_t end = request.path.find(".git/info/lfs/objects/batch"); end != std::string::npos) {
+      return batch(read(request), connection);
+    }
+    if (request.path.rfind("/complete/", 0) == 0) return complete(request, connection);
+    if (request.path.rfind("/verify/", 0) == 0) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      return connection.answer(stored_.count(request.path.substr(8)) > 0 ? 200 : 404, {}, "");
+    }
+    for (const char* verb : {"/preupload/", "/commit/", "/branch/"}) {
+      const size_t split = request.path.find(verb);
+      if (split == std::string::npos) continue;
+      const auto found = repos.find(request.path.substr(12, split - 12));
+      if (found == repos.end()) return refuse(connection, 404, "RepoNotFound", "Repository not found");
+      FakeRepo& repo = found->second;
+      const std::string revision = unquote(request.path.substr(split + std::string(verb).size()));
+      if (std::string(verb) == "/branch/") {
+        repo.revisions[revision] = repo.revisions["main"];
+        return answer_json(connection, Json::object());
+      }
+      if (repo.revisions.count(revision) == 0) return refuse(connection, 404, "RevisionNotFound", "Invalid rev id");
+      return std::string(verb) == "/commit/" ? commit(request, repo, revision, connection)
+                                             : preupload(read(request), repo, revision, connection);
+    }
+    return refuse(connection, 404, "", "no route");
+  }
+
+  bool create(const Json& body, Connection& connection) {
+    const std::string name = body.at("organization", "create").as_string("o") + "/" + body.at("name", "create").as_string("n");
+    if (repos.count(name) > 0) return refuse(connection, 409, "", "You already created this model repo");
+    FakeRepo& repo = repos[name];
+    if (body.get_string("visibility", "public", "create") == "private") repo.token = write_token;
+    repo.revisions["main"] = std::string(40, '1');
+    repo.commits[std::string(40, '1')] = {{".gitattributes", {"*.bin filter=lfs\n"}}};
+    Json out = Json::object();
+    out.set("url", url() + "/" + name);
+    return answer_json(connection, out);
+  }
+
+  bool preupload(const Json& body, const FakeRepo& repo, const std::string& revision, Connection& connection) {
+    Json files = Json::array();
+    const auto& known = repo.commits.at(repo.revisions.at(revision));
+    for (const Json& file : body.at("files", "preupload").as_array("files")) {
+      const std::string path = file.at("path", "preupload").as_string("path");
+      Json entry = Json::object();
+      entry.set("path", path).set("shouldIgnore", path == "ignored.txt");
+      entry.set("uploadMode", path.find(".safetensors") != std::string::npos ? "lfs" : "regular");
+      const auto found = known.find(path);
+      if (found != known.end()) entry.set("oid", found->second.etag());
+      files.push_back(entry);
+    }
+    Json out = Json::object();
+    out.set("files", files);
+    return answer_json(connection, out);
+  }
+
+  bool batch(const Json& body, Connection& connection) {
+    Json objects = Json::array();
+    for (const Json& object : body.at("objects", "batch").as_array("objects")) {
+      const std::string oid = object.at("oid", "batch").as_string("oid");
+      const int64_t size = object.at("size", "batch").as_int("size"), part = faults.part_size;
+      Json entry = Json::object(), upload = Json::object(), verify = Json::object(), actions = Json::object();
+      entry.set("oid", oid).set("size", size);
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (stored_.count(oid) == 0) {
+        const bool parts = part > 0 && size > part;
+        upload.set("href", parts ? url() + "/complete/" + oid : store_.url() + "/" + oid + "?signature=secret");
+        if (parts) {
+          Json fields = Json::object();
+          fields.set("chunk_size", std::to_string(part));
+          for (int64_t i = 0; i * part < size; ++i) {
+            fields.set(std::to_string(i + 1), store_.url() + "/" + oid + "." + std::to_string(i + 1) + "?signature=secret");
+          }
+          upload.set("header", fields);
+        }
+        verify.set("href", url() + "/verify/" + oid);
+        actions.set("upload", upload).set("verify", verify);
+        entry.set("actions", actions);
+      }
+      objects.push_back(entry);
+    }
+    Json out = Json::object();
+    out.set("transfer", "basic").set("objects", objects);
+    return answer_json(connection, out);
+  }
+
+  bool take_upload(const Request& request, Connection& connection) {
+    if (request.query != "signature=secret" || !request.header("authorization").empty()) return connection.answer(403, {}, "");
+    if (Faults::take(faults.lose_put)) return false;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stored_[request.path.substr(1)] = request.body;
+    return connection.answer(200, {{"ETag", "\"" + request.path.substr(request.path.size() - 1) + "\""}}, "");
+  }
+
+  bool complete(const Request& request, Connection& connection) {
+    const std::string oid = request.path.substr(10);
+    const Json body = read(request);
+    std::string whole;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const Json& part : body.at("parts", "complete").as_array("parts")) {
+      const std::string number = std::to_string(part.at("partNumber", "complete").as_int("number"));
+      if (part.at("etag", "complete").as_string("etag") != "\"" + number.substr(number.size() - 1) + "\"")
+        return connection.answer(400, {}, "");
+      whole += stored_[oid + "." + number];
+    }
+    if (hub::sha256_hex(whole) != oid) return connection.answer(400, {}, "wrong content");
+    stored_[oid] = whole;
+    return connection.answer(200, {}, "{}");
+  }
+
+  static std::string unbase64(const std::string& text) {
+    std::string out(text.size(), '\0');
+    int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                               reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+    for (size_t i = text.size(); i > 0 && text[i - 1] == '='; --i) --size;
+    out.resize(static_cast<size_t>(std::max(size, 0)));
+    return out;
+  }
+
+  bool commit(const Request& request, FakeRepo& repo, const std::string& revision, Connection& connection) {
+    if (Faults::take(faults.no_commit)) return connection.answer(500, {}, "");
+    auto files = repo.commits.at(repo.revisions.at(revision));
+    for (size_t begin = 0; begin < request.body.size();) {
+      const size_t end = request.body.find('\n', begin);
+      const Json line = Json::parse(request.body.substr(begin, end - begin), "commit");
+      begin = end + 1;
+      const std::string key = line.at("key", "commit").as_string("key");
+      const Json& value = line.at("value", "commit");
+      if (key == "header") {
+        last_message = value.at("summary", "commit").as_string("summary");
+      } else if (key == "file") {
+        files[value.at("path", "commit").as_string("path")] = {unbase64(value.at("content", "commit").as_string("content")),
+                                                               false};
+      } else {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = stored_.find(value.at("oid", "commit").as_string("oid"));
+        if (found == stored_.end()) return refuse(connection, 400, "", "LFS object is missing");
+        files[value.at("path", "commit").as_string("path")] = {found->second, true};
+      }
+    }
+    const std::string id = hub::git_blob_hex(request.body);
+    Json out = Json::object();
+    const bool pull_request = request.query == "create_pr=1";
+    repo.commits[id] = files;
+    repo.revisions[pull_request ? "refs/pr/1" : revision] = id;
+    out.set("commitUrl", url() + "/commit/" + id).set("commitOid", id);
+    if (pull_request) out.set("pullRequestUrl", url() + "/discussions/1");
+    return answer_json(connection, out);
   }
 
   std::string listing(const std::string& commit, const std::map<std::string, FakeFile>& files) const {

@@ -31,6 +31,7 @@ struct Request {
   std::string path;                            // without query
   std::string query;                           // after '?'
   std::map<std::string, std::string> headers;  // names in lower case
+  std::string body;                            // as long as Content-Length says
   std::string header(const std::string& name) const {
     const auto found = headers.find(name);
     return found == headers.end() ? "" : found->second;
@@ -200,8 +201,19 @@ class TestServer {
           end = buffer.find("\r\n\r\n");
         }
         if (!open) break;
-        const Request request = parse(buffer.substr(0, end));
+        Request request = parse(buffer.substr(0, end));
         buffer.erase(0, end + 4);
+        const std::string length = request.header("content-length");
+        const size_t size = length.empty() ? 0 : std::stoul(length);
+        while (open && buffer.size() < size) {
+          char piece[1 << 16];
+          const int got = connection.receive(piece, sizeof(piece));
+          open = got > 0;
+          if (open) buffer.append(piece, static_cast<size_t>(got));
+        }
+        if (!open) break;
+        request.body = buffer.substr(0, size);
+        buffer.erase(0, size);
         open = handler_(request, connection);
       }
     }

@@ -1,4 +1,4 @@
-"""A local Hugging Face hub for downloads: API, resolve, a CDN of another origin, gates, revisions, and faults on demand.
+"""A local Hugging Face hub for downloads and pushes: API, resolve, a CDN of another origin, gates, revisions, and faults on demand.
 
 As a program:  hub_server.py --root FOLDER [--port N] [--tls] [--token T] [--gated ORG/NAME] [--private ORG/NAME]
 FOLDER/ORG/NAME/ is the main revision of a repository, FOLDER/ORG/NAME@REV/ another. It prints one JSON line
@@ -9,6 +9,7 @@ GET /_log gives every request with its status and whether it bore a token; POST 
 """
 
 import argparse
+import base64
 import dataclasses
 import gzip
 import hashlib
@@ -84,9 +85,13 @@ class Repository:
     def __post_init__(self):
         self.commits, self.heads = {}, {}
         for name, files in self.revisions.items():
-            made = {path: File(path, data) for path, data in sorted(files.items())}
-            sha = hashlib.sha1(json.dumps([(file.path, file.oid) for file in made.values()]).encode()).hexdigest()
-            self.commits[sha], self.heads[name] = made, sha
+            self.add(name, files)
+
+    def add(self, name, files):
+        made = {path: File(path, data) for path, data in sorted(files.items())}
+        sha = hashlib.sha1(json.dumps([(file.path, file.oid) for file in made.values()]).encode()).hexdigest()
+        self.commits[sha], self.heads[name] = made, sha
+        return sha
 
     def commit(self, revision):
         sha = self.heads.get(revision, revision)
@@ -113,6 +118,7 @@ class Hub:
                              for name, each in repositories.items()}
         self.tokens, self.allowed = set(tokens), set(allowed)
         self.faults, self.log, self.lock = [], [], threading.Lock()
+        self.objects, self.part_size = {}, 0  # LFS objects by SHA-256; > 0: larger ones come in parts
         self.secret = hashlib.sha256(b"cdn").hexdigest()[:16]
         self.servers = [Server((address, number), self.handler(kind)) for number, kind in ((port, HubHandler), (0, CdnHandler))]
         scheme, self.ca = "http", None
@@ -204,8 +210,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.url.path == "/_reset":
             self.hub.reset()
         else:
-            return self.answer(404, b"", {})
+            return self.push(body) if not self.fault.kind else self.do_GET()
         self.answer(200, b"{}", {"Content-Type": "application/json"})
+
+    def do_PUT(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.push(body) if not self.fault.kind else self.do_GET()
+
+    def push(self, body):
+        self.answer(404, b"", {})
 
     def cut(self, reset=False):
         self.close_connection = True
@@ -289,6 +302,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class CdnHandler(Handler):
     """Content by hash, only with a signature; the hub's token has no business here."""
 
+    def push(self, body):
+        if self.command != "PUT" or self.query.get("Signature") != [self.hub.secret] or self.token:
+            return self.answer(403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"})
+        with self.hub.lock:
+            self.hub.objects[self.url.path.rpartition("/")[2]] = body
+        self.answer(200, b"", {"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
+
     def route(self):
         sha256 = self.url.path.rpartition("/")[2]
         if self.query.get("Signature") != [self.hub.secret] or self.fault.kind == "expired":
@@ -302,6 +322,93 @@ class CdnHandler(Handler):
 
 
 class HubHandler(Handler):
+    def push(self, body):
+        """What huggingface_hub's upload_folder asks for; answers as it reads them."""
+        if self.token not in self.hub.allowed and "/complete/" not in self.url.path:  # signed, as the store's addresses
+            return self.error(401 if self.token not in self.hub.tokens else 403, None, "Invalid credentials in Authorization header")
+        if self.url.path == "/api/repos/create":
+            wanted = json.loads(body)
+            name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
+            if name in self.hub.repositories:
+                return self.error(409, None, "You already created this model repo")
+            self.hub.repositories[name] = Repository({"main": {".gitattributes": b"*.safetensors filter=lfs\n"}},
+                                                     private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
+            return self.answer_json({"url": f"{self.hub.endpoint}/{name}", "id": name, "name": name})
+        for pattern, method in ((r"/api/models/([^/]+/[^/]+)/preupload/([^/]+)", self.preupload),
+                                (r"/api/models/([^/]+/[^/]+)/commit/([^/]+)", self.take_commit),
+                                (r"/api/models/([^/]+/[^/]+)/branch/([^/]+)", self.branch),
+                                (r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch()", self.batch),
+                                (r"/([^/]+/[^/]+)/complete/([^/]+)", self.complete), (r"/([^/]+/[^/]+)/verify/([^/]+)", self.verify),
+                                (r"/api/validate-yaml()()", self.validate)):
+            match = re.fullmatch(pattern, self.url.path)
+            if match:
+                name, rest = (urllib.parse.unquote(part) for part in match.groups())
+                repository = self.hub.repositories.get(name)
+                if repository is None and name:
+                    return self.error(404, "RepoNotFound", "Repository not found")
+                return method(name, repository, rest, body)
+        self.answer(404, b"", {})
+
+    def validate(self, *_):
+        self.answer_json({"errors": [], "warnings": []})
+
+    def branch(self, name, repository, revision, body):
+        repository.heads[revision] = repository.heads["main"]
+        self.answer_json({})
+
+    def preupload(self, name, repository, revision, body):
+        sha, known = self.commit(repository, revision)
+        if sha is not None:
+            self.answer_json({"files": [{"path": file["path"], "uploadMode": "lfs" if file["path"].endswith(LFS_SUFFIXES) else "regular",
+                                         "shouldIgnore": False, "oid": known[file["path"]].etag if file["path"] in known else None}
+                                        for file in json.loads(body)["files"]]})
+
+    def batch(self, name, repository, _, body):
+        objects = []
+        for each in json.loads(body)["objects"]:
+            entry, oid, size, part = dict(each), each["oid"], each["size"], self.hub.part_size
+            if oid not in self.hub.objects:
+                signed = f"{self.hub.cdn}/uploads/{oid}%s?Signature={self.hub.secret}"
+                upload = {"href": signed % ""}
+                if part and size > part:
+                    count = (size + part - 1) // part
+                    upload = {"href": f"{self.hub.endpoint}/{name}/complete/{oid}",
+                              "header": {"chunk_size": str(part)} | {f"{number:05}": signed % f".{number}" for number in range(1, count + 1)}}
+                entry["actions"] = {"upload": upload, "verify": {"href": f"{self.hub.endpoint}/{name}/verify/{oid}"}}
+            objects.append(entry)
+        self.answer_json({"transfer": "basic", "objects": objects})
+
+    def complete(self, name, repository, oid, body):
+        parts = [self.hub.objects.get(f"{oid}.{part['partNumber']}", b"") for part in json.loads(body)["parts"]]
+        etags = [f'"{hashlib.md5(part).hexdigest()}"' for part in parts]
+        data = b"".join(parts)
+        if etags != [part["etag"] for part in json.loads(body)["parts"]] or hashlib.sha256(data).hexdigest() != oid:
+            return self.error(400, None, "The parts do not make the object")
+        self.hub.objects[oid] = data
+        self.answer_json({"success": True})
+
+    def verify(self, name, repository, oid, body):
+        there = hashlib.sha256(self.hub.objects.get(oid, b"")).hexdigest() == oid == json.loads(body)["oid"]
+        self.answer_json({}) if there else self.error(404, None, "The object is not there")
+
+    def take_commit(self, name, repository, revision, body):
+        sha, known = self.commit(repository, revision)
+        if sha is None:
+            return
+        files = {path: file.data for path, file in known.items()}
+        for line in body.decode().splitlines():
+            item = json.loads(line)
+            value = item["value"]
+            if item["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif item["key"] == "lfsFile":
+                if value["oid"] not in self.hub.objects:
+                    return self.error(400, None, f"LFS object {value['oid']} is missing")
+                files[value["path"]] = self.hub.objects[value["oid"]]
+        made = repository.add("refs/pr/1" if self.query.get("create_pr") == ["1"] else revision, files)
+        self.answer_json({"commitUrl": f"{self.hub.endpoint}/{name}/commit/{made}", "commitOid": made, "success": True,
+                          "pullRequestUrl": f"{self.hub.endpoint}/{name}/discussions/1"})
+
     def route(self):
         path = urllib.parse.unquote(self.url.path)
         if path == "/_log":
