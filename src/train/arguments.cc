@@ -14,7 +14,7 @@ namespace {
 
 void check_number(const char* flag, double value, double least, bool open, double most = INFINITY) {
   const bool fits = std::isfinite(value) && value <= most && (open ? value > least : value >= least);
-  if (!fits) invalid(flag, "got {}, need a number {} {}", value, open ? "above" : "from", least);
+  if (!fits) invalid(flag, "got {}, need a number {} {}", value, open ? "above" : "of at least", least);
 }
 
 void check_size(const char* flag, int64_t value, int64_t least) {

@@ -120,7 +120,7 @@ std::unique_ptr<Optimizer> Optimizer::make(const TrainingArguments& arguments, s
   if (name == "sgd") return std::make_unique<Sgd>(arguments, std::move(parameters));
   if (name == "adafactor") return std::make_unique<Adafactor>(arguments, std::move(parameters));
   if (name == "lion" || name == "lion_32bit") return std::make_unique<Lion>(arguments, std::move(parameters));
-  invalid("optim", "got '{}', need adamw (adamw_torch), adam, sgd, adafactor or lion", name);
+  invalid("--optim", "got '{}', need adamw (adamw_torch), adam, sgd, adafactor or lion", name);
 }
 
 Optimizer::Optimizer(const TrainingArguments& arguments, std::vector<Parameter*> parameters) : arguments_(arguments) {

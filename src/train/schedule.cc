@@ -11,7 +11,7 @@ namespace pagoda::train {
 namespace {
 
 constexpr double kPi = 3.141592653589793;
-constexpr const char* kWhere = "lr_scheduler_kwargs";
+constexpr const char* kWhere = "--lr-scheduler-kwargs";
 
 void check_known(const std::string& type, const Json& options, const std::vector<std::string>& known) {
   if (options.is_null()) return;
@@ -51,7 +51,7 @@ Schedule::Schedule(const std::string& type, double learning_rate, int64_t warmup
   if (std::find(types().begin(), types().end(), type) == types().end()) {
     std::string names;
     for (const std::string& name : types()) names += (names.empty() ? "" : ", ") + name;
-    invalid("lr_scheduler_type", "got '{}', need one of {}", type, names);
+    invalid("--lr-scheduler-type", "got '{}', need one of {}", type, names);
   }
   if (type == "constant") warmup_ = 0;
   if (type == "cosine") {

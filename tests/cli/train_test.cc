@@ -39,8 +39,6 @@ class Train : public ::testing::Test {
                                  folder_ + "/text.txt",
                                  "--output-dir",
                                  folder_ + "/" + out,
-                                 "--block-size",
-                                 "32",
                                  "--threads",
                                  "1"};
     all.insert(all.end(), more.begin(), more.end());
@@ -104,11 +102,11 @@ TEST_F(Train, WrongFlagsAreToldAtOnce) {
     EXPECT_NE(ended.code, 0);
     return std::to_string(ended.code) + " " + ended.err;
   };
-  EXPECT_NE(error({"--learning-rate", "nan"}).find("2 [--learning-rate]"), std::string::npos);
+  EXPECT_NE(error({"--learning-rate", "nan"}).find("2 error: [--learning-rate]"), std::string::npos);
   EXPECT_NE(error({"--block-size", "65"}).find("need at most 64"), std::string::npos);
   EXPECT_NE(error({"--optim", "adamx"}).find("adafactor"), std::string::npos);
-  EXPECT_NE(error({"--resume-from-checkpoint", folder_ + "/none"}).find("3 ["), std::string::npos);
-  EXPECT_NE(error({"--validation-file", folder_ + "/none.txt"}).find("3 ["), std::string::npos);
+  EXPECT_NE(error({"--resume-from-checkpoint", folder_ + "/none"}).find("3 error: ["), std::string::npos);
+  EXPECT_NE(error({"--validation-file", folder_ + "/none.txt"}).find("3 error: ["), std::string::npos);
   write_file_atomic(folder_ + "/flags.json", R"({"learning_rat": 1e-3})");
   EXPECT_NE(error({"--config", folder_ + "/flags.json"}).find("got 'learning_rat'"), std::string::npos);
   const Ended missing = run_pagoda({"train", "clm", folder_ + "/config.json", "--output-dir", folder_ + "/out"});

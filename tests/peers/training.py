@@ -1,5 +1,5 @@
 """Training: `kill -9` at random moments and other thread counts change no bit; a masked LM against PyTorch on
-the batches really used; labels of conversations against transformers.
+the batches really used; labels of conversations, and dropout in every family, against transformers.
 
 usage: training.py PAGODA [--kills N] [--steps N] [--seed S]
 Needs no data: models are tiny, texts are made up.
@@ -165,6 +165,123 @@ def masked_against_torch(program, count, options, folder):
           f"{100 * worst_eval:.4f} %: {ours_eval} and {theirs_eval}")
 
 
+DROPPED = {
+    "gpt2": (dict(CONFIG, embd_pdrop=0.2, resid_pdrop=0.3, attn_pdrop=0.25), ["attention", "mlp"]),
+    "bert": (dict(MASKED, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.25), ["attention", "mlp"]),
+    "roberta": (dict(MASKED, architectures=["RobertaForMaskedLM"], model_type="roberta", pad_token_id=1, type_vocab_size=1,
+                     hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.25), ["attention", "mlp"]),
+    "distilbert": ({"architectures": ["DistilBertForMaskedLM"], "model_type": "distilbert", "vocab_size": 400, "dim": 64, "n_layers": 2,
+                    "n_heads": 4, "hidden_dim": 128, "max_position_embeddings": 64, "dropout": 0.3, "attention_dropout": 0.25}, ["mlp"]),
+    "albert": (dict(MASKED, architectures=["AlbertForMaskedLM"], model_type="albert", embedding_size=32, num_hidden_groups=1,
+                    inner_group_num=1, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.25), ["attention"]),
+    "llama": ({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 300, "hidden_size": 64,
+               "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+               "max_position_embeddings": 64, "attention_dropout": 0.3}, []),
+}
+DROPOUT_SEED, GOLDEN = 42 ^ 0x64726F70, 0x9E3779B97F4A7C15
+
+
+def philox(key, low, high):
+    """Philox4x32-10 over arrays of counters; low and high are 64 bits each."""
+    import numpy as np
+
+    low, high = np.broadcast_arrays(np.asarray(low, np.uint64), np.asarray(high, np.uint64))
+    mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    c = [low & mask, low >> shift, high & mask, high >> shift]
+    k0, k1 = key & 0xFFFFFFFF, key >> 32
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        c = [(p1 >> shift) ^ c[1] ^ np.uint64(k0), p1 & mask, (p0 >> shift) ^ c[3] ^ np.uint64(k1), p0 & mask]
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c
+
+
+class Dropped:
+    """Stands in for torch's dropout: keeps what Pagoda keeps. Calls come in the order of the forward pass of one sequence."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def begin(self, example):
+        self.example, self.layer, self.output, self.embedded = example, -1, 0, False
+
+    def __call__(self, x, p=0.5, training=True, inplace=False):
+        import numpy as np
+        import torch
+
+        rows = x.shape[-2]
+        numbers = (np.uint64(self.example) << np.uint64(24)) + np.arange(rows, dtype=np.uint64)
+        if x.dim() == 4:  # attention weights [1, heads, queries, keys]
+            self.layer, self.output = self.layer + 1, 0  # they come first in each layer
+            site = 16 + 4 * self.layer + 2
+            seeds = philox((DROPOUT_SEED + site * GOLDEN) % 2**64, numbers[None, :], np.arange(x.shape[1], dtype=np.uint64)[:, None])[0]
+            h = (seeds[:, :, None] + np.arange(x.shape[-1], dtype=np.uint64) * np.uint64(0x9E3779B9)) & np.uint64(0xFFFFFFFF)
+            h = ((h ^ (h >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & np.uint64(0xFFFFFFFF)
+            h = ((h ^ (h >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & np.uint64(0xFFFFFFFF)
+            kept = ((h ^ (h >> np.uint64(16))) >> np.uint64(8)) >= np.uint64(int(np.float32(p) * np.float32(16777216)))
+            return x * torch.tensor(kept[None].astype(np.float32)) / (1 - p)
+        if not self.embedded:
+            site, self.embedded = 1, True
+        else:
+            site = 16 + 4 * self.layer + (0 if self.outputs[self.output] == "attention" else 1)
+            self.output += 1
+        columns = np.arange(x.shape[-1], dtype=np.uint64)
+        draws = np.stack(philox(DROPOUT_SEED, numbers[:, None], (np.uint64(site) << np.uint64(32)) | (columns[None, ::4] // np.uint64(4))), -1)
+        kept = draws.reshape(rows, -1)[:, :x.shape[-1]] >= np.uint64(int(float(np.float32(p)) * 2**32))
+        return x * torch.tensor(kept.astype(np.float32)) / (1 - p)
+
+
+def dropout_against_transformers(program, count, options, folder):
+    """Three steps of SGD of every family with dropout everywhere: transformers, dropping what we drop, has our losses."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    for name, (config, outputs) in DROPPED.items():
+        masked = "Masked" in config["architectures"][0]
+        home = folder / f"dropout_{name}"
+        home.mkdir()
+        (home / "config.json").write_text(json.dumps(config))
+        rows = home / "rows.jsonl"
+        rng = random.Random(options.seed)
+        with open(rows, "w") as out:
+            for _ in range(8):
+                ids = [rng.randrange(5, config["vocab_size"]) for _ in range(rng.randrange(5, 40))]
+                out.write(json.dumps({"input_ids": ids, "labels": ids if not masked else [rng.randrange(400) for _ in ids]}) + "\n")
+        initial, dump = home / "initial", home / "dump.jsonl"
+        run([program, "init", home, "--out", initial, "--dtype", "float32", "--seed", 3, "--quiet"])
+        done = run([program, "train", "mlm" if masked else "clm", initial, "--train-file", rows, "--output-dir", home / "out", "--max-steps", 3,
+                    "--per-device-train-batch-size", 4, "--optim", "sgd", "--learning-rate", "0.5", "--lr-scheduler-type", "constant",
+                    "--max-grad-norm", 0, "--logging-steps", 1, "--dump-batches", dump, "--quiet"])
+        if not count.check(done.returncode == 0, f"dropout {name}", done.stderr):
+            continue
+        kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+        model = kind.from_pretrained(initial, attn_implementation="eager").train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        dropped, original, theirs = Dropped(outputs), torch.nn.functional.dropout, []
+        torch.nn.functional.dropout = dropped
+        try:
+            for line in dump.read_text().splitlines():
+                batch = json.loads(line)
+                total, labelled = 0, 0
+                for example, ids, labels in zip(batch["examples"], batch["input_ids"], batch["labels"]):
+                    dropped.begin(example)
+                    logits, wanted = model(input_ids=torch.tensor([ids])).logits[0], torch.tensor(labels)
+                    if not masked:
+                        logits, wanted = logits[:-1], wanted[1:]
+                    total = total + torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
+                    labelled += len(wanted)
+                loss = total / labelled
+                loss.backward()
+                theirs.append(float(loss.detach()))
+                optimizer.step()
+                optimizer.zero_grad()
+        finally:
+            torch.nn.functional.dropout = original
+        ours = losses(home / "out")
+        worst = max(abs(a - b) / b for a, b in zip(ours, theirs))
+        count.check(len(ours) == 3 and worst < 1e-5, f"dropout {name}", f"{ours} and {theirs}")
+
+
 MARKED = ("{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|end|>{% endgeneration %}"
           "{% else %}{{ m.content }}<|end|>{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}")
 
@@ -229,6 +346,7 @@ def main():
         try:
             masked_against_torch(program, count, options, folder)
             answers_against_transformers(program, count, options, folder)
+            dropout_against_transformers(program, count, options, folder)
         except ImportError as error:
             count.skip("against torch", f"no {error.name}")
     count.finish()

@@ -139,7 +139,7 @@ TEST_P(FirstSteps, EqualPyTorch) {
   EXPECT_EQ(decayed, expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, FirstSteps, ::testing::Range<size_t>(0, 11));
+INSTANTIATE_TEST_SUITE_P(Families, FirstSteps, ::testing::Range<size_t>(0, 15));
 
 class TrainerTest : public ::testing::Test {
  protected:
