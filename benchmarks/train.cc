@@ -1,6 +1,6 @@
 // How fast one optimiser step is: forward, backward and AdamW of the published sizes of RoBERTa (masked LM) and GPT-2, against
 // the FLOPs that the machine gives. bench_train [--model roberta|gpt2|small] [--dtype bfloat16|float32] [--sequences N]
-// [--length N] [--steps N] [--threads N]
+// [--length N] [--steps N] [--accumulate N] [--threads N]
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -35,7 +35,7 @@ double seconds() { return std::chrono::duration<double>(std::chrono::steady_cloc
 
 int run(int argc, char** argv) {
   std::string model_name = "roberta", dtype_text = "bfloat16";
-  int64_t sequences = 8, length = 128, steps = 5;
+  int64_t sequences = 8, length = 128, steps = 5, passes = 1;
   RuntimeOptions options;
   options.threads = 2;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -45,6 +45,7 @@ int run(int argc, char** argv) {
     if (flag == "--sequences") sequences = std::stoll(argv[i + 1]);
     if (flag == "--length") length = std::stoll(argv[i + 1]);
     if (flag == "--steps") steps = std::stoll(argv[i + 1]);
+    if (flag == "--accumulate") passes = std::stoll(argv[i + 1]);
     if (flag == "--threads") options.threads = std::stoi(argv[i + 1]);
   }
   const DType compute = dtype_text == "float32" ? DType::kFloat32 : DType::kBFloat16;
@@ -84,8 +85,9 @@ int run(int argc, char** argv) {
   // Forward once, backward twice; attention's two products over all (or half of all) pairs.
   const double attention =
       2.0 * 2.0 * static_cast<double>(tokens * length * model->hidden_size() * model->num_layers()) * (causal ? 0.5 : 1.0);
-  const double flops = 3 * (2.0 * static_cast<double>(products) * static_cast<double>(tokens) + attention +
-                            2.0 * static_cast<double>(labelled * model->hidden_size() * model->vocab_size()));
+  const double flops = 3 * static_cast<double>(passes) *
+                       (2.0 * static_cast<double>(products) * static_cast<double>(tokens) + attention +
+                        2.0 * static_cast<double>(labelled * model->hidden_size() * model->vocab_size()));
   std::vector<Tensor> first, second;
   for (Parameter* parameter : model->parameters()) {
     first.push_back(Tensor::zeros(device, DType::kFloat32, parameter->shape));
@@ -97,10 +99,15 @@ int run(int argc, char** argv) {
     ForwardContext context;
     context.layout = layout;
     const double begin = seconds();
-    const Tensor loss = ops::cross_entropy(model->forward({ids}, context).logits, labels, labelled);
-    const double forward = seconds();
-    backward(loss);
-    const double back = seconds();
+    double in_forward = 0;
+    Tensor loss;
+    for (int64_t pass = 0; pass < passes; ++pass) {
+      const double start = seconds();
+      loss = ops::cross_entropy(model->forward({ids}, context).logits, labels, labelled);
+      in_forward += seconds() - start;
+      backward(loss);
+    }
+    const double back = seconds(), forward = begin + in_forward;
     size_t i = 0;
     for (Parameter* parameter : model->parameters()) {
       const AdamStep update = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, step + 1};
@@ -129,7 +136,8 @@ int run(int argc, char** argv) {
   std::printf(
       "%s %s, %ld x %ld tokens, %d threads, best of %ld: %.0f tokens/s, forward %.0f ms, backward %.0f ms, update %.0f ms\n",
       model_name.c_str(), dtype_text.c_str(), static_cast<long>(sequences), static_cast<long>(length), options.threads,
-      static_cast<long>(steps), static_cast<double>(tokens) / best, 1e3 * best_forward, 1e3 * best_backward, 1e3 * best_update);
+      static_cast<long>(steps), static_cast<double>(tokens * passes) / best, 1e3 * best_forward, 1e3 * best_backward,
+      1e3 * best_update);
   std::printf("%.2f TFLOP a step: %.0f GFLOP/s = %.1f %% of the %.0f GFLOP/s measured from registers\n", flops * 1e-12,
               flops / best * 1e-9, 100 * flops / best / limit, limit * 1e-9);
   return 0;
