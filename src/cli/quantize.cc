@@ -17,7 +17,7 @@ namespace pagoda::cli {
 namespace {
 
 struct Flags {
-  std::string model, to, out, calibrate, isa = "auto";
+  std::string model, to, out, calibrate, dtype = "auto", isa = "auto";
   int threads = 0;
   int64_t group_size = 0, calibration_tokens = 1 << 17, max_length = 0;
   double damp = 0.01;
@@ -68,6 +68,7 @@ int run(const Program& program, const Flags& flags) {
   options.bits = flags.to == "int8" ? 8 : 4;
   options.group_size = flags.group_size;
   options.symmetric = !flags.asymmetric;
+  if (flags.dtype != "auto") options.dtype = flags.dtype == "float32" ? DType::kFloat32 : DType::kBFloat16;
   options.gptq.damp = flags.damp;
   options.gptq.act_order = !flags.no_act_order;
   options.max_length = flags.max_length;
@@ -131,6 +132,10 @@ void add_quantize(Program& program) {
                           std::stoi(text) > 0 && std::stoi(text) % 8 == 0;
         return good ? std::string() : "got " + text + ", need a multiple of 8";
       });
+  verb->add_option("--dtype", flags->dtype, "Of what stays: embeddings, norms, heads, and of scales (default: as it is)")
+      ->type_name("auto|float32|bfloat16")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->capture_default_str();
   verb->add_flag("--asymmetric", flags->asymmetric, "int4 with a zero point a group");
   verb->add_option("--calibrate", flags->calibrate,
                    "Text (- reads stdin) for calibration by GPTQ; without it weights are rounded to nearest");

@@ -131,7 +131,7 @@ class Quantizer {
     report_.bits = options_.bits;
     report_.format = options_.bits == 8 ? "int-quantized" : "pack-quantized";
     if (options_.bits == 4) report_.group_size = options_.group_size > 0 ? options_.group_size : choose_group(linears_);
-    const DType dtype = folder_.dtype();
+    const DType dtype = options_.dtype.value_or(folder_.dtype());
     plain_dtype_ = dtype == DType::kFloat32 || dtype == DType::kFloat16 ? dtype : DType::kBFloat16;
     std::vector<Linear> taken;
     for (const Linear& linear : linears_) {
@@ -268,7 +268,7 @@ class Quantizer {
     for (const std::string& name : folder_.weights().names()) report_.bytes_before += folder_.weights().find(name)->bytes;
     for (const Parameter* parameter : source_->parameters()) {
       if (quantized.count(parameter->name) == 0) {
-        specs.push_back({parameter->name, parameter->encoded ? plain_dtype_ : parameter->value.dtype(), parameter->shape});
+        specs.push_back({parameter->name, stays_as(*parameter), parameter->shape});
         continue;
       }
       const int64_t n = parameter->shape[0], k = parameter->shape[1];
@@ -299,7 +299,7 @@ class Quantizer {
       if (it != by_name.end()) {
         append(writer, quantized_weight(*it->second));
       } else {
-        const DType dtype = parameter->encoded ? plain_dtype_ : parameter->value.dtype();
+        const DType dtype = stays_as(*parameter);
         writer.append(ops::cast(take(device_, *parameter, DType::kFloat32), dtype));
       }
     }
@@ -450,6 +450,9 @@ class Quantizer {
   std::string out_;
   const QuantizeOptions& options_;
   ThreadPool& pool_;
+  DType stays_as(const Parameter& parameter) const {
+    return parameter.encoded || options_.dtype ? plain_dtype_ : parameter.value.dtype();
+  }
   DType plain_dtype_ = DType::kBFloat16;
   std::vector<Linear> linears_;
   std::map<std::string, IntWeight> calibrated_;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,10 @@
 namespace pagoda {
 
 struct QuantizeOptions {
-  int bits = 8;            // 8: int-quantized, a scale a row; 4: pack-quantized, groups
-  int64_t group_size = 0;  // int4: columns that share a scale; 0: the largest of 128, 64 and 32 that divides most weights
-  bool symmetric = true;   // int4 alone
+  int bits = 8;                // 8: int-quantized, a scale a row; 4: pack-quantized, groups
+  int64_t group_size = 0;      // int4: columns that share a scale; 0: the largest of 128, 64 and 32 that divides most weights
+  bool symmetric = true;       // int4 alone
+  std::optional<DType> dtype;  // of what stays: embeddings, norms, heads; empty: as it is
   GptqOptions gptq;
   // Of calibration: token ids of a text, cut into windows of max_length.
   std::vector<int32_t> ids;

@@ -77,6 +77,20 @@ TEST_F(QuantizeTest, Int8HasAScaleARow) {
   EXPECT_LT(report.bytes_after, report.bytes_before);
 }
 
+TEST_F(QuantizeTest, WhatStaysMayChangeItsDtype) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    QuantizeOptions options;
+    options.dtype = dtype;
+    run("llama", options);
+    const auto folder = ModelFolder::open(out_);
+    for (const char* name : {"model.embed_tokens.weight", "model.norm.weight"}) {
+      const TensorEntry* entry = folder->weights().find(name);
+      ASSERT_NE(entry, nullptr) << name;
+      EXPECT_EQ(entry->dtype, dtype) << name;
+    }
+  }
+}
+
 TEST_F(QuantizeTest, Int4KeepsWhatNoGroupDivides) {
   QuantizeOptions options;
   options.bits = 4;
