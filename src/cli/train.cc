@@ -190,6 +190,11 @@ void settle(TrainFlags& flags) {
   const auto given = [&](const char* name) { return flags.verb->get_option(name)->count() > 0; };
   if (flags.model.empty()) invalid("MODEL_OR_CONFIG", "got none, need a model folder or a config.json");
   if (flags.train_files.empty()) invalid("--train-file", "got none, need at least one");
+  for (const auto* files : {&flags.train_files, &flags.validation_files}) {
+    for (const std::string& file : *files) {
+      if (!std::filesystem::exists(file)) not_found(file, "no such file or folder");
+    }
+  }
   if (!flags.lr_scheduler_kwargs.empty())
     a.lr_scheduler_kwargs = Json::parse(flags.lr_scheduler_kwargs, "--lr-scheduler-kwargs");
   if (!flags.greater_is_better.empty()) a.greater_is_better = flags.greater_is_better == "true" ? 1 : 0;

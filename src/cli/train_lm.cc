@@ -21,7 +21,7 @@ struct LmFlags {
   train::PrepareOptions data;
   train::LmOptions lm;
   int64_t block_size = 0;
-  bool line_by_line = false, packing = false;
+  bool line_by_line = false, packing = false, append_eos = false;
   std::string chat_template;
 };
 
@@ -40,6 +40,12 @@ train::SplitFiles open_text(const LmFlags& flags, const TaskSetup& setup) {
   options.output_dir = setup.data_dir;
   options.mode = flags.line_by_line ? "line_by_line" : flags.packing ? "pack" : "cut";
   options.block_size = block_size(flags, setup.model);
+  if (flags.append_eos) {
+    const std::string& name = setup.model.tokenizer_config().eos_token;
+    const std::optional<int32_t> id = setup.model.tokenizer()->token_to_id(name.empty() ? "<|endoftext|>" : name);
+    if (!id) invalid("--append-eos-token", "the tokenizer has no end token: need an eos_token in tokenizer_config.json");
+    options.append_token = *id;
+  }
   const Tokenizer* tokenizer = setup.model.has_tokenizer() ? setup.model.tokenizer().get() : nullptr;
   return train::open_splits(flags.train.train_files, flags.train.validation_files, options, tokenizer,
                             setup.model.runtime().pool(), setup.hooks);
@@ -100,6 +106,9 @@ void add_lm_flags(CLI::App* verb, LmFlags& flags, bool text) {
   verb->add_option("--validation-split-percentage", flags.data.validation_split_percentage,
                    "Share of the rows held out for validation, by a hash of the row")
       ->check(CLI::Range(0.0, 99.9));
+  verb->add_flag("--keep-linebreaks,!--no-keep-linebreaks", flags.data.rows.keep_linebreaks,
+                 "Lines keep their line ends, and blank lines are rows (clm: the default)");
+  verb->add_flag("--append-eos-token", flags.append_eos, "Put the end-of-text token behind each row");
   CLI::Option* packing = verb->add_flag("--packing", flags.packing, "Whole rows, several in an example, instead of cutting");
   verb->add_flag("--line-by-line", flags.line_by_line, "A row an example, cut off at the block size")->excludes(packing);
 }
@@ -107,6 +116,7 @@ void add_lm_flags(CLI::App* verb, LmFlags& flags, bool text) {
 CLI::App* add_task(Program& program, CLI::App* parent, const char* name, const char* text,
                    const std::vector<std::string>& examples, bool masked, bool conversations) {
   const auto flags = std::make_shared<LmFlags>();
+  flags->data.rows.keep_linebreaks = !masked;
   CLI::App* verb = add_verb(program, parent, name, text, examples);
   add_lm_flags(verb, *flags, !conversations);
   if (masked) {

@@ -46,7 +46,9 @@ void TrainingArguments::check() const {
   check_size("--warmup-steps", warmup_steps, 0);
   check_number("--warmup-ratio", warmup_ratio, 0, false, 1);
   Optimizer::make(*this, {});
-  Schedule(lr_scheduler_type, learning_rate, warmup_steps, std::max<int64_t>(max_steps, warmup_steps * 2 + 1000));
+  // What only a whole schedule sees is told now, not after the data were read.
+  const int64_t steps = max_steps > 0 ? max_steps : int64_t{1} << 40;
+  [[maybe_unused]] const Schedule schedule(lr_scheduler_type, learning_rate, warmup_steps, steps, lr_scheduler_kwargs);
   check_strategy("--logging-strategy", logging_strategy);
   check_strategy("--eval-strategy", eval_strategy);
   check_strategy("--save-strategy", save_strategy);

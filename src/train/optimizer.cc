@@ -26,8 +26,8 @@ bool names_a_norm(const std::string& name) {
 
 class Adam : public Optimizer {
  public:
-  Adam(const TrainingArguments& arguments, std::vector<Parameter*> parameters)
-      : Optimizer(arguments, std::move(parameters)), decoupled_(arguments.optim != "adam") {}
+  Adam(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters)
+      : Optimizer(arguments, parameters), decoupled_(arguments.optim != "adam") {}
 
  private:
   std::vector<std::string> state_names(const Parameter&) const override { return {"exp_avg", "exp_avg_sq"}; }
@@ -43,7 +43,7 @@ class Adam : public Optimizer {
 
 class Sgd : public Optimizer {
  public:
-  Sgd(const TrainingArguments& arguments, std::vector<Parameter*> parameters) : Optimizer(arguments, std::move(parameters)) {}
+  Sgd(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters) : Optimizer(arguments, parameters) {}
 
  private:
   std::vector<std::string> state_names(const Parameter&) const override {
@@ -58,7 +58,7 @@ class Sgd : public Optimizer {
 
 class Lion : public Optimizer {
  public:
-  Lion(const TrainingArguments& arguments, std::vector<Parameter*> parameters) : Optimizer(arguments, std::move(parameters)) {}
+  Lion(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters) : Optimizer(arguments, parameters) {}
 
  private:
   std::vector<std::string> state_names(const Parameter&) const override { return {"exp_avg"}; }
@@ -70,8 +70,7 @@ class Lion : public Optimizer {
 
 class Adafactor : public Optimizer {
  public:
-  Adafactor(const TrainingArguments& arguments, std::vector<Parameter*> parameters)
-      : Optimizer(arguments, std::move(parameters)) {}
+  Adafactor(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters) : Optimizer(arguments, parameters) {}
 
  private:
   std::vector<std::string> state_names(const Parameter& parameter) const override {
@@ -107,23 +106,23 @@ bool decays(const Parameter& parameter) {
 }
 
 const std::vector<std::string>& Optimizer::names() {
-  static const std::vector<std::string> all = {"adamw", "adam", "sgd", "adafactor", "lion"};
-  return all;
+  static const std::vector<std::string> kNames = {"adamw", "adam", "sgd", "adafactor", "lion"};
+  return kNames;
 }
 
-std::unique_ptr<Optimizer> Optimizer::make(const TrainingArguments& arguments, std::vector<Parameter*> parameters) {
+std::unique_ptr<Optimizer> Optimizer::make(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters) {
   const std::string& name = arguments.optim;
   if (name.rfind("adamw", 0) == 0 && (name == "adamw" || name == "adamw_torch" || name == "adamw_torch_fused")) {
-    return std::make_unique<Adam>(arguments, std::move(parameters));
+    return std::make_unique<Adam>(arguments, parameters);
   }
-  if (name == "adam") return std::make_unique<Adam>(arguments, std::move(parameters));
-  if (name == "sgd") return std::make_unique<Sgd>(arguments, std::move(parameters));
-  if (name == "adafactor") return std::make_unique<Adafactor>(arguments, std::move(parameters));
-  if (name == "lion" || name == "lion_32bit") return std::make_unique<Lion>(arguments, std::move(parameters));
+  if (name == "adam") return std::make_unique<Adam>(arguments, parameters);
+  if (name == "sgd") return std::make_unique<Sgd>(arguments, parameters);
+  if (name == "adafactor") return std::make_unique<Adafactor>(arguments, parameters);
+  if (name == "lion" || name == "lion_32bit") return std::make_unique<Lion>(arguments, parameters);
   invalid("--optim", "got '{}', need adamw (adamw_torch), adam, sgd, adafactor or lion", name);
 }
 
-Optimizer::Optimizer(const TrainingArguments& arguments, std::vector<Parameter*> parameters) : arguments_(arguments) {
+Optimizer::Optimizer(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters) : arguments_(arguments) {
   for (Parameter* parameter : parameters) {
     slots_.push_back({parameter, decays(*parameter) ? arguments.weight_decay : 0.0, 0, {}});
   }

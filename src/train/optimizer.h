@@ -19,7 +19,7 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   // By TrainingArguments::optim; kInvalidInput names those that there are. Parameters are float32 and stay where they are.
-  static std::unique_ptr<Optimizer> make(const TrainingArguments& arguments, std::vector<Parameter*> parameters);
+  static std::unique_ptr<Optimizer> make(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters);
   static const std::vector<std::string>& names();
 
   // The norm of all gradients together, in a fixed order of sums (torch.nn.utils.clip_grad_norm_).
@@ -41,7 +41,7 @@ class Optimizer {
     int64_t step = 0;
     std::vector<Tensor> state;  // as state_names()
   };
-  Optimizer(const TrainingArguments& arguments, std::vector<Parameter*> parameters);
+  Optimizer(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters);
   virtual std::vector<std::string> state_names(const Parameter& parameter) const = 0;
   virtual std::vector<int64_t> state_shape(const Parameter& parameter, const std::string& name) const {
     static_cast<void>(name);

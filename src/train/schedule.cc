@@ -34,16 +34,16 @@ std::string shape_of(const Json& options, const char* key, const char* fallback)
 }  // namespace
 
 const std::vector<std::string>& Schedule::types() {
-  static const std::vector<std::string> names = {"linear",
-                                                 "cosine",
-                                                 "cosine_with_restarts",
-                                                 "cosine_with_min_lr",
-                                                 "polynomial",
-                                                 "constant",
-                                                 "constant_with_warmup",
-                                                 "inverse_sqrt",
-                                                 "warmup_stable_decay"};
-  return names;
+  static const std::vector<std::string> kTypes = {"linear",
+                                                  "cosine",
+                                                  "cosine_with_restarts",
+                                                  "cosine_with_min_lr",
+                                                  "polynomial",
+                                                  "constant",
+                                                  "constant_with_warmup",
+                                                  "inverse_sqrt",
+                                                  "warmup_stable_decay"};
+  return kTypes;
 }
 
 Schedule::Schedule(const std::string& type, double learning_rate, int64_t warmup_steps, int64_t max_steps, const Json& options)

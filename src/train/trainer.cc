@@ -171,7 +171,7 @@ class Trainer::Impl {
   Json state() const {
     Json json = Json::object();
     const bool has_best = std::isfinite(best_metric_);
-    const auto or_null = [&](Json value) { return has_best ? value : Json(); };
+    const auto or_null = [&](const Json& value) { return has_best ? value : Json(); };
     json.set("best_global_step", or_null(best_step_))
         .set("best_metric", or_null(best_metric_))
         .set("best_model_checkpoint", or_null(checkpoint_path(arguments_.output_dir, best_step_)))
@@ -307,11 +307,11 @@ class Trainer::Impl {
   }
 
   [[noreturn]] void explain_loss(double value, const MicroBatch& batch, int64_t count) {
-    check_parameters(fmt::format("the loss is {}", value));
+    check_parameters(fmt::format("the loss is {}", std::fabs(value)));
     const NoGrad no_grad;
     FiniteCheck finite;
     task_.loss(model_.model(), batch, count, &finite);
-    stop_training(fmt::format("the loss is {}; the first layer that is not finite is {}", value,
+    stop_training(fmt::format("the loss is {}; the first layer that is not finite is {}", std::fabs(value),
                               finite.first().empty() ? "the head" : finite.first()));
   }
 

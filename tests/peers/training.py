@@ -225,9 +225,12 @@ class Dropped:
         else:
             site = 16 + 4 * self.layer + (0 if self.outputs[self.output] == "attention" else 1)
             self.output += 1
-        columns = np.arange(x.shape[-1], dtype=np.uint64)
-        draws = np.stack(philox(DROPOUT_SEED, numbers[:, None], (np.uint64(site) << np.uint64(32)) | (columns[None, ::4] // np.uint64(4))), -1)
-        kept = draws.reshape(rows, -1)[:, :x.shape[-1]] >= np.uint64(int(float(np.float32(p)) * 2**32))
+        words, mask = philox(DROPOUT_SEED, numbers, np.uint64(site)), np.uint64(0xFFFFFFFF)
+        h = (words[0][:, None] + np.arange(x.shape[-1], dtype=np.uint64) * np.uint64(0x9E3779B9)) & mask
+        h = ((h ^ (h >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & mask
+        h ^= words[1][:, None]
+        h = ((h ^ (h >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & mask
+        kept = ((h ^ (h >> np.uint64(16))) >> np.uint64(8)) >= np.uint64(int(np.float32(p) * np.float32(16777216)))
         return x * torch.tensor(kept.astype(np.float32)) / (1 - p)
 
 
