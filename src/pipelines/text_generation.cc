@@ -22,15 +22,18 @@ SamplingParams generation_defaults(const ModelFolder& folder) {
   return from_generation_config(merged, where);
 }
 
+void refuse_encoder(const ModelFolder& folder) {
+  const std::unique_ptr<Model> model = make_model(folder.config(), folder.config_path());
+  if (model->head_kind() == Head::kCausalLm) return;
+  unsupported(folder.path(), "{} is an encoder and generates no text: pagoda run has its tasks", model->architecture());
+}
+
 std::unique_ptr<TextGeneration> TextGeneration::open(const std::string& name, const LoadOptions& options,
                                                      const EngineOptions& engine) {
   std::unique_ptr<TextGeneration> self(new TextGeneration);
   self->loaded_ = LoadedModel::open(name, options);
   const std::string& path = self->loaded_->folder().path();
-  if (self->loaded_->model().head_kind() != Head::kCausalLm) {
-    unsupported(path, "{} is an encoder and generates no text: pagoda run has its tasks",
-                self->loaded_->model().architecture());
-  }
+  refuse_encoder(self->loaded_->folder());
   if (has_tokenizer(path)) self->tokenizer_ = load_tokenizer(path);
   self->tokenizer_config_ = load_tokenizer_config(path);
   self->defaults_ = generation_defaults(self->loaded_->folder());
