@@ -116,7 +116,8 @@ class Chat {
     if (flags_.truncate_history || !flags_.chat_template.empty()) {
       invalid("chat", "--truncate-history and --chat-template: not with --url, where the server has the template");
     }
-    refuse_given(*flags_.verb, {"--threads", "--cores", "--isa", "--dtype"}, "for a model of this machine: not with --url");
+    refuse_given(*flags_.verb, {"--threads", "--cores", "--numa-node", "--isa", "--dtype", "--compiled"},
+                 "for a model of this machine: not with --url");
     fields_ = sampling_fields(*flags_.verb);
     remote_.emplace(flags_.remote, flags_.model);
   }

@@ -34,11 +34,30 @@ std::shared_ptr<PackedWeight> PackedWeight::pack(Device& device, WeightFormat fo
   for (size_t i = 0; i < parts.size(); ++i) {
     device.kernels->pack(device.exec, parts[i].second.view(), packed->view_, packed->parts_[i].n_begin);
   }
+  if (device.packed != nullptr) device.packed->made(packed);
+  return packed;
+}
+
+std::shared_ptr<PackedWeight> PackedWeight::prepared(Device& device, PackedView layout,
+                                                     const std::vector<std::pair<std::string, int64_t>>& parts) {
+  if (device.packed == nullptr) return nullptr;
+  std::shared_ptr<PackedWeight> packed(new PackedWeight);
+  layout.n = 0;
+  for (const auto& [name, rows] : parts) {
+    packed->parts_.push_back({name, layout.n, rows});
+    layout.n = checked_add(layout.n, rows, "pack");
+  }
+  packed->owner_ = device.packed->find(packed->parts_, layout);
+  if (packed->owner_ == nullptr) return nullptr;
+  layout.data = packed->owner_.get();
+  packed->device_ = &device;
+  packed->bytes_ = packed_bytes(layout.format, layout.n, layout.k);
+  packed->view_ = layout;
   return packed;
 }
 
 PackedWeight::~PackedWeight() {
-  if (view_.data != nullptr) ::munmap(const_cast<void*>(view_.data), static_cast<size_t>(bytes_));
+  if (view_.data != nullptr && owner_ == nullptr) ::munmap(const_cast<void*>(view_.data), static_cast<size_t>(bytes_));
 }
 
 Tensor PackedWeight::unpack(const std::string& name) const {

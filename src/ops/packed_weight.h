@@ -10,16 +10,25 @@
 
 namespace pagoda {
 
+// Raised whenever the bytes of some format change: weights packed by an older one are not used.
+constexpr int kPackedLayoutVersion = 1;
+
+struct PackedPart {
+  std::string name;  // state-dict name
+  int64_t n_begin = 0, rows = 0;
+};
+
 class PackedWeight {
  public:
-  struct Part {
-    std::string name;  // state-dict name
-    int64_t n_begin = 0, rows = 0;
-  };
+  using Part = PackedPart;
 
   // Parts are [rows, k] tensors (float32, bfloat16 or float16) of equal k. kInvalidInput if they do not fit.
   static std::shared_ptr<PackedWeight> pack(Device& device, WeightFormat format,
                                             const std::vector<std::pair<std::string, Tensor>>& parts);
+  // What device.packed has of this layout (data and n are not looked at) and these names and rows, joined along their outputs;
+  // null: pack them.
+  static std::shared_ptr<PackedWeight> prepared(Device& device, PackedView layout,
+                                                const std::vector<std::pair<std::string, int64_t>>& parts);
   ~PackedWeight();
   PackedWeight(const PackedWeight&) = delete;
   PackedWeight& operator=(const PackedWeight&) = delete;
@@ -36,6 +45,17 @@ class PackedWeight {
   PackedView view_;
   int64_t bytes_ = 0;
   std::vector<Part> parts_;
+  std::shared_ptr<const void> owner_;  // of bytes that are not its own
+};
+
+// Weights that were packed beforehand. While a model is made ready it hangs from its device.
+class PackedStore {
+ public:
+  virtual ~PackedStore() = default;
+  // The bytes of a weight of this shape (its data is not looked at) and these parts: 64-byte aligned, kept by what is returned.
+  // Null: it is packed.
+  virtual std::shared_ptr<const void> find(const std::vector<PackedPart>& parts, const PackedView& shape) = 0;
+  virtual void made(const std::shared_ptr<const PackedWeight>& weight) = 0;  // it was packed
 };
 
 }  // namespace pagoda

@@ -37,7 +37,9 @@ std::unique_ptr<TextGeneration> TextGeneration::open(const std::string& name, co
   if (has_tokenizer(path)) self->tokenizer_ = load_tokenizer(path);
   self->tokenizer_config_ = load_tokenizer_config(path);
   self->defaults_ = generation_defaults(self->loaded_->folder());
-  self->engine_ = std::make_unique<Engine>(self->loaded_->runtime(), self->loaded_->model(), self->tokenizer_, engine);
+  EngineOptions engine_options = engine;
+  engine_options.mapped_weight_bytes = self->loaded_->mapped_bytes();
+  self->engine_ = std::make_unique<Engine>(self->loaded_->runtime(), self->loaded_->model(), self->tokenizer_, engine_options);
   return self;
 }
 
