@@ -107,6 +107,7 @@ void add_placement_flags(CLI::App* verb, MachineFlags& flags) {
 
 void add_machine_flags(CLI::App* verb, MachineFlags& flags, bool inference) {
   flags.quiet = verb->get_option("--quiet");
+  if (!inference) flags.cores = "none";  // training takes all cores there are
   add_placement_flags(verb, flags);
   if (inference) {
     verb->add_option("--compiled", flags.compiled,

@@ -41,7 +41,8 @@ struct MachineFlags {
   LoadOptions load_options() const;  // throws kInvalidInput
 };
 void add_placement_flags(CLI::App* verb, MachineFlags& flags);  // --threads, --cores, --numa-node
-// inference: with --compiled, which training does not look at.
+// inference: with --compiled, which training does not look at, and threads placed as serving wants them unless --cores says
+// otherwise.
 void add_machine_flags(CLI::App* verb, MachineFlags& flags, bool inference = true);
 
 // Writes all of `text` to stdout; a closed pipe ends the program quietly with exit code 0, a full disk throws kDevice.
