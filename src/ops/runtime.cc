@@ -44,7 +44,9 @@ void Runtime::start(const RuntimeOptions& options) {
   }
   // Before the threads begin: they inherit the wish.
   if (placement_.numa_node >= 0) prefer_memory_of(placement_.numa_node);
-  pool_ = std::make_unique<ThreadPool>(placement_.threads, placement_.cores, !placement_.cores.empty());
+  // A calling thread that was not told its core stays free: threads that it starts later would inherit the one core. The system
+  // finds it the core that the others leave.
+  pool_ = std::make_unique<ThreadPool>(placement_.threads, placement_.cores, !options.cores.empty());
   device_.kernels = &table_;
   device_.allocator = &allocator_;
   device_.exec = {pool_.get(), &scratch_, nullptr};
