@@ -17,13 +17,8 @@ void Embedding::prepare(Device& device, DType compute) {
 }
 
 std::shared_ptr<PackedWeight> Embedding::prepare_tied(Device& device, DType compute) {
-  const WeightFormat format = compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels;
-  packed_ = PackedWeight::prepared(device, {nullptr, format, 0, table_.shape[1]}, {{table_.name, table_.shape[0]}});
-  if (packed_) {
-    drop(table_);
-  } else {
-    packed_ = PackedWeight::pack(device, format, {{table_.name, take(device, table_, compute)}});
-  }
+  packed_ = PackedWeight::pack(device, compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels,
+                               {{table_.name, take(device, table_, compute)}});
   return packed_;
 }
 

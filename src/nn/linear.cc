@@ -60,22 +60,14 @@ void Linear::collect(std::vector<Parameter*>& parameters) {
 }
 
 void Linear::prepare(Device& device, DType compute) {
-  const WeightFormat format = compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels;
-  if (!packed_) {
-    std::vector<std::pair<std::string, int64_t>> rows;
-    for (size_t i = 0; i < weights_.size(); ++i) rows.emplace_back(weights_[i].name, spec_.parts[i].out_features);
-    packed_ = PackedWeight::prepared(device, {nullptr, format, 0, spec_.in_features}, rows);
-    for (Parameter& weight : weights_) {
-      if (packed_) drop(weight);
-    }
-  }
   if (!packed_) {
     std::vector<std::pair<std::string, Tensor>> parts;
     for (Parameter& weight : weights_) {
       const Tensor value = take(device, weight, compute);
       parts.emplace_back(weight.name, spec_.transposed ? transpose(value) : value);
     }
-    packed_ = PackedWeight::pack(device, format, parts);
+    packed_ = PackedWeight::pack(device, compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels,
+                                 parts);
   }
   if (!spec_.bias) return;
   packed_bias_ = Tensor::empty(device, DType::kFloat32, {out_features_});

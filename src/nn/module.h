@@ -26,16 +26,12 @@ struct Parameter {
   std::shared_ptr<ops::WeightCopies> copies = nullptr;  // of a matrix that takes part in products; see ops/linear.h
 };
 
-inline void drop(Parameter& parameter) {
-  parameter.value = Tensor();
-  parameter.encoded = nullptr;
-}
-
 // The loaded values, moved out of the parameter: decoded in `dtype` (float32 or bfloat16) if they were encoded, else as they
 // are.
 inline Tensor take(Device& device, Parameter& parameter, DType dtype) {
   Tensor value = parameter.encoded ? decode(device, *parameter.encoded, parameter.shape, dtype) : std::move(parameter.value);
-  drop(parameter);
+  parameter.value = Tensor();
+  parameter.encoded = nullptr;
   return value;
 }
 

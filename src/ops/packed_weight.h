@@ -22,13 +22,10 @@ class PackedWeight {
  public:
   using Part = PackedPart;
 
-  // Parts are [rows, k] tensors (float32, bfloat16 or float16) of equal k. kInvalidInput if they do not fit.
+  // Parts are [rows, k] tensors (float32, bfloat16 or float16) of equal k. kInvalidInput if they do not fit. What device.packed
+  // has of them is taken from there, and their elements are not looked at.
   static std::shared_ptr<PackedWeight> pack(Device& device, WeightFormat format,
                                             const std::vector<std::pair<std::string, Tensor>>& parts);
-  // What device.packed has of this layout (data and n are not looked at) and these names and rows, joined along their outputs;
-  // null: pack them.
-  static std::shared_ptr<PackedWeight> prepared(Device& device, PackedView layout,
-                                                const std::vector<std::pair<std::string, int64_t>>& parts);
   ~PackedWeight();
   PackedWeight(const PackedWeight&) = delete;
   PackedWeight& operator=(const PackedWeight&) = delete;
@@ -41,6 +38,8 @@ class PackedWeight {
 
  private:
   PackedWeight() = default;
+  // Of device.packed; null: it has none such.
+  static std::shared_ptr<PackedWeight> find_packed(Device& device, PackedView view, const std::vector<Part>& parts);
   Device* device_ = nullptr;
   PackedView view_;
   int64_t bytes_ = 0;
