@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/placement.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -115,11 +116,25 @@ void detect_caches(CpuInfo& cpu, const std::string& root) {
   }
 }
 
+// The file's line "NAME:\tvalue", or empty.
+std::string status_value(const std::string& text, std::string_view name) {
+  const size_t at = text.find(name);
+  if (at == std::string::npos) return "";
+  const size_t begin = at + name.size();
+  return text.substr(begin, text.find('\n', begin) - begin);
+}
+
 void detect_cores(CpuInfo& cpu, const std::string& root) {
   cpu.logical_cores = static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  if (!root.empty()) {
+    const std::vector<int> online = parse_cpu_list(read_small(root + "/sys/devices/system/cpu/online"));
+    if (!online.empty()) cpu.logical_cores = static_cast<int>(online.size());
+    const std::string allowed = status_value(read_small(root + "/proc/self/status"), "Cpus_allowed_list:");
+    cpu.affinity = parse_cpu_list(allowed);
+  }
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) {
+  if (cpu.affinity.empty() && ::sched_getaffinity(0, sizeof set, &set) == 0) {
     for (int core = 0; core < CPU_SETSIZE; ++core) {
       if (CPU_ISSET(core, &set)) cpu.affinity.push_back(core);
     }
@@ -133,16 +148,6 @@ void detect_cores(CpuInfo& cpu, const std::string& root) {
     const std::string id = read_small(folder + "/core_id"), package = read_small(folder + "/physical_package_id");
     if (id.empty() || seen.emplace(package, id).second) cpu.physical_first.push_back(core);
   }
-  const std::string quota = read_small(root + "/sys/fs/cgroup/cpu.max");
-  if (!quota.empty() && quota.rfind("max", 0) != 0) {
-    char* end = nullptr;
-    const double used = std::strtod(quota.c_str(), &end);
-    const double period = std::strtod(end, nullptr);
-    if (used > 0 && period > 0) cpu.quota_cores = used / period;
-  }
-  cpu.usable_cores = static_cast<int>(cpu.physical_first.size());
-  if (cpu.quota_cores > 0) cpu.usable_cores = std::min(cpu.usable_cores, static_cast<int>(std::ceil(cpu.quota_cores)));
-  cpu.usable_cores = std::max(1, cpu.usable_cores);
 }
 
 // What a control group leaves. Pages of files that were read count as used there, and are given back where memory is short.
@@ -159,37 +164,71 @@ void take_group(CpuInfo& cpu, const std::string& folder, const char* most, const
   cpu.memory_available = std::min(cpu.memory_available, std::max<int64_t>(0, bytes - std::max<int64_t>(0, held)));
 }
 
-// This process's control group by /proc/self/cgroup and those above it, of either kind; in a container the topmost is its own.
-void take_groups(CpuInfo& cpu, const std::string& root) {
-  std::string second = "/", first = "/";
-  const std::string lines = read_small(root + "/proc/self/cgroup");
-  for (size_t at = 0; at < lines.size();) {
-    const size_t end = std::min(lines.find('\n', at), lines.size());
-    const std::string line = lines.substr(at, end - at);  // "0::/path", "4:cpu,memory:/path"
-    const size_t name = line.find(':'), path = line.find(':', name + 1);
-    at = end + 1;
-    if (path == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(name + 1, path - name - 1) + ",";
-    if (controllers == ",,") second = line.substr(path + 1);
-    if (controllers.find(",memory,") != std::string::npos) first = line.substr(path + 1);
+// This process's control groups by /proc/self/cgroup; in a container the topmost is its own.
+struct GroupPaths {
+  std::string second = "/", first_memory = "/", first_cpu = "/";
+  explicit GroupPaths(const std::string& root) {
+    const std::string lines = read_small(root + "/proc/self/cgroup");
+    for (size_t at = 0; at < lines.size();) {
+      const size_t end = std::min(lines.find('\n', at), lines.size());
+      const std::string line = lines.substr(at, end - at);  // "0::/path", "4:cpu,memory:/path"
+      const size_t name = line.find(':'), path = line.find(':', name + 1);
+      at = end + 1;
+      if (path == std::string::npos) continue;
+      const std::string controllers = "," + line.substr(name + 1, path - name - 1) + ",";
+      if (controllers == ",,") second = line.substr(path + 1);
+      if (controllers.find(",memory,") != std::string::npos) first_memory = line.substr(path + 1);
+      if (controllers.find(",cpu,") != std::string::npos) first_cpu = line.substr(path + 1);
+    }
   }
-  const auto each = [](std::string path, const auto& take) {
+  // The group and those above it.
+  template <class Take>
+  static void each(std::string path, const Take& take) {
     for (; !path.empty() && path != "/"; path = path.substr(0, path.rfind('/'))) take(path);
     take("");
-  };
+  }
+};
+
+// Of all of them the least.
+void take_memory_groups(CpuInfo& cpu, const std::string& root) {
+  const GroupPaths paths(root);
   const std::string groups = root + "/sys/fs/cgroup";
-  each(second,
-       [&](const std::string& path) { take_group(cpu, groups + path, "/memory.max", "/memory.current", "inactive_file"); });
-  each(first, [&](const std::string& path) {
+  GroupPaths::each(paths.second, [&](const std::string& path) {
+    take_group(cpu, groups + path, "/memory.max", "/memory.current", "inactive_file");
+  });
+  GroupPaths::each(paths.first_memory, [&](const std::string& path) {
     take_group(cpu, groups + "/memory" + path, "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file");
   });
+}
+
+void take_quota(CpuInfo& cpu, const std::string& used_text, const std::string& period_text) {
+  const double used = std::strtod(used_text.c_str(), nullptr), period = std::strtod(period_text.c_str(), nullptr);
+  if (used <= 0 || period <= 0) return;  // "max", -1
+  cpu.quota_cores = cpu.quota_cores > 0 ? std::min(cpu.quota_cores, used / period) : used / period;
+}
+
+void detect_quota(CpuInfo& cpu, const std::string& root) {
+  const GroupPaths paths(root);
+  const std::string groups = root + "/sys/fs/cgroup";
+  GroupPaths::each(paths.second, [&](const std::string& path) {
+    const std::string quota = read_small(groups + path + "/cpu.max");  // "150000 100000", "max 100000"
+    const size_t space = quota.find(' ');
+    if (space != std::string::npos) take_quota(cpu, quota.substr(0, space), quota.substr(space));
+  });
+  GroupPaths::each(paths.first_cpu, [&](const std::string& path) {
+    const std::string group = groups + "/cpu" + path;
+    take_quota(cpu, read_small(group + "/cpu.cfs_quota_us"), read_small(group + "/cpu.cfs_period_us"));
+  });
+  cpu.usable_cores = static_cast<int>(cpu.physical_first.size());
+  if (cpu.quota_cores > 0) cpu.usable_cores = std::min(cpu.usable_cores, static_cast<int>(std::ceil(cpu.quota_cores)));
+  cpu.usable_cores = std::max(1, cpu.usable_cores);
 }
 
 void detect_memory(CpuInfo& cpu, const std::string& root) {
   const std::string meminfo = read_small(root + "/proc/meminfo");
   cpu.memory_bytes = meminfo_bytes(meminfo, "MemTotal:");
   cpu.memory_available = meminfo_bytes(meminfo, "MemAvailable:");
-  take_groups(cpu, root);
+  take_memory_groups(cpu, root);
 }
 
 }  // namespace
@@ -199,6 +238,7 @@ CpuInfo detect_cpu(const std::string& root) {
   detect_instructions(cpu);
   detect_caches(cpu, root);
   detect_cores(cpu, root);
+  detect_quota(cpu, root);
   detect_memory(cpu, root);
   return cpu;
 }

@@ -149,6 +149,8 @@ void write_file_atomic(const std::string& path, std::string_view bytes) {
 void make_directories(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
+  if (error == std::errc::not_a_directory || error == std::errc::file_exists)
+    invalid(path, "cannot create directory: got a file there or above it, need another name");
   if (error) fail_errno(path, "cannot create directory", error.value());
 }
 

@@ -79,6 +79,7 @@ void add_bench(Program& program) {
   CLI::App* bench = program.app->add_subcommand("bench", "Measure speed beside the machine's own limits");
   bench->require_subcommand(1);
   add_bench_latency(program, bench);
+  add_bench_encoder(program, bench);
   add_bench_throughput(program, bench);
   add_bench_serve(program, bench);
   add_bench_lengths(program, bench);

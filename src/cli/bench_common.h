@@ -11,6 +11,7 @@
 namespace pagoda::cli {
 
 void add_bench_latency(Program& program, CLI::App* bench);
+void add_bench_encoder(Program& program, CLI::App* bench);
 void add_bench_throughput(Program& program, CLI::App* bench);
 void add_bench_serve(Program& program, CLI::App* bench);
 void add_bench_lengths(Program& program, CLI::App* bench);

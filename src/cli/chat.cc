@@ -116,7 +116,8 @@ class Chat {
     if (flags_.truncate_history || !flags_.chat_template.empty()) {
       invalid("chat", "--truncate-history and --chat-template: not with --url, where the server has the template");
     }
-    refuse_given(*flags_.verb, {"--threads", "--cores", "--isa", "--dtype"}, "for a model of this machine: not with --url");
+    refuse_given(*flags_.verb, {"--threads", "--cores", "--numa-node", "--isa", "--dtype", "--compiled"},
+                 "for a model of this machine: not with --url");
     fields_ = sampling_fields(*flags_.verb);
     remote_.emplace(flags_.remote, flags_.model);
   }
@@ -129,6 +130,7 @@ class Chat {
     special_tokens_ = templates_.special_tokens();
     if (!flags_.chat_template.empty()) templates_ = chat::TemplateSet::from_file(flags_.chat_template);
     if (templates_.empty()) {
+      refuse_encoder(*ModelFolder::open(folder));  // it would not want a template
       not_found(flags_.model,
                 "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json (or give --chat-template "
                 "FILE; for text that goes on without one use pagoda generate)");

@@ -91,9 +91,29 @@ std::string find_model(const Program& program, const std::string& model) {
   }
 }
 
-void add_machine_flags(CLI::App* verb, MachineFlags& flags) {
-  verb->add_option("--threads", flags.threads, "Threads (default: one a physical core)")->check(CLI::Range(1, 4096));
-  verb->add_option("--cores", flags.cores, "Cores to pin threads to, such as 0,2,4-6");
+void add_placement_flags(CLI::App* verb, MachineFlags& flags) {
+  verb->add_option("--threads", flags.threads,
+                   "Threads (default: one a physical core of a NUMA node, as many as a control group's quota pays for)")
+      ->check(CLI::Range(1, 4096));
+  verb->add_option("--cores", flags.cores,
+                   "Cores to pin threads to, such as 0,2,4-6; none: pin nothing; auto: one thread a physical core, where "
+                   "there are others to keep off")
+      ->type_name("auto|none|LIST")
+      ->capture_default_str();
+  verb->add_option("--numa-node", flags.numa_node,
+                   "NUMA node whose cores and memory are used (default: the one with most cores)")
+      ->check(CLI::Range(0, 1023));
+}
+
+void add_machine_flags(CLI::App* verb, MachineFlags& flags, bool inference) {
+  flags.quiet = verb->get_option("--quiet");
+  if (!inference) flags.cores = "none";  // training takes all cores there are
+  add_placement_flags(verb, flags);
+  if (inference) {
+    verb->add_option("--compiled", flags.compiled,
+                     "File of `pagoda compile` with the model's packed weights; none: pack them anew (default: the one beside "
+                     "the model, where it fits)");
+  }
   verb->add_option("--isa", flags.isa, "Instruction set")
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")  // completion offers these
       ->capture_default_str();
@@ -103,7 +123,14 @@ void add_machine_flags(CLI::App* verb, MachineFlags& flags) {
 LoadOptions MachineFlags::load_options() const {
   LoadOptions options;
   options.runtime.threads = threads;
-  if (!cores.empty()) options.runtime.cores = parse_core_list(cores);
+  options.runtime.place = cores == "auto";
+  options.runtime.numa_node = numa_node;
+  if (cores != "auto" && cores != "none") options.runtime.cores = parse_core_list(cores);
+  if (cores != "auto" && numa_node >= 0) invalid("--numa-node", "has no effect with --cores {}: need auto", cores);
+  options.compiled = compiled;
+  if (quiet != nullptr && quiet->count() == 0) {
+    options.notice = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
+  }
   if (isa != "auto") options.runtime.isa = parse_isa(isa);
   options.dtype = dtype;
   choose_dtype(dtype, DType::kFloat32);  // a wrong name is told before anything is loaded

@@ -33,13 +33,17 @@ CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, 
 std::string find_model(const Program& program, const std::string& model);
 struct Interrupted {};  // ends the program with kInterruptedExit; what was pulled stays and is resumed
 
-// --threads, --cores, --isa, --dtype.
+// --threads, --cores, --numa-node, --isa, --dtype, --compiled.
 struct MachineFlags {
-  int threads = 0;
-  std::string cores, isa = "auto", dtype = "auto";
+  int threads = 0, numa_node = -1;
+  std::string cores = "auto", isa = "auto", dtype = "auto", compiled;
+  const CLI::Option* quiet = nullptr;
   LoadOptions load_options() const;  // throws kInvalidInput
 };
-void add_machine_flags(CLI::App* verb, MachineFlags& flags);
+void add_placement_flags(CLI::App* verb, MachineFlags& flags);  // --threads, --cores, --numa-node
+// inference: with --compiled, which training does not look at, and threads placed as serving wants them unless --cores says
+// otherwise.
+void add_machine_flags(CLI::App* verb, MachineFlags& flags, bool inference = true);
 
 // Writes all of `text` to stdout; a closed pipe ends the program quietly with exit code 0, a full disk throws kDevice.
 void write_out(std::string_view text);
@@ -93,6 +97,7 @@ void add_tokenizer(Program& program);
 void add_template(Program& program);
 void add_perplexity(Program& program);
 void add_quantize(Program& program);
+void add_compile(Program& program);
 void add_logits(Program& program);
 void add_gradients(Program& program);
 void add_train(Program& program);

@@ -9,6 +9,9 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
+#include "cli/row_flags.h"
+#include "formats/gguf.h"
 #include "formats/tokenizer_config.h"
 #include "formats/tokenizer_loader.h"
 #include "train/data/prepare.h"
@@ -26,13 +29,29 @@ struct Flags {
 
 int32_t eos_token(const std::string& path, const Tokenizer& tokenizer) {
   std::string name;
-  if (directory_exists(path)) name = load_tokenizer_config(path).eos_token;
+  if (directory_exists(path) || is_gguf(path)) name = load_tokenizer_config(path).eos_token;
   const std::optional<int32_t> id = tokenizer.token_to_id(name.empty() ? "<|endoftext|>" : name);
   if (!id) invalid(path, "--append-eos-token: got no eos_token that is in the vocabulary, need one in tokenizer_config.json");
   return *id;
 }
 
 std::string mode_of(const Flags& flags) { return flags.packing ? "pack" : flags.line_by_line ? "line_by_line" : "cut"; }
+
+// What was asked for and would not be done.
+void check_flags(const CLI::App& verb, const Flags& flags) {
+  check_out_folder("--output-dir", flags.options.output_dir);
+  std::vector<std::string> files = flags.options.files;
+  files.insert(files.end(), flags.options.validation_files.begin(), flags.options.validation_files.end());
+  refuse_row_flags(verb, flags.options.rows, files);
+  if (flags.packing || flags.line_by_line) {
+    refuse_given(verb, {"--group-size"}, "has no effect with --packing and --line-by-line, which join no rows");
+  }
+  if (flags.tokenizer.empty()) {
+    refuse_given(verb,
+                 {"--append-eos-token", "--no-special-tokens", "--packing", "--line-by-line", "--group-size", "--block-size"},
+                 "has no effect on rows of token ids: need --tokenizer, and text");
+  }
+}
 
 int run(const Program& program, const Flags& flags) {
   train::PrepareOptions options = flags.options;
@@ -44,8 +63,6 @@ int run(const Program& program, const Flags& flags) {
     const std::string path = find_model(program, flags.tokenizer);
     tokenizer = load_tokenizer(path);
     if (flags.append_eos) options.append_token = eos_token(path, *tokenizer);
-  } else if (flags.append_eos) {
-    invalid("flags", "--append-eos-token needs --tokenizer");
   }
   ThreadPool pool(flags.threads > 0 ? flags.threads : detect_cpu().usable_cores);
   TerminalProgress progress(stderr);
@@ -144,7 +161,10 @@ void add_data(Program& program) {
                 "--output-dir shards --json"});
   add_input_flags(verb, *flags);
   add_output_flags(verb, *flags);
-  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+  verb->callback([&program, flags, verb] {
+    check_flags(*verb, *flags);
+    program.run = [&program, flags] { return run(program, *flags); };
+  });
 }
 
 }  // namespace pagoda::cli

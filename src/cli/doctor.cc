@@ -171,6 +171,12 @@ std::string text_of(Runtime& runtime, const Measured& measured, const hub::HubCo
                                     cpu.logical_cores, cpu.affinity.size(), cpu.physical_first.size(),
                                     cpu.quota_cores > 0 ? fmt::format("{:.2f}", cpu.quota_cores) : "none",
                                     runtime.pool().num_threads()));
+  const Placement& placement = runtime.placement();
+  std::string pinned;
+  for (const int core : placement.cores) pinned += (pinned.empty() ? " to " : ",") + std::to_string(core);
+  text += line("placement", fmt::format("threads {}{}; memory of {}; {} NUMA nodes", placement.reason, pinned,
+                                        placement.numa_node < 0 ? "any node" : "node " + std::to_string(placement.numa_node),
+                                        std::max<size_t>(1, numa_nodes().size())));
   text += line("caches", fmt::format("{} and {} a core, {} shared", format_bytes(cpu.l1d_bytes), format_bytes(cpu.l2_bytes),
                                      format_bytes(cpu.l3_bytes)));
   text += line("memory", fmt::format("{}, {} available, container limit {}; huge pages: {}", format_bytes(cpu.memory_bytes),
@@ -250,7 +256,7 @@ void add_doctor(Program& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* verb = add_verb(program, "doctor", "Say what this machine has, how fast it is, what is missing and how to fix it",
                             {"pagoda doctor", "pagoda doctor --threads 1 --isa avx2 --json"});
-  verb->add_option("--threads", flags->machine.threads, "Threads (default: one a physical core)")->check(CLI::Range(1, 4096));
+  add_placement_flags(verb, flags->machine);
   verb->add_option("--isa", flags->machine.isa, "Instruction set")
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")
       ->capture_default_str();

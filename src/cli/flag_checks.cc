@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/suggest.h"
 
 namespace pagoda::cli {
@@ -74,6 +75,10 @@ void refuse_given(const CLI::App& verb, std::initializer_list<const char*> flags
   for (const char* flag : flags) {
     if (verb.get_option(flag)->count() > 0) invalid(flag, "{}", why);
   }
+}
+
+void check_out_folder(const std::string& flag, const std::string& path) {
+  if (file_exists(path)) invalid(flag, "got the file {}, need a folder", path);
 }
 
 }  // namespace pagoda::cli

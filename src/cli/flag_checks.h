@@ -17,4 +17,7 @@ void check_numbers(const CLI::App& verb);
 // Throws kInvalidInput where one of these flags was given: "[--threads] why".
 void refuse_given(const CLI::App& verb, std::initializer_list<const char*> flags, const std::string& why);
 
+// Throws kInvalidInput where what is to become a folder is a file: told before the work, not after it.
+void check_out_folder(const std::string& flag, const std::string& path);
+
 }  // namespace pagoda::cli

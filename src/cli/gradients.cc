@@ -87,7 +87,7 @@ void add_gradients(Program& program) {
   verb->add_option("--ids", flags->ids, "JSON lines: {\"input_ids\": [...], \"labels\": [...]}; -100 is ignored; - reads stdin")
       ->required();
   verb->add_option("--out", flags->out, "File to write: loss, and a tensor a parameter under its state-dict name")->required();
-  add_machine_flags(verb, flags->machine);
+  add_machine_flags(verb, flags->machine, false);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }
 

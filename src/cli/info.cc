@@ -91,11 +91,14 @@ Json defaults_info(const ModelFolder& folder) {
 // In one compute dtype: bytes of the weights, of a token of the cache, and how many tokens are left room for.
 Json memory_info(Model& model, int64_t parameters, DType dtype, int64_t available) {
   const int64_t weights = checked_mul(parameters, dtype_size(dtype), "weights");
-  const int64_t token = KvCache::bytes_per_token(model.layer_states(), dtype);
   Json result = Json::object();
-  result.set("weight_bytes", weights).set("cache_bytes_per_token", token);
+  result.set("weight_bytes", weights);
+  if (model.head_kind() == Head::kCausalLm) {  // encoders keep nothing between passes
+    const int64_t token = KvCache::bytes_per_token(model.layer_states(), dtype);
+    result.set("cache_bytes_per_token", token);
+    result.set("cache_tokens_that_fit", token > 0 ? std::max<int64_t>(0, available - weights) / token : int64_t{0});
+  }
   result.set("fits", weights < available);
-  result.set("cache_tokens_that_fit", token > 0 ? std::max<int64_t>(0, available - weights) / token : int64_t{0});
   return result;
 }
 
@@ -139,13 +142,14 @@ std::string text_of(const Json& info) {
   text += line("shape", list_of(info.at("shape", where)));
   for (const JsonMember& member : info.at("memory", where).as_object(where)) {
     if (!member.value.is_object()) continue;
-    const int64_t tokens = member.value.at("cache_tokens_that_fit", where).as_int(where);
-    text +=
-        line("in " + member.key,
-             fmt::format("{} weights, {} cache a token; {}", format_bytes(member.value.at("weight_bytes", where).as_int(where)),
-                         format_bytes(member.value.at("cache_bytes_per_token", where).as_int(where)),
-                         member.value.at("fits", where).as_bool(where) ? fmt::format("room for {} tokens of cache", tokens)
-                                                                       : "does not fit this memory"));
+    std::string sizes = format_bytes(member.value.at("weight_bytes", where).as_int(where)) + " weights",
+                room = "fits this memory";
+    if (const Json* token = member.value.find("cache_bytes_per_token")) {
+      sizes += fmt::format(", {} cache a token", format_bytes(token->as_int(where)));
+      room = fmt::format("room for {} tokens of cache", member.value.at("cache_tokens_that_fit", where).as_int(where));
+    }
+    if (!member.value.at("fits", where).as_bool(where)) room = "does not fit this memory";
+    text += line("in " + member.key, sizes + "; " + room);
   }
   text += line("memory available", format_bytes(info.at("memory", where).at("available_bytes", where).as_int(where)));
   const Json& tokenizer = info.at("tokenizer", where);

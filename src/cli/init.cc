@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "formats/safetensors.h"
 
 namespace pagoda::cli {
@@ -102,7 +103,10 @@ void add_init(Program& program) {
   verb->add_option("--seed", flags->seed, "Seed of the weights")->capture_default_str();
   verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(CLI::Range(1, 4096));
   verb->add_flag("--force", flags->force, "Replace a model that is there");
-  verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
+  verb->callback([&program, flags] {
+    check_out_folder("--out", flags->out);
+    program.run = [&program, flags] { return run(program, *flags); };
+  });
 }
 
 }  // namespace pagoda::cli

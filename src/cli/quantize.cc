@@ -106,8 +106,12 @@ int run(const Program& program, const Flags& flags) {
   } else {
     write_out(text_of(report, flags.out));
   }
-  if (!has_tokenizer(flags.out))
-    note(program, fmt::format("{}: has no tokenizer: put the original model's beside it", flags.out));
+  if (!report.no_tokenizer.empty()) {
+    note(program, fmt::format("{}: has no tokenizer ({}): give it the tokenizer.json of the original model", flags.out,
+                              report.no_tokenizer));
+  } else if (!has_tokenizer(flags.out)) {
+    note(program, fmt::format("{}: has no tokenizer, as {} has none", flags.out, flags.model));
+  }
   return 0;
 }
 
@@ -156,6 +160,7 @@ void add_quantize(Program& program) {
       ->capture_default_str();
   verb->add_flag("--force", flags->force, "Replace a model that is there");
   verb->callback([&program, flags, verb] {
+    check_out_folder("--out", flags->out);
     if (flags->calibrate.empty()) {
       refuse_given(*verb, {"--calibration-tokens", "--max-length", "--damp", "--no-act-order"},
                    "has no effect without --calibrate");

@@ -163,10 +163,32 @@ int run_lines(const Pipeline& pipeline, const Flags& flags, const Json& paramete
   return 0;
 }
 
+// A name on the command line that is no task is a wrong argument; in a URL it is nothing that is there.
+const TaskInfo& task_of(const Flags& flags) {
+  try {
+    return find_task(flags.task);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kInvalidInput, error.message());
+  }
+}
+
+// HF's fill-mask takes what concerns its tokenizer as one parameter.
+Json for_task(const TaskInfo& task, Json parameters) {
+  if (std::string_view(task.name) != "fill-mask") return parameters;
+  Json rest = Json::object(), tokenizing = Json::object();
+  if (const Json* given = parameters.find("tokenizer_kwargs"); given != nullptr && given->is_object()) tokenizing = *given;
+  for (const JsonMember& member : parameters.as_object("parameters")) {
+    const bool cuts = member.key == "truncation" || member.key == "max_length";
+    (cuts ? tokenizing : rest).set(member.key, member.value);
+  }
+  if (tokenizing.size() > 0) rest.set("tokenizer_kwargs", std::move(tokenizing));
+  return rest;
+}
+
 int run(const Program& program, const Flags& flags) {
   const LoadOptions options = flags.machine.load_options();
-  const TaskInfo& task = find_task(flags.task);
-  const Json parameters = parameters_of(flags);
+  const TaskInfo& task = task_of(flags);
+  const Json parameters = for_task(task, parameters_of(flags));
   const std::unique_ptr<Pipeline> pipeline = Pipeline::open(task.name, find_model(program, flags.model), options);
   if (flags.has_jsonl->count() > 0) return run_lines(*pipeline, flags, parameters);
   const Json result = pipeline->run(input_of(flags), parameters);
@@ -239,7 +261,16 @@ void add_run(Program& program) {
   flags->has_input = verb->add_option("--input", flags->input, "What HF's pipeline takes, as JSON; a list gives a list");
   flags->has_jsonl =
       verb->add_option("--jsonl", flags->jsonl, "File of such inputs, one a line (- reads stdin); one result a line on stdout");
-  flags->has_jsonl->excludes(flags->has_text)->excludes(flags->has_input)->excludes(flags->has_question);
+  for (CLI::Option* other : {flags->has_text, flags->has_pair, flags->has_question, flags->has_context, flags->has_input}) {
+    flags->has_jsonl->excludes(other);
+  }
+  for (CLI::Option* other : {flags->has_text, flags->has_pair, flags->has_question, flags->has_context}) {
+    flags->has_input->excludes(other);
+  }
+  for (CLI::Option* other : {flags->has_text, flags->has_pair}) {
+    flags->has_question->excludes(other);
+    flags->has_context->excludes(other);
+  }
   flags->has_parameters =
       verb->add_option("--parameters", flags->parameters, "The task's parameters as JSON, for any that follow");
   add_parameter_flags(verb, *flags);

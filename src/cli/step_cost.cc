@@ -39,6 +39,31 @@ StepCost step_cost(const DecoderConfig& config, DType compute, const std::vector
   return cost;
 }
 
+StepCost encoder_cost(const EncoderConfig& config, DType compute, const std::vector<int64_t>& lengths) {
+  const auto hidden = static_cast<double>(config.hidden_size), embedding = static_cast<double>(config.embedding_size);
+  const double block = 4 * hidden * hidden + 2 * hidden * static_cast<double>(config.intermediate_size);
+  const double mapping = config.names.mapping.empty() ? 0 : embedding * hidden;
+  const auto labels = static_cast<double>(config.num_labels);
+  double row_head = 0, sequence_head = 0;  // weights that every row, and one row of a sequence, goes through
+  switch (config.head) {
+    case Head::kMaskedLm: row_head = hidden * embedding + embedding * static_cast<double>(config.vocab_size); break;
+    case Head::kTokenClassification: row_head = hidden * labels; break;
+    case Head::kQuestionAnswering: row_head = 2 * hidden; break;
+    case Head::kSequenceClassification: sequence_head = hidden * hidden + hidden * labels; break;
+    default: sequence_head = config.names.pooler.empty() ? 0 : hidden * hidden;
+  }
+  const auto layers = static_cast<double>(config.layers.size());
+  StepCost cost;
+  for (const int64_t each : lengths) {
+    const auto length = static_cast<double>(each);
+    cost.flops +=
+        2 * length * (layers * block + mapping + row_head) + 2 * sequence_head + layers * 4 * hidden * length * length;
+  }
+  const double weights = static_cast<double>(config.names.blocks.size()) * block + mapping + row_head + sequence_head;
+  cost.bytes = weights * static_cast<double>(dtype_size(compute));
+  return cost;
+}
+
 double least_seconds(const StepCost& cost, const MachineRates& rates) {
   const double computing = rates.flops_per_s > 0 ? cost.flops / rates.flops_per_s : 0;
   const double reading = rates.read_bytes_per_s > 0 ? cost.bytes / rates.read_bytes_per_s : 0;

@@ -1,10 +1,12 @@
-// What one step of a decoder must do at least, for setting a measured rate against the machine's limits.
+// What one step of a decoder, or one pass of an encoder, must do at least, for setting a measured rate against the machine's
+// limits.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "models/decoder.h"
+#include "models/encoder.h"
 
 namespace pagoda::cli {
 
@@ -19,6 +21,10 @@ struct StepCost {
   double bytes = 0;  // weights of products once (the head only where logits are wanted), and keys and values of the contexts
 };
 StepCost step_cost(const DecoderConfig& config, DType compute, const std::vector<StepRows>& rows);
+
+// A whole pass of an encoder over sequences of these lengths: products of every row, its head where it has one, attention of
+// every row to every row of its sequence, and the weights of products once, shared layers too.
+StepCost encoder_cost(const EncoderConfig& config, DType compute, const std::vector<int64_t>& lengths);
 
 struct MachineRates {
   double read_bytes_per_s = 0, flops_per_s = 0;  // 0: not known

@@ -28,6 +28,7 @@ int run(const Program& program, const Flags& flags) {
       flags.file.empty() ? load_chat_templates(find_model(program, flags.model)) : chat::TemplateSet::from_file(flags.file);
   if (templates.empty())
     not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");
+  for (const std::string& name : templates.names()) jinja::Template::parse(templates.pick(name, false), options.limits);
   const EndAtOnce reading;
   StdoutStream out;
   chat::template_jsonl(std::cin, out, templates, options);

@@ -11,6 +11,8 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
+#include "cli/row_flags.h"
 #include "train/tokenizer/recipe.h"
 
 namespace pagoda::cli {
@@ -35,6 +37,30 @@ std::vector<std::string> split_tokens(const std::string& list) {
     begin = end + 1;
   }
   return tokens;
+}
+
+// What was asked for and would not be done.
+void check_flags(const CLI::App& verb, const Flags& flags) {
+  const train::TokenizerRecipe& recipe = flags.recipe;
+  const std::string why = "has no effect on " + recipe.type;
+  if (recipe.type != "unigram") {
+    refuse_given(verb, {"--shrinking-factor", "--n-sub-iterations", "--max-piece-length", "--seed-size"}, why);
+  }
+  if (recipe.type == "unigram") {
+    refuse_given(verb, {"--min-frequency", "--continuing-subword-prefix", "--max-token-length"}, why);
+  }
+  if (recipe.type != "bpe") refuse_given(verb, {"--end-of-word-suffix"}, why);
+  // Objects of tokenizer.json say all of it themselves.
+  const auto uses = [&](const char* step, const char* type) {
+    const std::vector<std::string>& steps = recipe.pre_tokenizers;
+    return steps.empty() ? recipe.type == type : std::count(steps.begin(), steps.end(), step) > 0;
+  };
+  if (!uses("byte_level", "bpe"))
+    refuse_given(verb, {"--add-prefix-space"}, "has no effect without --pre-tokenizer byte_level");
+  if (!uses("metaspace", "unigram"))
+    refuse_given(verb, {"--prepend-scheme"}, "has no effect without --pre-tokenizer metaspace");
+  refuse_row_flags(verb, flags.rows, flags.files);
+  check_out_folder("--out", flags.out);
 }
 
 int run(const Program& program, Flags flags, bool specials_given, bool prefix_given) {
@@ -97,7 +123,8 @@ void add_model_flags(CLI::App* verb, train::TokenizerRecipe& recipe) {
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--initial-alphabet", recipe.initial_alphabet, "Characters that are kept whatever the text holds");
   verb->add_option("--end-of-word-suffix", recipe.end_of_word_suffix, "Suffix of a word's last token, such as </w> (bpe)");
-  verb->add_option("--max-token-length", recipe.max_token_length, "Merged tokens stay below this many characters (bpe)")
+  verb->add_option("--max-token-length", recipe.max_token_length,
+                   "Merged tokens stay below this many characters (bpe, wordpiece)")
       ->check(CLI::PositiveNumber);
   verb->add_option("--unk-token", recipe.unk_token, "Token for what the vocabulary cannot spell");
   verb->add_option("--shrinking-factor", recipe.shrinking_factor, "Share of pieces kept at each pruning (unigram)")
@@ -158,7 +185,8 @@ void add_train(Program& program, CLI::App* parent) {
   verb->add_flag("--trim-linebreaks", flags->trim_linebreaks, "Lines of text lose their line ends, blank ones are left out");
   verb->add_option("--threads", flags->threads, "Threads (default: all usable cores); the result does not depend on them")
       ->check(CLI::Range(1, 4096));
-  verb->callback([&program, flags, specials, prefix] {
+  verb->callback([&program, flags, specials, prefix, verb] {
+    check_flags(*verb, *flags);
     program.run = [&program, flags, specials, prefix] {
       return run(program, *flags, specials->count() > 0, prefix->count() > 0);
     };

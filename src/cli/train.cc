@@ -323,7 +323,7 @@ void add_train_flags(CLI::App* verb, TrainFlags& flags) {
   add_loop_flags(verb, flags);
   add_optimizer_flags(verb, flags);
   add_reporting_flags(verb, flags);
-  add_machine_flags(verb, flags.machine);
+  add_machine_flags(verb, flags.machine, false);
 }
 
 int run_training(const Program& program, TrainFlags& flags, const TrainSetup& setup) {

@@ -18,6 +18,7 @@ void add_all(Program& program) {
   add_template(program);
   add_perplexity(program);
   add_quantize(program);
+  add_compile(program);
   add_logits(program);
   add_gradients(program);
   add_init(program);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "models/decoder.h"
 #include "ops/tape.h"
 
 namespace pagoda {
@@ -12,26 +13,35 @@ namespace pagoda {
 namespace {
 
 // Sum of the losses of the last `count` tokens of ids [length], each foretold by those before it.
-double sum_of_losses(Device& device, const Model& model, const int32_t* ids, int64_t length, int64_t count) {
+double sum_of_losses(Device& device, const DecoderModel& model, const int32_t* ids, int64_t length, int64_t count,
+                     int64_t max_logit_bytes) {
   Tensor input = Tensor::empty(device, DType::kInt32, {length});
   std::copy(ids, ids + length, input.data<int32_t>());
   auto layout = std::make_shared<Layout>(*Layout::whole({static_cast<int32_t>(length)}, false));
   layout->wanted_rows.clear();
-  for (int64_t row = length - 1 - count; row < length - 1; ++row) layout->wanted_rows.push_back(static_cast<int32_t>(row));
   ForwardContext context;
   context.layout = layout;
-  const Tensor logits = model.forward({input}, context).logits;
-  Tensor labels = Tensor::empty(device, DType::kInt64, {count}), losses = Tensor::empty(device, DType::kFloat32, {count});
-  for (int64_t i = 0; i < count; ++i) labels.data<int64_t>()[i] = ids[length - count + i];
-  device.kernels->cross_entropy(device.exec, logits.view(), labels.view(), losses.view(), 1.0, View{});
+  const Tensor hidden = model.forward({input}, context).hidden;
+  const int64_t most = std::max<int64_t>(1, max_logit_bytes / (model.vocab_size() * static_cast<int64_t>(sizeof(float))));
   double sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(losses.data<float>()[i]);
+  for (int64_t first = length - 1 - count; first < length - 1; first += most) {
+    const int64_t rows = std::min(most, length - 1 - first);
+    const Tensor logits = model.logits(hidden.slice(0, first, first + rows));
+    Tensor labels = Tensor::empty(device, DType::kInt64, {rows}), losses = Tensor::empty(device, DType::kFloat32, {rows});
+    std::copy_n(ids + first + 1, rows, labels.data<int64_t>());
+    device.kernels->cross_entropy(device.exec, logits.view(), labels.view(), losses.view(), 1.0, View{});
+    for (int64_t i = 0; i < rows; ++i) sum += static_cast<double>(losses.data<float>()[i]);
+  }
   return sum;
 }
 
 }  // namespace
 
-Perplexity perplexity(Device& device, const Model& model, const std::vector<int32_t>& ids, const PerplexityOptions& options) {
+Perplexity perplexity(Device& device, const Model& any_model, const std::vector<int32_t>& ids,
+                      const PerplexityOptions& options) {
+  const auto* decoder = dynamic_cast<const DecoderModel*>(&any_model);
+  if (decoder == nullptr) unsupported("perplexity", "{}: need a decoder", any_model.architecture());
+  const DecoderModel& model = *decoder;
   Perplexity result;
   const int64_t size = static_cast<int64_t>(ids.size());
   result.max_length = options.max_length > 0 ? options.max_length : std::min<int64_t>(model.max_positions(), 2048);
@@ -52,7 +62,7 @@ Perplexity perplexity(Device& device, const Model& model, const std::vector<int3
     const int64_t end = std::min(begin + result.max_length, size), length = end - begin, fresh = end - before;
     const int64_t count = std::min(fresh, length - 1), weight = fresh - 1;
     if (count > 0 && weight > 0) {
-      const double loss = sum_of_losses(device, model, ids.data() + begin, length, count);
+      const double loss = sum_of_losses(device, model, ids.data() + begin, length, count, options.max_logit_bytes);
       sum += loss / static_cast<double>(count) * static_cast<double>(weight);
       result.tokens += weight;
     }

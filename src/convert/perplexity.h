@@ -13,6 +13,7 @@ namespace pagoda {
 struct PerplexityOptions {
   int64_t max_length = 0;  // tokens of a window; 0: the model's context, at most 2048
   int64_t stride = 0;      // tokens from one window to the next, 1 to max_length; 0: 512, or max_length where that is less
+  int64_t max_logit_bytes = int64_t{64} << 20;  // that exist at once: a window's logits could be larger than the model
   std::function<void(int64_t done, int64_t total)> progress;  // tokens
   const std::atomic<bool>* cancel = nullptr;                  // when it turns true: ends early, with what there is
 };

@@ -10,7 +10,9 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/gguf_model.h"
 #include "formats/safetensors.h"
+#include "formats/tokenizer_gguf.h"
 #include "models/decoder.h"
 #include "models/encoder.h"
 #include "ops/math.h"
@@ -420,7 +422,8 @@ class Quantizer {
   }
 
   // Tokenizer, templates, generation defaults: whatever is neither weights nor the config.
-  void copy_files() const {
+  void copy_files() {
+    if (is_gguf(folder_.path())) return write_tokenizer();
     if (!directory_exists(folder_.path())) return;
     const Limits limits;
     std::vector<std::string> names = list_directory(folder_.path()), inner;
@@ -442,6 +445,32 @@ class Quantizer {
         skip = skip || ends(name, end);
       if (!skip) write_file_atomic(join_path(out_, name), read_file(from, limits.max_json_bytes));
     }
+  }
+
+  void write_tokenizer() {
+    const std::shared_ptr<const GgufFile> file = GgufFile::open(folder_.path());
+    Json::DumpOptions pretty;
+    pretty.indent = 2;
+    pretty.key_separator = ": ";
+    Json config = Json::object();
+    config.set("tokenizer_class", "PreTrainedTokenizerFast").set("clean_up_tokenization_spaces", false);
+    const Json own = gguf_tokenizer_config(*file);
+    if (own.is_null()) {
+      report_.no_tokenizer = "the GGUF file has none";
+      return;
+    }
+    for (const JsonMember& member : own.as_object("tokenizer_config")) {
+      // What is put round a text stands in tokenizer.json.
+      if (member.key != "add_bos_token" && member.key != "add_eos_token") config.set(member.key, member.value);
+    }
+    try {
+      write_file_atomic(join_path(out_, "tokenizer.json"), gguf_tokenizer_json(*file).dump(pretty) + "\n");
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kUnsupported) throw;
+      report_.no_tokenizer = error.message();
+      return;
+    }
+    write_file_atomic(join_path(out_, "tokenizer_config.json"), config.dump(pretty) + "\n");
   }
 
   Device& device_;

@@ -42,13 +42,15 @@ struct QuantizeReport {
   std::vector<std::pair<std::string, std::string>> kept;  // linear weights left as they are, and why
   int64_t bytes_before = 0, bytes_after = 0;              // of the weights
   int64_t calibration_tokens = 0;
+  std::string no_tokenizer;  // of a GGUF file: why its tokenizer is not beside the weights; empty: it is
 };
 
 // Writes `out`: config.json with quantization_config, model.safetensors, and copies of the folder's other files that are not
-// weights. Only the linear layers of decoder and encoder blocks are quantised; embeddings, norms and heads stay as they are.
-// kUnsupported: a family whose state dict has other matrices than torch's Linear (GPT-2's Conv1D).
-// calibrated: null to round to nearest; else the folder's model (a decoder) prepared for training (float32 parameters), which
-// are overwritten by the decoded ones, layer by layer, so that each is calibrated on what the quantised ones before it give.
+// weights, of a GGUF file tokenizer.json and tokenizer_config.json. Only the linear layers of decoder and encoder blocks are
+// quantised; embeddings, norms and heads stay as they are. kUnsupported: a family whose state dict has other matrices than
+// torch's Linear (GPT-2's Conv1D). calibrated: null to round to nearest; else the folder's model (a decoder) prepared for
+// training (float32 parameters), which are overwritten by the decoded ones, layer by layer, so that each is calibrated on what
+// the quantised ones before it give.
 QuantizeReport quantize(Device& device, const ModelFolder& folder, Model* calibrated, const std::string& out,
                         const QuantizeOptions& options);
 

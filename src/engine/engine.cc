@@ -30,7 +30,7 @@ class Stopwatch {
 int64_t num_pages(const Model& model, const EngineOptions& options) {
   const int64_t page =
       std::max<int64_t>(1, KvCache::bytes_per_token(model.layer_states(), model.compute_dtype()) * kPageTokens);
-  const int64_t free = detect_cpu().memory_available;
+  const int64_t free = std::max<int64_t>(0, detect_cpu().memory_available - options.mapped_weight_bytes);
   int64_t bytes = options.kv_cache_bytes;
   if (bytes > free) {
     fail(ErrorKind::kOutOfMemory, "engine",

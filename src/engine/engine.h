@@ -22,6 +22,7 @@ struct EngineOptions {
   int64_t kv_cache_bytes = 0;  // more than is free now (the container's limit counted) is kOutOfMemory
   // Where kv_cache_bytes is 0: this share of the memory that is free now; 0: 60 %, at most what 2^20 tokens need.
   double memory_utilization = 0;
+  int64_t mapped_weight_bytes = 0;  // of the model, in pages of a file: counted as free by the system, and not for the cache
   int64_t max_num_seqs = 256;
   int64_t max_num_batched_tokens = 2048;
   bool enable_prefix_caching = true;

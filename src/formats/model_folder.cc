@@ -129,16 +129,19 @@ const WeightSource& ModelFolder::weights() const {
   if (weights_) return *weights_;
   if (gguf_) {
     weights_ = open_gguf_weights(gguf_);
+    weight_files_ = {path_};
     return *weights_;
   }
   for (const auto& [name, open_files] :
        {std::pair{"model.safetensors", &open_safetensors}, {"pytorch_model.bin", &open_torch_bin}}) {
     const std::string single = join_path(path_, name), index = single + ".index.json";
     if (file_exists(single)) {
-      weights_ = open_files({single}, limits_);
+      weight_files_ = {single};
+      weights_ = open_files(weight_files_, limits_);
     } else if (file_exists(index)) {
       Json weight_map;
-      weights_ = open_files(shards(path_, index, limits_, weight_map), limits_);
+      weight_files_ = shards(path_, index, limits_, weight_map);
+      weights_ = open_files(weight_files_, limits_);
       check_index(*weights_, weight_map, index);
     }
     if (!weights_) continue;
@@ -146,6 +149,11 @@ const WeightSource& ModelFolder::weights() const {
     return *weights_;
   }
   not_found(path_, "no weights: need model.safetensors or pytorch_model.bin, or one of them in shards with its .index.json");
+}
+
+std::vector<std::string> ModelFolder::weight_files() const {
+  weights();
+  return weight_files_;
 }
 
 DType ModelFolder::dtype() const {

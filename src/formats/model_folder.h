@@ -36,6 +36,7 @@ class ModelFolder {
   // model.safetensors, model.safetensors.index.json, pytorch_model.bin(.index.json), in this order. What config's
   // quantization_config says is quantised comes under the names of the plain weights (formats/quantized.h).
   const WeightSource& weights() const;
+  std::vector<std::string> weight_files() const;  // that weights() reads
   // quantization_config of config.json; null: none.
   const Json* quantization() const;
   // dtype of the checkpoint: config's "dtype" or "torch_dtype", else that of most weights. Quantised ones say float16 where
@@ -48,6 +49,7 @@ class ModelFolder {
   Json config_, generation_config_;
   std::shared_ptr<const GgufFile> gguf_;  // null for a folder
   mutable std::shared_ptr<WeightSource> weights_;
+  mutable std::vector<std::string> weight_files_;
 };
 
 // The .gguf file of a folder that has one and no config.json; else the path itself.

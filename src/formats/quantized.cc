@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "formats/quantized_scheme.h"
 
 namespace pagoda {
 
@@ -73,6 +74,12 @@ uint32_t bits_at(const uint8_t* stream, int64_t at, int bits) {
   return value >> shift & ((1u << bits) - 1);
 }
 
+int64_t element_count(const TensorEntry& entry) {
+  int64_t count = 1;
+  for (const int64_t dim : entry.shape) count *= dim;
+  return count;
+}
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
@@ -118,6 +125,22 @@ struct PackedInt {
   TensorEntry group;  // weight_g_idx [K]; data null: k / group_size
   int bits = 4;
   int64_t n = 0, k = 0, columns = 1, group_size = 1;  // columns: of scale
+
+  // Element n of column g of the zeros, whose words run along N.
+  int zero_code(int64_t row, int64_t g) const {
+    const int64_t at = row * bits;
+    uint64_t word = read<uint32_t>(zero, at / 32 * columns + g);
+    if (at % 32 + bits > 32) word |= uint64_t{read<uint32_t>(zero, (at / 32 + 1) * columns + g)} << 32;
+    return static_cast<int>(word >> (at % 32) & ((1u << bits) - 1));
+  }
+  bool has_zero_points() const {
+    for (int64_t row = 0; zero.data != nullptr && row < n; ++row) {
+      for (int64_t g = 0; g < columns; ++g) {
+        if (zero_code(row, g) != 1 << (bits - 1)) return true;
+      }
+    }
+    return false;
+  }
 };
 
 class PackedIntRows : public EncodedTensor {
@@ -131,7 +154,7 @@ class PackedIntRows : public EncodedTensor {
     for (int64_t n = begin; n < end; ++n) {
       for (int64_t g = 0; g < p_.columns; ++g) {
         scales[static_cast<size_t>(g)] = element(p_.scale, n * p_.columns + g);
-        if (p_.zero.data != nullptr) zeros[static_cast<size_t>(g)] = static_cast<float>(zero(n, g) - offset);
+        if (p_.zero.data != nullptr) zeros[static_cast<size_t>(g)] = static_cast<float>(p_.zero_code(n, g) - offset);
       }
       const uint8_t* row = p_.packed.data + n * words * 4;
       for (int64_t k = 0; k < p_.k; ++k) {
@@ -143,13 +166,6 @@ class PackedIntRows : public EncodedTensor {
   }
 
  private:
-  // Element n of column g of the zeros, whose words run along N.
-  int zero(int64_t n, int64_t g) const {
-    const int64_t at = n * p_.bits;
-    uint64_t word = read<uint32_t>(p_.zero, at / 32 * p_.columns + g);
-    if (at % 32 + p_.bits > 32) word |= uint64_t{read<uint32_t>(p_.zero, (at / 32 + 1) * p_.columns + g)} << 32;
-    return static_cast<int>(word >> (at % 32) & ((1u << p_.bits) - 1));
-  }
   PackedInt p_;
 };
 
@@ -234,7 +250,7 @@ constexpr int64_t kMostBlock = int64_t{1} << 40;
 class QuantizedSource : public WeightSource {
  public:
   QuantizedSource(std::shared_ptr<WeightSource> files, const Json& config, const std::string& where)
-      : files_(std::move(files)), config_(config), where_(where + ": quantization_config") {
+      : files_(std::move(files)), config_(config), where_(where + ": quantization_config"), schemes_(config, where_) {
     const std::string method = config.get_string("quant_method", "compressed-tensors", where_);
     const auto all = files_->names();
     const std::set<std::string> names(all.begin(), all.end());
@@ -306,6 +322,16 @@ class QuantizedSource : public WeightSource {
     }
     return entry;
   }
+  // Of a tensor, rows or groups, as a scale of [rows, columns] has them.
+  void check_scheme(const std::string& module, const char* storage, int64_t n, int64_t k, const TensorEntry& scale,
+                    bool zero_points) const {
+    QuantizedWeightFacts facts{module + ".weight", storage, n, k, 1, 1};
+    if (!scale.shape.empty()) facts.scale_rows = scale.shape[0];
+    if (scale.shape.size() > 1) facts.scale_columns = scale.shape[1];
+    schemes_.check(facts);
+    if (zero_points && schemes_.symmetric())
+      invalid(where_, "{} is not what the configuration says: symmetric, but it has zero points", facts.tensor);
+  }
   [[noreturn]] void misfit(const TensorEntry& entry, const std::string& need) const {
     invalid(where_, "{}: got shape {}, need {}", entry.name, shape_text(entry.shape), need);
   }
@@ -347,6 +373,9 @@ class QuantizedSource : public WeightSource {
     Grid grid;
     grid.columns = columns;
     const auto [bn, bk] = block_of();
+    // fp8's configuration names blocks or nothing; that of compressed-tensors is held against the file by its schemes.
+    if (bn > 0 && config_.find("weight_block_size") != nullptr && (rows != div_up(n, bn) || columns != div_up(k, bk)))
+      misfit(scale, fmt::format("[{}, {}] by weight_block_size", div_up(n, bn), div_up(k, bk)));
     if (rows == 1 && columns == 1) {
       grid.bn = n;
       grid.bk = k;
@@ -382,6 +411,10 @@ class QuantizedSource : public WeightSource {
       if (zero.data != nullptr && zero.shape != grid.scale.shape) misfit(zero, shape_text(grid.scale.shape));
       if (zero.data != nullptr && !is_element(zero.dtype))
         unsupported(where_, "{}: got {}, need int8 or the dtype of the weight or its scale", zero.name, dtype_name(zero.dtype));
+      bool zero_points = false;
+      for (int64_t i = 0; schemes_.symmetric() && zero.data != nullptr && i < element_count(zero); ++i)
+        zero_points = zero_points || element(zero, i) != 0;
+      check_scheme(module, integer ? "int8" : "float8", n, k, grid.scale, zero_points);
       used_.insert(module + ".input_scale");
       used_.insert(module + ".input_zero_point");
       const int64_t bytes = weight.bytes + grid.scale.bytes + zero.bytes;
@@ -415,6 +448,7 @@ class QuantizedSource : public WeightSource {
     if (p.zero.data != nullptr && p.zero.shape != std::vector<int64_t>{div_up(p.n * p.bits, 32), p.columns})
       misfit(p.zero, fmt::format("[{}, {}]", div_up(p.n * p.bits, 32), p.columns));
     p.group = groups_of(module + ".weight_g_idx", p.k, p.columns);
+    check_scheme(module, "packed", p.n, p.k, p.scale, schemes_.symmetric() && p.has_zero_points());
     const int64_t bytes = p.packed.bytes + p.scale.bytes + p.zero.bytes + p.group.bytes;
     put(module + ".weight", {p.n, p.k}, bytes, std::make_shared<PackedIntRows>(std::move(p)));
   }
@@ -466,6 +500,7 @@ class QuantizedSource : public WeightSource {
                       scale = part(module + ".weight_scale", DType::kUInt8, 2);
     const int64_t n = packed.shape[0], k = checked_mul(packed.shape[1], 2, where_);
     if (k % 32 != 0 || scale.shape != std::vector<int64_t>{n, k / 32}) misfit(scale, fmt::format("[{}, {} / 32]", n, k));
+    check_scheme(module, "mxfp4", n, k, scale, false);
     put(module + ".weight", {n, k}, packed.bytes + scale.bytes, std::make_shared<Mxfp4>(packed, scale, k));
   }
 
@@ -513,20 +548,36 @@ class QuantizedSource : public WeightSource {
     if (p.n % per_word != 0) misfit(p.qweight, fmt::format("outputs that are a multiple of {}", per_word));
     if (p.qzeros.shape != std::vector<int64_t>{groups, p.n / per_word})
       misfit(p.qzeros, fmt::format("[{}, {}]", groups, p.n / per_word));
+    const bool said = config_.find("group_size") != nullptr || config_.find("q_group_size") != nullptr;
     const int64_t named = config_.get_int("group_size", config_.get_int("q_group_size", 128, where_), where_);
     if (named > kMostBlock) invalid(where_, "group_size: got {}, need at most {}", named, kMostBlock);
     p.group_size = named > 0 ? named : std::max<int64_t>(p.k, 1);
     p.group = groups_of(module + ".g_idx", p.k, groups);
-    if (p.group.data == nullptr && div_up(p.k, p.group_size) != groups)
-      misfit(p.scales, fmt::format("[{}, {}]", div_up(p.k, p.group_size), p.n));
+    if ((p.group.data == nullptr || said) && div_up(p.k, p.group_size) != groups)
+      misfit(p.scales, fmt::format("[{}, {}] by group_size {}", div_up(p.k, p.group_size), p.n, named));
+    if (p.along_k && config_.get_bool("sym", false, where_)) check_symmetric(p);
     const int64_t bytes = p.qweight.bytes + p.qzeros.bytes + p.scales.bytes + p.group.bytes;
     const std::vector<int64_t> shape = {p.n, p.k};
     put(module + ".weight", shape, bytes, std::make_shared<TransposedInt>(std::move(p)));
   }
 
+  // GPTQ's symmetric zero is the middle of the codes, in each of the words.
+  void check_symmetric(const Transposed& p) const {
+    const uint32_t middle = (1u << (p.bits - 1)) - static_cast<uint32_t>(p.zero_offset);
+    uint32_t need = 0;
+    for (int at = 0; at < 32; at += p.bits) need |= middle << at;
+    for (int64_t i = 0; i < element_count(p.qzeros); ++i) {
+      const uint32_t word = read<uint32_t>(p.qzeros, i);
+      if (word != need)
+        invalid(where_, "{} is not what the configuration says: sym, but it has a word {:#x}, need {:#x}", p.qzeros.name, word,
+                need);
+    }
+  }
+
   std::shared_ptr<WeightSource> files_;
   Json config_;
   std::string where_;
+  QuantizationSchemes schemes_;
   std::set<std::string> used_;
   std::map<std::string, TensorEntry> entries_;
 };

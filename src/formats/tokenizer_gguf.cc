@@ -2,8 +2,11 @@
 #include "formats/tokenizer_gguf.h"
 
 #include <algorithm>
+#include <set>
+#include <unordered_map>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "text/sentencepiece.h"
 
 namespace pagoda {
@@ -12,6 +15,8 @@ namespace {
 
 // ggml's token types.
 enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+constexpr size_t kLongestLeft = 256;  // bytes of a piece's left part
 
 constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr const char* kLlama3 =
@@ -113,6 +118,13 @@ class Reader {
     unsupported(where_, "tokenizer.ggml.model: got '{}', know bert, gpt2, llama, t5", model);
   }
 
+  Json tokenizer_json() const {
+    const std::string model = file_.text("tokenizer.ggml.model", "");
+    if (model == "gpt2") return gpt2_json();
+    if (model == "llama") return sentencepiece_json();
+    unsupported(where_, "tokenizer.ggml.model: got '{}', need gpt2 or llama for a tokenizer.json", model);
+  }
+
  private:
   int32_t token_id(std::string_view key) const {
     const int64_t id = file_.integer(key, -1);
@@ -153,8 +165,7 @@ class Reader {
     parts.post_processor = post_processors::pieces(single, pair);
   }
 
-  std::shared_ptr<const Tokenizer> gpt2() const {
-    const PatternSet& set = pattern_set(file_.text("tokenizer.ggml.pre", ""), where_);
+  std::vector<Merge> gpt2_merges() const {
     const std::vector<std::string_view>* lines = file_.strings("tokenizer.ggml.merges");
     if (lines == nullptr) invalid(where_, "tokenizer.ggml.merges is missing");
     std::vector<Merge> merges;
@@ -164,6 +175,12 @@ class Reader {
         invalid(where_, "merge {}: got '{}', need two tokens with a space between", merges.size(), line.substr(0, 64));
       merges.push_back({std::string(line.substr(0, space)), std::string(line.substr(space + 1))});
     }
+    return merges;
+  }
+
+  std::shared_ptr<const Tokenizer> gpt2() const {
+    const PatternSet& set = pattern_set(file_.text("tokenizer.ggml.pre", ""), where_);
+    const std::vector<Merge> merges = gpt2_merges();
     PipelineParts parts;
     if (set.nfc) parts.normalizer = normalizers::unicode_form(NormalForm::kNfc);
     std::vector<PreTokenizerPtr> steps;
@@ -184,6 +201,21 @@ class Reader {
     return make_pipeline_tokenizer(std::move(parts));
   }
 
+  // Some files mark the unknown token as a control token, or several tokens as unknown: there is one.
+  int64_t unknown_piece() const {
+    int64_t unknown = token_id("tokenizer.ggml.unknown_token_id");
+    for (size_t i = 0; i < tokens_.size() && unknown < 0; ++i) {
+      if (type(i) == kUnknown) unknown = static_cast<int64_t>(i);
+    }
+    return unknown;
+  }
+  int64_t piece_type(size_t id, int64_t unknown) const {
+    if (static_cast<int64_t>(id) == unknown) return kUnknown;
+    const int64_t kind = type(id);
+    if (kind < kNormal || kind > kByte) return kNormal;
+    return kind == kUnknown ? int64_t{kControl} : kind;
+  }
+
   std::shared_ptr<const Tokenizer> sentencepiece(SentencePieceModel::Kind kind) const {
     const std::vector<float> scores = file_.floats("tokenizer.ggml.scores");
     if (scores.size() != tokens_.size()) invalid(where_, "got {} scores for {} tokens", scores.size(), tokens_.size());
@@ -194,16 +226,9 @@ class Reader {
     model.remove_extra_whitespaces = file_.flag("tokenizer.ggml.remove_extra_whitespaces", t5);
     SentencePieceOptions options;
     size_t bytes = 0;
-    // Some files mark the unknown token as a control token, or several tokens as unknown: there is one.
-    int64_t unknown = token_id("tokenizer.ggml.unknown_token_id");
-    for (size_t i = 0; i < tokens_.size() && unknown < 0; ++i) {
-      if (type(i) == kUnknown) unknown = static_cast<int64_t>(i);
-    }
+    const int64_t unknown = unknown_piece();
     for (size_t i = 0; i < tokens_.size(); ++i) {
-      int64_t kind_of = type(i);
-      if (kind_of < kNormal || kind_of > kByte) kind_of = kNormal;
-      if (kind_of == kUnknown) kind_of = kControl;
-      if (static_cast<int64_t>(i) == unknown) kind_of = kUnknown;
+      int64_t kind_of = piece_type(i, unknown);
       if (kind_of == kByte) ++bytes;
       if (kind_of == kControl || kind_of == kUserDefined || kind_of == kUnknown)
         options.added.emplace_back(added(i), static_cast<int32_t>(i));
@@ -267,6 +292,201 @@ class Reader {
     return make_pipeline_tokenizer(std::move(parts));
   }
 
+  static Json typed(const char* type) { return Json::object().set("type", type); }
+  static Json list(std::initializer_list<Json> items) {
+    Json array = Json::array();
+    for (const Json& item : items) array.push_back(item);
+    return array;
+  }
+
+  Json vocab_json() const {
+    std::set<std::string_view> seen;
+    Json json = Json::object();
+    // set() looks a name up: written as a list of members the vocabulary stays linear.
+    Json::Object& members = json.as_object("vocab");
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      if (!utf8_valid(tokens_[i])) unsupported(where_, "token {} is no UTF-8: tokenizer.json cannot hold it", i);
+      if (!seen.insert(tokens_[i]).second)
+        unsupported(where_, "token '{}' is there twice: tokenizer.json cannot hold it", tokens_[i]);
+      members.push_back({std::string(tokens_[i]), static_cast<int64_t>(i)});
+    }
+    return json;
+  }
+
+  static Json merges_json(const std::vector<std::pair<std::string, std::string>>& merges) {
+    Json json = Json::array();
+    for (const auto& [left, right] : merges) json.push_back(list({left, right}));
+    return json;
+  }
+
+  // `taken`: ids that are looked for in the text before the model sees it.
+  Json added_json(const std::vector<size_t>& taken) const {
+    Json json = Json::array();
+    for (const size_t id : taken) {
+      const AddedToken token = added(id);
+      json.push_back(Json::object()
+                         .set("id", static_cast<int64_t>(id))
+                         .set("content", token.content)
+                         .set("single_word", false)
+                         .set("lstrip", false)
+                         .set("rstrip", false)
+                         .set("normalized", token.normalized)
+                         .set("special", token.special));
+    }
+    return json;
+  }
+
+  Json template_json(bool bos, bool eos) const {
+    Json single = Json::array(), pair = Json::array(), specials = Json::object();
+    const auto special = [&](Json& pieces, int32_t id, int sequence) {
+      pieces.push_back(Json::object().set("SpecialToken", Json::object().set("id", token(id)).set("type_id", sequence)));
+      specials.set(token(id), Json::object().set("id", token(id)).set("ids", list({id})).set("tokens", list({token(id)})));
+    };
+    for (int sequence = 0; sequence < 2; ++sequence) {
+      if (bos) special(pair, bos_, sequence);
+      pair.push_back(
+          Json::object().set("Sequence", Json::object().set("id", sequence == 0 ? "A" : "B").set("type_id", sequence)));
+      if (eos) special(pair, eos_, sequence);
+      if (sequence == 0) single = pair;
+    }
+    return typed("TemplateProcessing").set("single", single).set("pair", pair).set("special_tokens", specials);
+  }
+
+  static Json whole_json(Json added, Json normalizer, Json pre_tokenizer, Json post_processor, Json decoder, Json model) {
+    return Json::object()
+        .set("version", "1.0")
+        .set("truncation", nullptr)
+        .set("padding", nullptr)
+        .set("added_tokens", std::move(added))
+        .set("normalizer", std::move(normalizer))
+        .set("pre_tokenizer", std::move(pre_tokenizer))
+        .set("post_processor", std::move(post_processor))
+        .set("decoder", std::move(decoder))
+        .set("model", std::move(model));
+  }
+
+  static Json bpe_json(Json unk, bool fuse_unk, bool byte_fallback, bool ignore_merges, Json vocab, Json merges) {
+    return typed("BPE")
+        .set("dropout", nullptr)
+        .set("unk_token", std::move(unk))
+        .set("continuing_subword_prefix", nullptr)
+        .set("end_of_word_suffix", nullptr)
+        .set("fuse_unk", fuse_unk)
+        .set("byte_fallback", byte_fallback)
+        .set("ignore_merges", ignore_merges)
+        .set("vocab", std::move(vocab))
+        .set("merges", std::move(merges));
+  }
+
+  Json gpt2_json() const {
+    const PatternSet& set = pattern_set(file_.text("tokenizer.ggml.pre", ""), where_);
+    Json steps = Json::array();
+    for (const char* pattern : set.patterns) {
+      steps.push_back(
+          typed("Split").set("pattern", Json::object().set("Regex", pattern)).set("behavior", "Isolated").set("invert", false));
+    }
+    const auto byte_level = [](bool prefix_space) {
+      return typed("ByteLevel").set("add_prefix_space", prefix_space).set("trim_offsets", true).set("use_regex", false);
+    };
+    steps.push_back(byte_level(file_.flag("tokenizer.ggml.add_space_prefix", false)));
+    std::vector<std::pair<std::string, std::string>> merges;
+    for (const Merge& merge : gpt2_merges()) merges.emplace_back(merge.left, merge.right);
+    std::vector<size_t> taken;
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      if (type(i) == kControl || type(i) == kUserDefined) taken.push_back(i);
+    }
+    return whole_json(added_json(taken), set.nfc ? typed("NFC") : Json(),
+                      typed("Sequence").set("pretokenizers", std::move(steps)),
+                      template_json(bos_ >= 0 && file_.flag("tokenizer.ggml.add_bos_token", false),
+                                    eos_ >= 0 && file_.flag("tokenizer.ggml.add_eos_token", false)),
+                      byte_level(false), bpe_json(nullptr, false, false, set.ignore_merges, vocab_json(), merges_json(merges)));
+  }
+
+  // One character again and again.
+  static bool is_run(std::string_view piece) {
+    size_t pos = 0;
+    const uint32_t first = utf8_next(piece, pos);
+    while (pos < piece.size()) {
+      if (utf8_next(piece, pos) != first) return false;
+    }
+    return true;
+  }
+
+  // SentencePiece joins the two neighbours whose union scores best, from the left where unions score the same: every way to
+  // make a piece of two is a merge, ordered by the piece's score. Of one score are mostly runs of spaces: there the longer left
+  // part goes first, so that a run grows from the left (transformers orders them so too). Other pieces of one score would be
+  // joined from the left wherever they stand, which no order of merges says.
+  std::vector<std::pair<std::string, std::string>> score_merges(const std::vector<float>& scores,
+                                                                const std::vector<int64_t>& types) const {
+    struct Split {
+      size_t piece, left, right;
+    };
+    std::unordered_map<std::string_view, size_t> ids;
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      if (types[i] == kNormal && utf8_valid(tokens_[i])) ids.emplace(tokens_[i], i);
+    }
+    std::vector<Split> splits;
+    for (const auto& [piece, id] : ids) {
+      for (size_t at = 1; at < piece.size() && at <= kLongestLeft; ++at) {
+        if ((static_cast<unsigned char>(piece[at]) & 0xC0) == 0x80) continue;
+        const auto left = ids.find(piece.substr(0, at)), right = ids.find(piece.substr(at));
+        if (left != ids.end() && right != ids.end()) splits.push_back({id, left->second, right->second});
+      }
+    }
+    std::sort(splits.begin(), splits.end(), [&](const Split& a, const Split& b) {
+      if (scores[a.piece] != scores[b.piece]) return scores[a.piece] > scores[b.piece];
+      const size_t left_a = tokens_[a.left].size(), left_b = tokens_[b.left].size();
+      if (left_a != left_b) return left_a > left_b;
+      const size_t right_a = tokens_[a.right].size(), right_b = tokens_[b.right].size();
+      return right_a != right_b ? right_a > right_b : a.piece < b.piece;
+    });
+    std::vector<std::pair<std::string, std::string>> merges;
+    for (size_t i = 0; i < splits.size(); ++i) {
+      const std::string_view piece = tokens_[splits[i].piece];
+      if (i > 0 && splits[i].piece != splits[i - 1].piece && scores[splits[i].piece] == scores[splits[i - 1].piece]) {
+        const std::string_view before = tokens_[splits[i - 1].piece];
+        if (!is_run(piece) || !is_run(before))
+          unsupported(where_, "'{}' and '{}' have one score: their order as merges of a tokenizer.json is open", before, piece);
+      }
+      merges.emplace_back(tokens_[splits[i].left], tokens_[splits[i].right]);
+    }
+    return merges;
+  }
+
+  Json sentencepiece_json() const {
+    constexpr const char* kMark = "\xE2\x96\x81";
+    const std::vector<float> scores = file_.floats("tokenizer.ggml.scores");
+    if (scores.size() != tokens_.size()) invalid(where_, "got {} scores for {} tokens", scores.size(), tokens_.size());
+    if (file_.find("tokenizer.ggml.precompiled_charsmap") != nullptr ||
+        file_.flag("tokenizer.ggml.remove_extra_whitespaces", false)) {
+      unsupported(where_, "its normaliser has no form as tokenizer.json here");
+    }
+    const int64_t unknown = unknown_piece();
+    std::vector<int64_t> types(tokens_.size());
+    std::vector<size_t> taken;
+    size_t bytes = 0;
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      types[i] = piece_type(i, unknown);
+      if (types[i] == kByte) ++bytes;
+      if (types[i] == kControl || types[i] == kUserDefined || types[i] == kUnknown) taken.push_back(i);
+    }
+    const bool prefix = file_.flag("tokenizer.ggml.add_space_prefix", true);
+    const auto replace = [](const char* from, const char* to) {
+      return typed("Replace").set("pattern", Json::object().set("String", from)).set("content", to);
+    };
+    Json normalizers = Json::array();
+    if (prefix) normalizers.push_back(typed("Prepend").set("prepend", kMark));
+    normalizers.push_back(replace(" ", kMark));
+    Json decoders = list({replace(kMark, " "), typed("ByteFallback"), typed("Fuse")});
+    if (prefix) decoders.push_back(typed("Strip").set("content", " ").set("start", 1).set("stop", 0));
+    return whole_json(added_json(taken), typed("Sequence").set("normalizers", std::move(normalizers)), nullptr,
+                      template_json(bos_ >= 0 && file_.flag("tokenizer.ggml.add_bos_token", true),
+                                    eos_ >= 0 && file_.flag("tokenizer.ggml.add_eos_token", false)),
+                      typed("Sequence").set("decoders", std::move(decoders)),
+                      bpe_json(unknown >= 0 ? Json(tokens_[static_cast<size_t>(unknown)]) : Json(), true, bytes == 256, false,
+                               vocab_json(), merges_json(score_merges(scores, types))));
+  }
+
   const GgufFile& file_;
   const Limits& limits_;
   std::string where_;
@@ -280,6 +500,8 @@ class Reader {
 std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const GgufFile& file, const Limits& limits) {
   return Reader(file, limits).read();
 }
+
+Json gguf_tokenizer_json(const GgufFile& file, const Limits& limits) { return Reader(file, limits).tokenizer_json(); }
 
 std::vector<std::string> known_gguf_patterns() {
   std::vector<std::string> names;

@@ -106,7 +106,7 @@ std::vector<LayerStateSpec> DecoderModel::layer_states() const {
   return specs;
 }
 
-Tensor DecoderModel::head(const Tensor& hidden) const {
+Tensor DecoderModel::logits(const Tensor& hidden) const {
   return head_ ? head_->forward_float32(hidden) : embed_.logits(hidden, Tensor());
 }
 
@@ -175,7 +175,7 @@ Outputs DecoderModel::forward(const Inputs& inputs, const ForwardContext& contex
   Outputs outputs;
   outputs.hidden = final_norm_.forward(x);
   if (context.observer != nullptr) context.observer->observe("final_norm", outputs.hidden);
-  if (!layout.wanted_rows.empty()) outputs.logits = head(pick_rows(outputs.hidden, layout.wanted_rows));
+  if (!layout.wanted_rows.empty()) outputs.logits = logits(pick_rows(outputs.hidden, layout.wanted_rows));
   return outputs;
 }
 

@@ -57,6 +57,8 @@ class DecoderModel : public Model {
   // leaves them.
   Tensor embed(const Inputs& inputs, const Layout& layout) const;
   Tensor run_block(int layer, const Tensor& x, const ForwardContext& context) const;
+  // Outputs::logits of rows of Outputs::hidden: for who wants more rows than should exist at once.
+  Tensor logits(const Tensor& hidden) const;
   std::vector<LayerStateSpec> layer_states() const override;
   int64_t vocab_size() const override { return config_.vocab_size; }
   int64_t hidden_size() const override { return config_.hidden_size; }
@@ -81,7 +83,6 @@ class DecoderModel : public Model {
   Block make_block(int layer) const;
   Rotary::Turns turns(Device& device, const Layout& layout) const;  // none where positions are learned
   Tensor run(int layer, const Tensor& x, const Rotary::Turns& turns, const ForwardContext& context) const;
-  Tensor head(const Tensor& hidden) const;
   DecoderConfig config_;
   Embedding embed_;
   std::optional<Embedding> positions_;

@@ -8,6 +8,20 @@
 
 namespace pagoda {
 
+std::shared_ptr<PackedWeight> PackedWeight::find_packed(Device& device, PackedView view, const std::vector<Part>& parts) {
+  if (device.packed == nullptr) return nullptr;
+  std::shared_ptr<const void> owner = device.packed->find(parts, view);
+  if (owner == nullptr) return nullptr;
+  std::shared_ptr<PackedWeight> packed(new PackedWeight);
+  view.data = owner.get();
+  packed->device_ = &device;
+  packed->view_ = view;
+  packed->bytes_ = packed_bytes(view.format, view.n, view.k);
+  packed->parts_ = parts;
+  packed->owner_ = std::move(owner);
+  return packed;
+}
+
 std::shared_ptr<PackedWeight> PackedWeight::pack(Device& device, WeightFormat format,
                                                  const std::vector<std::pair<std::string, Tensor>>& parts) {
   if (parts.empty()) invalid("pack", "no parameter to pack");
@@ -24,6 +38,7 @@ std::shared_ptr<PackedWeight> PackedWeight::pack(Device& device, WeightFormat fo
     packed->parts_.push_back({name, n, tensor.dim(0)});
     n = checked_add(n, tensor.dim(0), "pack");
   }
+  if (std::shared_ptr<PackedWeight> found = find_packed(device, {nullptr, format, n, k}, packed->parts_)) return found;
   packed->device_ = &device;
   packed->bytes_ = packed_bytes(format, n, k);
   void* data = ::mmap(nullptr, static_cast<size_t>(packed->bytes_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -34,11 +49,12 @@ std::shared_ptr<PackedWeight> PackedWeight::pack(Device& device, WeightFormat fo
   for (size_t i = 0; i < parts.size(); ++i) {
     device.kernels->pack(device.exec, parts[i].second.view(), packed->view_, packed->parts_[i].n_begin);
   }
+  if (device.packed != nullptr) device.packed->made(packed);
   return packed;
 }
 
 PackedWeight::~PackedWeight() {
-  if (view_.data != nullptr) ::munmap(const_cast<void*>(view_.data), static_cast<size_t>(bytes_));
+  if (view_.data != nullptr && owner_ == nullptr) ::munmap(const_cast<void*>(view_.data), static_cast<size_t>(bytes_));
 }
 
 Tensor PackedWeight::unpack(const std::string& name) const {

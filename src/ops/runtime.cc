@@ -27,15 +27,26 @@ void Runtime::start(const RuntimeOptions& options) {
   if (options.threads < 0 || options.threads > 4096) {
     invalid("threads", "impossible number of threads: got {}, need 1 to 4096 (0: one a physical core)", options.threads);
   }
-  int threads = options.threads;
-  if (threads == 0) threads = options.cores.empty() ? cpu_.usable_cores : static_cast<int>(options.cores.size());
   for (const int core : options.cores) {
     if (std::find(cpu_.affinity.begin(), cpu_.affinity.end(), core) == cpu_.affinity.end()) {
       invalid("cores", "core not available to this process: got {}, need one of the {} in its affinity mask", core,
               cpu_.affinity.size());
     }
   }
-  pool_ = std::make_unique<ThreadPool>(threads, options.cores, !options.cores.empty());
+  if (options.place && options.cores.empty()) {
+    placement_ = choose_placement(cpu_, numa_nodes(), options.threads, options.numa_node);
+  } else {
+    placement_.threads = options.threads > 0 ? options.threads : cpu_.usable_cores;
+    placement_.cores = options.cores;
+    if (options.threads == 0 && !options.cores.empty()) placement_.threads = static_cast<int>(options.cores.size());
+    placement_.numa_node = node_of(options.cores, numa_nodes());
+    placement_.reason = options.cores.empty() ? "not pinned" : "pinned to the cores that were named";
+  }
+  // Before the threads begin: they inherit the wish.
+  if (placement_.numa_node >= 0) prefer_memory_of(placement_.numa_node);
+  // A calling thread that was not told its core stays free: threads that it starts later would inherit the one core. The system
+  // finds it the core that the others leave.
+  pool_ = std::make_unique<ThreadPool>(placement_.threads, placement_.cores, !options.cores.empty());
   device_.kernels = &table_;
   device_.allocator = &allocator_;
   device_.exec = {pool_.get(), &scratch_, nullptr};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/cpu_info.h"
+#include "base/placement.h"
 #include "base/thread_pool.h"
 #include "kernels/table.h"
 #include "tensor/device.h"
@@ -16,6 +17,8 @@ struct RuntimeOptions {
   int threads = 0;         // 0: the machine's usable physical cores
   std::vector<int> cores;  // pin thread i to cores[i]; empty: not pinned
   std::optional<Isa> isa;  // empty: the best this machine has; a forced one it lacks throws kUnsupported
+  bool place = false;      // choose cores and memory as base/placement.h does, where `cores` is empty
+  int numa_node = -1;      // of these; -1: the one with most cores
 };
 
 // Not thread-safe: one thread at a time calls ops on a Runtime's tensors.
@@ -33,10 +36,12 @@ class Runtime {
   Isa isa() const { return table_.isa; }
   const KernelTable& kernels() const { return table_; }
   CachingAllocator& allocator() { return allocator_; }
+  const Placement& placement() const { return placement_; }
 
  private:
   void start(const RuntimeOptions& options);
   CpuInfo cpu_;
+  Placement placement_;
   KernelTable table_;
   std::unique_ptr<ThreadPool> pool_;
   CachingAllocator allocator_;

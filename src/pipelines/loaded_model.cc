@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "hub/pull.h"
+#include "pipelines/compiled_model.h"
 
 namespace pagoda {
 
@@ -24,7 +25,14 @@ std::unique_ptr<LoadedModel> LoadedModel::open_plain(const std::string& name, co
 
 std::unique_ptr<LoadedModel> LoadedModel::open(const std::string& name, const LoadOptions& options) {
   std::unique_ptr<LoadedModel> loaded = open_plain(name, options);
-  loaded->model_->prepare_for_inference(loaded->runtime_->device(), choose_dtype(options.dtype, loaded->folder_->dtype()));
+  Device& device = loaded->runtime_->device();
+  const DType compute = choose_dtype(options.dtype, loaded->folder_->dtype());
+  std::unique_ptr<CompiledStore> compiled;
+  if (!options.packed) compiled = open_compiled(*loaded->folder_, *loaded->runtime_, compute, options);
+  device.packed = options.packed ? options.packed.get() : compiled.get();
+  loaded->model_->prepare_for_inference(device, compute);
+  device.packed = nullptr;
+  if (compiled) loaded->mapped_bytes_ = compiled->found_bytes();
   loaded->folder_->weights().drop_pages();
   return loaded;
 }

@@ -1,11 +1,13 @@
 // A model ready to run: its folder, its Runtime, its weights.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "formats/model_folder.h"
 #include "models/model.h"
+#include "ops/packed_weight.h"
 #include "ops/runtime.h"
 
 namespace pagoda {
@@ -14,6 +16,10 @@ struct LoadOptions {
   RuntimeOptions runtime;
   std::string dtype = "auto";  // "auto", "float32", "bfloat16"
   std::optional<Head> head;    // another than config.json's; see make_model
+  // A compiled model's file (pipelines/compiled_model.h); "": the one beside the weights, where it is there and fits; "none".
+  std::string compiled;
+  std::shared_ptr<PackedStore> packed;                  // stands for it
+  std::function<void(const std::string& text)> notice;  // told why a compiled file is not used
 };
 
 class LoadedModel {
@@ -26,6 +32,8 @@ class LoadedModel {
   const ModelFolder& folder() const { return *folder_; }
   Runtime& runtime() { return *runtime_; }
   Model& model() { return *model_; }
+  // Of packed weights that lie in a mapped file: the system counts their memory as free.
+  int64_t mapped_bytes() const { return mapped_bytes_; }
 
  private:
   LoadedModel() = default;
@@ -33,6 +41,7 @@ class LoadedModel {
   std::shared_ptr<ModelFolder> folder_;
   std::unique_ptr<Runtime> runtime_;  // outlives the model's tensors: declared before them
   std::unique_ptr<Model> model_;
+  int64_t mapped_bytes_ = 0;
 };
 
 // What `auto` means for a checkpoint: bfloat16 stays, float16 and float32 are computed in float32.

@@ -22,19 +22,24 @@ SamplingParams generation_defaults(const ModelFolder& folder) {
   return from_generation_config(merged, where);
 }
 
+void refuse_encoder(const ModelFolder& folder) {
+  const std::unique_ptr<Model> model = make_model(folder.config(), folder.config_path());
+  if (model->head_kind() == Head::kCausalLm) return;
+  unsupported(folder.path(), "{} is an encoder and generates no text: pagoda run has its tasks", model->architecture());
+}
+
 std::unique_ptr<TextGeneration> TextGeneration::open(const std::string& name, const LoadOptions& options,
                                                      const EngineOptions& engine) {
   std::unique_ptr<TextGeneration> self(new TextGeneration);
   self->loaded_ = LoadedModel::open(name, options);
   const std::string& path = self->loaded_->folder().path();
-  if (self->loaded_->model().head_kind() != Head::kCausalLm) {
-    unsupported(path, "{} is an encoder and generates no text: pagoda run has its tasks",
-                self->loaded_->model().architecture());
-  }
+  refuse_encoder(self->loaded_->folder());
   if (has_tokenizer(path)) self->tokenizer_ = load_tokenizer(path);
   self->tokenizer_config_ = load_tokenizer_config(path);
   self->defaults_ = generation_defaults(self->loaded_->folder());
-  self->engine_ = std::make_unique<Engine>(self->loaded_->runtime(), self->loaded_->model(), self->tokenizer_, engine);
+  EngineOptions engine_options = engine;
+  engine_options.mapped_weight_bytes = self->loaded_->mapped_bytes();
+  self->engine_ = std::make_unique<Engine>(self->loaded_->runtime(), self->loaded_->model(), self->tokenizer_, engine_options);
   return self;
 }
 

@@ -39,6 +39,9 @@ class TextGeneration {
   std::unique_ptr<Engine> engine_;
 };
 
+// kUnsupported for a model that its configuration says is an encoder.
+void refuse_encoder(const ModelFolder& folder);
+
 // generation_config.json over config.json: what decides how a model generates when nobody says.
 SamplingParams generation_defaults(const ModelFolder& folder);
 

@@ -138,6 +138,21 @@ int CachingAllocator::size_class(int64_t bytes, int64_t& rounded) {
   return shift * 8 + static_cast<int>((rounded >> std::max(shift - 3, 0)) & 7);
 }
 
+// With the lock held; null where nothing fits. Small blocks are not worth a search.
+void* CachingAllocator::take_cached(size_t index, int64_t rounded) {
+  for (size_t i = index; i < free_.size() && (i == index || rounded >= kMinSlabBlock); ++i) {
+    if (class_bytes_[i] > 2 * rounded) break;
+    if (free_[i].empty()) continue;
+    void* data = free_[i].back();
+    if (i != index) larger_.emplace(data, i);
+    free_[i].pop_back();
+    cached_ -= class_bytes_[i];
+    in_use_ += class_bytes_[i];
+    return data;
+  }
+  return nullptr;
+}
+
 void* CachingAllocator::allocate(int64_t bytes) {
   if (bytes < 0 || bytes > (int64_t{1} << 46))
     fail(ErrorKind::kOutOfMemory, "memory", "allocation too large: got {} bytes", bytes);
@@ -150,13 +165,8 @@ void* CachingAllocator::allocate(int64_t bytes) {
       class_bytes_.resize(index + 1);
     }
     class_bytes_[index] = rounded;
+    if (void* data = take_cached(index, rounded)) return data;
     in_use_ += rounded;
-    if (!free_[index].empty()) {
-      void* data = free_[index].back();
-      free_[index].pop_back();
-      cached_ -= rounded;
-      return data;
-    }
   }
   try {
     return allocate_new(rounded);
@@ -174,8 +184,13 @@ void* CachingAllocator::allocate(int64_t bytes) {
 
 void CachingAllocator::deallocate(void* data, int64_t bytes) {
   int64_t rounded = 0;
-  const size_t index = static_cast<size_t>(size_class(bytes, rounded));
+  size_t index = static_cast<size_t>(size_class(bytes, rounded));
   const std::lock_guard lock(mutex_);
+  if (const auto larger = larger_.empty() ? larger_.end() : larger_.find(data); larger != larger_.end()) {
+    index = larger->second;
+    rounded = class_bytes_[index];
+    larger_.erase(larger);
+  }
   free_[index].push_back(data);
   in_use_ -= rounded;
   cached_ += rounded;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -13,6 +14,7 @@
 namespace pagoda {
 
 struct KernelTable;  // kernels/table.h
+class PackedStore;   // ops/packed_weight.h
 
 // Bump allocator for the scratch of kernels and of one step. Grows in chunks; reset() keeps the memory and joins the chunks
 // into one, so that once warm nothing is allocated. Not thread-safe: used by the thread that calls kernels.
@@ -63,8 +65,9 @@ class Allocator {
   virtual void deallocate(void* data, int64_t bytes) = 0;
 };
 
-// Keeps freed blocks in lists by size class (eight a power of two), so that a warm step asks the system for nothing. Blocks
-// from 16 KiB to 2 MiB are cut from slabs on huge pages, which stay until the end.
+// Keeps freed blocks in lists by size class (eight a power of two), so that a warm step asks the system for nothing. Where its
+// own list is empty a request takes the smallest cached block of at most twice its size: steps that get smaller go on in the
+// memory of larger ones. Blocks from 16 KiB to 2 MiB are cut from slabs on huge pages, which stay until the end.
 class CachingAllocator : public Allocator {
  public:
   CachingAllocator() = default;
@@ -79,11 +82,13 @@ class CachingAllocator : public Allocator {
  private:
   static int size_class(int64_t bytes, int64_t& rounded);
   static bool from_slab(int64_t rounded);
+  void* take_cached(size_t index, int64_t rounded);
   void* allocate_new(int64_t rounded);
   void* cut(int64_t rounded);
   mutable std::mutex mutex_;
   std::vector<std::vector<void*>> free_;
   std::vector<int64_t> class_bytes_;
+  std::unordered_map<void*, size_t> larger_;  // blocks in use of a larger class than their request's, and that class
   std::vector<char*> slabs_;
   char* slab_at_ = nullptr;  // what is left of the last slab
   int64_t slab_left_ = 0;
@@ -105,6 +110,7 @@ struct Device {
   const KernelTable* kernels = nullptr;
   Allocator* allocator = nullptr;
   Exec exec;
+  PackedStore* packed = nullptr;  // weights packed beforehand, while a model is made ready; null: none
 };
 
 }  // namespace pagoda

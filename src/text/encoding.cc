@@ -55,7 +55,9 @@ void Encoding::append(const Encoding& other) {
 }
 
 void truncate(Encoding& first, Encoding* pair, const Truncation& truncation, int64_t reserved) {
-  const int64_t limit = std::max<int64_t>(truncation.max_length - reserved, 0);
+  // Hugging Face's tokenizers cut nothing where not even the special tokens have room.
+  const int64_t limit = truncation.max_length - reserved;
+  if (limit < 0) return;
   if (limit == 0) {
     cut(first, 0, truncation);
     if (pair != nullptr) cut(*pair, 0, truncation);

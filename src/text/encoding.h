@@ -41,7 +41,8 @@ struct Padding {
   bool left = false;
 };
 
-// `pair` null: one sequence. Cuts so that both have at most `truncation.max_length - reserved` tokens together.
+// `pair` null: one sequence. Cuts so that both have at most `truncation.max_length - reserved` tokens together; below zero it
+// cuts nothing, as Hugging Face's tokenizers do.
 void truncate(Encoding& first, Encoding* pair, const Truncation& truncation, int64_t reserved);
 void pad(Encoding& encoding, const Padding& padding);
 

@@ -14,6 +14,7 @@
 #include "cli/bench_common.h"
 #include "cli/bench_lengths.h"
 #include "cli/bench_requests.h"
+#include "cli/step_cost.h"
 #include "tests/cli/child.h"
 #include "tests/cli/fake_openai.h"
 #include "tests/temporary.h"
@@ -390,6 +391,59 @@ TEST_F(BenchServe, WrongFlagsAreToldBeforeAnyRequest) {
   }
   EXPECT_TRUE(server_.bodies().empty());
   EXPECT_EQ(run_pagoda({"bench", "serve", "--port", "1", "--num-prompts", "1"}).code, 6);
+}
+
+TEST(BenchEncoder, EveryCellIsTimedAndCounted) {
+  const std::string bert = PAGODA_SOURCE_DIR "/tests/fixtures/encoders/bert";
+  const std::string csv = temporary_path("bench_encoder.csv"), plot = temporary_path("bench_encoder.svg");
+  const Ended ended =
+      run_pagoda({"bench",    "encoder", bert, "--lengths", "8",           "32",    "--batch-sizes",      "1", "3",
+                  "--ragged", "4",       "7",  "5",         "--num-iters", "4",     "--num-iters-warmup", "1", "--threads",
+                  "1",        "--csv",   csv,  "--plot",    plot,          "--json"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const Json::Array cells = ended.json().at("cells", "").as_array("");
+  ASSERT_EQ(cells.size(), 5u);
+  for (const Json& cell : cells) {
+    EXPECT_EQ(cell.at("count", "").as_int(""), 4);
+    EXPECT_GE(cell.at("p99_ms", "").as_double(""), cell.at("p50_ms", "").as_double(""));
+    EXPECT_GE(cell.at("p50_ms", "").as_double(""), cell.at("best_ms", "").as_double(""));
+    EXPECT_GT(cell.at("limit_ms", "").as_double(""), 0);
+  }
+  EXPECT_EQ(cells[3].at("length", "").as_int(""), 32);
+  EXPECT_EQ(cells[3].at("batch_size", "").as_int(""), 3);
+  EXPECT_EQ(cells[4].at("lengths", "").dump(), "[4,7,5]");
+  const std::string table = read_file(csv, 1 << 16);
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 6);
+  EXPECT_EQ(table.rfind("length,batch_size,count,mean_ms,p50_ms", 0), 0u);
+  EXPECT_NE(table.find("\n4+7+5,3,4,"), std::string::npos) << table;
+  EXPECT_EQ(read_file(plot, 1 << 20).rfind("<svg", 0), 0u);
+  // A cell ends with its time: one run at least is timed.
+  const Ended short_ended = run_pagoda(
+      {"bench", "encoder", bert, "--lengths", "8", "--batch-sizes", "1", "--max-seconds", "0.001", "--threads", "1", "--json"});
+  ASSERT_EQ(short_ended.code, 0) << short_ended.err;
+  const int64_t count = short_ended.json().at("cells", "").as_array("")[0].at("count", "").as_int("");
+  EXPECT_GE(count, 1);
+  EXPECT_LT(count, 1000);
+  EXPECT_EQ(run_pagoda({"bench", "encoder", bert, "--lengths", "500"}).code, 2);
+  EXPECT_EQ(run_pagoda({"bench", "encoder", PAGODA_SOURCE_DIR "/tests/fixtures/llama"}).code, 4);
+}
+
+// By hand: one layer of width 4 and inner width 8 has 4 * 16 + 2 * 32 = 128 weights.
+TEST(EncoderCost, CountsProductsAttentionAndWeights) {
+  EncoderConfig config;
+  config.hidden_size = config.embedding_size = 4;
+  config.intermediate_size = 8;
+  config.names.blocks = {"a"};
+  config.layers = {0, 0};  // shared
+  config.head = Head::kTokenClassification;
+  config.num_labels = 3;
+  const cli::StepCost cost = cli::encoder_cost(config, DType::kBFloat16, {5, 2});
+  EXPECT_EQ(cost.flops, 2 * 7 * (2 * 128 + 12) + 2 * 4 * 4 * (25 + 4));
+  EXPECT_EQ(cost.bytes, 2 * (128 + 12));
+  config.head = Head::kNone;
+  config.names.pooler = "pooler";
+  EXPECT_EQ(cli::encoder_cost(config, DType::kFloat32, {5, 2}).flops, 2 * 7 * 2 * 128 + 2 * 2 * 16 + 2 * 4 * 4 * (25 + 4));
+  EXPECT_EQ(cli::encoder_cost(config, DType::kFloat32, {5, 2}).bytes, 4 * (128 + 16));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Wrong flags, wrong names, help: exit codes and the one form of errors.
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "tests/cli/child.h"
 #include "tests/temporary.h"
 
@@ -136,6 +137,29 @@ TEST(Flags, HostileIds) {
   for (int i = 0; i < 200; ++i) many += ",1";
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", many + "]"}), 2, "need at most 128");
   expect_error(run_pagoda({"generate", kLlama}, "\xff\xfe"), 2, "not UTF-8");
+}
+
+const std::string kBert = PAGODA_SOURCE_DIR "/tests/fixtures/encoders/bert";
+
+TEST(Flags, AnEncoderDoesNotChatAndKeepsNoCache) {
+  expect_error(run_pagoda({"chat", kBert}), 4, "is an encoder");
+  const Ended info = run_pagoda({"info", kBert, "--json"});
+  ASSERT_EQ(info.code, 0) << info.err;
+  EXPECT_EQ(info.json().at("memory", "").at("float32", "").find("cache_bytes_per_token"), nullptr);
+  EXPECT_NE(info.json().at("memory", "").at("float32", "").find("weight_bytes"), nullptr);
+  EXPECT_EQ(run_pagoda({"info", kBert}).out.find("cache"), std::string::npos);
+  EXPECT_NE(run_pagoda({"info", kLlama}).out.find("cache"), std::string::npos);
+}
+
+TEST(Flags, ABrokenTemplateIsTheVerbsError) {
+  const std::string file = temporary_path("flags_broken.jinja");
+  write_file_atomic(file, "{% if %}");
+  expect_error(run_pagoda({"template", "--file", file, "--jsonl"}, "{}\n"), 2, "line 1");
+  write_file_atomic(file, "{{ x.y.z }}");  // a line that fails says so in its place
+  const Ended ended = run_pagoda({"template", "--file", file, "--jsonl"}, "{}\n{\"x\": {\"y\": {\"z\": 1}}}\n");
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_NE(ended.out.find("{\"error\""), std::string::npos);
+  EXPECT_NE(ended.out.find("\"1\""), std::string::npos);
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ TEST(RunTask, ABadLineIsNamedAfterTheResultsBeforeIt) {
 
 TEST(RunTask, ErrorsSayWhatIsWrong) {
   const Ended task = run_pagoda(with({"run", "summarization", kBert, "--text", "a"}));
-  EXPECT_EQ(task.code, 3);
+  EXPECT_EQ(task.code, 2);  // a wrong argument
   EXPECT_NE(task.err.find("text-classification"), std::string::npos) << task.err;
   const Ended flag = run_pagoda(with({"run", "fill-mask", kBert, "--text", "[MASK]", "--stride", "2"}));
   EXPECT_EQ(flag.code, 2);
@@ -99,6 +99,28 @@ TEST(RunTask, ErrorsSayWhatIsWrong) {
   const Ended decoder = run_pagoda(with({"run", "fill-mask", kLlama, "--text", "[MASK]"}));
   EXPECT_EQ(decoder.code, 4) << decoder.err;
   EXPECT_EQ(run_pagoda(with({"generate", kBert, "--prompt", "a"})).code, 4);
+}
+
+TEST(RunTask, FillMaskCutsTextsThatAreTooLong) {
+  const std::vector<std::string> command = {"run",     "fill-mask", kBert,   "--text", "[MASK] b c d e f g",
+                                            "--top-k", "1",         "--json"};
+  std::vector<std::string> cut = command;
+  cut.insert(cut.end(), {"--truncation", "true", "--max-length", "4"});
+  const Ended whole = run_pagoda(with(command)), shorter = run_pagoda(with(cut));
+  ASSERT_EQ(shorter.code, 0) << shorter.err;
+  const auto sequence = [](const Ended& ended) { return ended.json().as_array("")[0].at("sequence", "").as_string(""); };
+  EXPECT_NE(sequence(whole).find("b c d e f g"), std::string::npos) << sequence(whole);
+  EXPECT_EQ(sequence(shorter).find("b c"), std::string::npos) << sequence(shorter);
+}
+
+TEST(RunTask, InputsThatWouldNotBeLookedAtAreRefused) {
+  const std::string path = temporary("one.jsonl", "\"Bern\"\n");
+  for (const char* flag : {"--text", "--text-pair", "--question", "--context", "--input"}) {
+    const Ended ended = run_pagoda(with({"run", "text-classification", kBert, "--jsonl", path, flag, "\"a\""}));
+    EXPECT_EQ(ended.code, 2) << flag;
+    EXPECT_NE(ended.err.find(flag), std::string::npos) << ended.err;
+  }
+  EXPECT_EQ(run_pagoda(with({"run", "question-answering", kBert, "--question", "a", "--context", "b", "--text", "c"})).code, 2);
 }
 
 std::string folder_of(const std::string& architecture) {

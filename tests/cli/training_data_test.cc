@@ -63,6 +63,58 @@ TEST_F(TrainingData, ATokenizerIsReplacedOnlyWhenAsked) {
   EXPECT_EQ(train("bpe", {"--vocab-size", "310", "--quiet", "--overwrite"}).code, 0);
 }
 
+TEST_F(TrainingData, FlagsWithoutEffectAreRefused) {
+  const auto refused = [](const Ended& ended, const char* flag) {
+    EXPECT_EQ(ended.code, 2) << flag;
+    EXPECT_NE(ended.err.find(std::string("[") + flag + "]"), std::string::npos) << ended.err;
+  };
+  refused(train("bpe", {"--shrinking-factor", "0.5"}), "--shrinking-factor");
+  refused(train("wordpiece", {"--seed-size", "100"}), "--seed-size");
+  refused(train("wordpiece", {"--end-of-word-suffix", "</w>"}), "--end-of-word-suffix");
+  refused(train("unigram", {"--min-frequency", "3"}), "--min-frequency");
+  refused(train("unigram", {"--add-prefix-space"}), "--add-prefix-space");
+  refused(train("bpe", {"--prepend-scheme", "first"}), "--prepend-scheme");
+  refused(train("bpe", {"--text-column", "body"}), "--text-column");
+  refused(train("bpe", {"--format", "jsonl", "--trim-linebreaks"}), "--trim-linebreaks");
+  ASSERT_EQ(train("bpe", {"--vocab-size", "300", "--quiet"}).code, 0);
+  const auto prepare = [&](std::vector<std::string> more) {
+    std::vector<std::string> command{"data", "prepare", "--files", folder_ + "/text.txt", "--output-dir", folder_ + "/shards"};
+    command.insert(command.end(), more.begin(), more.end());
+    return run_pagoda(command);
+  };
+  const std::string tokenizer = folder_ + "/bpe";
+  refused(prepare({"--tokenizer", tokenizer, "--packing", "--group-size", "10"}), "--group-size");
+  refused(prepare({"--tokenizer", tokenizer, "--line-by-line", "--group-size", "10"}), "--group-size");
+  refused(prepare({"--tokenizer", tokenizer, "--format", "jsonl", "--sample-by", "line"}), "--sample-by");
+  refused(prepare({"--tokenizer", tokenizer, "--sample-by", "document", "--keep-linebreaks"}), "--keep-linebreaks");
+  refused(prepare({"--tokenizer", tokenizer, "--text-column", "body"}), "--text-column");
+  refused(prepare({"--append-eos-token"}), "--append-eos-token");
+  refused(prepare({"--no-special-tokens"}), "--no-special-tokens");
+}
+
+TEST_F(TrainingData, TheEndTokenOfAGgufFile) {
+  const std::string gguf = PAGODA_SOURCE_DIR "/tests/fixtures/gguf/llama_q8_0.gguf";
+  const Ended prepared = run_pagoda({"data", "prepare", "--files", folder_ + "/text.txt", "--tokenizer", gguf, "--block-size",
+                                     "16", "--append-eos-token", "--output-dir", folder_ + "/shards"});
+  EXPECT_EQ(prepared.code, 0) << prepared.err;
+}
+
+TEST_F(TrainingData, AFileInAFoldersPlace) {
+  const std::string file = folder_ + "/text.txt";
+  const auto refused = [&](const std::vector<std::string>& command) {
+    const Ended ended = run_pagoda(command);
+    EXPECT_EQ(ended.code, 2) << command[0];
+    EXPECT_NE(ended.err.find("need a folder"), std::string::npos) << ended.err;
+  };
+  const std::string llama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
+  refused({"tokenizer", "train", "--type", "bpe", "--files", file, "--out", file});
+  refused({"quantize", llama, "--to", "int8", "--out", file});
+  refused({"init", llama, "--out", file});
+  refused({"data", "prepare", "--files", file, "--tokenizer", llama, "--output-dir", file});
+  const Ended below = run_pagoda({"init", llama, "--out", file + "/folder"});
+  EXPECT_EQ(below.code, 2) << below.err;
+}
+
 TEST_F(TrainingData, Errors) {
   EXPECT_EQ(train("bpe", {"--vocab-size", "10"}).code, 2);
   EXPECT_FALSE(fs::exists(folder_ + "/bpe"));

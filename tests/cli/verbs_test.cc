@@ -256,7 +256,7 @@ TEST(Completion, BashCompletes) {
   };
   EXPECT_EQ(offers("pagoda gen", 2), "generate\n");
   EXPECT_EQ(offers("pagoda be", 2), "bench\n");
-  EXPECT_EQ(offers("pagoda bench \"\"", 3), "latency throughput serve lengths -h --help\n");
+  EXPECT_EQ(offers("pagoda bench \"\"", 3), "latency encoder throughput serve lengths -h --help\n");
   EXPECT_EQ(offers("pagoda generate M --max-n", 4), "--max-new-tokens\n");
   EXPECT_EQ(offers("pagoda bench latency M --num-iters-w", 5), "--num-iters-warmup\n");
   EXPECT_EQ(offers("pagoda chat M --isa av", 5), "avx2 avx512 avx512_bf16\n");

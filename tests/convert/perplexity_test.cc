@@ -51,6 +51,20 @@ TEST(Perplexity, EqualsHuggingFacesStridedLoop) {
   EXPECT_EQ(checked, 7);
 }
 
+TEST(Perplexity, IsTheSameWhateverLogitsExistAtOnce) {
+  Loaded loaded("llama");
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 90; ++i) ids.push_back((i * 37 + i / 7) % 99);
+  PerplexityOptions options;
+  options.max_length = 40;
+  options.stride = 25;
+  const double whole = perplexity(loaded.runtime.device(), *loaded.model, ids, options).nll;
+  for (const int64_t rows : {0, 1, 7}) {
+    options.max_logit_bytes = rows * loaded.model->vocab_size() * static_cast<int64_t>(sizeof(float));
+    EXPECT_EQ(perplexity(loaded.runtime.device(), *loaded.model, ids, options).nll, whole) << rows;
+  }
+}
+
 TEST(Perplexity, RefusesWhatHasNoAnswer) {
   Loaded loaded("llama");
   const auto message = [&](const std::vector<int32_t>& ids, int64_t max_length, int64_t stride) -> std::string {

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "formats/safetensors.h"
+#include "formats/tokenizer_loader.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
 #include "tests/temporary.h"
@@ -139,6 +140,15 @@ TEST_F(QuantizeTest, GgufBecomesAFolder) {
   const auto folder = ModelFolder::open(out_);
   EXPECT_EQ(folder->dtype(), DType::kBFloat16);
   EXPECT_EQ(folder->weights().find("model.embed_tokens.weight")->dtype, DType::kBFloat16);
+  // With its tokenizer.
+  EXPECT_EQ(report.no_tokenizer, "");
+  const auto before = load_tokenizer(kFixtures + "gguf/llama_q8_0.gguf"), after = load_tokenizer(out_);
+  for (const char* text : {"", "ab", "abba baab", " a  b ", "a</s>b", "\u4E2D\u6587"}) {
+    EXPECT_EQ(after->encode_ids(text, true), before->encode_ids(text, true)) << text;
+    EXPECT_EQ(after->encode_ids(text, false), before->encode_ids(text, false)) << text;
+  }
+  EXPECT_EQ(load_tokenizer_config(out_).eos_token, "</s>");
+  EXPECT_FALSE(load_tokenizer_config(out_).chat_template.empty());
 }
 
 TEST_F(QuantizeTest, EncodersKeepTheirVectorsInInt8) {

@@ -150,6 +150,60 @@ TEST(TokenizerFiles, GgufOfEachKind) {
   }
 }
 
+std::shared_ptr<const Tokenizer> as_json(const GgufFile& file) {
+  return read_tokenizer_json(gguf_tokenizer_json(file).dump(), "converted");
+}
+
+TEST(TokenizerFiles, GgufAsTokenizerJson) {
+  GgufWriter llama;
+  llama.text("tokenizer.ggml.model", "llama");
+  llama.strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", "\u2581", "a", "b", "ab", "\u2581ab", "ba", "<x>"});
+  llama.floats("tokenizer.ggml.scores", {0, 0, 0, -9, -8, -7, -1, -2, -3, 0});
+  llama.numbers("tokenizer.ggml.token_type", {2, 3, 3, 1, 1, 1, 1, 1, 1, 4});
+  llama.number("tokenizer.ggml.bos_token_id", 1);
+  const auto file = GgufFile::parse(llama.bytes(), "test");
+  const auto before = read_gguf_tokenizer(*file), after = as_json(*file);
+  for (const char* text : {"", " ", "a", "ab ba", "  abab", "bab<x>ab", "c", "<s>ab</s>", "ab\n"}) {
+    EXPECT_EQ(after->encode_ids(text, true), before->encode_ids(text, true)) << text;
+    const std::vector<int32_t> ids = before->encode_ids(text, false);
+    EXPECT_EQ(after->encode_ids(text, false), ids) << text;
+    EXPECT_EQ(after->decode(ids, true), before->decode(ids, true)) << text;
+  }
+  GgufWriter level;
+  level.text("tokenizer.ggml.model", "llama");
+  level.strings("tokenizer.ggml.tokens", {"<unk>", "a", "b", "ab", "ba"});
+  level.floats("tokenizer.ggml.scores", {0, -8, -7, -1, -1});
+  level.numbers("tokenizer.ggml.token_type", {2, 1, 1, 1, 1});
+  try {
+    gguf_tokenizer_json(*GgufFile::parse(level.bytes(), "test"));
+    FAIL() << "which of ab and ba is joined first is open";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+    EXPECT_NE(error.message().find("one score"), std::string::npos) << error.message();
+  }
+}
+
+// Real vocabularies over real text, line by line.
+TEST(TokenizerFiles, GgufAsTokenizerJsonOfRealVocabulariesSlow) {
+  const char* data = std::getenv("PAGODA_TEST_DATA");
+  if (data == nullptr) GTEST_SKIP() << "needs PAGODA_TEST_DATA";
+  std::string text = read_file(std::string(data) + "/text/tinyshakespeare.txt", 1 << 24).substr(0, 40'000);
+  text += "  two  spaces\nna\u00EFve caf\u00E9 \u4E2D\u6587 \U0001F642 1234567 x\t\ty\n<s>in</s> <|endoftext|>z\n'Re DON'T\n";
+  int checked = 0;
+  for (const char* name : {"llama-spm", "phi-3", "gpt-2", "starcoder", "mpt", "deepseek-llm"}) {
+    SCOPED_TRACE(name);
+    const auto file = GgufFile::open(std::string(data) + "/tokenizers/ggml_vocab/ggml-vocab-" + name + ".gguf");
+    const auto before = read_gguf_tokenizer(*file), after = as_json(*file);
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line); ++checked) {
+      const std::vector<int32_t> ids = before->encode_ids(line, true);
+      ASSERT_EQ(after->encode_ids(line, true), ids) << line;
+      ASSERT_EQ(after->decode(ids, true), before->decode(ids, true)) << line;
+    }
+  }
+  EXPECT_GT(checked, 1000);
+}
+
 TEST(TokenizerFiles, FoldersAndTheirConfiguration) {
   const Folder folder;
   EXPECT_FALSE(has_tokenizer(folder.path()));

@@ -43,6 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         tokenizer->decode(tokenizer->encode(text, true).ids, false);
     });
     attempt([&] { pagoda::gguf_tokenizer_config(*file); });
+    attempt([&] { pagoda::gguf_tokenizer_json(*file, limits); });
     attempt([&] { pagoda::gguf_config(*file); });
     attempt([&] { decode_all(file); });
   });

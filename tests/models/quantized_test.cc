@@ -230,5 +230,62 @@ TEST(QuantizedErrors, PackedAndScaledShapesMustAgree) {
               HasSubstr("2 x 0"));
 }
 
+std::string scheme(const std::string& format, const std::string& weights) {
+  return R"({"quant_method":"compressed-tensors","format":")" + format + R"(","config_groups":{"g":{"weights":)" + weights +
+         "}}}";
+}
+
+TEST(QuantizedErrors, AConfigurationThatContradictsTheFile) {
+  const int64_t shape[2] = {4, 64};
+  Memory packed;
+  packed.add("a.weight_packed", DType::kInt32, {4, 8}, uint8_t{0x88}).add("a.weight_shape", DType::kInt64, {2}, shape);
+  packed.add("a.weight_scale", DType::kFloat32, {4, 2});
+  const auto error = [&](const Memory& files, const std::string& format, const std::string& weights) {
+    return error_of(files, scheme(format, weights).c_str(), ErrorKind::kInvalidInput);
+  };
+  const std::string good = R"({"num_bits":4,"type":"int","strategy":"group","group_size":32,"symmetric":true})";
+  EXPECT_EQ(error(packed, "pack-quantized", good), "no error");
+  EXPECT_EQ(error(packed, "a-format-to-come", good), "no error");
+  EXPECT_THAT(error(packed, "int-quantized", good),
+              HasSubstr("a.weight is not what the configuration says: format int-quantized"));
+  EXPECT_THAT(error(packed, "pack-quantized", R"({"num_bits":4,"strategy":"group","group_size":16})"),
+              HasSubstr("group_size 16, which is [4, 4] scales for [4, 64], but it has [4, 2]"));
+  EXPECT_THAT(error(packed, "pack-quantized", R"({"num_bits":4,"group_size":64})"), HasSubstr("group_size 64"));
+  EXPECT_THAT(error(packed, "pack-quantized", R"({"num_bits":4,"strategy":"channel"})"), HasSubstr("channel, which is [4, 1]"));
+  EXPECT_THAT(error(packed, "pack-quantized", R"({"num_bits":4,"type":"float"})"), HasSubstr("type float"));
+  EXPECT_THAT(error(packed, "pack-quantized", R"({"num_bits":4,"group_size":9223372036854775807})"), HasSubstr("at most"));
+  // Zero points: of symmetric weights all are the middle of the codes.
+  packed.add("a.weight_zero_point", DType::kInt32, {1, 2}, uint8_t{0x88});
+  EXPECT_EQ(error(packed, "pack-quantized", good), "no error");
+  packed.add("a.weight_zero_point", DType::kInt32, {1, 2}, uint8_t{0x87});
+  EXPECT_THAT(error(packed, "pack-quantized", good), HasSubstr("symmetric, but it has zero points"));
+  EXPECT_EQ(error(packed, "pack-quantized", R"({"num_bits":4,"group_size":32,"symmetric":false})"), "no error");
+
+  Memory scaled;
+  scaled.add("a.weight", DType::kInt8, {4, 6}).add("a.weight_scale", DType::kFloat32, {4, 1});
+  EXPECT_EQ(error(scaled, "int-quantized", R"({"num_bits":8,"strategy":"channel","symmetric":true})"), "no error");
+  EXPECT_EQ(error(scaled, "naive-quantized", R"({"num_bits":8,"strategy":"channel"})"), "no error");
+  EXPECT_THAT(error(scaled, "float-quantized", R"({"num_bits":8})"), HasSubstr("but it is int8"));
+  EXPECT_THAT(error(scaled, "int-quantized", R"({"num_bits":8,"strategy":"tensor"})"), HasSubstr("tensor, which is [1, 1]"));
+  scaled.add("a.weight_zero_point", DType::kInt8, {4, 1}, uint8_t{1});
+  EXPECT_THAT(error(scaled, "int-quantized", R"({"num_bits":8,"symmetric":true})"), HasSubstr("zero points"));
+
+  Memory gptq;
+  gptq.add("a.qweight", DType::kInt32, {8, 16}).add("a.qzeros", DType::kInt32, {2, 2}, uint8_t{0x77});
+  gptq.add("a.scales", DType::kFloat16, {2, 16});
+  const auto of_gptq = [&](const char* more) {
+    return error_of(gptq, (std::string(R"({"quant_method":"gptq","bits":4,)") + more + "}").c_str(), ErrorKind::kInvalidInput);
+  };
+  EXPECT_EQ(of_gptq(R"("group_size":32,"sym":true)"), "no error");
+  EXPECT_THAT(of_gptq(R"("group_size":32,"sym":true,"checkpoint_format":"gptq_v2")"), HasSubstr("0x77777777, need 0x88888888"));
+  EXPECT_THAT(of_gptq(R"("group_size":16)"), HasSubstr("[4, 16] by group_size 16"));
+  gptq.add("a.g_idx", DType::kInt32, {64});
+  EXPECT_THAT(of_gptq(R"("group_size":16,"desc_act":true)"), HasSubstr("[4, 16] by group_size 16"));
+  Memory block;
+  block.add("a.weight", DType::kFloat8E4M3, {4, 6}).add("a.weight_scale_inv", DType::kFloat32, {4, 2});
+  EXPECT_THAT(error_of(block, R"({"quant_method":"fp8","weight_block_size":[2,3]})", ErrorKind::kInvalidInput),
+              HasSubstr("[2, 2] by weight_block_size"));
+}
+
 }  // namespace
 }  // namespace pagoda

@@ -300,5 +300,24 @@ TEST(Sentences, AnOlderFolderHasItsTransformerInside) {
   EXPECT_THROW(SequenceModel::open(folder, one_thread(), Head::kNone), Error);
 }
 
+// As transformers 5 cuts: [CLS] 2, [SEP] 3; nothing where the special tokens alone are too many.
+TEST(Truncation, ToTheSpecialTokensAndBelow) {
+  const auto model = model_of("bert", Head::kSequenceClassification);
+  const std::string second = "b c d e";
+  const auto cut = [&](int64_t most, bool pair) {
+    EncodedText text = model->encode("a b c d", pair ? &second : nullptr);
+    truncate_text(text, most, Truncation::Strategy::kLongestFirst);
+    return text.encoding.ids;
+  };
+  using Ids = std::vector<int32_t>;
+  EXPECT_EQ(cut(1, false), (Ids{2, 16, 17, 18, 19, 3}));
+  EXPECT_EQ(cut(2, false), (Ids{2, 3}));
+  EXPECT_EQ(cut(3, false), (Ids{2, 16, 3}));
+  for (const int64_t most : {1, 2}) EXPECT_EQ(cut(most, true), (Ids{2, 16, 17, 18, 19, 3, 17, 18, 19, 20, 3}));
+  EXPECT_EQ(cut(3, true), (Ids{2, 3, 3}));
+  EXPECT_EQ(cut(4, true), (Ids{2, 3, 17, 3}));
+  EXPECT_EQ(cut(5, true), (Ids{2, 16, 3, 17, 3}));
+}
+
 }  // namespace
 }  // namespace pagoda

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <numeric>
+#include <vector>
 
 #include "base/error.h"
 
@@ -104,6 +106,53 @@ TEST(Arena, MarksAndResetsKeepTheMemory) {
   std::fill(joined, joined + (int64_t{16} << 20), 'y');  // one chunk now holds it all
   arena.reset();
   EXPECT_EQ(arena.allocate(1), joined);
+}
+
+// A server whose sequences end one by one: each step asks for a little less than the last.
+TEST(CachingAllocator, StepsThatGetSmallerGoOnInTheMemoryOfLargerOnes) {
+  CachingAllocator allocator;
+  int64_t most = 0;
+  for (int64_t sequences = 256; sequences >= 1; --sequences) {
+    std::vector<std::pair<void*, int64_t>> step;
+    for (const int64_t columns : {576, 1536, 49152}) {
+      const int64_t bytes = sequences * columns * 4;
+      step.emplace_back(allocator.allocate(bytes), bytes);
+      std::memset(step.back().first, 1, static_cast<size_t>(bytes));
+    }
+    if (sequences == 256) most = allocator.bytes_in_use();
+    for (const auto& [data, bytes] : step) allocator.deallocate(data, bytes);
+    EXPECT_EQ(allocator.bytes_in_use(), 0);
+  }
+  // A block serves requests down to half its size, so that each halving may cost one of half the size.
+  EXPECT_LE(allocator.bytes_cached(), 2 * most);
+  const int64_t asked = allocator.system_allocations();
+  for (int64_t sequences = 1; sequences <= 256; ++sequences) {
+    void* data = allocator.allocate(sequences * 49152 * 4);
+    allocator.deallocate(data, sequences * 49152 * 4);
+  }
+  EXPECT_EQ(allocator.system_allocations(), asked);
+}
+
+TEST(CachingAllocator, ALargerBlockComesBackAsWhatItIs) {
+  CachingAllocator allocator;
+  void* large = allocator.allocate(100'000);
+  allocator.deallocate(large, 100'000);
+  void* small = allocator.allocate(60'000);
+  EXPECT_EQ(small, large);
+  void* other = allocator.allocate(60'000);
+  EXPECT_NE(other, large);
+  allocator.deallocate(small, 60'000);
+  EXPECT_EQ(allocator.allocate(100'000), large);
+  allocator.deallocate(large, 100'000);
+  // Not one of more than twice the size, and a class of its own goes first.
+  void* tiny = allocator.allocate(40'000);
+  EXPECT_NE(tiny, large);
+  allocator.deallocate(other, 60'000);
+  EXPECT_EQ(allocator.allocate(60'000), other);
+  allocator.deallocate(other, 60'000);
+  allocator.deallocate(tiny, 40'000);
+  EXPECT_EQ(allocator.bytes_in_use(), 0);
+  EXPECT_GE(allocator.bytes_cached(), 200'000);
 }
 
 }  // namespace

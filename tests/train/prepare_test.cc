@@ -200,6 +200,20 @@ TEST_F(Prepare, AShareOfRowsIsHeldOutByWhatTheyAre) {
   EXPECT_EQ(write(), first);
 }
 
+TEST_F(Prepare, WhatWouldNotBeDoneToTokenisedRowsIsRefused) {
+  options_.files = {folder_.write("in.jsonl", "{\"input_ids\": [1, 2, 3]}\n")};
+  const auto refused = [&](auto&& change) {
+    PrepareOptions options = options_;
+    change(options);
+    EXPECT_THROW(prepare_data(options, nullptr, pool_), Error);
+  };
+  refused([](PrepareOptions& options) { options.mode = "pack"; });
+  refused([](PrepareOptions& options) { options.mode = "line_by_line"; });
+  refused([](PrepareOptions& options) { options.append_token = 2; });
+  refused([](PrepareOptions& options) { options.group_size = 10; });
+  EXPECT_EQ(prepare_data(options_, nullptr, pool_).mode, "tokenised");
+}
+
 TEST_F(Prepare, TokenisedRowsAreTakenAsTheyAre) {
   options_.files = {
       folder_.write("in.jsonl", R"({"input_ids": [1, 2, 3], "labels": [-100, 2, -100], "token_type_ids": [0, 0, 1]}

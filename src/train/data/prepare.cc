@@ -264,6 +264,11 @@ class Preparation {
         if (!rows.next(row)) invalid(file, "no rows in the file: need at least one");
         if (!row.tokenised && tokenizer_ == nullptr)
           invalid(rows.where(), "got text, need a tokenizer to make token ids of it");
+        if (row.tokenised && (options_.append_token >= 0 || options_.mode != "cut" || options_.group_size > 0)) {
+          invalid(rows.where(),
+                  "got token ids, which are taken row by row as they are: a token to append, packing, rows as "
+                  "lines and groups have no effect");
+        }
       }
     }
   }

@@ -286,7 +286,19 @@ class TfRecordSource final : public RowReader::Source {
   std::string data_;
 };
 
-std::string format_of(const std::string& path, const std::string& format) {
+std::unique_ptr<RowReader::Source> open_source(const std::string& path, const RowOptions& options) {
+  const std::string format = row_format(path, options.format);
+  if (format == "jsonl") return std::make_unique<JsonlSource>(path, options);
+  if (format == "csv") return std::make_unique<CsvSource>(path, ',', options);
+  if (format == "tsv") return std::make_unique<CsvSource>(path, '\t', options);
+  if (format == "tfrecord") return std::make_unique<TfRecordSource>(path, options);
+  if (format == "text") return std::make_unique<TextSource>(path, options);
+  invalid("format", "unknown: got '{}', need auto, text, jsonl, csv, tsv or tfrecord", format);
+}
+
+}  // namespace
+
+std::string row_format(const std::string& path, const std::string& format) {
   if (format != "auto") return format;
   const std::string name = file_name(path);
   for (const char* end : {".jsonl", ".ndjson", ".json"}) {
@@ -297,18 +309,6 @@ std::string format_of(const std::string& path, const std::string& format) {
   if (name.find(".tfrecord") != std::string::npos) return "tfrecord";
   return "text";
 }
-
-std::unique_ptr<RowReader::Source> open_source(const std::string& path, const RowOptions& options) {
-  const std::string format = format_of(path, options.format);
-  if (format == "jsonl") return std::make_unique<JsonlSource>(path, options);
-  if (format == "csv") return std::make_unique<CsvSource>(path, ',', options);
-  if (format == "tsv") return std::make_unique<CsvSource>(path, '\t', options);
-  if (format == "tfrecord") return std::make_unique<TfRecordSource>(path, options);
-  if (format == "text") return std::make_unique<TextSource>(path, options);
-  invalid("format", "unknown: got '{}', need auto, text, jsonl, csv, tsv or tfrecord", format);
-}
-
-}  // namespace
 
 bool parse_example(std::string_view data, std::string_view where, const Limits& limits, Example& example) {
   const TfExample record = parse_tf_example(data, where, limits);

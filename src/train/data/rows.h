@@ -37,6 +37,9 @@ struct RowOptions {
   Limits limits;                     // max_string_bytes: of one row
 };
 
+// How a file is read: RowOptions::format, or by its name where that is auto.
+std::string row_format(const std::string& path, const std::string& format);
+
 struct Row {
   std::string text;
   bool tokenised = false;  // then `example` holds it, else `text`

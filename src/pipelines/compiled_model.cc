@@ -1,0 +1,145 @@
+// The key of a compiled file, and the two ways between packed weights and its bytes.
+#include "pipelines/compiled_model.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "ops/machine.h"
+
+namespace pagoda {
+
+namespace {
+
+// Of what a packed weight's bytes mean: two of one text are laid out alike.
+std::string layout_of(const PackedView& view) { return "format " + std::to_string(static_cast<int>(view.format)); }
+
+// Enough to notice another fine-tuning of the same size, without reading all of it.
+std::string sample_of(const MappedFile& file) {
+  constexpr int64_t kSamples = 64, kBytes = 4096;
+  uint32_t crc = 0;
+  const std::string_view bytes(reinterpret_cast<const char*>(file.data()), static_cast<size_t>(file.size()));
+  if (file.size() <= kSamples * kBytes) return fmt::format("{:08x}", crc32c(bytes));
+  for (int64_t i = 0; i < kSamples; ++i) {
+    const int64_t at = (file.size() - kBytes) / (kSamples - 1) * i;
+    crc = crc32c(bytes.substr(static_cast<size_t>(at), kBytes), crc);
+  }
+  return fmt::format("{:08x}", crc);
+}
+
+Json source_of(const ModelFolder& folder) {
+  Json list = Json::array();
+  for (const std::string& path : folder.weight_files()) {
+    struct stat info{};
+    if (::stat(path.c_str(), &info) != 0) fail_errno(path, "cannot stat", errno);
+    Json json = Json::object();
+    json.set("file", file_name(path)).set("bytes", static_cast<int64_t>(info.st_size));
+    // Whole seconds: archives and images keep no more.
+    json.set("modified", static_cast<int64_t>(info.st_mtime)).set("sample", sample_of(*MappedFile::open(path)));
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+// Takes note of every weight that is packed.
+class Collector : public PackedStore {
+ public:
+  std::shared_ptr<const void> find(const std::vector<PackedPart>&, const PackedView&) override { return nullptr; }
+  void made(const std::shared_ptr<const PackedWeight>& weight) override { weights.push_back(weight); }
+  std::vector<std::shared_ptr<const PackedWeight>> weights;
+};
+
+std::string mismatch(const Json& theirs, const Json& ours) {
+  for (const JsonMember& member : ours.as_object("key")) {
+    const Json* other = theirs.find(member.key);
+    if (other != nullptr && other->dump() == member.value.dump()) continue;
+    if (member.key == "source") return "the weights have changed since";
+    return fmt::format("{}: it is for {}, this is {}", member.key, other == nullptr ? "none" : other->dump(),
+                       member.value.dump());
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string compiled_path(const ModelFolder& folder, Isa isa, DType compute) {
+  const std::string end = fmt::format(".{}.{}.pagoda", isa_name(isa), dtype_name(compute));
+  return directory_exists(folder.path()) ? join_path(folder.path(), "model" + end) : folder.path() + end;
+}
+
+Json compiled_key(const ModelFolder& folder, const Runtime& runtime, DType compute) {
+  Json products = Json::array(), key = Json::object();
+  for (const KernelReport& kernel : kernel_report(runtime.kernels())) {
+    if (!kernel.kernel.empty()) products.push_back(kernel.entry + ": " + kernel.kernel);
+  }
+  key.set("pagoda", PAGODA_VERSION).set("layout", int64_t{kPackedLayoutVersion}).set("isa", isa_name(runtime.isa()));
+  key.set("dtype", dtype_name(compute)).set("products", std::move(products)).set("source", source_of(folder));
+  return key;
+}
+
+std::shared_ptr<const void> CompiledStore::find(const std::vector<PackedPart>& parts, const PackedView& shape) {
+  const CompiledWeight* weight = file_->find(parts.at(0).name);
+  if (weight == nullptr || weight->parts.size() != parts.size()) return nullptr;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (weight->parts[i].first != parts[i].name || weight->parts[i].second != parts[i].rows) return nullptr;
+  }
+  if (weight->n != shape.n || weight->k != shape.k || weight->layout != layout_of(shape)) return nullptr;
+  if (weight->bytes != packed_bytes(shape.format, shape.n, shape.k)) return nullptr;
+  found_bytes_ += weight->bytes;
+  return {file_, file_->data(*weight)};
+}
+
+void CompiledStore::made(const std::shared_ptr<const PackedWeight>&) {}
+
+std::unique_ptr<CompiledStore> open_compiled(const ModelFolder& folder, const Runtime& runtime, DType compute,
+                                             const LoadOptions& options) {
+  if (options.compiled == "none") return nullptr;
+  const bool named = !options.compiled.empty();
+  const std::string path = named ? options.compiled : compiled_path(folder, runtime.isa(), compute);
+  if (!named && !file_exists(path)) return nullptr;
+  const auto tell = [&](const std::string& why) {
+    if (options.notice) options.notice(fmt::format("{}: not used: {} (pagoda compile makes it anew)", path, why));
+  };
+  try {
+    std::shared_ptr<const CompiledFile> file = CompiledFile::open(path);
+    const std::string why = mismatch(file->key(), compiled_key(folder, runtime, compute));
+    if (why.empty()) return std::make_unique<CompiledStore>(std::move(file));
+    tell(why);
+  } catch (const Error& error) {
+    // Another version's file is a difference like others.
+    if (named && error.kind() != ErrorKind::kUnsupported) throw;
+    tell(error.message());
+  }
+  return nullptr;
+}
+
+CompileReport compile_model(const std::string& name, LoadOptions options, const std::string& out) {
+  const auto collector = std::make_shared<Collector>();
+  options.packed = collector;
+  const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(name, options);
+  const DType compute = loaded->model().compute_dtype();
+  CompileReport report;
+  report.path = out.empty() ? compiled_path(loaded->folder(), loaded->runtime().isa(), compute) : out;
+  std::vector<CompiledWeight> weights;
+  std::vector<const void*> data;
+  for (const std::shared_ptr<const PackedWeight>& packed : collector->weights) {
+    CompiledWeight weight;
+    for (const PackedPart& part : packed->parts()) weight.parts.emplace_back(part.name, part.rows);
+    weight.layout = layout_of(packed->view());
+    weight.n = packed->view().n;
+    weight.k = packed->view().k;
+    weight.bytes = packed->bytes();
+    weights.push_back(std::move(weight));
+    data.push_back(packed->view().data);
+  }
+  report.weights = static_cast<int64_t>(weights.size());
+  write_compiled(report.path, compiled_key(loaded->folder(), loaded->runtime(), compute), std::move(weights), data);
+  report.bytes = file_size(report.path);
+  return report;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,73 @@
+// pagoda compile and placement as programs: files, notices, exit codes.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "tests/cli/child.h"
+#include "tests/temporary.h"
+
+namespace pagoda::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
+
+std::string copy_of_llama(const std::string& name) {
+  const std::string path = temporary_path(name);
+  fs::copy(kLlama, path, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  return path;
+}
+
+Ended generate(const std::string& model, std::vector<std::string> more = {}) {
+  std::vector<std::string> command{"generate",      model, "--prompt-ids", "[1, 5, 9]", "--max-new-tokens", "6", "--json",
+                                   "--temperature", "0",   "--threads",    "1"};
+  command.insert(command.end(), more.begin(), more.end());
+  return run_pagoda(command);
+}
+
+TEST(Compile, IsFoundNamedAndRefused) {
+  const std::string model = copy_of_llama("cli_compile");
+  const Ended before = generate(model);
+  ASSERT_EQ(before.code, 0) << before.err;
+  const Ended made = run_pagoda({"compile", model, "--threads", "1", "--json"});
+  ASSERT_EQ(made.code, 0) << made.err;
+  const std::string file = made.json().at("out", "").as_string("");
+  EXPECT_TRUE(file_exists(file));
+  EXPECT_EQ(file_size(file), made.json().at("bytes", "").as_int(""));
+  const Ended after = generate(model);
+  EXPECT_EQ(after.out, before.out);
+  EXPECT_EQ(after.err, "");
+  EXPECT_EQ(generate(model, {"--compiled", "none"}).out, before.out);
+  // Another arithmetic: the same text form of result, packed anew, and a line that says why.
+  const Ended other = generate(model, {"--dtype", "bfloat16", "--compiled", file});
+  EXPECT_EQ(other.code, 0) << other.err;
+  EXPECT_NE(other.err.find("dtype: it is for \"float32\""), std::string::npos) << other.err;
+  EXPECT_EQ(generate(model, {"--dtype", "bfloat16", "--compiled", file, "--quiet"}).err, "");
+  const std::string bytes = read_file(file, 1 << 24);
+  write_file_atomic(file, bytes.substr(0, bytes.size() / 2));
+  const Ended damaged = generate(model, {"--compiled", file});
+  EXPECT_EQ(damaged.code, 2);
+  EXPECT_NE(damaged.err.find("damaged"), std::string::npos) << damaged.err;
+  EXPECT_EQ(generate(model).out, before.out);  // where nobody named it, it is told and not used
+  EXPECT_EQ(generate(model, {"--compiled", model + "/none.pagoda"}).code, 3);
+  EXPECT_EQ(run_pagoda({"compile", model, "--out", model}).code, 2);
+  EXPECT_EQ(run_pagoda({"gradients", model, "--compiled", file}).code, 2);
+}
+
+TEST(Placement, FlagsOfCoresAndNodes) {
+  const std::string text = generate(kLlama).out;
+  EXPECT_EQ(generate(kLlama, {"--cores", "none"}).out, text);
+  EXPECT_EQ(generate(kLlama, {"--cores", "auto"}).out, text);
+  const Ended both = generate(kLlama, {"--cores", "none", "--numa-node", "0"});
+  EXPECT_EQ(both.code, 2);
+  EXPECT_NE(both.err.find("[--numa-node]"), std::string::npos) << both.err;
+  EXPECT_EQ(generate(kLlama, {"--numa-node", "900"}).code, 2);
+  EXPECT_EQ(generate(kLlama, {"--cores", "60000"}).code, 2);
+  const Ended doctor = run_pagoda({"doctor", "--threads", "1"});
+  EXPECT_NE(doctor.out.find("placement"), std::string::npos) << doctor.out;
+}
+
+}  // namespace
+}  // namespace pagoda::testing
