@@ -107,7 +107,7 @@ enum class WeightFormat : uint8_t {
   // [N/16][K/2][16][2] bfloat16, K padded to a multiple of 32: 32 inputs of a panel are one AMX tile (16 rows of 64 bytes),
   // a row is one operand of vdpbf16ps, and two AVX2 registers of (even, odd) pairs.
   kBf16Pairs,
-  // Codes in groups along K with scales (PackedView::groups); a panel is its codes, then its scales, each a multiple of 64
+  // Codes in groups along K with scales (PackedView::groups); a panel is its scales, then its codes, each a multiple of 64
   // bytes (cpu/groups.h). Inputs of 8 bits lie [K/4][16][4]; of 4 bits [K/8][16][2][4]: input 8 c + 2 q + j is nibble q of
   // 16-bit word j, so that one shift gives a pair of inputs for all outputs.
   kGroups,

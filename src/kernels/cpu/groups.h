@@ -34,10 +34,13 @@ inline int64_t scale_bytes(const PackedView& w) {
   return w.k / kSuperBlock * layout.super_bytes + w.k / w.groups.size * layout.group_bytes;
 }
 inline int64_t panel_bytes(const PackedView& w) { return round_up(code_bytes(w), 64) + round_up(scale_bytes(w), 64); }
-inline const uint8_t* codes_of(const PackedView& w, int64_t panel) {
+// Scales first: who reads a panel's codes ahead comes to the scales of the next.
+inline const uint8_t* scales_of(const PackedView& w, int64_t panel) {
   return static_cast<const uint8_t*>(w.data) + panel * panel_bytes(w);
 }
-inline const uint8_t* scales_of(const PackedView& w, int64_t panel) { return codes_of(w, panel) + round_up(code_bytes(w), 64); }
+inline const uint8_t* codes_of(const PackedView& w, int64_t panel) {
+  return scales_of(w, panel) + round_up(scale_bytes(w), 64);
+}
 // The scales of the super-block that group g is in, and those of the group itself.
 struct GroupPlace {
   const uint8_t *super, *group;

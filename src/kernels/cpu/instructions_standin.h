@@ -76,11 +76,43 @@ struct Dot : Rounding {
     for (float& lane : v.lanes) lane = value;
     return v;
   }
+  // The arithmetic of tiles.
+  static Floats tile_multiply_add(Floats a, Floats b, Floats c) {
+    for (int i = 0; i < 16; ++i) c.lanes[i] = standin::multiply_add(flush(a.lanes[i]), flush(b.lanes[i]), c.lanes[i]);
+    return c;
+  }
+  static Floats tile_add(Floats a, Floats b) {
+    for (int i = 0; i < 16; ++i) a.lanes[i] = flush(flush(a.lanes[i]) + flush(b.lanes[i]));
+    return a;
+  }
+};
+struct FlushSubnormals {
+  FlushSubnormals() {}  // not trivial: the one of native:: is not either
 };
 
 class PairDecoder {
  public:
   explicit PairDecoder(int offset) : offset_(offset) {}
+  struct Words {
+    uint32_t lanes[16];
+  };
+  static Words load_words(const uint8_t* codes) {
+    Words words;
+    std::memcpy(words.lanes, codes, sizeof words.lanes);
+    return words;
+  }
+  template <int kAt>
+  Dot::Floats nibble(Words words) const {
+    Dot::Floats v;
+    for (int i = 0; i < 16; ++i) v.lanes[i] = static_cast<float>(static_cast<int>(words.lanes[i] >> 4 * kAt & 15) - offset_);
+    return v;
+  }
+  template <int kAt>
+  Dot::Floats byte(Words words) const {
+    Dot::Floats v;
+    for (int i = 0; i < 16; ++i) v.lanes[i] = static_cast<float>(static_cast<int8_t>(words.lanes[i] >> 8 * kAt));
+    return v;
+  }
   void nibbles(const uint8_t* codes, uint16_t* to) const {
     for (int word = 0; word < 32; ++word) {
       uint16_t bits;

@@ -58,7 +58,7 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 }
 
 void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_group_tiles<native::Tiles, native::Dot, native::PairDecoder>(
+  run_group_tiles<native::Tiles, native::Dot, native::PairDecoder, native::FlushSubnormals>(
       products::FinishRounded(products::epilogue_avx512(), epilogue, y), groups::expand_avx512(), exec, x, w);
 }
 

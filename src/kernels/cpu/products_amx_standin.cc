@@ -26,7 +26,7 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 }
 
 void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_group_tiles<standin::Tiles, standin::Dot, standin::PairDecoder>(
+  run_group_tiles<standin::Tiles, standin::Dot, standin::PairDecoder, standin::FlushSubnormals>(
       products::FinishByCall(products::epilogue_portable(), epilogue, y), groups::expand_portable(), exec, x, w);
 }
 

@@ -149,7 +149,8 @@ void group_rows(const View& x, const PackedView& w, const Epilogue& epilogue, co
   }
 }
 
-// Activations of a row as int8 codes; the scale is returned. The one definition that all kernels on int8 equal to the bit.
+// Activations of a row as int8 codes (zeros before); the scale is returned. The one definition that all kernels on int8 equal
+// to the bit.
 template <class X>
 float quantize_row(const X* x, int64_t k, int8_t* codes) {
   float most = 0;
@@ -159,7 +160,6 @@ float quantize_row(const X* x, int64_t k, int8_t* codes) {
     finite = finite && magnitude <= 3.4028235e38f;
     if (!(magnitude <= most)) most = magnitude;
   }
-  std::fill(codes, codes + k, int8_t{0});
   if (!finite) return most / 127.5f;
   const float scale = std::max(most / 127.5f, 1.1754944e-38f);
   for (int64_t i = 0; i < k; ++i) {
