@@ -268,7 +268,7 @@ class PackedIntRows : public Integers {
   }
   float scale_at(int64_t n, int64_t k) const override { return element(p_.scale, n * p_.columns + k / p_.group_size); }
   float zero_at(int64_t n, int64_t k) const override {
-    return static_cast<float>(zero(n, k / p_.group_size) - (1 << (p_.bits - 1)));
+    return static_cast<float>(p_.zero_code(n, k / p_.group_size) - (1 << (p_.bits - 1)));
   }
   void read_codes(int64_t begin, int64_t end, int8_t* codes) const override {
     const int offset = 1 << (p_.bits - 1);
