@@ -130,10 +130,11 @@ class Bench {
 double least_seconds(const std::vector<std::vector<std::pair<int64_t, StepRows>>>& steps, const DecoderModel& model,
                      const MachineRates& rates) {
   double seconds = 0;
+  const WeightBytes weights = weight_bytes(model);
   for (const auto& step : steps) {
     std::vector<StepRows> rows;
     for (const auto& [sequence, part] : step) rows.push_back(part);
-    seconds += least_seconds(step_cost(model.config(), model.compute_dtype(), rows), rates);
+    seconds += least_seconds(step_cost(model.config(), weights, model.compute_dtype(), rows), rates);
   }
   return seconds;
 }

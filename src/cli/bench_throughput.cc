@@ -118,7 +118,7 @@ Request to_request(const BenchRequest& from, const Flags& flags) {
 StepCost cost_of(const SchedulerOutput& step, const DecoderModel& model, int64_t shared_tokens) {
   std::vector<StepRows> rows;
   for (const SchedulerOutput::Item& item : step.items) rows.push_back({item.from, item.num_new_tokens, item.rows_wanted()});
-  StepCost cost = step_cost(model.config(), model.compute_dtype(), rows);
+  StepCost cost = step_cost(model.config(), weight_bytes(model), model.compute_dtype(), rows);
   const double token_bytes = static_cast<double>(KvCache::bytes_per_token(model.layer_states(), model.compute_dtype()));
   cost.bytes = std::max(0.0, cost.bytes - token_bytes * static_cast<double>(shared_tokens));
   return cost;

@@ -14,13 +14,22 @@ int64_t product_weights(const DecoderConfig& config) {
 
 int64_t head_weights(const DecoderConfig& config) { return config.hidden_size * config.vocab_size; }
 
-StepCost step_cost(const DecoderConfig& config, DType compute, const std::vector<StepRows>& rows) {
+WeightBytes weight_bytes(const DecoderConfig& config, DType dtype) {
+  const auto element = static_cast<double>(dtype_size(dtype));
+  return {static_cast<double>(product_weights(config)) * element, static_cast<double>(head_weights(config)) * element};
+}
+
+WeightBytes weight_bytes(const DecoderModel& model) {
+  return {static_cast<double>(model.block_bytes()), static_cast<double>(model.head_bytes())};
+}
+
+StepCost step_cost(const DecoderConfig& config, const WeightBytes& weights, DType compute, const std::vector<StepRows>& rows) {
   const auto element = static_cast<double>(dtype_size(compute));
   const auto products = static_cast<double>(product_weights(config)), head = static_cast<double>(head_weights(config));
   const double pair = 4.0 * static_cast<double>(config.num_attention_heads * config.head_dim);
   const double token_bytes = 2.0 * static_cast<double>(config.num_key_value_heads * config.head_dim) * element;
   StepCost cost;
-  cost.bytes = products * element;
+  cost.bytes = weights.products;
   bool wants_logits = false;
   for (const StepRows& sequence : rows) {
     cost.flops += 2 * products * static_cast<double>(sequence.count) + 2 * head * static_cast<double>(sequence.logits);
@@ -35,7 +44,7 @@ StepCost step_cost(const DecoderConfig& config, DType compute, const std::vector
       cost.bytes += token_bytes * static_cast<double>(window > 0 ? std::min(context, window + sequence.count - 1) : context);
     }
   }
-  if (wants_logits) cost.bytes += head * element;
+  if (wants_logits) cost.bytes += weights.head;
   return cost;
 }
 

@@ -20,7 +20,14 @@ struct StepCost {
   double flops = 0;  // 2 x weights of products x rows, the head for the wanted rows alone, 4 x heads x head_dim a visible key
   double bytes = 0;  // weights of products once (the head only where logits are wanted), and keys and values of the contexts
 };
-StepCost step_cost(const DecoderConfig& config, DType compute, const std::vector<StepRows>& rows);
+// Bytes of the weights of products as they lie in memory, and of the head's.
+struct WeightBytes {
+  double products = 0, head = 0;
+};
+WeightBytes weight_bytes(const DecoderConfig& config, DType dtype);  // all of one dtype
+WeightBytes weight_bytes(const DecoderModel& model);                 // prepared for inference
+// compute: of keys and values.
+StepCost step_cost(const DecoderConfig& config, const WeightBytes& weights, DType compute, const std::vector<StepRows>& rows);
 
 // A whole pass of an encoder over sequences of these lengths: products of every row, its head where it has one, attention of
 // every row to every row of its sequence, and the weights of products once, shared layers too.

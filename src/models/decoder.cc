@@ -98,6 +98,12 @@ void DecoderModel::prepare(Device& device, DType compute) {
   }
 }
 
+int64_t DecoderModel::block_bytes() const {
+  int64_t bytes = 0;
+  for (const Block& block : blocks_) bytes += block.attention.packed_bytes() + block.mlp.packed_bytes();
+  return bytes;
+}
+
 std::vector<LayerStateSpec> DecoderModel::layer_states() const {
   std::vector<LayerStateSpec> specs;
   for (const int64_t window : config_.windows) {

@@ -71,6 +71,9 @@ class DecoderModel : public Model {
   void collect(std::vector<Parameter*>& parameters) override;
   void prepare(Device& device, DType compute) override;
   const DecoderConfig& config() const { return config_; }
+  // Bytes of packed weights that a step reads: of all blocks, and of the head. 0 until prepared for inference.
+  int64_t block_bytes() const;
+  int64_t head_bytes() const { return head_ ? head_->packed_bytes() : 0; }
 
  private:
   struct Block {

@@ -33,6 +33,7 @@ class Attention : public Module {
   Tensor forward(const Tensor& x, const Tensor& residual, const Rotary::Turns* turns, const ForwardContext& context,
                  const ops::DropoutSite& dropout = {}, const ops::DropoutSite& probs_dropout = {}) const;
   const AttentionConfig& config() const { return config_; }
+  int64_t packed_bytes() const { return qkv_.packed_bytes() + out_.packed_bytes(); }
 
  private:
   int layer_;

@@ -42,6 +42,7 @@ class Linear : public Module {
   // float32 results whatever x is (logits).
   Tensor forward_float32(const Tensor& x) const;
   const std::shared_ptr<PackedWeight>& packed() const { return packed_; }
+  int64_t packed_bytes() const { return packed_ ? packed_->bytes() : 0; }  // what a product reads
   // Shares the packed weight of another (tied embeddings).
   void share(std::shared_ptr<PackedWeight> packed) { packed_ = std::move(packed); }
 

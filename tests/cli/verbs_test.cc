@@ -138,11 +138,12 @@ TEST(StepCost, CountsByHand) {
   const int64_t layer = 8 * 16 + 8 * 8 + 3 * 8 * 12;
   EXPECT_EQ(cli::product_weights(config), 2 * layer);
   // Rows 4 and 5: the first layer sees 5 + 6 keys, the second 3 + 3. Logits of one row.
-  const cli::StepCost cost = cli::step_cost(config, DType::kBFloat16, {{4, 2, 1}});
+  const cli::StepCost cost = cli::step_cost(config, cli::weight_bytes(config, DType::kBFloat16), DType::kBFloat16, {{4, 2, 1}});
   EXPECT_EQ(cost.flops, 2.0 * 2 * layer * 2 + 2 * 800 + 4.0 * 8 * (11 + 6));
   // Keys and values: 6 positions of the first layer; 4 of the second (two rows of a window of 3), 2 heads of 2 each.
   EXPECT_EQ(cost.bytes, 2 * (2.0 * layer + 800) + 2 * 2 * 4 * (6 + 4));
-  EXPECT_EQ(cli::step_cost(config, DType::kFloat32, {{0, 1, 0}}).bytes, 4 * (2.0 * layer) + 4 * 2 * 4 * 2);
+  EXPECT_EQ(cli::step_cost(config, cli::weight_bytes(config, DType::kFloat32), DType::kFloat32, {{0, 1, 0}}).bytes,
+            4 * (2.0 * layer) + 4 * 2 * 4 * 2);
   cli::MachineRates rates;
   rates.flops_per_s = 100;
   EXPECT_EQ(cli::least_seconds(cost, rates), cost.flops / 100);
