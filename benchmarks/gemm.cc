@@ -1,10 +1,13 @@
 // How close do products on packed weights come to what this machine can do? Every layer shape of SmolLM2-135M and some squares.
 //
-// Usage: bench_gemm [ISA [THREADS]]. For each shape and number of rows M, the best of a few passes, each over different copies
-// of the weight so that all of 1 GiB is read in turn: no weight is found in a cache. "limit" is the share of
-// max(FLOPs / measured FLOP/s, bytes of weights, activations and results / measured read rate) in the time taken.
+// Usage: bench_gemm [ISA [THREADS [FORMAT]]]: all formats of weights, or those whose name begins so. For each shape and number
+// of rows M, the best of a few passes, each over different copies of the weight so that all of 1 GiB is read in turn: no weight
+// is found in a cache. "limit" is the share of max(FLOPs / measured FLOP/s, bytes of weights, activations and results /
+// measured read rate) in the time taken.
 #include <algorithm>
 #include <cstdio>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "machine.h"
@@ -35,21 +38,26 @@ View matrix(void* data, DType dtype, int64_t rows, int64_t columns) {
   return v;
 }
 
-void measure(Machine& machine, WeightFormat format, DType dtype) {
+void measure(Machine& machine, const std::string& wanted, const char* weights, const PackedView& format, DType dtype) {
+  if (std::string_view(weights).substr(0, wanted.size()) != wanted) return;
   const double flop_rate = machine.measured_flop_rate(dtype);
-  const ProductKernel* kernel = machine.table.find_product(format, dtype, 1);
-  std::printf("\n%s: weights and activations %s, limits %.1f GFLOP/s and %.1f GB/s\n", kernel->name, dtype_name(dtype),
+  const ProductKernel* kernel = machine.table.find_product(format.format, dtype, 1);
+  std::printf("\n%s: weights %s, activations %s, limits %.1f GFLOP/s and %.1f GB/s\n", kernel->name, weights, dtype_name(dtype),
               flop_rate * 1e-9, machine.read_rate * 1e-9);
   std::printf("%-14s %6s %6s %5s %10s %9s %9s %6s\n", "shape", "N", "K", "M", "us", "GB/s", "GFLOP/s", "limit");
   for (const Shape& shape : kShapes) {
-    const int64_t bytes = packed_bytes(format, shape.n, shape.k), copies = kMemory / bytes;
+    PackedView w = format;
+    w.n = shape.n;
+    w.k = shape.k;
+    if (w.format == WeightFormat::kGroups && w.k % (w.groups.has_super() ? kSuperBlock : w.groups.size) != 0) continue;
+    const int64_t bytes = packed_bytes(w), copies = kMemory / bytes;
     int64_t copy = 0;
     for (const int64_t m : {1, 2, 4, 8, 16, 64, 256, 512}) {
       AlignedBytes x(m * shape.k * dtype_size(dtype));
       AlignedBytes y(m * shape.n * dtype_size(dtype));
       const View in = matrix(x.data(), dtype, m, shape.k), out = matrix(y.data(), dtype, m, shape.n);
       const double best = best_of(kPassSeconds, [&] {
-        const PackedView w{machine.memory + copy * bytes, format, shape.n, shape.k};
+        w.data = machine.memory + copy * bytes;
         copy = (copy + 1) % copies;
         kernel->run(machine.exec, in, w, Epilogue(), out);
       });
@@ -67,8 +75,16 @@ void run(int argc, char** argv) {
   Machine machine("bench_gemm", kMemory, argc, argv);
   std::printf("%s, %d threads, %s\n", machine.cpu.model.c_str(), machine.pool.num_threads(), isa_name(machine.isa));
   const ThreadPool::Step step(machine.pool);
-  measure(machine, WeightFormat::kBf16Pairs, DType::kBFloat16);
-  measure(machine, WeightFormat::kFloat32Panels, DType::kFloat32);
+  const std::string wanted = argc > 3 ? argv[3] : "";
+  const auto groups = [](int bits, int64_t size, GroupScale scale, int offset) {
+    return PackedView{nullptr, WeightFormat::kGroups, 0, 0, {bits, size, scale, offset}};
+  };
+  measure(machine, wanted, "bfloat16", {nullptr, WeightFormat::kBf16Pairs}, DType::kBFloat16);
+  measure(machine, wanted, "Q8_0", groups(8, 32, GroupScale::kHalf, 0), DType::kBFloat16);
+  measure(machine, wanted, "Q4_0", groups(4, 32, GroupScale::kHalf, 8), DType::kBFloat16);
+  measure(machine, wanted, "Q4_K", groups(4, 32, GroupScale::kSuperMin, 0), DType::kBFloat16);
+  measure(machine, wanted, "int4 in groups of 128 with zeros", groups(4, 128, GroupScale::kHalfZero, 0), DType::kBFloat16);
+  measure(machine, wanted, "float32", {nullptr, WeightFormat::kFloat32Panels}, DType::kFloat32);
 }
 
 }  // namespace

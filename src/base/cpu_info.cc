@@ -268,8 +268,8 @@ bool isa_supported(Isa isa, const CpuInfo& cpu) {
     case Isa::kPortable: return true;
     case Isa::kAvx2: return cpu.avx2;
     case Isa::kAvx512: return cpu.avx512;
-    case Isa::kAvx512Bf16: return cpu.avx512_bf16;
-    case Isa::kAmx: return cpu.amx();
+    case Isa::kAvx512Bf16: return cpu.avx512_bf16 && cpu.avx512_vnni;  // int8 products need the second
+    case Isa::kAmx: return cpu.amx() && cpu.avx512_vnni;
   }
   return false;
 }

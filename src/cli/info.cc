@@ -13,6 +13,7 @@
 #include "engine/kv_cache.h"
 #include "formats/tokenizer_loader.h"
 #include "models/decoder.h"
+#include "ops/packed_weight.h"
 #include "pipelines/chat_templates.h"
 #include "pipelines/text_generation.h"
 
@@ -88,11 +89,37 @@ Json defaults_info(const ModelFolder& folder) {
   return result;
 }
 
+// Bytes of the weights in one compute dtype by the format that products read: codes stay codes.
+std::map<std::string, int64_t> running_bytes(Model& model, const WeightSource* files, DType dtype) {
+  std::map<std::string, int64_t> bytes;
+  for (const Parameter* parameter : model.parameters()) {
+    int64_t elements = 1;
+    for (const int64_t dim : parameter->shape) elements = checked_mul(elements, dim, parameter->name);
+    const TensorEntry* entry = files == nullptr ? nullptr : files->find(parameter->name);
+    std::shared_ptr<const EncodedTensor> encoded = entry == nullptr || parameter->shape.size() != 2 ? nullptr : entry->encoded;
+    std::vector<int64_t> shape = parameter->shape;
+    if (encoded && encoded->transposed()) {
+      encoded = encoded->transposed();
+      std::swap(shape[0], shape[1]);
+    }
+    const PackedView view = encoded ? PackedWeight::plan({parameter->name, {}, encoded, shape}, dtype) : PackedView{};
+    const bool codes = encoded && (view.format == WeightFormat::kGroups || view.format == WeightFormat::kInt8Rows);
+    bytes[codes ? format_name(view) : dtype_name(dtype)] +=
+        codes ? packed_bytes(view) : checked_mul(elements, dtype_size(dtype), parameter->name);
+  }
+  return bytes;
+}
+
 // In one compute dtype: bytes of the weights, of a token of the cache, and how many tokens are left room for.
-Json memory_info(Model& model, int64_t parameters, DType dtype, int64_t available) {
-  const int64_t weights = checked_mul(parameters, dtype_size(dtype), "weights");
+Json memory_info(Model& model, const WeightSource* files, DType dtype, int64_t available) {
+  int64_t weights = 0;
+  Json formats = Json::object();
+  for (const auto& [name, bytes] : running_bytes(model, files, dtype)) {
+    weights = checked_add(weights, bytes, "weights");
+    formats.set(name, bytes);
+  }
   Json result = Json::object();
-  result.set("weight_bytes", weights);
+  result.set("weight_bytes", weights).set("weight_formats", std::move(formats));
   if (model.head_kind() == Head::kCausalLm) {  // encoders keep nothing between passes
     const int64_t token = KvCache::bytes_per_token(model.layer_states(), dtype);
     result.set("cache_bytes_per_token", token);
@@ -142,7 +169,13 @@ std::string text_of(const Json& info) {
   text += line("shape", list_of(info.at("shape", where)));
   for (const JsonMember& member : info.at("memory", where).as_object(where)) {
     if (!member.value.is_object()) continue;
-    std::string sizes = format_bytes(member.value.at("weight_bytes", where).as_int(where)) + " weights",
+    std::string formats;
+    const Json::Object& by_format = member.value.at("weight_formats", where).as_object(where);
+    for (const JsonMember& format : by_format) {
+      formats += fmt::format("{}{} {}", formats.empty() ? " (" : ", ", format_bytes(format.value.as_int(where)), format.key);
+    }
+    formats = by_format.size() > 1 ? formats + ")" : "";
+    std::string sizes = format_bytes(member.value.at("weight_bytes", where).as_int(where)) + " weights" + formats,
                 room = "fits this memory";
     if (const Json* token = member.value.find("cache_bytes_per_token")) {
       sizes += fmt::format(", {} cache a token", format_bytes(token->as_int(where)));
@@ -170,14 +203,16 @@ int run(const Program& program, const Flags& flags) {
   const std::string& path = folder->path();
   const std::unique_ptr<Model> model = make_model(folder->config(), folder->config_path());
   const int64_t parameters = parameter_count(*model), available = detect_cpu().memory_available;
+  const Json by_dtype = weight_bytes(*folder);
+  const WeightSource* files = by_dtype.is_null() ? nullptr : &folder->weights();
   Json memory = Json::object(), templates = Json::array(), info = Json::object();
   memory.set("available_bytes", available);
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-    memory.set(dtype_name(dtype), memory_info(*model, parameters, dtype, available));
+    memory.set(dtype_name(dtype), memory_info(*model, files, dtype, available));
   }
   for (const std::string& name : load_chat_templates(path).names()) templates.push_back(name);
   info.set("folder", path).set("architecture", model->architecture()).set("parameters", parameters);
-  info.set("bytes_by_dtype", weight_bytes(*folder)).set("shape", shape_info(*model)).set("memory", std::move(memory));
+  info.set("bytes_by_dtype", by_dtype).set("shape", shape_info(*model)).set("memory", std::move(memory));
   info.set("tokenizer", tokenizer_info(path)).set("chat_templates", std::move(templates));
   info.set("generation_defaults", defaults_info(*folder));
   if (program.json) {

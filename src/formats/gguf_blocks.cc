@@ -10,7 +10,7 @@ namespace pagoda {
 
 namespace {
 
-constexpr int64_t kSuper = 256;  // elements of a super-block (QK_K)
+constexpr int64_t kSuper = kSuperBlock;  // elements of a super-block (QK_K)
 
 uint16_t u16(const uint8_t* bytes) { return static_cast<uint16_t>(bytes[0] | bytes[1] << 8); }
 float half(const uint8_t* bytes) { return float16_to_float(u16(bytes)); }
@@ -177,12 +177,145 @@ void decode_q6_k(const uint8_t* block, int64_t count, float* out) {
   }
 }
 
+// The same blocks as codes and scales.
+void read_q4_0(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 18, row.codes += 32) {
+    *row.scales++ = half(block);
+    for (int i = 0; i < 16; ++i) {
+      row.codes[i] = static_cast<int8_t>((block[2 + i] & 15) - 8);
+      row.codes[i + 16] = static_cast<int8_t>((block[2 + i] >> 4) - 8);
+    }
+  }
+}
+
+void read_q4_1(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 20, row.codes += 32) {
+    *row.scales++ = half(block);
+    *row.minima++ = half(block + 2);
+    for (int i = 0; i < 16; ++i) {
+      row.codes[i] = static_cast<int8_t>(block[4 + i] & 15);
+      row.codes[i + 16] = static_cast<int8_t>(block[4 + i] >> 4);
+    }
+  }
+}
+
+void read_fifths(const uint8_t* nibbles, uint32_t fifth, int offset, int8_t* codes) {
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = static_cast<int8_t>(static_cast<int>((nibbles[i] & 15u) | (fifth >> i & 1u) << 4) - offset);
+    codes[i + 16] = static_cast<int8_t>(static_cast<int>((nibbles[i] >> 4u) | (fifth >> (i + 16) & 1u) << 4) - offset);
+  }
+}
+
+void read_q5_0(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 22, row.codes += 32) {
+    *row.scales++ = half(block);
+    read_fifths(block + 6, u32(block + 2), 16, row.codes);
+  }
+}
+
+void read_q5_1(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 24, row.codes += 32) {
+    *row.scales++ = half(block);
+    *row.minima++ = half(block + 2);
+    read_fifths(block + 8, u32(block + 4), 0, row.codes);
+  }
+}
+
+void read_q8_0(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 34, row.codes += 32) {
+    *row.scales++ = half(block);
+    std::memcpy(row.codes, block + 2, 32);
+  }
+}
+
+void read_q2_k(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 84, row.codes += kSuper) {
+    *row.scales++ = half(block + 80);
+    *row.minima++ = half(block + 82);
+    for (int sub = 0; sub < 16; ++sub) {
+      *row.small_scales++ = static_cast<int8_t>(block[sub] & 15);
+      *row.small_minima++ = static_cast<uint8_t>(block[sub] >> 4);
+    }
+    for (int i = 0; i < kSuper; ++i) {
+      row.codes[i] = static_cast<int8_t>(block[16 + 32 * (i / 128) + i % 32] >> (i % 128 / 32 * 2) & 3);
+    }
+  }
+}
+
+void read_q3_k(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 110, row.codes += kSuper) {
+    const uint8_t *third = block, *values = block + 32, *scales = block + 96;
+    *row.scales++ = half(block + 108);
+    for (int sub = 0; sub < 16; ++sub) {
+      const int low = sub < 8 ? scales[sub] & 15 : scales[sub - 8] >> 4, high = scales[8 + sub % 4] >> (sub / 4 * 2) & 3;
+      *row.small_scales++ = static_cast<int8_t>((low | high << 4) - 32);
+    }
+    for (int i = 0; i < kSuper; ++i) {
+      const int value = values[32 * (i / 128) + i % 32] >> (i % 128 / 32 * 2) & 3;
+      row.codes[i] = static_cast<int8_t>(value - ((third[i % 32] >> (i / 32) & 1) != 0 ? 0 : 4));
+    }
+  }
+}
+
+// What Q4_K and Q5_K begin with.
+void read_scales_k(const uint8_t* block, GroupRow& row) {
+  *row.scales++ = half(block);
+  *row.minima++ = half(block + 2);
+  for (int sub = 0; sub < 8; ++sub) {
+    int scale = 0, minimum = 0;
+    scale_and_minimum(block + 4, sub, scale, minimum);
+    *row.small_scales++ = static_cast<int8_t>(scale);
+    *row.small_minima++ = static_cast<uint8_t>(minimum);
+  }
+}
+
+void read_q4_k(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 144, row.codes += kSuper) {
+    read_scales_k(block, row);
+    for (int i = 0; i < kSuper; ++i) {
+      row.codes[i] = static_cast<int8_t>(block[16 + i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15);
+    }
+  }
+}
+
+void read_q5_k(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 176, row.codes += kSuper) {
+    read_scales_k(block, row);
+    for (int i = 0; i < kSuper; ++i) {
+      const int nibble = block[48 + i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
+      row.codes[i] = static_cast<int8_t>(nibble | (block[16 + i % 32] >> (i / 32) & 1) << 4);
+    }
+  }
+}
+
+void read_q6_k(const uint8_t* block, int64_t count, GroupRow row) {
+  for (; count > 0; --count, block += 210, row.codes += kSuper) {
+    *row.scales++ = half(block + 208);
+    std::memcpy(row.small_scales, block + 192, 16);
+    row.small_scales += 16;
+    for (int i = 0; i < kSuper; ++i) {
+      const int part = i / 128, inner = i % 128;
+      const int nibble = block[64 * part + inner % 64] >> (inner / 64 * 4) & 15;
+      const int pair = block[128 + 32 * part + inner % 32] >> (inner / 32 * 2) & 3;
+      row.codes[i] = static_cast<int8_t>((nibble | pair << 4) - 32);
+    }
+  }
+}
+
 constexpr GgufType kTypes[] = {
-    {0, "F32", 1, 4, decode_f32},           {1, "F16", 1, 2, decode_f16},           {30, "BF16", 1, 2, decode_bf16},
-    {2, "Q4_0", 32, 18, decode_q4_0},       {3, "Q4_1", 32, 20, decode_q4_1},       {6, "Q5_0", 32, 22, decode_q5_0},
-    {7, "Q5_1", 32, 24, decode_q5_1},       {8, "Q8_0", 32, 34, decode_q8_0},       {10, "Q2_K", kSuper, 84, decode_q2_k},
-    {11, "Q3_K", kSuper, 110, decode_q3_k}, {12, "Q4_K", kSuper, 144, decode_q4_k}, {13, "Q5_K", kSuper, 176, decode_q5_k},
-    {14, "Q6_K", kSuper, 210, decode_q6_k},
+    {0, "F32", 1, 4, decode_f32},
+    {1, "F16", 1, 2, decode_f16},
+    {30, "BF16", 1, 2, decode_bf16},
+    {2, "Q4_0", 32, 18, decode_q4_0, {4, 32, GroupScale::kHalf, 8}, read_q4_0},
+    {3, "Q4_1", 32, 20, decode_q4_1, {4, 32, GroupScale::kHalfMin, 0}, read_q4_1},
+    {6, "Q5_0", 32, 22, decode_q5_0, {8, 32, GroupScale::kHalf, 0}, read_q5_0},
+    {7, "Q5_1", 32, 24, decode_q5_1, {8, 32, GroupScale::kHalfMin, 0}, read_q5_1},
+    {8, "Q8_0", 32, 34, decode_q8_0, {8, 32, GroupScale::kHalf, 0}, read_q8_0},
+    {10, "Q2_K", kSuper, 84, decode_q2_k, {4, 16, GroupScale::kSuperMin, 0}, read_q2_k},
+    {11, "Q3_K", kSuper, 110, decode_q3_k, {4, 16, GroupScale::kSuper, 8}, read_q3_k},
+    {12, "Q4_K", kSuper, 144, decode_q4_k, {4, 32, GroupScale::kSuperMin, 0}, read_q4_k},
+    {13, "Q5_K", kSuper, 176, decode_q5_k, {8, 32, GroupScale::kSuperMin, 0}, read_q5_k},
+    {14, "Q6_K", kSuper, 210, decode_q6_k, {8, 16, GroupScale::kSuper, 0}, read_q6_k},
 };
 
 // ggml's numbers, those given up included.

@@ -80,6 +80,17 @@ class BlockRows : public EncodedTensor {
       type_.decode(data_ + source(row) * row_bytes_, columns_ / type_.block, out);
     }
   }
+  GroupCoding groups() const override { return type_.groups; }
+  void read_groups(int64_t begin, GroupRows& rows) const override {
+    const auto at = [&](auto& values, int64_t row) {
+      return values.empty() ? nullptr : values.data() + row * static_cast<int64_t>(values.size()) / rows.rows;
+    };
+    for (int64_t row = 0; row < rows.rows; ++row) {
+      type_.read_groups(data_ + source(begin + row) * row_bytes_, columns_ / type_.block,
+                        {at(rows.codes, row), at(rows.scales, row), at(rows.minima, row), at(rows.small_scales, row),
+                         at(rows.small_minima, row)});
+    }
+  }
 
  private:
   int64_t source(int64_t row) const {
@@ -101,6 +112,9 @@ class TransposedBlocks : public EncodedTensor {
       : type_(type), data_(data), rows_(rows), columns_(columns), owner_(std::move(owner)) {}
   std::string coding() const override { return type_.name; }
   bool by_rows() const override { return false; }
+  std::shared_ptr<const EncodedTensor> transposed() const override {
+    return std::make_shared<BlockRows>(type_, data_, columns_, 0, owner_);
+  }
   void decode(int64_t begin, int64_t end, float* out) const override {
     std::vector<float> line(static_cast<size_t>(columns_));
     for (int64_t row = 0; row < rows_; ++row) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <set>
 
 #include "base/checked.h"
@@ -93,11 +94,93 @@ struct Grid {
   float at(int64_t n, int64_t k) const { return element(scale, n / bn * columns + k / bk); }
 };
 
-// int8 or 8-bit floats with scales, and zeros where they are asymmetric.
-class Scaled : public EncodedTensor {
+// Integers whose scales (and zeros) are each for a run of inputs: what kernels need to know of them. Element (n, k) is
+// (code - zero) * scale, codes and zeros signed.
+class Integers : public EncodedTensor {
  public:
-  Scaled(TensorEntry weight, Grid grid, TensorEntry zero, std::string coding)
-      : weight_(std::move(weight)), grid_(std::move(grid)), zero_(std::move(zero)), coding_(std::move(coding)) {}
+  GroupCoding groups() const final {
+    std::call_once(once_, [this] { groups_ = find_groups(); });
+    return groups_;
+  }
+  void read_groups(int64_t begin, GroupRows& rows) const final {
+    const int64_t size = rows.coding.size, count = rows.k / size;
+    read_codes(begin, begin + rows.rows, rows.codes.data());
+    for (int64_t r = 0; r < rows.rows; ++r) {
+      for (int64_t g = 0; g < count; ++g) {
+        const auto at = static_cast<size_t>(r * count + g);
+        const float scale = scale_at(begin + r, g * size);
+        rows.scales[at] = scale;
+        if (!rows.coding.has_minimum()) continue;
+        const float zero = zero_at(begin + r, g * size);
+        if (rows.coding.scale == GroupScale::kHalfZero) {
+          rows.small_minima[at] = static_cast<uint8_t>(static_cast<int8_t>(zero));
+        } else {
+          rows.minima[at] = -(scale * zero);
+        }
+      }
+    }
+  }
+
+ protected:
+  struct Runs {
+    int bits = 0;  // of a code; 0: no integers, or no runs
+    int64_t n = 0, k = 0, run = 0;
+    bool zeros = false;
+  };
+  virtual Runs runs() const = 0;
+  virtual float scale_at(int64_t n, int64_t k) const = 0;
+  virtual float zero_at(int64_t n, int64_t k) const = 0;
+  virtual void read_codes(int64_t begin, int64_t end, int8_t* codes) const = 0;  // [rows, k]
+
+ private:
+  GroupCoding find_groups() const {
+    const Runs r = runs();
+    if (r.bits == 0 || r.k == 0) return {};
+    GroupCoding coding;
+    for (const int64_t size : {128, 64, 32, 16}) {
+      if (r.k % size != 0 || (r.run < r.k && r.run % size != 0)) continue;
+      coding.size = size;
+      break;
+    }
+    if (coding.size == 0) return {};
+    coding.bits = r.bits <= 4 ? 4 : 8;
+    coding.offset = coding.bits == 4 ? 8 : 0;
+    // float16 where that loses nothing.
+    bool halves = true, zeros = false, small = true;
+    for (int64_t n = 0; n < r.n; ++n) {
+      for (int64_t k = 0; k < r.k; k += std::min(r.run, r.k)) {
+        const float scale = scale_at(n, k);
+        halves = halves && float16_to_float(float_to_float16(scale)) == scale;
+        if (!r.zeros) continue;
+        const float zero = zero_at(n, k);
+        zeros = zeros || zero != 0;
+        small = small && zero >= -128 && zero <= 127 && std::floor(zero) == zero;
+      }
+    }
+    if (!zeros) {
+      coding.scale = halves ? GroupScale::kHalf : GroupScale::kFloat;
+    } else {
+      coding.scale = halves && small ? GroupScale::kHalfZero : GroupScale::kFloatMin;
+    }
+    return coding;
+  }
+  mutable std::once_flag once_;
+  mutable GroupCoding groups_;
+};
+
+// int8 or 8-bit floats with scales, and zeros where they are asymmetric.
+class Scaled : public Integers {
+ public:
+  // int8_activations: what the configuration asks for.
+  Scaled(TensorEntry weight, Grid grid, TensorEntry zero, std::string coding, bool int8_activations)
+      : weight_(std::move(weight)),
+        grid_(std::move(grid)),
+        zero_(std::move(zero)),
+        coding_(std::move(coding)),
+        int8_activations_(int8_activations) {}
+  bool int8_activations() const override {
+    return int8_activations_ && grid_.bk >= weight_.shape[1] && groups() && !groups().has_minimum();
+  }
   std::string coding() const override { return coding_; }
   void decode(int64_t begin, int64_t end, float* out) const override {
     const int64_t k = weight_.shape[1];
@@ -110,11 +193,24 @@ class Scaled : public EncodedTensor {
     }
   }
 
+ protected:
+  Runs runs() const override {
+    if (weight_.dtype != DType::kInt8) return {};
+    return {8, weight_.shape[0], weight_.shape[1], grid_.bk, zero_.data != nullptr};
+  }
+  float scale_at(int64_t n, int64_t k) const override { return grid_.at(n, k); }
+  float zero_at(int64_t n, int64_t k) const override { return element(zero_, n / grid_.bn * grid_.columns + k / grid_.bk); }
+  void read_codes(int64_t begin, int64_t end, int8_t* codes) const override {
+    const int64_t k = weight_.shape[1];
+    std::memcpy(codes, weight_.data + begin * k, static_cast<size_t>((end - begin) * k));
+  }
+
  private:
   TensorEntry weight_;
   Grid grid_;
   TensorEntry zero_;  // of the scale's shape; data null: none
   std::string coding_;
+  bool int8_activations_;
 };
 
 // compressed-tensors' pack-quantized: `bits` of each element, dense along K in int32 words (also 3, 5, 6 and 7 bits, where an
@@ -143,7 +239,7 @@ struct PackedInt {
   }
 };
 
-class PackedIntRows : public EncodedTensor {
+class PackedIntRows : public Integers {
  public:
   explicit PackedIntRows(PackedInt parts) : p_(std::move(parts)) {}
   std::string coding() const override { return "pack-quantized int" + std::to_string(p_.bits); }
@@ -165,6 +261,25 @@ class PackedIntRows : public EncodedTensor {
     }
   }
 
+ protected:
+  Runs runs() const override {
+    if (p_.group.data != nullptr) return {};
+    return {p_.bits, p_.n, p_.k, p_.group_size, p_.zero.data != nullptr};
+  }
+  float scale_at(int64_t n, int64_t k) const override { return element(p_.scale, n * p_.columns + k / p_.group_size); }
+  float zero_at(int64_t n, int64_t k) const override {
+    return static_cast<float>(p_.zero_code(n, k / p_.group_size) - (1 << (p_.bits - 1)));
+  }
+  void read_codes(int64_t begin, int64_t end, int8_t* codes) const override {
+    const int offset = 1 << (p_.bits - 1);
+    for (int64_t n = begin; n < end; ++n) {
+      const uint8_t* row = p_.packed.data + n * p_.packed.shape[1] * 4;
+      for (int64_t k = 0; k < p_.k; ++k) {
+        *codes++ = static_cast<int8_t>(static_cast<int>(bits_at(row, k * p_.bits, p_.bits)) - offset);
+      }
+    }
+  }
+
  private:
   PackedInt p_;
 };
@@ -178,7 +293,7 @@ struct Transposed {
   int64_t n = 0, k = 0, group_size = 1;
 };
 
-class TransposedInt : public EncodedTensor {
+class TransposedInt : public Integers {
  public:
   explicit TransposedInt(Transposed parts) : p_(std::move(parts)) {}
   std::string coding() const override { return (p_.along_k ? "gptq int" : "awq int") + std::to_string(p_.bits); }
@@ -203,6 +318,31 @@ class TransposedInt : public EncodedTensor {
                 ? static_cast<int>(read<uint32_t>(p_.qweight, k / per_word * p_.n + n) >> (k % per_word * p_.bits) & mask())
                 : along_n(p_.qweight, k, n);
         out[i * p_.k + k] = static_cast<float>(code - zeros[static_cast<size_t>(i)]) * scales[static_cast<size_t>(i)];
+      }
+    }
+  }
+
+ protected:
+  Runs runs() const override {
+    // An index that says what the group's size says is none.
+    for (int64_t k = 0; p_.group.data != nullptr && k < p_.k; ++k) {
+      if (read<int32_t>(p_.group, k) != k / p_.group_size) return {};
+    }
+    return {p_.bits, p_.n, p_.k, p_.group_size, true};
+  }
+  float scale_at(int64_t n, int64_t k) const override { return element(p_.scales, k / p_.group_size * p_.n + n); }
+  float zero_at(int64_t n, int64_t k) const override {
+    return static_cast<float>(along_n(p_.qzeros, k / p_.group_size, n) + p_.zero_offset - (1 << (p_.bits - 1)));
+  }
+  void read_codes(int64_t begin, int64_t end, int8_t* codes) const override {
+    const int64_t per_word = 32 / p_.bits;
+    for (int64_t k = 0; k < p_.k; ++k) {
+      for (int64_t n = begin; n < end; ++n) {
+        const int code =
+            p_.along_k
+                ? static_cast<int>(read<uint32_t>(p_.qweight, k / per_word * p_.n + n) >> (k % per_word * p_.bits) & mask())
+                : along_n(p_.qweight, k, n);
+        codes[(n - begin) * p_.k + k] = static_cast<int8_t>(code - (1 << (p_.bits - 1)));
       }
     }
   }
@@ -419,7 +559,8 @@ class QuantizedSource : public WeightSource {
       used_.insert(module + ".input_zero_point");
       const int64_t bytes = weight.bytes + grid.scale.bytes + zero.bytes;
       put(module + ".weight", weight.shape, bytes,
-          std::make_shared<Scaled>(weight, std::move(grid), zero, integer ? "int8" : dtype_name(weight.dtype)));
+          std::make_shared<Scaled>(weight, std::move(grid), zero, integer ? "int8" : dtype_name(weight.dtype),
+                                   integer && int8_activations()));
     }
   }
 
@@ -451,6 +592,23 @@ class QuantizedSource : public WeightSource {
     check_scheme(module, "packed", p.n, p.k, p.scale, schemes_.symmetric() && p.has_zero_points());
     const int64_t bytes = p.packed.bytes + p.scale.bytes + p.zero.bytes + p.group.bytes;
     put(module + ".weight", {p.n, p.k}, bytes, std::make_shared<PackedIntRows>(std::move(p)));
+  }
+
+  // Whether a group of the configuration wants activations in int8 with a scale a token, found when they are met.
+  bool int8_activations() const {
+    const Json* groups = config_.find("config_groups");
+    if (groups == nullptr || !groups->is_object()) return false;
+    for (const JsonMember& group : groups->as_object(where_)) {
+      const Json* inputs = group.value.find("input_activations");
+      if (inputs == nullptr || !inputs->is_object()) continue;
+      const Json* dynamic = inputs->find("dynamic");
+      if (inputs->get_int("num_bits", 8, where_) == 8 && inputs->get_string("type", "int", where_) == "int" &&
+          inputs->get_string("strategy", "tensor", where_) == "token" && inputs->get_bool("symmetric", true, where_) &&
+          dynamic != nullptr && dynamic->is_bool() && dynamic->as_bool(where_)) {
+        return true;
+      }
+    }
+    return false;
   }
 
   // num_bits of each group of the configuration; empty where it says none.

@@ -14,6 +14,7 @@
 
 #include "base/cpu_info.h"
 #include "tensor/device.h"
+#include "tensor/group_coding.h"
 #include "tensor/view.h"
 
 namespace pagoda {
@@ -106,13 +107,20 @@ enum class WeightFormat : uint8_t {
   // [N/16][K/2][16][2] bfloat16, K padded to a multiple of 32: 32 inputs of a panel are one AMX tile (16 rows of 64 bytes),
   // a row is one operand of vdpbf16ps, and two AVX2 registers of (even, odd) pairs.
   kBf16Pairs,
-  // room: int8 quads, int4 and GGUF blocks
+  // Codes in groups along K with scales (PackedView::groups); a panel is its scales, then its codes, each a multiple of 64
+  // bytes (cpu/groups.h). Inputs of 8 bits lie [K/4][16][4]; of 4 bits [K/8][16][2][4]: input 8 c + 2 q + j is nibble q of
+  // 16-bit word j, so that one shift gives a pair of inputs for all outputs.
+  kGroups,
+  // int8 with a scale an output, for products whose activations are made int8 by token (cpu/int8.h). [N/16][K/4][16][4], K
+  // padded to a multiple of 64: a tile again, and an operand of vpdpbusd.
+  kInt8Rows,
 };
 
 struct PackedView {
   const void* data = nullptr;  // 64-byte aligned
   WeightFormat format = WeightFormat::kFloat32Panels;
-  int64_t n = 0, k = 0;  // logical sizes
+  int64_t n = 0, k = 0;     // logical sizes
+  GroupCoding groups = {};  // kGroups: K is a multiple of their size (of the super-block)
 };
 
 // Applied to a product's float32 result before it is rounded to y's dtype: y = activation(x w^T + bias) + residual.
@@ -211,7 +219,7 @@ struct Kernel {
   X(pack_turned, void(const Exec&, View w, const PackedView& into, int64_t n_begin))                                           \
   /* y [n, m] = x [m, n] turned, both bfloat16; rows may be strided */                                                         \
   X(turn, void(const Exec&, View x, View y))                                                                                   \
-  /* the exact inverse, in the format's own element type */                                                                    \
+  /* the exact inverse, in the format's own element type (codes: float32) */                                                   \
   X(unpack, void(const Exec&, const PackedView& from, int64_t n_begin, View w))                                                \
   /* y[t] = row ids[t] of a packed weight (tied embeddings); ids int32 */                                                      \
   X(packed_embedding, void(const Exec&, const PackedView& table, View ids, View y))                                            \
@@ -226,7 +234,7 @@ struct KernelTable {
   PAGODA_KERNELS(PAGODA_KERNEL_MEMBER)
 #undef PAGODA_KERNEL_MEMBER
 
-  static constexpr int kMaxProducts = 16;
+  static constexpr int kMaxProducts = 32;
   ProductKernel products[kMaxProducts];  // later ones are preferred
   int num_products = 0;
   Isa isa = Isa::kReference;  // the highest filler that ran
@@ -256,7 +264,13 @@ void fill_cpu(KernelTable& table, Isa isa);
 
 // Bytes of one layer's part of a page, and of a packed weight (both multiples of 64).
 int64_t page_bytes(int64_t num_key_value_heads, int64_t head_dim, int64_t v_head_dim, DType dtype);
-int64_t packed_bytes(WeightFormat format, int64_t n, int64_t k);
+int64_t packed_bytes(WeightFormat format, int64_t n, int64_t k);  // kFloat32Panels, kBf16Pairs
+int64_t packed_bytes(const PackedView& shape);                    // any format; data is not looked at
+
+// Rows into output rows [n_begin, n_begin + rows.rows) of a weight whose bytes were zeroed: kGroups of the same coding, or
+// kInt8Rows of codes of 8 bits whose groups of a row have one scale and no minimum. Two threads must not write one panel at a
+// time.
+void pack_groups(const GroupRows& rows, const PackedView& into, int64_t n_begin);
 
 // Pages as plain rows, for copies and for the machine-independent wire form: [kPageTokens][heads][head_dim] keys, then values.
 void copy_page(const KvPages& pages, int64_t from, int64_t to);

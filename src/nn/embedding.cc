@@ -17,8 +17,10 @@ void Embedding::prepare(Device& device, DType compute) {
 }
 
 std::shared_ptr<PackedWeight> Embedding::prepare_tied(Device& device, DType compute) {
-  packed_ = PackedWeight::pack(device, compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels,
-                               {{table_.name, take(device, table_, compute)}});
+  PackedWeight::Source source{table_.name, {}, table_.encoded, table_.shape};
+  if (!table_.encoded) source.value = take(device, table_, compute);
+  packed_ = PackedWeight::pack(device, compute, {source});
+  table_.encoded = nullptr;
   return packed_;
 }
 

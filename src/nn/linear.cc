@@ -37,6 +37,22 @@ Tensor transpose(const Tensor& from) {
   return to;
 }
 
+// The parameter as [out, in], moved out: in its file's coding where that is how the file has it.
+PackedWeight::Source source_of(Device& device, Parameter& weight, bool transposed, DType compute) {
+  std::shared_ptr<const EncodedTensor> encoded = weight.encoded;
+  std::vector<int64_t> shape = weight.shape;
+  if (encoded && transposed) {
+    encoded = encoded->transposed();
+    std::swap(shape[0], shape[1]);
+  }
+  if (!encoded) {
+    const Tensor value = take(device, weight, compute);
+    return {weight.name, transposed ? transpose(value) : value, nullptr, {}};
+  }
+  weight.encoded = nullptr;
+  return {weight.name, {}, std::move(encoded), std::move(shape)};
+}
+
 }  // namespace
 
 Linear::Linear(LinearSpec spec) : spec_(std::move(spec)) {
@@ -61,13 +77,9 @@ void Linear::collect(std::vector<Parameter*>& parameters) {
 
 void Linear::prepare(Device& device, DType compute) {
   if (!packed_) {
-    std::vector<std::pair<std::string, Tensor>> parts;
-    for (Parameter& weight : weights_) {
-      const Tensor value = take(device, weight, compute);
-      parts.emplace_back(weight.name, spec_.transposed ? transpose(value) : value);
-    }
-    packed_ = PackedWeight::pack(device, compute == DType::kBFloat16 ? WeightFormat::kBf16Pairs : WeightFormat::kFloat32Panels,
-                                 parts);
+    std::vector<PackedWeight::Source> parts;
+    for (Parameter& weight : weights_) parts.push_back(source_of(device, weight, spec_.transposed, compute));
+    packed_ = PackedWeight::pack(device, compute, parts);
   }
   if (!spec_.bias) return;
   packed_bias_ = Tensor::empty(device, DType::kFloat32, {out_features_});

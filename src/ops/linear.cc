@@ -144,19 +144,31 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool tr
 }
 
 Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& options) {
-  const PackedView& w = weight.view();
-  check_shape("linear", "x", x, {-1, w.k});
+  check_shape("linear", "x", x, {-1, weight.k()});
   check_dtype("linear", "x", x, {DType::kFloat32, DType::kBFloat16});
-  Tensor y = Tensor::empty(x.device(), options.out, {x.dim(0), w.n});
+  Tensor y = Tensor::empty(x.device(), options.out, {x.dim(0), weight.n()});
   if (options.bias) {
-    check_shape("linear", "bias", options.bias, {w.n});
+    check_shape("linear", "bias", options.bias, {weight.n()});
     check_dtype("linear", "bias", options.bias, {DType::kFloat32});
   }
   if (options.residual) {
-    check_shape("linear", "residual", options.residual, {x.dim(0), w.n});
+    check_shape("linear", "residual", options.residual, {x.dim(0), weight.n()});
     check_same_dtype("linear", options.residual, y);
   }
-  product(x.device(), x.view(), w, {options.bias.view(), options.activation, options.residual.view()}, y.view());
+  const auto columns = [](View view, int axis, int64_t begin, int64_t count) {
+    if (!view) return view;
+    view.data = static_cast<char*>(view.data) + begin * dtype_size(view.dtype);
+    view.dims[axis] = count;
+    return view;
+  };
+  int64_t begin = 0;
+  for (const PackedView& w : weight.views()) {
+    product(
+        x.device(), x.view(), w,
+        {columns(options.bias.view(), 0, begin, w.n), options.activation, columns(options.residual.view(), 1, begin, w.n)},
+        columns(y.view(), 1, begin, w.n));
+    begin += w.n;
+  }
   return y;
 }
 

@@ -16,7 +16,13 @@ namespace pagoda {
 namespace {
 
 // Of what a packed weight's bytes mean: two of one text are laid out alike.
-std::string layout_of(const PackedView& view) { return "format " + std::to_string(static_cast<int>(view.format)); }
+std::string layout_of(const PackedView& view) {
+  const std::string format = "format " + std::to_string(static_cast<int>(view.format));
+  const GroupCoding& groups = view.groups;
+  if (!groups) return format;
+  return fmt::format("{}, {} bits in groups of {}, scale {}, offset {}", format, groups.bits, groups.size,
+                     static_cast<int>(groups.scale), groups.offset);
+}
 
 // Enough to notice another fine-tuning of the same size, without reading all of it.
 std::string sample_of(const MappedFile& file) {
@@ -88,7 +94,7 @@ std::shared_ptr<const void> CompiledStore::find(const std::vector<PackedPart>& p
     if (weight->parts[i].first != parts[i].name || weight->parts[i].second != parts[i].rows) return nullptr;
   }
   if (weight->n != shape.n || weight->k != shape.k || weight->layout != layout_of(shape)) return nullptr;
-  if (weight->bytes != packed_bytes(shape.format, shape.n, shape.k)) return nullptr;
+  if (weight->bytes != packed_bytes(shape)) return nullptr;
   found_bytes_ += weight->bytes;
   return {file_, file_->data(*weight)};
 }
@@ -127,14 +133,17 @@ CompileReport compile_model(const std::string& name, LoadOptions options, const 
   std::vector<CompiledWeight> weights;
   std::vector<const void*> data;
   for (const std::shared_ptr<const PackedWeight>& packed : collector->weights) {
-    CompiledWeight weight;
-    for (const PackedPart& part : packed->parts()) weight.parts.emplace_back(part.name, part.rows);
-    weight.layout = layout_of(packed->view());
-    weight.n = packed->view().n;
-    weight.k = packed->view().k;
-    weight.bytes = packed->bytes();
-    weights.push_back(std::move(weight));
-    data.push_back(packed->view().data);
+    for (size_t i = 0; i < packed->views().size(); ++i) {
+      const PackedView& view = packed->views()[i];
+      CompiledWeight weight;
+      for (const PackedPart& part : packed->parts_of(i)) weight.parts.emplace_back(part.name, part.rows);
+      weight.layout = layout_of(view);
+      weight.n = view.n;
+      weight.k = view.k;
+      weight.bytes = packed_bytes(view);
+      weights.push_back(std::move(weight));
+      data.push_back(view.data);
+    }
   }
   report.weights = static_cast<int64_t>(weights.size());
   write_compiled(report.path, compiled_key(loaded->folder(), loaded->runtime(), compute), std::move(weights), data);

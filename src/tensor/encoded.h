@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tensor/group_coding.h"
 #include "tensor/tensor.h"
 
 namespace pagoda {
@@ -18,6 +19,14 @@ class EncodedTensor {
   // Rows [begin, end) along the first axis as float32, row-major. Never throws: what can be wrong was checked when it was made.
   virtual void decode(int64_t begin, int64_t end, float* out) const = 0;
   virtual bool by_rows() const { return true; }  // false: a few rows cost as much as all of them (a transposed tensor)
+  // For matrices whose rows are integers in groups: how. Kernels then compute from these. No coding: only decode() helps.
+  virtual GroupCoding groups() const { return {}; }
+  // Rows [begin, begin + rows.rows), made for groups(). The same values as decode() gives, but for the rounding of minima.
+  virtual void read_groups(int64_t /*begin*/, GroupRows& /*rows*/) const {}
+  // Of codes of 8 bits with one scale a row and no minima: whether the checkpoint wants activations made int8 by token.
+  virtual bool int8_activations() const { return false; }
+  // The transposed matrix where that is how the file has it; null elsewhere.
+  virtual std::shared_ptr<const EncodedTensor> transposed() const { return nullptr; }
 };
 
 // The whole tensor in float32 or bfloat16 (rounded to nearest even), by all threads of the device.

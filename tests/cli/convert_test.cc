@@ -58,6 +58,7 @@ TEST(Gguf, IsAModelForTheVerbs) {
   const Ended info = run_pagoda({"info", kGguf, "--json"});
   ASSERT_EQ(info.code, 0) << info.err;
   EXPECT_NE(info.json().at("bytes_by_dtype", "").find("Q8_0"), nullptr);
+  EXPECT_NE(info.json().at("memory", "").at("bfloat16", "").at("weight_formats", "").find("int8 in groups of 32"), nullptr);
   EXPECT_EQ(info.json().at("tokenizer", "").at("kind", "").as_string(""), "gguf");
   EXPECT_EQ(info.json().at("chat_templates", "").dump(), R"(["default"])");
   EXPECT_EQ(run_pagoda({"tokenize", kGguf, "--jsonl"}, "\"ab\"\n").out, "[1,3,68,69]\n");

@@ -11,6 +11,7 @@
 #include "formats/tokenizer_config.h"
 #include "formats/tokenizer_loader.h"
 #include "tests/formats/gguf_bytes.h"
+#include "tests/group_values.h"
 
 namespace pagoda {
 namespace {
@@ -49,6 +50,28 @@ TEST(GgufBlocks, EveryTypeEqualsGgufPyBitForBit) {
   EXPECT_EQ(types, 13);
   EXPECT_EQ(gguf_type_name(23), "IQ4_XS");
   EXPECT_EQ(gguf_type_name(77), "type 77");
+}
+
+TEST(GgufBlocks, CodesAndScalesGiveTheDecodedValues) {
+  const auto file = SafetensorsFile::open(kFixtures + "blocks.safetensors");
+  int types = 0;
+  for (uint32_t number = 0; number < 64; ++number) {
+    const GgufType* type = find_gguf_type(number);
+    if (type == nullptr || !type->groups) continue;
+    ++types;
+    const TensorEntry* blocks = file->find(std::string(type->name) + ".blocks");
+    const int64_t count = blocks->bytes / type->bytes;
+    GroupRows rows(type->groups, 1, count * type->block);
+    type->read_groups(
+        blocks->data, count,
+        {rows.codes.data(), rows.scales.data(), rows.minima.data(), rows.small_scales.data(), rows.small_minima.data()});
+    std::vector<float> values(static_cast<size_t>(rows.k));
+    type->decode(blocks->data, count, values.data());
+    for (int64_t k = 0; k < rows.k; ++k) {
+      ASSERT_EQ(pagoda::testing::group_value(rows, 0, k), values[static_cast<size_t>(k)]) << type->name << " " << k;
+    }
+  }
+  EXPECT_EQ(types, 10);
 }
 
 TEST(GgufModel, MetadataAreAConfiguration) {

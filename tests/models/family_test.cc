@@ -191,7 +191,7 @@ TEST_P(Family, LossAndGradientsEqualPyTorch) {
     const Tensor m = Tensor::zeros(runtime.device(), DType::kFloat32, parameter->value.dims());
     const Tensor v = Tensor::zeros(runtime.device(), DType::kFloat32, parameter->value.dims());
     runtime.kernels().adam(runtime.device().exec, AdamStep{1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1}, parameter->value.view(),
-                            parameter->value.grad().view(), m.view(), v.view(), PackedView{}, PackedView{});
+                           parameter->value.grad().view(), m.view(), v.view(), PackedView{}, PackedView{});
     // Adam divides a gradient by its own size: where the gradient is rounding noise (the bias of keys has none by softmax's
     // symmetry) the step's sign is noise too, so such elements take the expected value.
     const float *grad = parameter->value.grad().data<float>(), *wanted = reinterpret_cast<const float*>(after->data);

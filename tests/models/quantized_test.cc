@@ -16,6 +16,7 @@
 #include "models/model.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
+#include "tests/group_values.h"
 #include "tests/models/logits_error.h"
 
 namespace pagoda {
@@ -56,6 +57,33 @@ TEST_P(Quantized, WeightsEqualThePackagesFormula) {
   // The parts no longer show by themselves.
   for (const std::string& name : folder->weights().names()) {
     EXPECT_TRUE(name.size() > 7 && name.substr(name.size() - 7) == ".weight") << name;
+  }
+}
+
+// Integers in groups are the same values; only 8-bit floats, MXFP4 and columns in an order of their own have none.
+TEST_P(Quantized, CodesAndScalesGiveTheDecodedValues) {
+  const auto folder = ModelFolder::open(kFixtures + GetParam());
+  const bool decoded = GetParam().find("fp8") != std::string::npos || GetParam().find("fp4") != std::string::npos ||
+                       GetParam().find("float") != std::string::npos || GetParam().find("g_idx") != std::string::npos ||
+                       GetParam().find("act_order") != std::string::npos;
+  for (const std::string& name : folder->weights().names()) {
+    const TensorEntry* entry = folder->weights().find(name);
+    if (!entry->encoded) continue;
+    const GroupCoding coding = entry->encoded->groups();
+    EXPECT_EQ(static_cast<bool>(coding), !decoded) << name;
+    if (!coding) continue;
+    const int64_t n = entry->shape[0], k = entry->shape[1];
+    std::vector<float> values(static_cast<size_t>(n * k));
+    entry->encoded->decode(0, n, values.data());
+    GroupRows rows(coding, n - 3, k);
+    entry->encoded->read_groups(3, rows);
+    for (int64_t i = 0; i < n - 3; ++i) {
+      for (int64_t j = 0; j < k; ++j) {
+        const float value = values[static_cast<size_t>((i + 3) * k + j)];
+        ASSERT_NEAR(pagoda::testing::group_value(rows, i, j), value, 1e-6 * (1e-2 + std::fabs(value)))
+            << name << " " << i << " " << j;
+      }
+    }
   }
 }
 

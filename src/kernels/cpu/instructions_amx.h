@@ -97,13 +97,16 @@ struct Tiles : Rounding {
     PAGODA_CASE(3, 4, 5);
     PAGODA_CASE(1, 4, 5);
     PAGODA_CASE(2, 4, 5);
+    PAGODA_CASE(1, 5, 7);
+    PAGODA_CASE(2, 4, 6);
     PAGODA_CASE(0, 6, 7);
     PAGODA_CASE(1, 6, 7);
     PAGODA_CASE(2, 6, 7);
     PAGODA_CASE(3, 6, 7);
 #undef PAGODA_CASE
     static_assert(kCase == 46 || kCase == 147 || kCase == 256 || kCase == 357 || kCase == 45 || kCase == 146 || kCase == 247 ||
-                  kCase == 345 || kCase == 145 || kCase == 245 || kCase == 67 || kCase == 167 || kCase == 267 || kCase == 367);
+                  kCase == 345 || kCase == 157 || kCase == 246 || kCase == 145 || kCase == 245 || kCase == 67 || kCase == 167 ||
+                  kCase == 267 || kCase == 367);
   }
 };
 

@@ -3,6 +3,7 @@
 // around the instructions on machines that lack them.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -61,8 +62,90 @@ struct Dot : Rounding {
   // acc + a.odd * b.odd + a.even * b.even, each addition rounded.
   static Floats dot(Floats acc, Pairs a, Pairs b) {
     for (int i = 0; i < 16; ++i) {
-      acc.lanes[i] = multiply_add(widen(a.halves[2 * i + 1]), widen(b.halves[2 * i + 1]), acc.lanes[i]);
-      acc.lanes[i] = multiply_add(widen(a.halves[2 * i]), widen(b.halves[2 * i]), acc.lanes[i]);
+      acc.lanes[i] = standin::multiply_add(widen(a.halves[2 * i + 1]), widen(b.halves[2 * i + 1]), acc.lanes[i]);
+      acc.lanes[i] = standin::multiply_add(widen(a.halves[2 * i]), widen(b.halves[2 * i]), acc.lanes[i]);
+    }
+    return acc;
+  }
+  static Floats multiply_add(Floats a, Floats b, Floats c) {
+    for (int i = 0; i < 16; ++i) c.lanes[i] = std::fma(a.lanes[i], b.lanes[i], c.lanes[i]);
+    return c;
+  }
+  static Floats broadcast_float(float value) {
+    Floats v;
+    for (float& lane : v.lanes) lane = value;
+    return v;
+  }
+  // The arithmetic of tiles.
+  static Floats tile_multiply_add(Floats a, Floats b, Floats c) {
+    for (int i = 0; i < 16; ++i) c.lanes[i] = standin::multiply_add(flush(a.lanes[i]), flush(b.lanes[i]), c.lanes[i]);
+    return c;
+  }
+  static Floats tile_add(Floats a, Floats b) {
+    for (int i = 0; i < 16; ++i) a.lanes[i] = flush(flush(a.lanes[i]) + flush(b.lanes[i]));
+    return a;
+  }
+};
+struct FlushSubnormals {
+  FlushSubnormals() {}  // not trivial: the one of native:: is not either
+};
+
+class PairDecoder {
+ public:
+  explicit PairDecoder(int offset) : offset_(offset) {}
+  struct Words {
+    uint32_t lanes[16];
+  };
+  static Words load_words(const uint8_t* codes) {
+    Words words;
+    std::memcpy(words.lanes, codes, sizeof words.lanes);
+    return words;
+  }
+  template <int kAt>
+  Dot::Floats nibble(Words words) const {
+    Dot::Floats v;
+    for (int i = 0; i < 16; ++i) v.lanes[i] = static_cast<float>(static_cast<int>(words.lanes[i] >> 4 * kAt & 15) - offset_);
+    return v;
+  }
+  template <int kAt>
+  Dot::Floats byte(Words words) const {
+    Dot::Floats v;
+    for (int i = 0; i < 16; ++i) v.lanes[i] = static_cast<float>(static_cast<int8_t>(words.lanes[i] >> 8 * kAt));
+    return v;
+  }
+  void nibbles(const uint8_t* codes, uint16_t* to) const {
+    for (int word = 0; word < 32; ++word) {
+      uint16_t bits;
+      std::memcpy(&bits, codes + 2 * word, 2);
+      for (int q = 0; q < 4; ++q) to[32 * q + word] = BFloat16(static_cast<float>((bits >> 4 * q & 15) - offset_)).bits;
+    }
+  }
+  void bytes(const uint8_t* codes, uint16_t* to) const {
+    for (int lane = 0; lane < 16; ++lane) {
+      for (int i = 0; i < 4; ++i) {
+        const auto code = static_cast<int8_t>(codes[4 * lane + i]);
+        to[i / 2 * 32 + 2 * lane + i % 2] = BFloat16(static_cast<float>(code)).bits;
+      }
+    }
+  }
+
+ private:
+  int offset_;
+};
+
+// The int8 instructions: four bytes where a pair of bfloat16 is, sums int32 in the floats' bits.
+struct ByteDot : Dot {
+  // a unsigned, b signed.
+  static Floats dot(Floats acc, Pairs a, Pairs b) {
+    for (int i = 0; i < 16; ++i) {
+      uint8_t x[4];
+      int8_t w[4];
+      int32_t sum;
+      std::memcpy(x, a.halves + 2 * i, 4);
+      std::memcpy(w, b.halves + 2 * i, 4);
+      std::memcpy(&sum, acc.lanes + i, 4);
+      for (int j = 0; j < 4; ++j) sum += x[j] * w[j];
+      std::memcpy(acc.lanes + i, &sum, 4);
     }
     return acc;
   }
@@ -127,7 +210,7 @@ class Tiles : public Rounding {
     }
   }
 
- private:
+ protected:
   void check(int tile) const {
     if (!configured_ || config_.rows[tile] == 0 || config_.row_bytes[tile] == 0) std::abort();
   }
@@ -139,6 +222,29 @@ class Tiles : public Rounding {
   TileConfig config_;
   bool configured_ = false;
   uint8_t data_[8][16][64] = {};
+};
+
+class ByteTiles : public Tiles {
+ public:
+  // C += A B over signed bytes.
+  template <int kC, int kA, int kB>
+  void dot() {
+    check(kC);
+    check(kA);
+    check(kB);
+    const int rows = config_.rows[kC], columns = config_.row_bytes[kC] / 4, fours = config_.row_bytes[kA] / 4;
+    if (config_.rows[kA] != rows || config_.rows[kB] != fours || config_.row_bytes[kB] != columns * 4) std::abort();
+    for (int m = 0; m < rows; ++m) {
+      for (int n = 0; n < columns; ++n) {
+        int32_t sum;
+        std::memcpy(&sum, &data_[kC][m][4 * n], 4);
+        for (int k = 0; k < 4 * fours; ++k) {
+          sum += static_cast<int8_t>(data_[kA][m][k]) * static_cast<int8_t>(data_[kB][k / 4][4 * n + k % 4]);
+        }
+        std::memcpy(&data_[kC][m][4 * n], &sum, 4);
+      }
+    }
+  }
 };
 
 }  // namespace pagoda::standin

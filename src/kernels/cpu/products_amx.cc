@@ -5,14 +5,22 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kernels/cpu/fill.h"
+#include "kernels/cpu/groups.h"
 #include "kernels/cpu/limits.h"
 #include "kernels/cpu/products.h"
 #include "kernels/cpu/products_finish.h"
 
 PAGODA_BEGIN_AMX
 #include "kernels/cpu/products_amx-inl.h"
+// After the blocks that they use.
+#include "kernels/cpu/products_avx512bf16-inl.h"
+
+#include "kernels/cpu/groups_bf16-inl.h"
+
+#include "kernels/cpu/groups_amx-inl.h"
 
 namespace pagoda {
 namespace {
@@ -49,13 +57,22 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
   run_tiles<native::Tiles>(products::FinishRounded(products::epilogue_avx512(), epilogue, y), exec, x, w);
 }
 
+void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  run_group_tiles<native::Tiles, native::Dot, native::PairDecoder, native::FlushSubnormals>(
+      products::FinishRounded(products::epilogue_avx512(), epilogue, y), groups::expand_avx512(), exec, x, w);
+}
+
 }  // namespace
 }  // namespace pagoda
 PAGODA_END_AMX
 
 namespace pagoda {
 
-void fill_products_amx(KernelTable& table) { table.add_product({"amx", Isa::kAmx, products::takes_bf16_pairs, run}); }
+void fill_products_amx(KernelTable& table) {
+  table.add_product({"amx", Isa::kAmx, products::takes_bf16_pairs, run});
+  table.add_product({"amx groups", Isa::kAmx, takes_bf16_groups, run_groups});
+  fill_int8_amx(table);
+}
 
 limits::Loop limits::tiles_amx() { return {tile_loop, 4.0 * 16 * 16 * 32 * 2}; }
 

@@ -248,10 +248,14 @@ void fill_plain(KernelTable& table, Isa isa) {
 namespace portable = N_SSSE3;
 void fill_products_avx2(KernelTable& table) {
   N_AVX2::product::fill(table);
+  fill_groups_avx2(table);
+  fill_int8_avx2(table);
   fill_plain(table, Isa::kAvx2);
 }
 void fill_products_avx512(KernelTable& table) {
   N_AVX3::product::fill(table);
+  fill_groups_avx512(table);
+  fill_int8_avx512(table);
   fill_plain(table, Isa::kAvx512);
 }
 products::BlockFamily products::float_blocks_avx2() { return N_AVX2::product::family(false, false); }
@@ -262,6 +266,8 @@ namespace portable = HWY_NAMESPACE;
 #endif
 void fill_products_portable(KernelTable& table) {
   portable::product::fill(table);
+  fill_groups_portable(table);
+  fill_int8_portable(table);
   fill_plain(table, Isa::kPortable);
 }
 products::BlockFamily products::float_blocks_portable() { return portable::product::family(false, false); }

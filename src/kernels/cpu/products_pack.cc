@@ -3,6 +3,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kernels/cpu/groups.h"
+#include "kernels/cpu/int8.h"
 #include "kernels/cpu/products.h"
 #include "kernels/cpu/reference.h"
 
@@ -80,6 +82,30 @@ void unpack_row(const PackedView& from, int64_t n, T* to) {
   }
 }
 
+bool holds_codes(WeightFormat format) { return format == WeightFormat::kGroups || format == WeightFormat::kInt8Rows; }
+
+// One output of a weight of codes: kGroups, kInt8Rows.
+template <class T>
+void unpack_codes(const PackedView& from, int64_t n, T* to) {
+  if (from.format == WeightFormat::kInt8Rows) {
+    const int8_t* codes = int8::codes_of(from, n / kPanel);
+    const float scale = int8::scales_of(from)[n];
+    for (int64_t k = 0; k < from.k; ++k) {
+      const float value = static_cast<float>(codes[int8::code_place(n % kPanel, k)]) * scale;
+      to[k] = T(static_cast<reference::Compute<T>>(value));
+    }
+    return;
+  }
+  const int64_t size = from.groups.size;
+  for (int64_t g = 0; g < from.k / size; ++g) {
+    const groups::ScaleMin scale = groups::scale_min(from, n, g);
+    for (int64_t k = g * size; k < (g + 1) * size; ++k) {
+      const float value = static_cast<float>(groups::code(from, n, k)) * scale.scale + scale.minimum;
+      to[k] = T(static_cast<reference::Compute<T>>(value));
+    }
+  }
+}
+
 // Calls fn with a zero of the format's element.
 template <class Fn>
 void dispatch_format(WeightFormat format, Fn&& fn) {
@@ -106,6 +132,12 @@ void pack(const Exec& exec, View w, const PackedView& into, int64_t n_begin) {
 
 void unpack(const Exec& exec, const PackedView& from, int64_t n_begin, View w) {
   exec.pool->parallel_for(w.dims[0], kPanel, [&](int64_t begin, int64_t end, int) {
+    if (holds_codes(from.format)) {
+      reference::dispatch(w.dtype, [&](auto zero) {
+        for (int64_t n = begin; n < end; ++n) unpack_codes(from, n_begin + n, row<decltype(zero)>(w, n));
+      });
+      return;
+    }
     dispatch_format(from.format, [&](auto element) {
       reference::dispatch(w.dtype, [&](auto zero) {
         for (int64_t n = begin; n < end; ++n) unpack_row<decltype(element)>(from, n_begin + n, row<decltype(zero)>(w, n));
@@ -116,6 +148,12 @@ void unpack(const Exec& exec, const PackedView& from, int64_t n_begin, View w) {
 
 void packed_embedding(const Exec& exec, const PackedView& table, View ids, View y) {
   exec.pool->parallel_for(y.dims[0], 16, [&](int64_t begin, int64_t end, int) {
+    if (holds_codes(table.format)) {
+      reference::dispatch(y.dtype, [&](auto zero) {
+        for (int64_t t = begin; t < end; ++t) unpack_codes(table, ids.as<int32_t>()[t], row<decltype(zero)>(y, t));
+      });
+      return;
+    }
     dispatch_format(table.format, [&](auto element) {
       reference::dispatch(y.dtype, [&](auto zero) {
         for (int64_t t = begin; t < end; ++t) {

@@ -1,8 +1,12 @@
 // Scalar reference: packing of weights, products on packed weights, and the plain matrix product of training.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "base/checked.h"
+#include "kernels/cpu/groups.h"
+#include "kernels/cpu/int8.h"
 #include "kernels/cpu/reference.h"
 
 namespace pagoda {
@@ -30,6 +34,13 @@ int64_t offset(const PackedView& w, int64_t n, int64_t k) {
 }
 
 float weight(const PackedView& w, int64_t n, int64_t k) {
+  if (w.format == WeightFormat::kInt8Rows) {
+    return static_cast<float>(int8::codes_of(w, n / kPanel)[int8::code_place(n % kPanel, k)]) * int8::scales_of(w)[n];
+  }
+  if (w.format == WeightFormat::kGroups) {
+    const groups::ScaleMin scale = groups::scale_min(w, n, k / w.groups.size);
+    return static_cast<float>(groups::code(w, n, k)) * scale.scale + scale.minimum;
+  }
   const int64_t at = offset(w, n, k);
   return w.format == WeightFormat::kBf16Pairs ? static_cast<float>(static_cast<const BFloat16*>(w.data)[at])
                                               : static_cast<const float*>(w.data)[at];
@@ -113,7 +124,87 @@ void product_rows(const View& x, const PackedView& w, const Epilogue& epilogue, 
   }
 }
 
+// In the order of every kernel on groups: sums of codes by group, scaled into the output's.
+template <class X, class Y>
+void group_rows(const View& x, const PackedView& w, const Epilogue& epilogue, const View& y, int64_t n) {
+  const int64_t size = w.groups.size;
+  for (int64_t m = 0; m < y.dims[0]; ++m) {
+    const X* in = row<X>(x, m);
+    float value = 0;
+    for (int64_t g = 0; g < w.k / size; ++g) {
+      float sum = 0, sum_x = 0;
+      for (int64_t k = g * size; k < (g + 1) * size; ++k) {
+        const float element = static_cast<float>(load(in[k]));
+        sum += element * static_cast<float>(groups::code(w, n, k));
+        sum_x += element;
+      }
+      const groups::ScaleMin scale = groups::scale_min(w, n, g);
+      value += sum * scale.scale;
+      value += sum_x * scale.minimum;
+    }
+    if (epilogue.bias) value += epilogue.bias.as<float>()[n];
+    value = apply_activation(epilogue.activation, value);
+    if (epilogue.residual) value += static_cast<float>(load(row<Y>(epilogue.residual, m)[n]));
+    store(row<Y>(y, m)[n], static_cast<Compute<Y>>(value));
+  }
+}
+
+// Activations of a row as int8 codes (zeros before); the scale is returned. The one definition that all kernels on int8 equal
+// to the bit.
+template <class X>
+float quantize_row(const X* x, int64_t k, int8_t* codes) {
+  float most = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < k; ++i) {
+    const float magnitude = std::abs(static_cast<float>(load(x[i])));
+    finite = finite && magnitude <= 3.4028235e38f;
+    if (!(magnitude <= most)) most = magnitude;
+  }
+  if (!finite) return most / 127.5f;
+  const float scale = std::max(most / 127.5f, 1.1754944e-38f);
+  for (int64_t i = 0; i < k; ++i) {
+    codes[i] = static_cast<int8_t>(std::min(std::nearbyint(static_cast<float>(load(x[i])) / scale), 127.0f));
+  }
+  return scale;
+}
+
+template <class X, class Y>
+void int8_row(const View& x, const PackedView& w, const Epilogue& epilogue, const View& y, int64_t m) {
+  std::vector<int8_t> codes(static_cast<size_t>(w.k));
+  const float x_scale = quantize_row(row<X>(x, m), w.k, codes.data());
+  for (int64_t n = 0; n < w.n; ++n) {
+    const int8_t* weights = int8::codes_of(w, n / kPanel);
+    int32_t sum = 0;
+    for (int64_t k = 0; k < w.k; ++k) sum += codes[static_cast<size_t>(k)] * weights[int8::code_place(n % kPanel, k)];
+    float value = static_cast<float>(sum) * (x_scale * int8::scales_of(w)[n]);
+    if (epilogue.bias) value += epilogue.bias.as<float>()[n];
+    value = apply_activation(epilogue.activation, value);
+    if (epilogue.residual) value += static_cast<float>(load(row<Y>(epilogue.residual, m)[n]));
+    store(row<Y>(y, m)[n], static_cast<Compute<Y>>(value));
+  }
+}
+
 void product(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  if (w.format == WeightFormat::kInt8Rows) {
+    exec.pool->parallel_for(y.dims[0], 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t m = begin; m < end; ++m) {
+        dispatch(x.dtype, [&](auto zero_x) {
+          dispatch(y.dtype, [&](auto zero_y) { int8_row<decltype(zero_x), decltype(zero_y)>(x, w, epilogue, y, m); });
+        });
+      }
+    });
+    return;
+  }
+  if (w.format == WeightFormat::kGroups) {
+    exec.pool->parallel_for(w.n, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t n = begin; n < end; ++n) {
+        dispatch(x.dtype, [&](auto zero_x) {
+          dispatch(y.dtype, [&](auto zero_y) { group_rows<decltype(zero_x), decltype(zero_y)>(x, w, epilogue, y, n); });
+        });
+      }
+    });
+    return;
+  }
   exec.pool->parallel_for(div_up(w.n, kPanel), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t panel = begin; panel < end; ++panel) {
       dispatch(x.dtype, [&](auto zero_x) {

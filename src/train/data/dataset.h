@@ -68,7 +68,7 @@ class DatasetReader {
   // The next example of this rank; false at the end of an epoch, after which the next epoch begins.
   bool next(Example& example);
   int64_t epoch() const { return epoch_; }
-  int64_t position() const { return position_; }  // rows of all ranks taken in this epoch
+  int64_t position() const { return position_; }                       // rows of all ranks taken in this epoch
   int64_t num_rows() const { return num_rows_; }                       // of an epoch, all ranks
   int64_t rows_of_rank() const { return num_rows_ / options_.world; }  // of a whole epoch
 

@@ -1,0 +1,106 @@
+// Where codes and scales of a weight in kGroups lie, and what the kernels that compute from them share.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/products.h"
+#include "tensor/group_coding.h"
+
+namespace pagoda::groups {
+
+using products::kPanel;
+
+// Scales of a panel: [groups]{scale[16], minimum[16]}; with super-blocks
+// [super-blocks]{scale[16], minimum[16], groups of it {scale[16], minimum[16]}}; minima only where there are some.
+struct ScaleLayout {
+  int64_t super_bytes = 0, group_bytes = 0;  // of 16 outputs
+};
+constexpr ScaleLayout scale_layout(GroupScale scale) {
+  switch (scale) {
+    case GroupScale::kHalf: return {0, 32};
+    case GroupScale::kHalfMin: return {0, 64};
+    case GroupScale::kHalfZero: return {0, 48};
+    case GroupScale::kFloat: return {0, 64};
+    case GroupScale::kFloatMin: return {0, 128};
+    case GroupScale::kSuper: return {32, 16};
+    case GroupScale::kSuperMin: return {64, 32};
+  }
+  return {};
+}
+
+inline int64_t code_bytes(const PackedView& w) { return w.k * kPanel * w.groups.bits / 8; }
+inline int64_t scale_bytes(const PackedView& w) {
+  const ScaleLayout layout = scale_layout(w.groups.scale);
+  return w.k / kSuperBlock * layout.super_bytes + w.k / w.groups.size * layout.group_bytes;
+}
+inline int64_t panel_bytes(const PackedView& w) { return round_up(code_bytes(w), 64) + round_up(scale_bytes(w), 64); }
+// Scales first: who reads a panel's codes ahead comes to the scales of the next.
+inline const uint8_t* scales_of(const PackedView& w, int64_t panel) {
+  return static_cast<const uint8_t*>(w.data) + panel * panel_bytes(w);
+}
+inline const uint8_t* codes_of(const PackedView& w, int64_t panel) {
+  return scales_of(w, panel) + round_up(scale_bytes(w), 64);
+}
+// The scales of the super-block that group g is in, and those of the group itself.
+struct GroupPlace {
+  const uint8_t *super, *group;
+};
+inline GroupPlace place_of(const PackedView& w, const uint8_t* scales, int64_t g) {
+  const ScaleLayout layout = scale_layout(w.groups.scale);
+  if (!w.groups.has_super()) return {nullptr, scales + g * layout.group_bytes};
+  const int64_t per_super = kSuperBlock / w.groups.size;
+  const uint8_t* super = scales + g / per_super * (layout.super_bytes + per_super * layout.group_bytes);
+  return {super, super + layout.super_bytes + g % per_super * layout.group_bytes};
+}
+
+inline bool takes_groups(WeightFormat format) { return format == WeightFormat::kGroups; }
+
+// One output's scale and minimum of group g, and the value of one code.
+struct ScaleMin {
+  float scale, minimum;
+};
+ScaleMin scale_min(const PackedView& w, int64_t n, int64_t g);
+int code(const PackedView& w, int64_t n, int64_t k);
+
+// Scales and minima of `count` groups from g_begin on, [count][16] each (minima only where the coding has some).
+using ExpandFn = void (*)(const PackedView& w, const uint8_t* scales, int64_t g_begin, int64_t count, float* scale,
+                          float* minimum);
+ExpandFn expand_portable();
+ExpandFn expand_avx512();
+
+// Sums of x's rows over groups of `size` inputs, to[rows][k / size]: in one order, whatever the instruction set.
+void sum_groups(const Exec& exec, const View& x, int64_t size, float* to);
+
+// One call of a register block: rows x panels, over whole groups. Sums of a group begin at zero and run over its inputs in
+// ascending order; then acc += sum * scale, acc += (sum of x) * minimum, each rounded once.
+struct Block {
+  const void* x;  // first row, first input of the cut
+  int64_t x_stride;
+  const void* w;  // codes as elements, [inputs][16] or [inputs / 2][16][2] a panel
+  int64_t panel_stride;
+  int64_t size, count;           // inputs of a group, groups
+  const float *scales, *minima;  // [panels][scale_stride]: [groups][16]; minima null: none
+  int64_t scale_stride;
+  const float* sums;  // of x, [rows][sums_stride]
+  int64_t sums_stride;
+  float* acc;
+  int64_t acc_stride;
+  bool first;
+};
+using BlockFn = void (*)(const Block&);
+// Codes of `inputs` inputs of a panel as elements; reads `ahead` bytes ahead of them.
+using DecodeFn = void (*)(const GroupCoding& coding, const uint8_t* codes, int64_t inputs, int64_t ahead, void* to);
+
+struct Family {
+  int max_rows;
+  const BlockFn (*blocks)[3];  // [rows - 1][for 1, 2 and 4 panels]; null where registers do not suffice
+  DecodeFn decode;
+  int64_t element_bytes;
+  ExpandFn expand;
+  products::TakeFn take;  // null: x as it lies
+  products::EpilogueFn finish;
+};
+void run_groups(const Family& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
+                const View& y);
+
+}  // namespace pagoda::groups
