@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <filesystem>
 #include <memory>
 
@@ -27,9 +28,21 @@ class Console : public train::TrainerCallback {
                      step > 0 ? fmt::format(", going on after step {}", step) : ""));
   }
   void on_step(const train::StepReport& step) override {
-    const auto smooth = [&](double& value, double now) { value = value == 0 ? now : 0.9 * value + 0.1 * now; };
-    smooth(rate_, step.tokens / step.seconds);
-    smooth(flops_, step.flops / step.seconds);
+    // Over the last steps; the first of all is slow (memory is touched, weights are packed) and goes as soon as there are
+    // others.
+    if (recent_.size() == 8 || (recent_.size() == 1 && first_)) {
+      recent_.pop_front();
+      first_ = false;
+    }
+    recent_.push_back(step);
+    double seconds = 0, tokens = 0, flops = 0;
+    for (const train::StepReport& each : recent_) {
+      seconds += each.seconds;
+      tokens += each.tokens;
+      flops += each.flops;
+    }
+    rate_ = tokens / seconds;
+    flops_ = flops / seconds;
     if (program_.quiet) return;
     const std::string loss = loss_.empty() ? "" : " loss " + loss_;
     line_.update(fmt::format("train{}, {}", loss, speed()), step.step, step.max_steps);
@@ -70,6 +83,8 @@ class Console : public train::TrainerCallback {
   }
   const Program& program_;
   TerminalProgress& line_;
+  std::deque<train::StepReport> recent_;
+  bool first_ = true;
   double rate_ = 0, flops_ = 0, limit_ = 0;
   int64_t max_steps_ = 0;
   std::string loss_;

@@ -255,6 +255,7 @@ class Trainer::Impl {
         flops += flops_.of(*layout);
       }
     }
+    std::optional<ThreadPool::Step> hot(model_.runtime().pool());  // the update has hundreds of short regions
     double loss = 0;
     for (const MicroBatch& batch : batches) {
       if (cancelled()) {
@@ -267,6 +268,7 @@ class Trainer::Impl {
       if (batch.num_labels > 0) loss += run_batch(batch, count);
     }
     update(count);
+    hot.reset();
     ++global_step_;
     tokens_ += tokens;
     loss_sum_ += loss;
@@ -277,7 +279,6 @@ class Trainer::Impl {
   }
 
   double run_batch(const MicroBatch& batch, int64_t count) {
-    const ThreadPool::Step hot(model_.runtime().pool());
     const Tensor loss = task_.loss(model_.model(), batch, count);
     const double value = static_cast<double>(loss.data<float>()[0]);
     if (!std::isfinite(value)) explain_loss(value, batch, count);
