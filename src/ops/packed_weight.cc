@@ -27,7 +27,11 @@ Layout layout_of(const PackedWeight::Source& source, DType compute) {
   if (!coding) return plain;
   const int64_t step = coding.has_super() ? kSuperBlock : coding.size, k = source.shape[1];
   if (k == 0 || k % step != 0) return plain;
-  if (compute == DType::kBFloat16 && source.encoded->int8_activations()) return {WeightFormat::kInt8Rows, {}};
+  // Sums of more inputs could leave 32 bits.
+  constexpr int64_t kMostInt8Inputs = 1 << 17;
+  if (compute == DType::kBFloat16 && k <= kMostInt8Inputs && source.encoded->int8_activations()) {
+    return {WeightFormat::kInt8Rows, {}};
+  }
   return {WeightFormat::kGroups, coding};
 }
 

@@ -26,7 +26,13 @@ void decode_all(const std::shared_ptr<const pagoda::GgufFile>& file) {
     for (size_t i = 1; i < entry->shape.size(); ++i) row *= entry->shape[i];
     if (!entry->encoded || row < 1 || row > 1 << 16) continue;
     std::vector<float> values(static_cast<size_t>(row));
-    for (int64_t r = 0; r < entry->shape[0] && r < 64; ++r) entry->encoded->decode(r, r + 1, values.data());
+    const pagoda::GroupCoding coding = entry->encoded->groups();
+    for (int64_t r = 0; r < entry->shape[0] && r < 64; ++r) {
+      entry->encoded->decode(r, r + 1, values.data());
+      if (!coding) continue;
+      pagoda::GroupRows codes(coding, 1, row);
+      entry->encoded->read_groups(r, codes);
+    }
   }
 }
 

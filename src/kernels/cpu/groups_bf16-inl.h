@@ -80,11 +80,11 @@ constexpr auto& group_table(std::integer_sequence<int, kRows...>) {
   return GroupTable<I, kRows...>::kBlocks;
 }
 
-template <class I, class Decoder>
+template <class I, class Decoder, int kRows = kDotMaxRows>
 void run_dot_groups(products::EpilogueFn finish, groups::ExpandFn expand, const Exec& exec, const View& x, const PackedView& w,
                     const Epilogue& epilogue, const View& y) {
-  const auto& blocks = group_table<I>(std::make_integer_sequence<int, kDotMaxRows>());
-  const groups::Family family{kDotMaxRows, blocks, decode_pairs<Decoder>, 2, expand, nullptr, finish};
+  const auto& blocks = group_table<I>(std::make_integer_sequence<int, kRows>());
+  const groups::Family family{kRows, blocks, decode_pairs<Decoder>, 2, expand, nullptr, finish};
   groups::run_groups(family, exec, x, w, epilogue, y);
 }
 

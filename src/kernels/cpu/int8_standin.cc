@@ -20,7 +20,7 @@ void run_vnni(const Exec& exec, View x, const PackedView& w, const Epilogue& epi
   const ArenaScope scope(*exec.scratch);
   const int8::Operands o =
       int8::prepare(exec, x, w, epilogue, int8::Form::kUnsigned, int8::quantize_portable(), products::epilogue_portable());
-  run_dot<standin::ByteDot>(int8::finish_portable(), exec, o.x, o.w, o.epilogue, y);
+  run_dot<standin::ByteDot, 3>(int8::finish_portable(), exec, o.x, o.w, o.epilogue, y);
 }
 
 void run_amx(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {

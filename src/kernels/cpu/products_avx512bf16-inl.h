@@ -90,11 +90,12 @@ constexpr auto& dot_table(std::integer_sequence<int, kRows...>) {
   return DotTable<I, kRows...>::kBlocks;
 }
 
-template <class I>
+// kRows: of a block at most; fewer where compiling matters more than speed.
+template <class I, int kRows = kDotMaxRows>
 void run_dot(products::EpilogueFn finish, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
              const View& y) {
-  const auto& blocks = dot_table<I>(std::make_integer_sequence<int, kDotMaxRows>());
-  products::run_blocks({kDotMaxRows, blocks, nullptr, finish, nullptr, nullptr}, exec, x, w, epilogue, y);
+  const auto& blocks = dot_table<I>(std::make_integer_sequence<int, kRows>());
+  products::run_blocks({kRows, blocks, nullptr, finish, nullptr, nullptr}, exec, x, w, epilogue, y);
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 }
 
 void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_dot_groups<standin::Dot, standin::PairDecoder>(products::epilogue_portable(), groups::expand_portable(), exec, x, w,
-                                                     epilogue, y);
+  run_dot_groups<standin::Dot, standin::PairDecoder, 3>(products::epilogue_portable(), groups::expand_portable(), exec, x, w,
+                                                        epilogue, y);
 }
 
 }  // namespace
