@@ -163,10 +163,9 @@ Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& 
   };
   int64_t begin = 0;
   for (const PackedView& w : weight.views()) {
-    product(
-        x.device(), x.view(), w,
-        {columns(options.bias.view(), 0, begin, w.n), options.activation, columns(options.residual.view(), 1, begin, w.n)},
-        columns(y.view(), 1, begin, w.n));
+    product(x.device(), x.view(), w,
+            {columns(options.bias.view(), 0, begin, w.n), options.activation, columns(options.residual.view(), 1, begin, w.n)},
+            columns(y.view(), 1, begin, w.n));
     begin += w.n;
   }
   return y;
