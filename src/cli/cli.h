@@ -103,7 +103,6 @@ void add_gradients(Program& program);
 void add_train(Program& program);
 void add_init(Program& program);
 void add_pull(Program& program);
-void add_push(Program& program);
 void add_info(Program& program);
 void add_doctor(Program& program);
 void add_bench(Program& program);

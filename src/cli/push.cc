@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/verbs_training.h"
 #include "hub/model_card.h"
 
 namespace pagoda::cli {

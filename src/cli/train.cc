@@ -156,6 +156,24 @@ void add_loop_flags(CLI::App* verb, TrainFlags& flags) {
       ->group(group);
 }
 
+// Of jobs started by mpirun.
+void add_rank_flags(CLI::App* verb, TrainFlags& flags) {
+  const char* group = "Several ranks (mpirun -n N pagoda train ...)";
+  verb->add_flag_function(
+          "--bf16-reduction", [&flags](int64_t) { flags.data_parallel.wire = Wire::kBFloat16; },
+          "Gradients travel as bfloat16; sums stay float32")
+      ->group(group);
+  verb->add_option_function<int64_t>(
+          "--bucket-cap-mb", [&flags](const int64_t& value) { flags.data_parallel.bucket_bytes = value << 20; },
+          "Gradients that travel together, in MiB (default, as torch's DDP: 25)")
+      ->check(CLI::Range(1, 4096))
+      ->group(group);
+  verb->add_flag_function(
+          "--no-overlap", [&flags](int64_t) { flags.data_parallel.overlap = false; },
+          "Gradients travel after the backward pass, not during it")
+      ->group(group);
+}
+
 void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
   train::TrainingArguments& a = flags.arguments;
   const char* group = "Log, evaluation, checkpoints";
@@ -267,12 +285,24 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const T
   options.from_scratch = flags.from_scratch;
   options.compute = flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32;
   const std::string path = find_model(program, flags.model);
+  if (setup.config_of_data) {
+    const Json more = setup.config_of_data(path);
+    for (const JsonMember& member : more.as_object("config")) options.config_overrides.set(member.key, member.value);
+  }
   std::unique_ptr<train::TrainingModel> model =
-      setup.open ? setup.open(path, options) : train::TrainingModel::open(path, options);
+      flags.lora.wanted() ? open_lora(program, path, options, flags.lora) : train::TrainingModel::open(path, options);
   set_dropouts(flags, model->model());
   if (model->from_scratch()) note(program, fmt::format("{}: new weights", path));
   for (const std::string& name : model->new_parameters()) note(program, fmt::format("{}: new, the folder has none", name));
   return model;
+}
+
+std::string share_text(Communicator& ranks, std::string text) {
+  auto size = static_cast<int64_t>(text.size());
+  ranks.broadcast(&size, sizeof(size), 0);
+  text.resize(static_cast<size_t>(size));
+  ranks.broadcast(text.data(), size, 0);
+  return text;
 }
 
 void report(const Program& program, const TrainFlags& flags, const train::Trainer& trainer, const Console& console) {
@@ -338,12 +368,25 @@ void add_train_flags(CLI::App* verb, TrainFlags& flags) {
   add_loop_flags(verb, flags);
   add_optimizer_flags(verb, flags);
   add_reporting_flags(verb, flags);
+  add_lora_flags(verb, flags.lora);
+  add_watch_flags(verb, flags.watch);
+  add_rank_flags(verb, flags);
   add_machine_flags(verb, flags.machine, false);
 }
 
-int run_training(const Program& program, TrainFlags& flags, const TrainSetup& setup) {
+int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setup) {
   apply_config_file(flags);
   settle(flags);
+  const std::unique_ptr<Communicator> ranks = started_by_mpi() ? make_mpi_communicator() : nullptr;
+  Program program = asked;
+  if (ranks) {
+    flags.arguments.rank = ranks->rank();
+    flags.arguments.world = ranks->size();
+    if (ranks->rank() > 0) {  // rank 0 speaks
+      program.quiet = true;
+      program.json = false;
+    }
+  }
   TerminalProgress line(stderr, false, "steps"), stage(stderr);
   Console console(program, line);
   TaskHooks hooks;
@@ -351,18 +394,25 @@ int run_training(const Program& program, TrainFlags& flags, const TrainSetup& se
   if (!program.quiet) {
     hooks.progress = [&](std::string_view what, int64_t done, int64_t total) { stage.update(what, done, total); };
   }
-  const std::string checkpoint = find_checkpoint(program, flags);
+  std::string checkpoint = flags.arguments.rank == 0 ? find_checkpoint(program, flags) : "";
+  if (ranks) checkpoint = share_text(*ranks, checkpoint);
   make_directories(flags.arguments.output_dir);
   try {
     const std::unique_ptr<train::TrainingModel> model = open_model(program, flags, setup);
-    const std::string data_dir = join_path(flags.arguments.output_dir, ".data");
+    const std::string data_dir = join_path(flags.arguments.output_dir,
+                                           flags.arguments.rank == 0 ? ".data" : fmt::format(".data_{}", flags.arguments.rank));
     const std::unique_ptr<train::Task> task =
-        setup.make_task(TaskSetup{*model, flags.arguments, hooks, data_dir, !checkpoint.empty()});
+        with_lora(*model, setup.make_task(TaskSetup{*model, flags.arguments, hooks, data_dir, !checkpoint.empty()}));
     stage.clear();
     train::TrainerHooks trainer_hooks;
     trainer_hooks.cancel = &interrupted();
+    trainer_hooks.ranks = ranks.get();
+    trainer_hooks.data_parallel = flags.data_parallel;
     trainer_hooks.callbacks = setup.callbacks;
     trainer_hooks.callbacks.insert(trainer_hooks.callbacks.begin(), &console);
+    const auto watchers = flags.arguments.rank > 0 ? std::vector<std::unique_ptr<train::TrainerCallback>>()
+                                                   : open_watchers(flags.watch, flags.arguments.output_dir, *model);
+    for (const auto& watcher : watchers) trainer_hooks.callbacks.push_back(watcher.get());
     train::Trainer trainer(*model, *task, flags.arguments, trainer_hooks);
     if (!checkpoint.empty()) trainer.resume(checkpoint);
     if (!program.quiet || program.json) {
@@ -377,7 +427,7 @@ int run_training(const Program& program, TrainFlags& flags, const TrainSetup& se
     }
     std::error_code ignored;
     std::filesystem::remove_all(data_dir, ignored);
-    report(program, flags, trainer, console);
+    if (flags.arguments.rank == 0) report(program, flags, trainer, console);
     return 0;
   } catch (const Cancelled&) {
     stage.clear();
@@ -392,6 +442,9 @@ void add_train(Program& program) {
   add_train_clm(program, parent);
   add_train_mlm(program, parent);
   add_train_sft(program, parent);
+  add_train_text_classification(program, parent);
+  add_train_token_classification(program, parent);
+  add_train_question_answering(program, parent);
 }
 
 }  // namespace pagoda::cli

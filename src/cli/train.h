@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/cli.h"
+#include "cli/train_extras.h"
 #include "train/arguments.h"
 #include "train/task.h"
 #include "train/trainer.h"
@@ -26,6 +27,9 @@ struct TrainFlags {
   double dropout = -1, attention_dropout = -1;  // below 0: as config.json has it
   bool from_scratch = false, overwrite_output_dir = false;
   CLI::App* verb = nullptr;
+  LoraFlags lora;
+  WatchFlags watch;
+  train::DataParallelOptions data_parallel;
 };
 
 // MODEL_OR_CONFIG, --train-file, --validation-file, --output-dir, --config and all of TrainingArguments.
@@ -43,8 +47,8 @@ struct TaskSetup {
 struct TrainSetup {
   std::optional<Head> head;  // empty: config.json's own
   Json config_overrides;
-  // Opens the model at `path` (LoRA wraps it); null: TrainingModel::open.
-  std::function<std::unique_ptr<train::TrainingModel>(const std::string& path, const train::TrainingModelOptions&)> open;
+  // Fields of the config for the model at `path`, besides config_overrides (labels of the data); null: none.
+  std::function<Json(const std::string& path)> config_of_data;
   std::function<std::unique_ptr<train::Task>(const TaskSetup&)> make_task;
   std::vector<train::TrainerCallback*> callbacks;
 };
@@ -58,5 +62,8 @@ void apply_config_file(TrainFlags& flags);
 void add_train_clm(Program& program, CLI::App* parent);
 void add_train_mlm(Program& program, CLI::App* parent);
 void add_train_sft(Program& program, CLI::App* parent);
+void add_train_text_classification(Program& program, CLI::App* parent);
+void add_train_token_classification(Program& program, CLI::App* parent);
+void add_train_question_answering(Program& program, CLI::App* parent);
 
 }  // namespace pagoda::cli

@@ -1,5 +1,6 @@
 // The explicit list of verbs.
 #include "cli/cli.h"
+#include "cli/verbs_training.h"
 
 namespace pagoda::cli {
 
@@ -13,6 +14,8 @@ void add_all(Program& program) {
   add_tokenize(program);
   add_detokenize(program);
   add_train(program);
+  add_evaluate(program);
+  add_merge(program);
   add_data(program);
   add_tokenizer(program);
   add_template(program);

@@ -80,6 +80,16 @@ void DecoderModel::collect(std::vector<Parameter*>& parameters) {
   if (head_) head_->collect(parameters);
 }
 
+std::vector<Linear*> DecoderModel::linears() {
+  std::vector<Linear*> all;
+  for (Block& block : blocks_) {
+    block.attention.collect_linears(all);
+    block.mlp.collect_linears(all);
+  }
+  if (head_) all.push_back(&*head_);
+  return all;
+}
+
 void DecoderModel::prepare(Device& device, DType compute) {
   if (positions_) positions_->prepare(device, compute);
   for (Block& block : blocks_) {

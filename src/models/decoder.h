@@ -69,6 +69,7 @@ class DecoderModel : public Model {
   const Dropouts& dropouts() const override { return config_.dropouts; }
   void set_dropouts(const Dropouts& dropouts) override { config_.dropouts = dropouts; }
   void collect(std::vector<Parameter*>& parameters) override;
+  std::vector<Linear*> linears();  // of the blocks, and an untied head
   void prepare(Device& device, DType compute) override;
   const DecoderConfig& config() const { return config_; }
   // Bytes of packed weights that a step reads: of all blocks, and of the head. 0 until prepared for inference.

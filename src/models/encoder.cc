@@ -142,6 +142,22 @@ void EncoderModel::collect(std::vector<Parameter*>& parameters) {
   }
 }
 
+std::vector<Linear*> EncoderModel::linears() {
+  std::vector<Linear*> all;
+  if (mapping_) all.push_back(&*mapping_);
+  for (Block& block : blocks_) {
+    block.attention.collect_linears(all);
+    block.mlp.collect_linears(all);
+  }
+  for (std::optional<Linear>* each : {&pooler_, &class_dense_, &classifier_}) {
+    if (*each) all.push_back(&**each);
+  }
+  if (!lm_) return all;
+  all.push_back(&lm_->dense);
+  if (lm_->decoder) all.push_back(&*lm_->decoder);
+  return all;
+}
+
 void EncoderModel::prepare(Device& device, DType compute) {
   if (lm_ && !lm_->decoder) {
     tied_ = words_.prepare_tied(device, compute);

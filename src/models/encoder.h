@@ -66,6 +66,7 @@ class EncoderModel : public Model {
   const Dropouts& dropouts() const override { return config_.dropouts; }
   void set_dropouts(const Dropouts& dropouts) override { config_.dropouts = dropouts; }
   void collect(std::vector<Parameter*>& parameters) override;
+  std::vector<Linear*> linears();  // of the blocks, and of the head
   void prepare(Device& device, DType compute) override;
   const EncoderConfig& config() const { return config_; }
 

@@ -33,6 +33,10 @@ class Attention : public Module {
   Tensor forward(const Tensor& x, const Tensor& residual, const Rotary::Turns* turns, const ForwardContext& context,
                  const ops::DropoutSite& dropout = {}, const ops::DropoutSite& probs_dropout = {}) const;
   const AttentionConfig& config() const { return config_; }
+  void collect_linears(std::vector<Linear*>& linears) {
+    linears.push_back(&qkv_);
+    linears.push_back(&out_);
+  }
   int64_t packed_bytes() const { return qkv_.packed_bytes() + out_.packed_bytes(); }
 
  private:

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "nn/lora.h"
 #include "ops/math.h"
 
 namespace pagoda {
@@ -63,6 +64,7 @@ Linear::Linear(LinearSpec spec) : spec_(std::move(spec)) {
                                          : std::vector<int64_t>{part.out_features, spec_.in_features},
                         spec_.init,
                         {}});
+    low_rank_.emplace_back();
     weights_.back().copies = std::make_shared<ops::WeightCopies>();
     if (spec_.bias) biases_.push_back({part.path + ".bias", {part.out_features}, Init::kZeros, {}});
   }
@@ -71,6 +73,10 @@ Linear::Linear(LinearSpec spec) : spec_(std::move(spec)) {
 void Linear::collect(std::vector<Parameter*>& parameters) {
   for (size_t i = 0; i < weights_.size(); ++i) {
     parameters.push_back(&weights_[i]);
+    if (low_rank_[i]) {
+      parameters.push_back(&low_rank_[i]->a);
+      parameters.push_back(&low_rank_[i]->b);
+    }
     if (spec_.bias) parameters.push_back(&biases_[i]);
   }
 }
@@ -99,8 +105,10 @@ Tensor Linear::packed_forward(const Tensor& x, Activation activation, const Tens
 Tensor Linear::plain_forward(size_t part, const Tensor& x, DType out) const {
   const Parameter& weight = weights_[part];
   const Tensor bias = spec_.bias ? biases_[part].value : Tensor();
-  if (x.dtype() != DType::kBFloat16) return ops::linear(x, weight.value, bias, spec_.transposed);
-  return ops::linear(x, weight.value, bias, spec_.transposed, weight.copies, weight.version, out);
+  const Tensor y = x.dtype() != DType::kBFloat16
+                       ? ops::linear(x, weight.value, bias, spec_.transposed)
+                       : ops::linear(x, weight.value, bias, spec_.transposed, weight.copies, weight.version, out);
+  return low_rank_[part] ? ops::add(y, low_rank_[part]->forward(x, y.dtype())) : y;
 }
 
 Tensor Linear::forward(const Tensor& x, Activation activation, const Tensor& residual) const {

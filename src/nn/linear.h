@@ -23,6 +23,8 @@ struct LinearSpec {
   Init init = Init::kNormal;
 };
 
+struct LowRank;  // nn/lora.h
+
 class Linear : public Module {
  public:
   explicit Linear(LinearSpec spec);
@@ -31,6 +33,10 @@ class Linear : public Module {
 
   int64_t out_features() const { return out_features_; }
   size_t num_parts() const { return spec_.parts.size(); }
+  bool transposed() const { return spec_.transposed; }
+  // Of one part, in training. Low-rank additions (LoRA) count among the module's parameters from then on.
+  Parameter& weight(size_t part) { return weights_[part]; }
+  void set_low_rank(size_t part, std::shared_ptr<LowRank> added) { low_rank_[part] = std::move(added); }
 
   // x [T, in] -> [T, out] of all parts joined: activation(x w^T + b) + residual (undefined: none).
   Tensor forward(const Tensor& x, Activation activation = Activation::kNone, const Tensor& residual = {}) const;
@@ -52,6 +58,7 @@ class Linear : public Module {
   int64_t out_features_ = 0;
   Tensor plain_forward(size_t part, const Tensor& x, DType out) const;
   std::vector<Parameter> weights_, biases_;
+  std::vector<std::shared_ptr<LowRank>> low_rank_;  // one a weight; null: none
   std::shared_ptr<PackedWeight> packed_;
   Tensor packed_bias_;  // [out] float32
 };

@@ -17,6 +17,10 @@ class Mlp : public Module {
   // [T, hidden_size] -> residual + dropout(mlp(x)). An observer sees what a fused product would hide.
   Tensor forward(const Tensor& x, const Tensor& residual, const ForwardContext& context,
                  const ops::DropoutSite& dropout = {}) const;
+  void collect_linears(std::vector<Linear*>& linears) {
+    linears.push_back(&in_);
+    linears.push_back(&out_);
+  }
   int64_t packed_bytes() const { return in_.packed_bytes() + out_.packed_bytes(); }
 
  private:

@@ -1,11 +1,13 @@
 // The walk back: depth-first order over the nodes, gradients summed where a tensor was used more than once.
 #include "ops/tape.h"
 
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
 #include "base/error.h"
 #include "kernels/table.h"
+#include "ops/tape_hook.h"
 
 namespace pagoda {
 
@@ -56,7 +58,9 @@ bool needs_grad(std::initializer_list<const Tensor*> inputs) {
   return false;
 }
 
-void backward(const Tensor& loss) {
+namespace {
+
+Tensor one_for(const Tensor& loss) {
   if (loss.numel() != 1) invalid("backward", "needs a scalar: got {}", shape_string(loss.view()));
   if (!loss.grad_node()) invalid("backward", "nothing to do: no input of this result requires gradients");
   Tensor one = Tensor::like(loss);
@@ -65,10 +69,35 @@ void backward(const Tensor& loss) {
   } else {
     one.data<float>()[0] = 1;
   }
-  backward(loss, one);
+  return one;
 }
 
-void backward(const Tensor& result, const Tensor& grad) {
+bool is_leaf(const Tensor& tensor) { return tensor.is_defined() && tensor.requires_grad() && !tensor.grad_node(); }
+
+// How many of the nodes use a leaf.
+class LeafUses {
+ public:
+  LeafUses(const std::vector<std::shared_ptr<GradNode>>& nodes, const GradientHook& ready) : ready_(ready) {
+    if (!ready_) return;
+    for (const auto& node : nodes) {
+      for (const Tensor& input : node->inputs()) {
+        if (is_leaf(input)) ++uses_[input.id()];
+      }
+    }
+  }
+  void done(const GradNode& node) {
+    if (!ready_) return;
+    for (const Tensor& input : node.inputs()) {
+      if (is_leaf(input) && --uses_[input.id()] == 0) ready_(input);
+    }
+  }
+
+ private:
+  const GradientHook& ready_;
+  std::unordered_map<const void*, int> uses_;
+};
+
+void walk(const Tensor& result, const Tensor& grad, const GradientHook& ready) {
   // Post-order without recursion: a node is listed after all that its result depends on.
   std::vector<std::shared_ptr<GradNode>> order;
   std::unordered_set<GradNode*> seen;
@@ -84,17 +113,21 @@ void backward(const Tensor& result, const Tensor& grad) {
     order.push_back(node);
     stack.pop_back();
   }
-  result.grad_node()->pending_ = grad;
+  std::unordered_map<GradNode*, Tensor> pending;  // gradients of the nodes' results, summed so far
+  pending[result.grad_node().get()] = grad;
+  LeafUses leaves(order, ready);
   const NoGrad guard;
   for (auto it = order.rbegin(); it != order.rend(); ++it) {
     GradNode& node = **it;
-    if (node.pending_) {
-      const std::vector<Tensor> grads = node.backward(node.pending_);
+    const auto own = pending.find(&node);
+    if (own != pending.end()) {
+      const std::vector<Tensor> grads = node.backward(own->second);
+      pending.erase(own);
       for (size_t i = 0; i < grads.size(); ++i) {
         Tensor input = node.inputs()[i];
         if (!grads[i] || !input.requires_grad()) continue;
         if (const std::shared_ptr<GradNode>& child = input.grad_node()) {
-          accumulate(child->pending_, grads[i]);
+          accumulate(pending[child.get()], grads[i]);
         } else {
           Tensor sum = input.grad();
           accumulate(sum, grads[i]);
@@ -102,10 +135,16 @@ void backward(const Tensor& result, const Tensor& grad) {
         }
       }
     }
-    node.pending_ = Tensor();
+    leaves.done(node);
     node.release();
   }
 }
+
+}  // namespace
+
+void backward(const Tensor& loss) { walk(loss, one_for(loss), {}); }
+void backward(const Tensor& loss, const GradientHook& ready) { walk(loss, one_for(loss), ready); }
+void backward(const Tensor& result, const Tensor& grad) { walk(result, grad, {}); }
 
 Tensor ops::attach(const Tensor& raw, std::vector<Tensor> inputs, BackwardFn fn) {
   Tensor result = raw.detach();

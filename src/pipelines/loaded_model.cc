@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "hub/pull.h"
+#include "models/adapter.h"
 #include "pipelines/compiled_model.h"
 
 namespace pagoda {
@@ -16,10 +17,18 @@ DType choose_dtype(const std::string& name, DType checkpoint) {
 
 std::unique_ptr<LoadedModel> LoadedModel::open_plain(const std::string& name, const LoadOptions& options) {
   std::unique_ptr<LoadedModel> loaded(new LoadedModel);
-  loaded->folder_ = ModelFolder::open(hub::resolve_model(name));
-  loaded->model_ = make_model(loaded->folder_->config(), loaded->folder_->config_path(), options.head);
+  const std::string path = hub::resolve_model(name);
+  const bool adapted = is_adapter(path);  // the folder of a LoRA: its base with it merged in
+  loaded->folder_ = ModelFolder::open(adapted ? hub::resolve_model(adapter_base(path)) : path);
+  const Json config = adapted ? adapted_config(loaded->folder_->config(), path) : loaded->folder_->config();
+  loaded->model_ = make_model(config, loaded->folder_->config_path(), options.head);
   loaded->runtime_ = std::make_unique<Runtime>(options.runtime);
-  loaded->model_->load(loaded->runtime_->device(), *loaded->folder_);
+  Device& device = loaded->runtime_->device();
+  if (adapted) {
+    load_adapted(device, *loaded->model_, *loaded->folder_, path);
+  } else {
+    loaded->model_->load(device, *loaded->folder_);
+  }
   return loaded;
 }
 
@@ -28,7 +37,10 @@ std::unique_ptr<LoadedModel> LoadedModel::open(const std::string& name, const Lo
   Device& device = loaded->runtime_->device();
   const DType compute = choose_dtype(options.dtype, loaded->folder_->dtype());
   std::unique_ptr<CompiledStore> compiled;
-  if (!options.packed) compiled = open_compiled(*loaded->folder_, *loaded->runtime_, compute, options);
+  // What is compiled are the folder's own weights.
+  const bool adapted = is_adapter(hub::resolve_model(name));
+  if (adapted && options.packed) unsupported(name, "an adapter cannot be compiled: pagoda merge makes a folder that can");
+  if (!options.packed && !adapted) compiled = open_compiled(*loaded->folder_, *loaded->runtime_, compute, options);
   device.packed = options.packed ? options.packed.get() : compiled.get();
   loaded->model_->prepare_for_inference(device, compute);
   device.packed = nullptr;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "formats/tokenizer_loader.h"
+#include "formats/type_ids.h"
 #include "hub/pull.h"
 #include "models/encoder.h"
 #include "ops/math.h"
@@ -18,39 +19,7 @@ namespace {
 
 // Rows of one pass: enough to fill every kernel, few enough for activations of large models.
 constexpr int64_t kMostRows = 8192;
-constexpr int64_t kMostWindowTokens = int64_t{1} << 20;
 constexpr int64_t kMostLogits = int64_t{1} << 26;  // values: a vocabulary's width is no row's
-
-template <class T>
-void append_range(std::vector<T>& to, const std::vector<T>& from, size_t begin, size_t end) {
-  if (from.size() < end) return;  // was not asked for
-  to.insert(to.end(), from.begin() + static_cast<std::ptrdiff_t>(begin), from.begin() + static_cast<std::ptrdiff_t>(end));
-}
-
-void append_part(Encoding& to, const Encoding& from, size_t begin, size_t end) {
-  append_range(to.ids, from.ids, begin, end);
-  append_range(to.type_ids, from.type_ids, begin, end);
-  append_range(to.special_tokens_mask, from.special_tokens_mask, begin, end);
-  append_range(to.attention_mask, from.attention_mask, begin, end);
-  append_range(to.offsets, from.offsets, begin, end);
-  append_range(to.tokens, from.tokens, begin, end);
-  append_range(to.word_ids, from.word_ids, begin, end);
-}
-
-// The text with only these tokens of each sequence.
-EncodedText keep(const EncodedText& text, size_t first_end, size_t second_begin, size_t second_end) {
-  EncodedText out;
-  out.encoding.with_offsets = text.encoding.with_offsets;
-  append_part(out.encoding, text.encoding, 0, first_end);
-  out.first_begin = text.first_begin;
-  out.first_end = first_end;
-  append_part(out.encoding, text.encoding, text.first_end, text.second_begin);
-  out.second_begin = out.encoding.size();
-  append_part(out.encoding, text.encoding, second_begin, second_end);
-  out.second_end = out.encoding.size();
-  append_part(out.encoding, text.encoding, text.second_end, text.encoding.size());
-  return out;
-}
 
 std::optional<int32_t> special_id(const Tokenizer& tokenizer, const std::string& named,
                                   std::initializer_list<const char*> usual) {
@@ -59,17 +28,6 @@ std::optional<int32_t> special_id(const Tokenizer& tokenizer, const std::string&
     if (const auto id = tokenizer.token_to_id(token)) return id;
   }
   return {};
-}
-
-// Whether transformers' tokenizer hands token_type_ids on: its model_input_names, or those of its class (of our families BERT's
-// alone has them).
-bool gives_types(const TokenizerConfig& tokenizer, const Json& config) {
-  if (const Json* names = tokenizer.raw.find("model_input_names"); names != nullptr && names->is_array()) {
-    const Json::Array& list = names->as_array("model_input_names");
-    return std::find(list.begin(), list.end(), Json("token_type_ids")) != list.end();
-  }
-  if (!tokenizer.tokenizer_class.empty()) return tokenizer.tokenizer_class.rfind("Bert", 0) == 0;
-  return config.get_string("model_type", "", "config.json") == "bert";
 }
 
 void append_row(const Tensor& tensor, int64_t row, std::vector<float>& into) {
@@ -106,58 +64,6 @@ std::vector<float> unit_vector(const SequenceOutput& output) {
   return pool_rows(output.values.data(), 1, output.columns, {RowPooling::kCls}, true);
 }
 
-int64_t EncodedText::specials() const {
-  return static_cast<int64_t>(encoding.size() - (first_end - first_begin) - (second_end - second_begin));
-}
-
-void truncate_text(EncodedText& text, int64_t max_length, Truncation::Strategy strategy) {
-  if (static_cast<int64_t>(text.encoding.size()) <= max_length) return;
-  Encoding first, second;
-  append_part(first, text.encoding, text.first_begin, text.first_end);
-  append_part(second, text.encoding, text.second_begin, text.second_end);
-  Truncation truncation;
-  truncation.max_length = max_length;
-  truncation.strategy = strategy;
-  const bool pair = text.second_end > text.second_begin;
-  truncate(first, pair ? &second : nullptr, truncation, text.specials());
-  text = keep(text, text.first_begin + first.size(), text.second_begin, text.second_begin + second.size());
-}
-
-std::vector<EncodedText> windows_of(const EncodedText& text, int64_t max_length, int64_t stride) {
-  if (static_cast<int64_t>(text.encoding.size()) <= max_length) return {text};
-  const bool pair = text.second_end > text.second_begin;
-  const size_t begin = pair ? text.second_begin : text.first_begin, end = pair ? text.second_end : text.first_end;
-  const int64_t length = static_cast<int64_t>(end - begin);
-  const int64_t room = max_length - (static_cast<int64_t>(text.encoding.size()) - length);
-  if (room <= 0) {
-    invalid("text", "no room beside the question and special tokens: got {} tokens of them, need less than {}",
-            static_cast<int64_t>(text.encoding.size()) - length, max_length);
-  }
-  if (stride < 0 || stride >= room) invalid("stride", "got {}, need 0 to {} (tokens of one part)", stride, room - 1);
-  const int64_t count = 1 + (length - room + room - stride - 1) / (room - stride);
-  if (count > kMostWindowTokens / max_length) {
-    invalid("stride", "too many parts of the text: got {} of {} tokens, need at most {} tokens in all (a smaller stride)",
-            count, max_length, kMostWindowTokens);
-  }
-  std::vector<EncodedText> windows;
-  windows.reserve(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t at = i * (room - stride);
-    const size_t from = begin + static_cast<size_t>(at), to = begin + static_cast<size_t>(std::min(at + room, length));
-    EncodedText part;
-    part.encoding.with_offsets = text.encoding.with_offsets;
-    append_part(part.encoding, text.encoding, 0, begin);
-    append_part(part.encoding, text.encoding, from, to);
-    append_part(part.encoding, text.encoding, end, text.encoding.size());
-    part.first_begin = text.first_begin;
-    part.second_end = begin + (to - from);
-    part.first_end = pair ? text.first_end : part.second_end;
-    part.second_begin = pair ? begin : part.second_end;
-    windows.push_back(std::move(part));
-  }
-  return windows;
-}
-
 std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, LoadOptions options, std::optional<Head> head) {
   std::shared_ptr<SequenceModel> self(new SequenceModel);
   const std::string root = hub::resolve_model(name);
@@ -180,34 +86,11 @@ std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, Load
   self->pad_id_ = special_id(tokenizer, config.pad_token, {"[PAD]", "<pad>"});
   self->max_length_ = self->model().max_positions();
   if (config.model_max_length > 0) self->max_length_ = std::min(self->max_length_, config.model_max_length);
-  self->types_ = gives_types(config, self->loaded_->folder().config());
+  self->types_ = gives_type_ids(config, self->loaded_->folder().config().get_string("model_type", "", "config.json"));
   if (const auto* encoder = dynamic_cast<const EncoderModel*>(&self->model())) {
     self->num_types_ = encoder->config().type_vocab_size;
   }
   return self;
-}
-
-EncodedText SequenceModel::encode(std::string_view text, const std::string* pair) const {
-  EncodeOptions options;
-  options.offsets = true;
-  options.truncate_and_pad = false;
-  EncodedText out;
-  out.encoding = pair != nullptr ? tokenizer_->encode_pair(text, *pair, options) : tokenizer_->encode(text, options);
-  const std::vector<uint8_t>& mask = out.encoding.special_tokens_mask;
-  const size_t size = mask.size();
-  const auto count_ids = [&](std::string_view of) { return tokenizer_->encode_ids(of, false).size(); };
-  // Special tokens stand before, between and after the sequences.
-  const size_t ours = static_cast<size_t>(std::count(mask.begin(), mask.end(), uint8_t{0}));
-  const size_t first = pair != nullptr ? std::min(count_ids(text), ours) : ours, second = ours - first;
-  size_t at = 0;
-  while (at < size && mask[at] == 1) ++at;
-  out.first_begin = std::min(at, size - ours);
-  out.first_end = out.first_begin + first;
-  at = out.first_end;
-  while (pair != nullptr && at < size && mask[at] == 1) ++at;
-  out.second_begin = pair != nullptr ? std::min(at, size - second) : out.first_end;
-  out.second_end = out.second_begin + second;
-  return out;
 }
 
 SequenceInput SequenceModel::input_of(const Encoding& encoding) const {

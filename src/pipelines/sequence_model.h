@@ -11,6 +11,7 @@
 #include "models/labels.h"
 #include "pipelines/loaded_model.h"
 #include "pipelines/sentence_config.h"
+#include "text/encoded_text.h"
 #include "text/tokenizer.h"
 
 namespace pagoda {
@@ -32,13 +33,6 @@ struct SequenceOutput {
 bool is_finite(const SequenceOutput& output);
 std::vector<float> unit_vector(const SequenceOutput& output);  // the one row of a pooled input scaled to length 1
 
-// A text or a pair, encoded, and where its sequences lie between the special tokens.
-struct EncodedText {
-  Encoding encoding;
-  size_t first_begin = 0, first_end = 0, second_begin = 0, second_end = 0;
-  int64_t specials() const;
-};
-
 class SequenceModel {
  public:
   // name: a folder (of sentence-transformers too) or ORG/NAME. head: empty: the model's own.
@@ -59,7 +53,9 @@ class SequenceModel {
   int64_t max_length() const { return max_length_; }
 
   // With offsets, tokens and words. pair: null: one sequence.
-  EncodedText encode(std::string_view text, const std::string* pair = nullptr) const;
+  EncodedText encode(std::string_view text, const std::string* pair = nullptr) const {
+    return encode_text(*tokenizer_, text, pair);
+  }
   // Throws kInvalidInput for what is longer than the model.
   SequenceInput input_of(const Encoding& encoding) const;
   std::string decode(const std::vector<int32_t>& ids, bool skip_special_tokens) const;  // as transformers' decode
@@ -96,12 +92,6 @@ class PairEncoder {
   Encoding first_;
   EncodedText around_;  // a short pair, for its special tokens
 };
-
-// Cuts what is longer than max_length at the ends of its sequences.
-void truncate_text(EncodedText& text, int64_t max_length, Truncation::Strategy strategy);
-// The text as windows of at most max_length tokens: its last sequence is cut into parts that overlap by `stride` tokens, with
-// the rest of the tokens around each. Throws kInvalidInput where there is no room, or the windows have more than 2^20 tokens.
-std::vector<EncodedText> windows_of(const EncodedText& text, int64_t max_length, int64_t stride);
 
 // A text for its one vector, cut to what the folder of sentence-transformers says.
 SequenceInput sentence_input(const SequenceModel& model, const std::string& text, std::vector<RowPooling> pooling);

@@ -146,6 +146,10 @@ void Optimizer::step(double learning_rate, float gradient_scale) {
   for (Slot& slot : slots_) {
     const Tensor gradient = slot.parameter->value.grad();
     if (!gradient) continue;
+    if (!slot.owned) {
+      slot.parameter->value.set_grad(Tensor());
+      continue;
+    }
     if (slot.step == 0) make_state(slot);
     ++slot.step;
     update(slot, gradient, learning_rate, gradient_scale);
@@ -156,6 +160,15 @@ void Optimizer::step(double learning_rate, float gradient_scale) {
 
 void Optimizer::zero_gradients() {
   for (Slot& slot : slots_) slot.parameter->value.set_grad(Tensor());
+}
+
+void Optimizer::set_owned(const std::vector<bool>& owned) {
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    slots_[i].owned = owned[i];
+    if (owned[i]) continue;
+    slots_[i].state.clear();
+    slots_[i].step = 0;
+  }
 }
 
 std::vector<std::pair<std::string, Tensor>> Optimizer::state() const {

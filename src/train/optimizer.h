@@ -28,6 +28,8 @@ class Optimizer {
   // stay as they are. Raises Parameter::version.
   void step(double learning_rate, float gradient_scale);
   void zero_gradients();
+  // Only these of the parameters are updated, and have state; the gradients of the others are dropped. (ZeRO-1)
+  void set_owned(const std::vector<bool>& owned);
 
   // {"PARAMETER.exp_avg", tensor} ... and {"PARAMETER.step", int64 [1]}, of parameters updated so far.
   std::vector<std::pair<std::string, Tensor>> state() const;
@@ -40,6 +42,7 @@ class Optimizer {
     double weight_decay;
     int64_t step = 0;
     std::vector<Tensor> state;  // as state_names()
+    bool owned = true;
   };
   Optimizer(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters);
   virtual std::vector<std::string> state_names(const Parameter& parameter) const = 0;

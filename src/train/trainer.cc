@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "ops/optim.h"
-#include "ops/tape.h"
+#include "ops/tape_hook.h"
 #include "train/checkpoint.h"
 #include "train/flops.h"
 #include "train/optimizer.h"
@@ -94,6 +94,11 @@ class Trainer::Impl {
     parameters_ = model_.trained_parameters();
     if (parameters_.empty()) invalid("model", "no parameter requires gradients");
     optimizer_ = Optimizer::make(arguments_, parameters_);
+    if (hooks_.ranks != nullptr) {
+      parallel_ = std::make_unique<DataParallel>(*hooks_.ranks, parameters_, hooks_.data_parallel);
+      optimizer_->set_owned(parallel_->owned());
+      if (!is_main()) hooks_.callbacks.clear();
+    }
     batches_per_epoch_ = divide_up(task_.num_examples(), arguments_.per_device_train_batch_size);
     steps_per_epoch_ = divide_up(batches_per_epoch_, arguments_.gradient_accumulation_steps);
     max_steps_ = arguments_.max_steps > 0
@@ -112,7 +117,7 @@ class Trainer::Impl {
     if (arguments_.ema_decay > 0) {
       for (const Parameter* parameter : parameters_) averages_.push_back(copy_of(parameter->value));
     }
-    check_writable(arguments_.output_dir, bytes_needed());
+    if (is_main()) check_writable(arguments_.output_dir, bytes_needed());
   }
 
   void resume(const std::string& folder) {
@@ -130,6 +135,7 @@ class Trainer::Impl {
     }
     model_.load(folder);
     optimizer_->load_state(join_path(folder, kOptimizer));
+    if (parallel_) optimizer_->set_owned(parallel_->owned());
     load_averages(folder);
     task_.restore(saved.at("data", path));
     const Json state = read_json(join_path(folder, kTrainerState));
@@ -156,7 +162,8 @@ class Trainer::Impl {
   }
 
   bool run() {
-    remove_leftovers(arguments_.output_dir);
+    if (is_main()) remove_leftovers(arguments_.output_dir);
+    if (parallel_) parallel_->share_parameters();  // new weights are the same anyway; files may differ
     begun_ = Clock::now();
     first_step_ = global_step_;
     begin_callbacks();
@@ -217,7 +224,12 @@ class Trainer::Impl {
     return (arguments_.save_strategy == "no" ? all : 2 * all + (moments ? 2 : 1) * trained) + (int64_t{1} << 20);
   }
 
+  bool is_main() const { return parallel_ == nullptr || parallel_->rank() == 0; }
   bool cancelled() const { return hooks_.cancel != nullptr && hooks_.cancel->load(std::memory_order_relaxed); }
+  // On any rank; all agree.
+  bool job_cancelled() const {
+    return parallel_ ? parallel_->ranks().all_reduce(int64_t{cancelled() ? 1 : 0}) > 0 : cancelled();
+  }
 
   void begin_callbacks() {
     if (hooks_.callbacks.empty()) return;
@@ -255,17 +267,26 @@ class Trainer::Impl {
         flops += flops_.of(*layout);
       }
     }
+    if (parallel_) count = parallel_->ranks().all_reduce(count);
+    const GradientHook ready = [&](const Tensor& leaf) { parallel_->ready(leaf); };
     std::optional<ThreadPool::Step> hot(model_.runtime().pool());  // the update has hundreds of short regions
     double loss = 0;
     for (const MicroBatch& batch : batches) {
-      if (cancelled()) {
+      // Ranks stop together, between steps.
+      if (parallel_ ? &batch == batches.data() && job_cancelled() : cancelled()) {
         optimizer_->zero_gradients();
         epoch_ = epoch_before;
         examples_ = examples_before;
         if (saved_step_ != global_step_) save(place);
         return false;
       }
-      if (batch.num_labels > 0) loss += run_batch(batch, count);
+      const bool last = &batch == &batches.back();
+      if (parallel_ && last) parallel_->begin_backward();
+      if (batch.num_labels > 0) loss += run_batch(batch, count, parallel_ && last ? &ready : nullptr);
+    }
+    if (parallel_) {
+      parallel_->finish_backward();
+      loss = parallel_->ranks().all_reduce(loss);
     }
     update(count);
     hot.reset();
@@ -278,11 +299,15 @@ class Trainer::Impl {
     return true;
   }
 
-  double run_batch(const MicroBatch& batch, int64_t count) {
+  double run_batch(const MicroBatch& batch, int64_t count, const GradientHook* ready = nullptr) {
     const Tensor loss = task_.loss(model_.model(), batch, count);
     const double value = static_cast<double>(loss.data<float>()[0]);
     if (!std::isfinite(value)) explain_loss(value, batch, count);
-    backward(loss);
+    if (ready != nullptr) {
+      backward(loss, *ready);
+    } else {
+      backward(loss);
+    }
     return value;
   }
 
@@ -294,6 +319,7 @@ class Trainer::Impl {
     const double limit = arguments_.max_grad_norm;
     const double scale = limit > 0 ? std::min(1.0, limit / (gradient_norm_ + 1e-6)) : 1.0;
     optimizer_->step(learning_rate_, static_cast<float>(scale));
+    if (parallel_) parallel_->share_parameters();
     for (size_t i = 0; i < averages_.size(); ++i) {
       ops::moving_average(arguments_.ema_decay, parameters_[i]->value, averages_[i]);
     }
@@ -361,23 +387,36 @@ class Trainer::Impl {
     for (TrainerCallback* each : hooks_.callbacks) each->on_log(entry);
   }
 
+  // What rank 0 found, on all ranks; empty: it was cancelled.
+  std::optional<Metrics> job_metrics(std::optional<Metrics> metrics) {
+    if (!parallel_) return metrics;
+    Json json = metrics ? Json::object() : Json();
+    for (const auto& [name, value] : metrics.value_or(Metrics())) json.set(name, value);
+    json = Json::parse(parallel_->share(json.dump()), "metrics");
+    if (json.is_null()) return {};
+    Metrics all;
+    for (const JsonMember& member : json.as_object("metrics")) all.emplace_back(member.key, member.value.as_double("metrics"));
+    return all;
+  }
+
   void evaluate(bool compare) {
     const auto begun = Clock::now();
     TaskHooks hooks;
     hooks.cancel = hooks_.cancel;
-    Metrics metrics;
-    {
+    std::optional<Metrics> found;
+    if (is_main()) {
       const NoGrad no_grad;
       std::optional<Swapped> averaged;
       if (!averages_.empty()) averaged.emplace(parameters_, averages_);
       try {
-        metrics = task_.evaluate(model_.model(), hooks);
+        found = task_.evaluate(model_.model(), hooks);
       } catch (const Cancelled&) {
-        evaluation_due_ = compare;  // the next step sees it and saves; whoever resumes evaluates first
-        return;
       }
-      evaluation_due_ = false;
     }
+    found = job_metrics(std::move(found));
+    evaluation_due_ = !found && compare;  // cancelled: the next step sees it and saves; whoever resumes evaluates first
+    if (!found) return;
+    const Metrics metrics = std::move(*found);
     Json entry = Json::object();
     entry.set("epoch", epoch());
     const double* watched = nullptr;
@@ -413,11 +452,19 @@ class Trainer::Impl {
   // `place`: of the data, after the last step done.
   void save(const Json& place) {
     check_parameters("the update before broke the weights");
+    std::vector<std::pair<std::string, Tensor>> moments = optimizer_->state();
+    if (parallel_) moments = parallel_->gather(std::move(moments));
+    saved_step_ = global_step_;
+    if (is_main()) write_checkpoint(place, moments);
+    if (parallel_) parallel_->ranks().barrier();
+  }
+
+  void write_checkpoint(const Json& place, const std::vector<std::pair<std::string, Tensor>>& moments) {
     const std::string path = checkpoint_path(arguments_.output_dir, global_step_);
     FolderWriter writer(path);
     const std::string& folder = writer.temporary();
     model_.save(folder);
-    write_safetensors(join_path(folder, kOptimizer), optimizer_->state());
+    write_safetensors(join_path(folder, kOptimizer), moments);
     if (!averages_.empty()) write_safetensors(join_path(folder, kAverage), named_averages());
     Json own = Json::object();
     own.set("format", kFormat)
@@ -433,7 +480,6 @@ class Trainer::Impl {
     write_file_atomic(join_path(folder, kTrainingState), pretty(own));
     write_file_atomic(join_path(folder, kTrainerState), pretty(state()));
     writer.commit();
-    saved_step_ = global_step_;
     prune_checkpoints(arguments_.output_dir, arguments_.save_total_limit,
                       arguments_.load_best_model_at_end ? checkpoint_path(arguments_.output_dir, best_step_) : "");
     for (TrainerCallback* each : hooks_.callbacks) each->on_save(path);
@@ -478,12 +524,13 @@ class Trainer::Impl {
     log_history_.push_back(entry);
     for (TrainerCallback* each : hooks_.callbacks) each->on_log(entry);
     if (arguments_.load_best_model_at_end && std::isfinite(best_metric_)) load_best();
-    {
+    if (is_main()) {
       std::optional<Swapped> averaged;
       if (!averages_.empty()) averaged.emplace(parameters_, averages_);
       model_.save(arguments_.output_dir);
+      write_file_atomic(join_path(arguments_.output_dir, kTrainerState), pretty(state()));
     }
-    write_file_atomic(join_path(arguments_.output_dir, kTrainerState), pretty(state()));
+    if (parallel_) parallel_->ranks().barrier();
     for (TrainerCallback* each : hooks_.callbacks) each->on_train_end(arguments_.output_dir, state());
   }
 
@@ -502,7 +549,8 @@ class Trainer::Impl {
   std::vector<Parameter*> parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
-  std::vector<Tensor> averages_;  // with --ema-decay: of parameters_
+  std::unique_ptr<DataParallel> parallel_;  // null: alone
+  std::vector<Tensor> averages_;            // with --ema-decay: of parameters_
   int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0, max_steps_ = 0;
   std::string metric_;
   bool greater_ = false;

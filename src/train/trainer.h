@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "train/arguments.h"
 #include "train/callbacks.h"
+#include "train/data_parallel.h"
 #include "train/task.h"
 #include "train/training_model.h"
 
@@ -17,6 +19,10 @@ namespace pagoda::train {
 struct TrainerHooks {
   std::vector<TrainerCallback*> callbacks;
   const std::atomic<bool>* cancel = nullptr;  // set: the step ends, a checkpoint is written, run() gives false
+  // Of a job of several; null: alone. TrainingArguments has this rank's number. Rank 0 alone logs, evaluates, saves; all read
+  // checkpoints, so that the output folder must be one that all see.
+  Communicator* ranks = nullptr;
+  DataParallelOptions data_parallel;
 };
 
 class Trainer {

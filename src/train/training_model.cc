@@ -170,6 +170,10 @@ void TrainingModel::save(const std::string& folder) {
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const Parameter* parameter : model_->parameters()) tensors.emplace_back(parameter->name, parameter->value);
   write_safetensors(join_path(folder, kWeights), tensors, {{"format", "pt"}});
+  save_beside(folder);
+}
+
+void TrainingModel::save_beside(const std::string& folder) {
   write_file_atomic(join_path(folder, "config.json"), pretty(config_));
   if (model_->head_kind() == Head::kCausalLm && generation_config_.size() > 0) {
     write_file_atomic(join_path(folder, "generation_config.json"), pretty(generation_config_));

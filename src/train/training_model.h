@@ -60,6 +60,7 @@ class TrainingModel {
  protected:
   TrainingModel() = default;
   void open_model(const std::string& path, const TrainingModelOptions& options);
+  void save_beside(const std::string& folder);  // all that save() writes but the weights
   std::string path_, tokenizer_path_;
   Json config_, generation_config_;
   std::map<std::string, std::string> files_;

@@ -11,6 +11,8 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/json.h"
+#include "train/data/records.h"
 #include "train/data/rows.h"
 #include "train/data/shards.h"
 
@@ -20,6 +22,17 @@ void read_rows(const std::string& path, const pagoda::train::RowOptions& options
   try {
     pagoda::train::RowReader reader({path}, options);
     for (pagoda::train::Row row; reader.next(row);) reader.where();
+  } catch (const pagoda::Error&) {
+  }
+}
+
+void read_records(const std::string& path, const pagoda::train::RowOptions& rows) {
+  pagoda::train::RecordOptions options;
+  options.format = rows.format;
+  options.limits = rows.limits;
+  options.limits.max_json_bytes = 1 << 16;
+  try {
+    pagoda::train::for_each_record({path}, options, [](const pagoda::Json& record, const std::string&) { record.size(); });
   } catch (const pagoda::Error&) {
   }
 }
@@ -56,6 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
   } else {
     read_rows(path, options);
+    read_records(path, options);
     if (kind == 'r') read_shard(path, options.limits);
   }
   ::close(file);

@@ -163,8 +163,13 @@ def bleu():
     return {"lines": [[line, tokenize(line.rstrip())] for line in lines], "corpora": corpora}
 
 
-cases = {"classification": classification(), "multilabel": multilabel(), "entities": entities(), "squad": squad(), "rouge": rouge(), "bleu": bleu()}
-path = pathlib.Path(__file__).parent / "data" / "cases.json"
-path.parent.mkdir(exist_ok=True)
-path.write_text(json.dumps(cases, ensure_ascii=False, indent=None, separators=(",", ":")) + "\n")
-print(path, path.stat().st_size)
+def main():
+    cases = {"classification": classification(), "multilabel": multilabel(), "entities": entities(), "squad": squad(), "rouge": rouge(), "bleu": bleu()}
+    path = pathlib.Path(__file__).parent / "data" / "cases.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(cases, ensure_ascii=False, indent=None, separators=(",", ":")) + "\n")
+    print(path, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

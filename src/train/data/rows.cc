@@ -32,23 +32,8 @@ class RowReader::Source {
 
 namespace {
 
-bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos; }
-
 bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
-// Text that is none: named by what it looks like.
-void check_text(std::string_view text, std::string_view path, int64_t offset) {
-  const size_t nul = text.find('\0');
-  if (nul != std::string_view::npos) {
-    invalid(path, "no text file: got a NUL byte at offset {}, need UTF-8 text", offset + static_cast<int64_t>(nul));
-  }
-  const size_t bad = utf8_invalid_at(text);
-  if (bad != std::string_view::npos) {
-    invalid(path, "no UTF-8 text: got byte 0x{:02x} at offset {} (convert other encodings with iconv)",
-            static_cast<unsigned char>(text[bad]), offset + static_cast<int64_t>(bad));
-  }
 }
 
 struct Magic {
@@ -56,6 +41,8 @@ struct Magic {
   const char* what;
   const char* remedy;
 };
+
+}  // namespace
 
 void check_magic(std::string_view head, const std::string& path) {
   static const Magic kMagics[] = {
@@ -75,6 +62,35 @@ void check_magic(std::string_view head, const std::string& path) {
   };
   for (const Magic& magic : kMagics) {
     if (head.substr(0, magic.bytes.size()) == magic.bytes) invalid(path, "got {}: {}", magic.what, magic.remedy);
+  }
+}
+
+std::string row_format(const std::string& path, const std::string& format) {
+  if (format != "auto") return format;
+  const std::string name = file_name(path);
+  for (const char* end : {".jsonl", ".ndjson", ".json"}) {
+    if (ends_with(name, end)) return "jsonl";
+  }
+  if (ends_with(name, ".csv")) return "csv";
+  if (ends_with(name, ".tsv")) return "tsv";
+  if (name.find(".tfrecord") != std::string::npos) return "tfrecord";
+  return "text";
+}
+
+namespace {
+
+bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos; }
+
+// Text that is none: named by what it looks like.
+void check_text(std::string_view text, std::string_view path, int64_t offset) {
+  const size_t nul = text.find('\0');
+  if (nul != std::string_view::npos) {
+    invalid(path, "no text file: got a NUL byte at offset {}, need UTF-8 text", offset + static_cast<int64_t>(nul));
+  }
+  const size_t bad = utf8_invalid_at(text);
+  if (bad != std::string_view::npos) {
+    invalid(path, "no UTF-8 text: got byte 0x{:02x} at offset {} (convert other encodings with iconv)",
+            static_cast<unsigned char>(text[bad]), offset + static_cast<int64_t>(bad));
   }
 }
 
@@ -297,18 +313,6 @@ std::unique_ptr<RowReader::Source> open_source(const std::string& path, const Ro
 }
 
 }  // namespace
-
-std::string row_format(const std::string& path, const std::string& format) {
-  if (format != "auto") return format;
-  const std::string name = file_name(path);
-  for (const char* end : {".jsonl", ".ndjson", ".json"}) {
-    if (ends_with(name, end)) return "jsonl";
-  }
-  if (ends_with(name, ".csv")) return "csv";
-  if (ends_with(name, ".tsv")) return "tsv";
-  if (name.find(".tfrecord") != std::string::npos) return "tfrecord";
-  return "text";
-}
 
 bool parse_example(std::string_view data, std::string_view where, const Limits& limits, Example& example) {
   const TfExample record = parse_tf_example(data, where, limits);

@@ -69,4 +69,7 @@ class RowReader {
   int64_t rows_of_file_ = 0;
 };
 
+// Refuses what is no text by its first bytes, with the remedy: Parquet, compressed files, UTF-16.
+void check_magic(std::string_view head, const std::string& path);
+
 }  // namespace pagoda::train

@@ -1,0 +1,205 @@
+// pagoda evaluate: the metrics of a task over a validation set, without training.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "cli/cli.h"
+#include "cli/task_flags.h"
+#include "cli/train_extras.h"
+#include "cli/verbs_training.h"
+#include "train/data/files.h"
+#include "train/lm_task.h"
+
+namespace pagoda::cli {
+
+namespace {
+
+struct EvaluateFlags {
+  MachineFlags machine;
+  std::string model, tokenizer, adapter;
+  std::vector<std::string> validation_files;
+  train::TrainingArguments arguments;
+  // Of language models.
+  train::PrepareOptions data;
+  int64_t block_size = 0;
+  bool line_by_line = false;
+  double mlm_probability = 0.15;
+};
+
+// A folder for shards that is gone in the end.
+class ScratchFolder {
+ public:
+  ScratchFolder()
+      : path_(join_path(std::filesystem::temp_directory_path().string(), fmt::format("pagoda_evaluate_{}", ::getpid()))) {}
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+std::unique_ptr<train::TrainingModel> open_model(const Program& program, const EvaluateFlags& flags, Head head) {
+  train::TrainingModelOptions options;
+  options.runtime = flags.machine.load_options().runtime;
+  options.head = head;
+  if (!flags.tokenizer.empty()) options.tokenizer = find_model(program, flags.tokenizer);
+  options.compute = flags.arguments.bf16 || flags.machine.dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32;
+  const std::string path = find_model(program, flags.model);
+  std::unique_ptr<train::TrainingModel> model;
+  if (flags.adapter.empty()) {
+    model = train::TrainingModel::open(path, options);
+  } else {
+    train::LoraOptions lora;
+    lora.adapter = find_model(program, flags.adapter);
+    const std::string config = join_path(lora.adapter, "config.json");  // the labels of its head
+    if (file_exists(config)) options.config_overrides = Json::parse(read_file(config, Limits().max_json_bytes), config);
+    model = train::LoraModel::open(path, options, lora);
+  }
+  if (model->from_scratch()) invalid(path, "no weights in it: need a trained model");
+  if (flags.adapter.empty() && !model->new_parameters().empty()) {
+    invalid(path, "no weights for {} in it: need a model trained for this task", model->new_parameters().front());
+  }
+  return model;
+}
+
+int report(const Program& program, train::Task& task, train::TrainingModel& model, const TaskHooks& hooks) {
+  const auto begin = std::chrono::steady_clock::now();
+  const train::Metrics metrics = task.evaluate(model.model(), hooks);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  Json json = Json::object();
+  for (const auto& [name, value] : metrics) json.set(name == "perplexity" ? name : "eval_" + name, value);
+  json.set("eval_runtime", seconds);
+  if (program.json) {
+    write_json(json);
+    return 0;
+  }
+  std::string text;
+  for (const JsonMember& member : json.as_object("metrics")) {
+    text += fmt::format("{:<28} {:.6g}\n", member.key, member.value.as_double("metrics"));
+  }
+  write_out(text);
+  return 0;
+}
+
+template <class Make>
+int evaluate(const Program& program, const EvaluateFlags& flags, Head head, Make&& make) {
+  if (flags.validation_files.empty()) invalid("--validation-file", "got none, need at least one");
+  TerminalProgress stage(stderr);
+  TaskHooks hooks;
+  hooks.cancel = &interrupted();
+  if (!program.quiet) {
+    hooks.progress = [&](std::string_view what, int64_t done, int64_t total) { stage.update(what, done, total); };
+  }
+  try {
+    const auto model = open_model(program, flags, head);
+    const std::unique_ptr<train::Task> task = with_lora(*model, make(*model, hooks));
+    const int code = report(program, *task, *model, hooks);
+    stage.clear();
+    return code;
+  } catch (const Cancelled&) {
+    stage.clear();
+    note(program, "interrupted");
+    return kInterruptedExit;
+  }
+}
+
+int run_lm(const Program& program, const EvaluateFlags& flags, bool masked) {
+  const ScratchFolder scratch;
+  return evaluate(
+      program, flags, masked ? Head::kMaskedLm : Head::kCausalLm, [&](train::TrainingModel& model, const TaskHooks& hooks) {
+        const int64_t most = model.model().max_positions();
+        if (flags.block_size > most)
+          invalid("--block-size", "got {}, need at most {} (the positions of the model)", flags.block_size, most);
+        train::PrepareOptions data = flags.data;
+        data.output_dir = scratch.path();
+        data.mode = flags.line_by_line ? "line_by_line" : "cut";
+        data.block_size = flags.block_size > 0 ? flags.block_size : std::min<int64_t>(1024, most);
+        const Tokenizer* tokenizer = model.has_tokenizer() ? model.tokenizer().get() : nullptr;
+        train::LmOptions options;
+        options.masked = masked;
+        options.mlm_probability = flags.mlm_probability;
+        options.files = train::open_splits(flags.validation_files, {}, data, tokenizer, model.runtime().pool(), hooks);
+        options.files.validation = options.files.train;
+        return std::make_unique<train::LmTask>(model, flags.arguments, options, hooks);
+      });
+}
+
+void add_common_flags(CLI::App* verb, EvaluateFlags& flags) {
+  verb->add_option("MODEL", flags.model, "Folder or ORG/NAME")->required();
+  verb->add_option("--validation-file,--validation-files", flags.validation_files, "Validation data, as pagoda train reads it");
+  verb->add_option("--tokenizer-name", flags.tokenizer, "Folder, file or ORG/NAME of the tokenizer (default: the model's)");
+  verb->add_option("--adapter", flags.adapter, "LoRA adapter in PEFT's format that goes with MODEL");
+  verb->add_option("--per-device-eval-batch-size", flags.arguments.per_device_eval_batch_size, "Examples of one pass")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  add_machine_flags(verb, flags.machine, false);
+}
+
+void add_lm(Program& program, CLI::App* parent, bool masked) {
+  const auto flags = std::make_shared<EvaluateFlags>();
+  CLI::App* verb =
+      masked ? add_verb(program, parent, "mlm", "Loss of a masked LM where 15 % of the tokens are masked, always the same",
+                        {"pagoda evaluate mlm MODEL --validation-file text.txt --max-seq-length 128"})
+             : add_verb(program, parent, "clm", "Loss, accuracy and perplexity of a causal LM over blocks of text",
+                        {"pagoda evaluate clm MODEL --validation-file text.txt --block-size 512 --json"});
+  add_common_flags(verb, *flags);
+  verb->add_option("--block-size,--max-seq-length", flags->block_size, "Tokens of an example (default: at most 1024)")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--text-column", flags->data.rows.text_column, "Field of JSON lines, CSV and TFRecord")
+      ->capture_default_str();
+  verb->add_option("--sample-by", flags->data.rows.sample_by, "What of a text file is a row")
+      ->check(CLI::IsMember({"line", "paragraph", "document"}))
+      ->capture_default_str();
+  verb->add_flag("--line-by-line", flags->line_by_line, "A row an example, cut off at the block size");
+  verb->add_option("--seed", flags->arguments.seed, "Of masks")->capture_default_str();
+  if (masked)
+    verb->add_option("--mlm-probability", flags->mlm_probability, "Share of tokens that are masked")->capture_default_str();
+  verb->callback(
+      [&program, flags, masked] { program.run = [&program, flags, masked] { return run_lm(program, *flags, masked); }; });
+}
+
+void add_labelled(Program& program, CLI::App* parent, const std::shared_ptr<LabelledTask>& task, const char* text,
+                  const char* example) {
+  const auto flags = std::make_shared<EvaluateFlags>();
+  CLI::App* verb = add_verb(program, parent, task->name(), text, {example});
+  add_common_flags(verb, *flags);
+  task->add_flags(verb);
+  verb->callback([&program, flags, task] {
+    program.run = [&program, flags, task] {
+      return evaluate(program, *flags, task->head(), [&](train::TrainingModel& model, const TaskHooks& hooks) {
+        return task->make(model, flags->arguments, {}, flags->validation_files, hooks);
+      });
+    };
+  });
+}
+
+}  // namespace
+
+void add_evaluate(Program& program) {
+  CLI::App* parent =
+      program.app->add_subcommand("evaluate", "Measure a model on a task, by the names that HF's examples print");
+  parent->require_subcommand(1);
+  add_lm(program, parent, false);
+  add_lm(program, parent, true);
+  const auto tasks = labelled_tasks();
+  add_labelled(program, parent, tasks[0], "Accuracy and F1 of a classifier of texts, or the error of a regression",
+               "pagoda evaluate text-classification MODEL --validation-file dev.csv");
+  add_labelled(program, parent, tasks[1], "seqeval's scores of a tagger",
+               "pagoda evaluate token-classification MODEL --validation-file dev.jsonl --return-entity-level-metrics");
+  add_labelled(program, parent, tasks[2], "SQuAD's exact match and F1",
+               "pagoda evaluate question-answering MODEL --validation-file dev-v1.1.json --predictions-file answers.json");
+}
+
+}  // namespace pagoda::cli

@@ -1,0 +1,242 @@
+// Reading, writing and merging adapters.
+#include "models/adapter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "formats/safetensors.h"
+#include "models/decoder.h"
+#include "models/encoder.h"
+
+namespace pagoda {
+
+namespace {
+
+constexpr int64_t kMaxConfigBytes = 16 << 20;
+
+std::vector<std::string> name_list(const Json* value, const std::string& where) {
+  std::vector<std::string> names;
+  if (value == nullptr || value->is_null()) return names;
+  if (value->is_string()) return {value->as_string(where)};
+  for (const Json& name : value->as_array(where)) names.push_back(name.as_string(where));
+  return names;
+}
+
+Json json_list(const std::vector<std::string>& names) {
+  if (names.empty()) return {};
+  Json list = Json::array();
+  for (const std::string& name : names) list.push_back(name);
+  return list;
+}
+
+// Values of an entry in float32.
+Tensor float32_of(Device& device, const TensorEntry& entry, const std::string& where) {
+  if (entry.dtype != DType::kFloat32 && entry.dtype != DType::kBFloat16 && entry.dtype != DType::kFloat16) {
+    unsupported(where, "{}: got dtype {}, need float32, bfloat16 or float16", entry.name, dtype_name(entry.dtype));
+  }
+  Tensor raw = Tensor::empty(device, entry.dtype, entry.shape);
+  std::memcpy(raw.view().data, entry.data, static_cast<size_t>(entry.bytes));
+  if (entry.dtype == DType::kFloat32) return raw;
+  Tensor out = Tensor::empty(device, DType::kFloat32, entry.shape);
+  device.kernels->cast(device.exec, raw.view(), out.view());
+  return out;
+}
+
+bool strip_suffix(std::string& text, std::string_view suffix) {
+  if (text.size() < suffix.size() || text.compare(text.size() - suffix.size(), suffix.size(), suffix) != 0) return false;
+  text.resize(text.size() - suffix.size());
+  return true;
+}
+
+struct Pair {
+  const TensorEntry* a = nullptr;
+  const TensorEntry* b = nullptr;
+};
+
+// An adapter's file against a model: low-rank pairs by module, and whole parameters.
+class Merge {
+ public:
+  Merge(Device& device, Model& model, const std::string& folder)
+      : device_(device),
+        config_(read_adapter_config(folder)),
+        path_(join_path(folder, kAdapterWeights)),
+        file_(SafetensorsFile::open(path_)) {
+    for (Parameter* parameter : model.parameters()) parameters_.emplace(parameter->name, parameter);
+    for (const ProductWeight& weight : product_weights(model)) products_.emplace(weight.parameter().name, weight);
+  }
+
+  std::vector<std::string> run() {
+    std::map<std::string, Pair> pairs;
+    for (const TensorEntry& entry : file_->tensors()) {
+      std::string name = entry.name;
+      if (name.rfind(kAdapterPrefix, 0) == 0) name.erase(0, std::strlen(kAdapterPrefix));
+      if (strip_suffix(name, ".lora_A.weight")) {
+        pairs[name].a = &entry;
+      } else if (strip_suffix(name, ".lora_B.weight")) {
+        pairs[name].b = &entry;
+      } else if (name.find(".lora_") != std::string::npos) {
+        unsupported(path_, "{}: need lora_A and lora_B of linear layers alone", entry.name);
+      } else {
+        replace(entry, name);
+      }
+    }
+    if (pairs.empty() && changed_.empty()) invalid(path_, "no tensor of an adapter in it: need lora_A and lora_B");
+    for (const auto& [module, pair] : pairs) add(module, pair);
+    return changed_;
+  }
+
+ private:
+  Parameter& parameter(const std::string& name, const std::string& key) {
+    const auto found = parameters_.find(name);
+    if (found == parameters_.end()) invalid(path_, "{}: the model has no parameter '{}'", key, name);
+    changed_.push_back(name);
+    return *found->second;
+  }
+
+  void replace(const TensorEntry& entry, const std::string& name) {
+    Parameter& into = parameter(name, entry.name);
+    if (entry.shape != into.shape) invalid(path_, "{}: got another shape than the model has", entry.name);
+    store(into, float32_of(device_, entry, path_));
+  }
+
+  void add(const std::string& module, const Pair& pair) {
+    if (pair.a == nullptr || pair.b == nullptr) invalid(path_, "{}: got one of lora_A and lora_B, need both", module);
+    Parameter& into = parameter(module + ".weight", pair.a->name);
+    const auto product = products_.find(into.name);
+    if (product == products_.end()) invalid(path_, "{}: no linear layer", module);
+    const bool turned = product->second.linear->transposed();
+    const std::vector<int64_t>&a = pair.a->shape, &b = pair.b->shape;
+    const int64_t n = product->second.outputs(), k = product->second.inputs();
+    if (a.size() != 2 || b.size() != 2 || a[1] != k || b[0] != n || a[0] != b[1] || a[0] == 0) {
+      invalid(path_, "{}: the shapes of lora_A and lora_B do not fit a layer of {} outputs and {} inputs", module, n, k);
+    }
+    const Tensor low = float32_of(device_, *pair.a, path_), high = float32_of(device_, *pair.b, path_);
+    const auto scale = static_cast<float>(config_.scale(a[0]));
+    for (int64_t i = 0; i < b[0] * b[1]; ++i) high.data<float>()[i] *= scale;
+    Tensor sum = Tensor::empty(device_, DType::kFloat32, into.shape);
+    const Tensor old = into.encoded ? decode(device_, *into.encoded, into.shape, DType::kFloat32) : into.value;
+    device_.kernels->cast(device_.exec, old.view(), sum.view());
+    // W + B A, or its transpose A^T B^T.
+    if (turned) {
+      device_.kernels->gemm(device_.exec, low.view(), true, high.view(), true, true, sum.view());
+    } else {
+      device_.kernels->gemm(device_.exec, high.view(), false, low.view(), false, true, sum.view());
+    }
+    store(into, sum);
+  }
+
+  void store(Parameter& into, const Tensor& values) {
+    const DType dtype = into.encoded ? DType::kBFloat16 : into.value.is_defined() ? into.value.dtype() : DType::kFloat32;
+    into.encoded = nullptr;
+    into.value = values;
+    if (dtype == DType::kFloat32) return;
+    into.value = Tensor::empty(device_, dtype, into.shape);
+    device_.kernels->cast(device_.exec, values.view(), into.value.view());
+  }
+
+  Device& device_;
+  AdapterConfig config_;
+  std::string path_;
+  std::shared_ptr<SafetensorsFile> file_;
+  std::map<std::string, Parameter*> parameters_;
+  std::map<std::string, ProductWeight> products_;
+  std::vector<std::string> changed_;
+};
+
+}  // namespace
+
+std::vector<ProductWeight> product_weights(Model& model) {
+  std::vector<Linear*> linears;
+  if (auto* decoder = dynamic_cast<DecoderModel*>(&model)) linears = decoder->linears();
+  if (auto* encoder = dynamic_cast<EncoderModel*>(&model)) linears = encoder->linears();
+  std::vector<ProductWeight> weights;
+  for (Linear* linear : linears) {
+    for (size_t part = 0; part < linear->num_parts(); ++part) weights.push_back({linear, part});
+  }
+  return weights;
+}
+
+double AdapterConfig::scale(int64_t rank) const {
+  const auto rows = static_cast<double>(rank);
+  return lora_alpha / (use_rslora ? std::sqrt(rows) : rows);
+}
+
+bool is_adapter(const std::string& folder) { return file_exists(join_path(folder, kAdapterConfig)); }
+
+AdapterConfig read_adapter_config(const std::string& folder) {
+  const std::string where = join_path(folder, kAdapterConfig);
+  if (!is_adapter(folder)) not_found(folder, "no adapter in it: need {} and {}", kAdapterConfig, kAdapterWeights);
+  const Json json = Json::parse(read_file(where, kMaxConfigBytes), where);
+  const std::string kind = json.get_string("peft_type", "LORA", where);
+  if (kind != "LORA") unsupported(where, "peft_type: got {}, need LORA", kind);
+  if (json.get_bool("use_dora", false, where)) unsupported(where, "use_dora: need plain LoRA");
+  if (const Json* pattern = json.find("alpha_pattern"); pattern != nullptr && pattern->size() > 0) {
+    unsupported(where, "alpha_pattern: need one lora_alpha for all modules");
+  }
+  AdapterConfig config;
+  config.base_model_name_or_path = json.get_string("base_model_name_or_path", "", where);
+  config.task_type = json.get_string("task_type", "", where);
+  config.r = json.get_int("r", config.r, where);
+  config.lora_alpha = json.get_double("lora_alpha", config.lora_alpha, where);
+  config.lora_dropout = json.get_double("lora_dropout", config.lora_dropout, where);
+  config.use_rslora = json.get_bool("use_rslora", false, where);
+  config.bias = json.get_string("bias", "none", where);
+  config.target_modules = name_list(json.find("target_modules"), where);
+  config.modules_to_save = name_list(json.find("modules_to_save"), where);
+  if (config.r < 1) invalid(where, "r: got {}, need at least 1", config.r);
+  if (!std::isfinite(config.lora_alpha)) invalid(where, "lora_alpha: got {}, need a number", config.lora_alpha);
+  return config;
+}
+
+std::string adapter_config_json(const AdapterConfig& config, bool fan_in_fan_out) {
+  Json json = Json::object();
+  json.set("peft_type", "LORA").set("auto_mapping", Json()).set("base_model_name_or_path", config.base_model_name_or_path);
+  json.set("bias", config.bias).set("fan_in_fan_out", fan_in_fan_out).set("inference_mode", true);
+  json.set("init_lora_weights", true).set("lora_alpha", config.lora_alpha).set("lora_dropout", config.lora_dropout);
+  json.set("modules_to_save", json_list(config.modules_to_save)).set("r", config.r).set("revision", Json());
+  json.set("target_modules", json_list(config.target_modules));
+  json.set("task_type", config.task_type.empty() ? Json() : Json(config.task_type)).set("use_dora", false);
+  json.set("use_rslora", config.use_rslora);
+  Json::DumpOptions options;
+  options.indent = 2;
+  options.key_separator = ": ";
+  return json.dump(options) + "\n";
+}
+
+std::vector<std::string> merge_adapter(Device& device, Model& model, const std::string& folder) {
+  return Merge(device, model, folder).run();
+}
+
+std::string adapter_base(const std::string& folder) {
+  const std::string base = read_adapter_config(folder).base_model_name_or_path;
+  if (base.empty()) invalid(folder, "base_model_name_or_path is empty: pagoda merge adds the adapter to a model that you name");
+  return base;
+}
+
+Json adapted_config(const Json& base, const std::string& folder) {
+  Json config = base;
+  const std::string path = join_path(folder, "config.json");
+  if (!file_exists(path)) return config;
+  const Limits limits;
+  const Json own = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+  for (const char* key : {"architectures", "id2label", "label2id", "problem_type", "num_labels"}) {
+    if (const Json* value = own.find(key); value != nullptr) config.set(key, *value);
+  }
+  return config;
+}
+
+std::vector<std::string> load_adapted(Device& device, Model& model, const ModelFolder& base, const std::string& folder) {
+  std::vector<Parameter*> missing;
+  model.load(device, base, &missing);
+  std::vector<std::string> changed = merge_adapter(device, model, folder);
+  for (const Parameter* parameter : missing) {
+    if (!parameter->value.is_defined()) invalid(base.path(), "{} is neither in the base nor in the adapter", parameter->name);
+  }
+  return changed;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,59 @@
+// Adapters in PEFT's format: adapter_config.json and adapter_model.safetensors of a LoRA.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "models/model.h"
+#include "nn/linear.h"
+
+namespace pagoda {
+
+// The fields of peft's LoraConfig that mean something here, under its names.
+struct AdapterConfig {
+  std::string base_model_name_or_path, task_type;
+  int64_t r = 8;
+  double lora_alpha = 8, lora_dropout = 0;
+  bool use_rslora = false;
+  std::string bias = "none";  // none, all, lora_only
+  std::vector<std::string> target_modules, modules_to_save;
+
+  double scale(int64_t rank) const;  // of a module whose A has so many rows
+};
+
+constexpr const char* kAdapterConfig = "adapter_config.json";
+constexpr const char* kAdapterWeights = "adapter_model.safetensors";
+// Before every key of PEFT's file: base_model.model.<module>.lora_A.weight.
+constexpr const char* kAdapterPrefix = "base_model.model.";
+
+// kNotFound where the folder holds no adapter; kUnsupported names what this does not know (DoRA, other kinds of adapters, rank
+// or alpha patterns that are no plain names).
+AdapterConfig read_adapter_config(const std::string& folder);
+std::string adapter_config_json(const AdapterConfig& config, bool fan_in_fan_out);
+bool is_adapter(const std::string& folder);
+
+// A weight that takes part in products.
+struct ProductWeight {
+  Linear* linear;
+  size_t part;
+  Parameter& parameter() const { return linear->weight(part); }
+  int64_t inputs() const { return parameter().shape[linear->transposed() ? 0 : 1]; }
+  int64_t outputs() const { return parameter().shape[linear->transposed() ? 1 : 0]; }
+};
+// All of a model, in its order.
+std::vector<ProductWeight> product_weights(Model& model);
+
+// Adds an adapter to the weights of a model that is loaded and not prepared yet; whole modules that the adapter saves replace
+// the model's. Computed in float32 and rounded to the weight's own dtype (bfloat16 for weights in a coding). kInvalidInput
+// names keys without a place in the model and shapes that do not fit. Returns the names of the parameters it changed.
+std::vector<std::string> merge_adapter(Device& device, Model& model, const std::string& folder);
+
+// The model that an adapter belongs to, as its file says; kInvalidInput where it says nothing.
+std::string adapter_base(const std::string& folder);
+// The base's config with labels and head of an adapter's own config.json, where it has one.
+Json adapted_config(const Json& base, const std::string& folder);
+// Loads a base's weights and merges the adapter; a head that neither has is kInvalidInput. Returns what merge_adapter does.
+std::vector<std::string> load_adapted(Device& device, Model& model, const ModelFolder& base, const std::string& folder);
+
+}  // namespace pagoda

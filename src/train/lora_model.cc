@@ -1,0 +1,219 @@
+// Which modules get low-rank parts, what else trains, and the file of both.
+#include "train/lora_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "formats/safetensors.h"
+
+namespace pagoda::train {
+
+namespace {
+
+constexpr uint32_t kFirstSite = 1 << 20;  // of dropouts, above those of the models
+constexpr uint64_t kStream = 1 << 20;     // of the values of A
+constexpr size_t kMostNamed = 12;
+
+struct FamilyTargets {
+  const char* model_type;
+  std::vector<std::string> modules;
+};
+
+// peft/utils/constants.py; where peft has none, the query and value as for their kin.
+std::vector<std::string> default_targets(const std::string& model_type) {
+  static const std::vector<FamilyTargets> kTargets{{"gpt2", {"c_attn"}},
+                                                   {"gpt_bigcode", {"c_attn"}},
+                                                   {"llama", {"q_proj", "v_proj"}},
+                                                   {"mistral", {"q_proj", "v_proj"}},
+                                                   {"qwen2", {"q_proj", "v_proj"}},
+                                                   {"bert", {"query", "value"}},
+                                                   {"roberta", {"query", "value"}},
+                                                   {"xlm-roberta", {"query", "value"}},
+                                                   {"camembert", {"query", "value"}},
+                                                   {"distilbert", {"q_lin", "v_lin"}},
+                                                   {"albert", {"query", "value"}}};
+  for (const FamilyTargets& family : kTargets) {
+    if (model_type == family.model_type) return family.modules;
+  }
+  invalid("--lora-target-modules", "no default for {}: name modules, or all-linear", model_type);
+}
+
+std::string module_of(const std::string& parameter) { return parameter.substr(0, parameter.rfind('.')); }
+
+bool ends_behind_dot(const std::string& module, const std::string& target) {
+  if (module == target) return true;
+  return module.size() > target.size() && module.compare(module.size() - target.size(), target.size(), target) == 0 &&
+         module[module.size() - target.size() - 1] == '.';
+}
+
+// peft: a module is saved whole if its name ends with the given one, with all that is below it.
+bool is_saved(const std::string& parameter, const std::vector<std::string>& modules) {
+  for (size_t dot = parameter.find('.'); dot != std::string::npos; dot = parameter.find('.', dot + 1)) {
+    for (const std::string& module : modules) {
+      if (ends_behind_dot(parameter.substr(0, dot), module)) return true;
+    }
+  }
+  return false;
+}
+
+bool is_head(const std::string& module) {
+  for (const char* name : {"classifier", "score", "qa_outputs", "lm_head", "pre_classifier", "pooler"}) {
+    if (module.rfind(name, 0) == 0) return true;
+  }
+  return module.find("pooler") != std::string::npos || module.rfind("cls.", 0) == 0;
+}
+
+const char* task_type_of(Head head) {
+  switch (head) {
+    case Head::kCausalLm: return "CAUSAL_LM";
+    case Head::kSequenceClassification: return "SEQ_CLS";
+    case Head::kTokenClassification: return "TOKEN_CLS";
+    case Head::kQuestionAnswering: return "QUESTION_ANS";
+    default: return "";
+  }
+}
+
+Tensor parameter_tensor(Device& device, const std::vector<int64_t>& shape) {
+  Tensor tensor = Tensor::zeros(device, DType::kFloat32, shape);
+  tensor.set_requires_grad(true);
+  return tensor;
+}
+
+}  // namespace
+
+std::unique_ptr<LoraModel> LoraModel::open(const std::string& path, const TrainingModelOptions& options,
+                                           const LoraOptions& lora) {
+  std::unique_ptr<LoraModel> self(new LoraModel);
+  self->open_model(path, options);
+  if (self->from_scratch()) invalid(path, "LoRA adapts a trained model: need a folder with weights");
+  AdapterConfig& config = self->config_of_adapter_;
+  config = lora.adapter.empty() ? lora.config : read_adapter_config(lora.adapter);
+  if (config.base_model_name_or_path.empty()) config.base_model_name_or_path = lora.config.base_model_name_or_path;
+  if (config.r < 1) invalid("--lora-r", "got {}, need at least 1", config.r);
+  if (!(config.lora_dropout >= 0 && config.lora_dropout < 1))
+    invalid("--lora-dropout", "got {}, need 0 to below 1", config.lora_dropout);
+  if (config.bias != "none" && config.bias != "all" && config.bias != "lora_only") {
+    invalid("--lora-bias", "got '{}', need none, all or lora_only", config.bias);
+  }
+  config.task_type = task_type_of(self->model().head_kind());
+  self->choose_saved_modules();
+  self->attach(options.seed);
+  if (!lora.adapter.empty()) self->load_from(lora.adapter);
+  return self;
+}
+
+void LoraModel::choose_saved_modules() {
+  std::vector<std::string>& saved = config_of_adapter_.modules_to_save;
+  for (const std::string& name : new_parameters()) {
+    if (is_saved(name, saved)) continue;
+    const std::string first = name.substr(0, name.find('.'));
+    const bool head = first == "classifier" || first == "score" || first == "qa_outputs";
+    saved.push_back(head ? first : module_of(name));
+  }
+}
+
+std::shared_ptr<LowRank> LoraModel::low_rank(const ProductWeight& weight, uint64_t seed, uint32_t number) {
+  const AdapterConfig& config = config_of_adapter_;
+  const std::string module = module_of(weight.parameter().name);
+  const int64_t n = weight.outputs(), k = weight.inputs();
+  auto added = std::make_shared<LowRank>();
+  added->a = {module + ".lora_A.weight", {config.r, k}, Init::kNormal, parameter_tensor(device(), {config.r, k})};
+  added->b = {module + ".lora_B.weight", {n, config.r}, Init::kZeros, parameter_tensor(device(), {n, config.r})};
+  added->a.copies = std::make_shared<ops::WeightCopies>();
+  added->b.copies = std::make_shared<ops::WeightCopies>();
+  // torch's kaiming_uniform with a = sqrt(5).
+  const double bound = 1 / std::sqrt(static_cast<double>(k));
+  const RandomStream random(seed, kStream + number);
+  for (int64_t i = 0; i < config.r * k; ++i) {
+    added->a.value.data<float>()[i] = static_cast<float>((2 * random.uniform(static_cast<uint64_t>(i)) - 1) * bound);
+  }
+  added->scale = static_cast<float>(config.scale(config.r));
+  added->dropout = {static_cast<float>(config.lora_dropout), kFirstSite + number};
+  added->draws = draws_;
+  return added;
+}
+
+void LoraModel::attach(uint64_t seed) {
+  AdapterConfig& config = config_of_adapter_;
+  std::vector<std::string>& targets = config.target_modules;
+  if (targets.empty()) targets = default_targets(config_.get_string("model_type", "", "config.json"));
+  const bool all_linear = targets.size() == 1 && targets[0] == "all-linear";
+  std::set<std::string> adapted, products, used;
+  const std::vector<Parameter*> parameters = model().parameters();
+  for (Parameter* parameter : parameters) parameter->value.set_requires_grad(is_saved(parameter->name, config.modules_to_save));
+  uint32_t number = 0;
+  for (const ProductWeight& weight : product_weights(model())) {
+    const std::string module = module_of(weight.parameter().name);
+    if (weight.parameter().value.requires_grad()) continue;
+    products.insert(module.substr(module.rfind('.') + 1));
+    const auto wanted = [&](const std::string& target) { return ends_behind_dot(module, target); };
+    const auto target = std::find_if(targets.begin(), targets.end(), wanted);
+    if (all_linear ? is_head(module) : target == targets.end()) continue;
+    used.insert(all_linear ? module.substr(module.rfind('.') + 1) : *target);
+    weight.linear->set_low_rank(weight.part, low_rank(weight, seed, number++));
+    fan_in_fan_out_ = fan_in_fan_out_ || weight.linear->transposed();
+    adapted.insert(module);
+  }
+  for (const std::string& target : targets) {
+    if (all_linear || used.count(target) > 0) continue;
+    std::string names;
+    size_t count = 0;
+    for (const std::string& name : products) {
+      if (count++ < kMostNamed) names += (names.empty() ? "" : ", ") + name;
+    }
+    invalid("--lora-target-modules", "no such module: got '{}', need some of {}", target, names);
+  }
+  if (all_linear) targets.assign(used.begin(), used.end());
+  if (config.bias == "none") return;
+  for (Parameter* parameter : parameters) {
+    const size_t dot = parameter->name.rfind('.');
+    if (dot == std::string::npos || parameter->name.compare(dot, std::string::npos, ".bias") != 0) continue;
+    if (config.bias == "all" || adapted.count(module_of(parameter->name)) > 0) parameter->value.set_requires_grad(true);
+  }
+}
+
+void LoraModel::save(const std::string& folder) {
+  TrainingModel::save_beside(folder);
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const Parameter* parameter : trained_parameters())
+    tensors.emplace_back(kAdapterPrefix + parameter->name, parameter->value);
+  write_safetensors(join_path(folder, kAdapterWeights), tensors, {{"format", "pt"}});
+  write_file_atomic(join_path(folder, kAdapterConfig), adapter_config_json(config_of_adapter_, fan_in_fan_out_));
+}
+
+void LoraModel::load(const std::string& folder) { load_from(folder); }
+
+void LoraModel::load_from(const std::string& folder) {
+  const std::string path = join_path(folder, kAdapterWeights);
+  const auto file = SafetensorsFile::open(path);
+  const std::vector<Parameter*> trained = trained_parameters();
+  for (Parameter* parameter : trained) {
+    const TensorEntry* entry = file->find(kAdapterPrefix + parameter->name);
+    if (entry == nullptr) invalid(path, "{}{} is missing: the adapter is of other modules", kAdapterPrefix, parameter->name);
+    if (entry->shape != parameter->shape || entry->dtype != DType::kFloat32) {
+      invalid(path, "{}: got another shape or dtype than the model has (float32)", entry->name);
+    }
+    std::memcpy(parameter->value.view().data, entry->data, static_cast<size_t>(entry->bytes));
+    ++parameter->version;
+  }
+  if (file->tensors().size() != trained.size()) {
+    invalid(path, "got {} tensors, need {}: the adapter is of other modules", file->tensors().size(), trained.size());
+  }
+}
+
+Tensor LoraTask::loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const {
+  draws_->rows = batch.layout->dropout;
+  return task_->loss(model, batch, count, observer);
+}
+
+Metrics LoraTask::evaluate(const Model& model, const TaskHooks& hooks) {
+  draws_->rows = nullptr;
+  return task_->evaluate(model, hooks);
+}
+
+}  // namespace pagoda::train

@@ -1,0 +1,61 @@
+// Training a few low-rank matrices beside a model's frozen weights (LoRA), saved in PEFT's format.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/adapter.h"
+#include "nn/lora.h"
+#include "train/task.h"
+#include "train/training_model.h"
+
+namespace pagoda::train {
+
+struct LoraOptions {
+  // r, lora_alpha, lora_dropout, bias, use_rslora. target_modules: names of modules, or what they end with behind a dot;
+  // "all-linear": all but the head's; empty: peft's choice for the family. modules_to_save: trained and saved whole, besides
+  // those that the checkpoint lacks (new heads). base_model_name_or_path: what the adapter's file says of its model.
+  AdapterConfig config;
+  std::string adapter;  // a folder to go on from; empty: A is drawn and B zero, as peft does
+};
+
+class LoraModel : public TrainingModel {
+ public:
+  // `path` as in TrainingModel::open; it must have weights. kInvalidInput for modules that are not there, naming some that are.
+  static std::unique_ptr<LoraModel> open(const std::string& path, const TrainingModelOptions& options, const LoraOptions& lora);
+  // adapter_config.json, adapter_model.safetensors; config.json for its labels; the tokenizer.
+  void save(const std::string& folder) override;
+  void load(const std::string& folder) override;
+  const std::shared_ptr<LowRankDraws>& draws() const { return draws_; }
+
+ private:
+  LoraModel() = default;
+  void choose_saved_modules();
+  void attach(uint64_t seed);
+  std::shared_ptr<LowRank> low_rank(const ProductWeight& weight, uint64_t seed, uint32_t number);
+  void load_from(const std::string& folder);
+  AdapterConfig config_of_adapter_;
+  bool fan_in_fan_out_ = false;
+  std::shared_ptr<LowRankDraws> draws_ = std::make_shared<LowRankDraws>();
+};
+
+// Tells the low-rank parts of a model which rows a batch has, for their dropout. Else it is the task that it holds.
+class LoraTask : public Task {
+ public:
+  LoraTask(std::unique_ptr<Task> task, std::shared_ptr<LowRankDraws> draws)
+      : task_(std::move(task)), draws_(std::move(draws)) {}
+  int64_t num_examples() const override { return task_->num_examples(); }
+  MicroBatch next(int64_t examples) override { return task_->next(examples); }
+  Json state() const override { return task_->state(); }
+  void restore(const Json& state) override { task_->restore(state); }
+  bool has_validation() const override { return task_->has_validation(); }
+  Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;
+  Metrics evaluate(const Model& model, const TaskHooks& hooks) override;
+
+ private:
+  std::unique_ptr<Task> task_;
+  std::shared_ptr<LowRankDraws> draws_;
+};
+
+}  // namespace pagoda::train

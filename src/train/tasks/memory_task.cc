@@ -1,0 +1,122 @@
+// One order an epoch, drawn from seed and epoch; rank k takes places k, k + world, ... of it.
+#include "train/tasks/memory_task.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "ops/tape.h"
+
+namespace pagoda::train {
+
+namespace {
+
+constexpr uint64_t kDropoutSeed = 0x64726F70ull;
+
+}  // namespace
+
+uint64_t hash_ids(const std::vector<int32_t>& ids, uint64_t hash) {
+  for (const int32_t id : ids) hash = (hash ^ static_cast<uint32_t>(id)) * 0x100000001B3ull;
+  return hash;
+}
+
+void MemoryTask::set_sizes(int64_t training, int64_t validation, uint64_t contents) {
+  size_ = training;
+  validation_size_ = validation;
+  contents_ = contents;
+  order_epoch();
+}
+
+int64_t MemoryTask::checked_length(int64_t wanted, const char* flag) const {
+  if (wanted < 1) invalid(flag, "got {}, need at least 1", wanted);
+  // As HF's examples: never more than the model and its tokenizer are made for.
+  const int64_t tokenizer = model_.tokenizer_config().model_max_length;
+  const int64_t most = model_.model().max_positions();
+  return std::min({wanted, most, tokenizer > 0 ? tokenizer : most});
+}
+
+std::optional<uint64_t> MemoryTask::dropout_seed(Split split) const {
+  return split == Split::kTrain ? std::optional<uint64_t>(arguments_.seed ^ kDropoutSeed) : std::nullopt;
+}
+
+void MemoryTask::order_epoch() {
+  order_.clear();
+  RowOrder order({size_}, true, size_, arguments_.seed, epoch_);
+  RowOrder::Place place{};
+  while (order.next(place)) order_.push_back(place.row);
+}
+
+MicroBatch MemoryTask::next(int64_t examples) {
+  const int64_t used = num_examples() * arguments_.world;  // what does not fill a round is left out
+  if (position_ >= used) {
+    position_ = 0;
+    ++epoch_;
+    order_epoch();
+  }
+  std::vector<int64_t> rows;
+  std::vector<uint64_t> numbers;
+  for (int64_t i = 0; i < examples && position_ < used; ++i, position_ += arguments_.world) {
+    const int64_t place = position_ + arguments_.rank;
+    rows.push_back(order_[static_cast<size_t>(place)]);
+    numbers.push_back(static_cast<uint64_t>(epoch_ * size_ + place));
+  }
+  return batch(Split::kTrain, rows, numbers);
+}
+
+Json MemoryTask::state() const {
+  Json state = Json::object();
+  state.set("epoch", epoch_).set("position", position_).set("examples", size_);
+  return state.set("contents", fmt::format("{:016x}", contents_)).set("seed", static_cast<int64_t>(arguments_.seed));
+}
+
+void MemoryTask::restore(const Json& state) {
+  constexpr const char* kWhere = "checkpoint";
+  const std::string contents = fmt::format("{:016x}", contents_);
+  if (state.get_int("examples", -1, kWhere) != size_ || state.get_string("contents", "", kWhere) != contents) {
+    invalid("training data", "other examples than when the checkpoint was written: got {} ({}), need {} ({})", size_, contents,
+            state.get_int("examples", -1, kWhere), state.get_string("contents", "", kWhere));
+  }
+  if (state.get_int("seed", -1, kWhere) != static_cast<int64_t>(arguments_.seed)) {
+    invalid("--seed", "got {}, need {} as when the checkpoint was written", arguments_.seed, state.get_int("seed", -1, kWhere));
+  }
+  epoch_ = state.at("epoch", kWhere).as_int(kWhere);
+  position_ = state.at("position", kWhere).as_int(kWhere);
+  if (epoch_ < 0 || position_ < 0 || position_ > size_ || position_ % arguments_.world != 0) {
+    invalid(kWhere, "bad place in the data: got epoch {}, position {} of {}", epoch_, position_, size_);
+  }
+  order_epoch();
+}
+
+Tensor MemoryTask::loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const {
+  ForwardContext context;
+  context.layout = batch.layout;
+  context.observer = observer;
+  return loss_of(model.forward(batch.inputs, context).logits, batch, count);
+}
+
+Metrics MemoryTask::evaluate(const Model& model, const TaskHooks& hooks) {
+  const NoGrad no_grad;
+  begin_scores();
+  double sum = 0;
+  int64_t labels = 0;
+  for (int64_t done = 0; done < validation_size_;) {
+    hooks.at("evaluating", done, validation_size_);
+    std::vector<int64_t> rows;
+    for (int64_t i = 0; i < arguments_.per_device_eval_batch_size && done < validation_size_; ++i) rows.push_back(done++);
+    const MicroBatch one = batch(Split::kValidation, rows, std::vector<uint64_t>(rows.begin(), rows.end()));
+    ForwardContext context;
+    context.layout = one.layout;
+    const Tensor logits = model.forward(one.inputs, context).logits;
+    if (one.num_labels > 0) {
+      const Tensor loss = loss_of(logits, one, one.num_labels);
+      sum += static_cast<double>(loss.data<float>()[0]) * static_cast<double>(one.num_labels);
+      labels += one.num_labels;
+    }
+    take_scores(rows, one, logits);
+  }
+  Metrics metrics;
+  if (labels > 0) metrics.emplace_back("loss", sum / static_cast<double>(labels));
+  for (auto& metric : end_scores()) metrics.push_back(std::move(metric));
+  return metrics;
+}
+
+}  // namespace pagoda::train

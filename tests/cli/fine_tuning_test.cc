@@ -1,0 +1,129 @@
+// pagoda train of tasks with labels, evaluate, adapters, merge, push: from rows to folders, what is printed, exit codes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "tests/cli/child.h"
+
+namespace pagoda::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
+
+class FineTuning : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directories(folder_);
+    std::string rows = "text,label\n";
+    for (int i = 0; i < 12; ++i) rows += i % 2 == 0 ? "Berlin is a city,place\n" : "the lazy dog,\"an animal\"\n";
+    write_file_atomic(at("rows.csv"), rows);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  std::string at(const std::string& name) const { return folder_ + "/" + name; }
+  std::vector<std::string> train(const std::string& out, std::vector<std::string> more = {}) const {
+    std::vector<std::string> all{"train",
+                                 "text-classification",
+                                 kFixtures + "encoders/bert_bin",
+                                 "--tokenizer-name",
+                                 kFixtures + "encoders/bert",
+                                 "--train-file",
+                                 at("rows.csv"),
+                                 "--validation-file",
+                                 at("rows.csv"),
+                                 "--output-dir",
+                                 at(out),
+                                 "--max-steps",
+                                 "30",
+                                 "--learning-rate",
+                                 "1e-2",
+                                 "--max-seq-length",
+                                 "16",
+                                 "--threads",
+                                 "1",
+                                 "--logging-steps",
+                                 "10"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  const std::string folder_ = ::testing::TempDir() + "pagoda_fine_tuning_" + std::to_string(::getpid());
+};
+
+TEST_F(FineTuning, ClassifierFromRows) {
+  const Ended trained = run_pagoda(train("out", {"--json"}));
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_THAT(trained.err, HasSubstr("classifier.weight: new"));
+  const Json config = Json::parse(read_file(at("out/config.json"), 1 << 20), "config");
+  EXPECT_EQ(config.at("id2label", "config").dump(), R"({"0":"an animal","1":"place"})");
+  EXPECT_THAT(read_file(at("out/report.html"), 1 << 22), HasSubstr("<polyline"));
+  EXPECT_FALSE(fs::is_empty(at("out/runs")));
+  const Ended evaluated =
+      run_pagoda({"evaluate", "text-classification", at("out"), "--validation-file", at("rows.csv"), "--json", "--quiet"});
+  ASSERT_EQ(evaluated.code, 0) << evaluated.err;
+  EXPECT_EQ(evaluated.json().get_double("eval_accuracy", 0, "metrics"), 1);
+  const Ended told = run_pagoda({"run", "text-classification", at("out"), "--text", "the lazy dog", "--json", "--quiet"});
+  EXPECT_THAT(told.out, HasSubstr("an animal"));
+}
+
+TEST_F(FineTuning, AdapterIsSavedMergedAndRun) {
+  ASSERT_EQ(run_pagoda(train("adapter", {"--use-peft", "--quiet"})).code, 0);
+  EXPECT_TRUE(fs::exists(at("adapter/adapter_model.safetensors")));
+  EXPECT_FALSE(fs::exists(at("adapter/model.safetensors")));
+  const Ended merged =
+      run_pagoda({"merge", kFixtures + "encoders/bert_bin", "--adapter", at("adapter"), "--out", at("merged"), "--quiet"});
+  ASSERT_EQ(merged.code, 0) << merged.err;
+  const std::vector<std::string> evaluate{
+      "evaluate", "text-classification", "MODEL", "--validation-file", at("rows.csv"), "--json", "--quiet"};
+  auto whole = evaluate, beside = evaluate;
+  whole[2] = at("merged");
+  beside[2] = kFixtures + "encoders/bert_bin";
+  beside.insert(beside.end(), {"--adapter", at("adapter")});
+  const Ended first = run_pagoda(whole), second = run_pagoda(beside);
+  ASSERT_EQ(first.code, 0) << first.err;
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_NEAR(first.json().get_double("eval_loss", 0, "m"), second.json().get_double("eval_loss", 1, "m"), 1e-5);
+}
+
+TEST_F(FineTuning, AdapterFolderIsAModel) {
+  std::string rows;
+  for (int i = 0; i < 8; ++i) rows += "{\"input_ids\": [1, 5, 9, 13, " + std::to_string(17 + i) + "]}\n";
+  write_file_atomic(at("ids.jsonl"), rows);
+  const Ended trained =
+      run_pagoda({"train", "clm", kFixtures + "llama", "--train-file", at("ids.jsonl"), "--output-dir", at("lora"), "--lora-r",
+                  "2", "--max-steps", "5", "--learning-rate", "0.1", "--block-size", "16", "--threads", "1", "--quiet"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const std::vector<std::string> prompt{"--prompt-ids", "[1, 5, 9, 13]", "--max-new-tokens", "4",      "--temperature", "0",
+                                        "--json",       "--quiet",       "--dtype",          "float32"};
+  std::vector<std::string> adapted{"generate", at("lora")}, merged{"generate", at("merged")};
+  adapted.insert(adapted.end(), prompt.begin(), prompt.end());
+  merged.insert(merged.end(), prompt.begin(), prompt.end());
+  ASSERT_EQ(run_pagoda({"merge", kFixtures + "llama", "--adapter", at("lora"), "--out", at("merged"), "--quiet"}).code, 0);
+  const Ended first = run_pagoda(adapted), second = run_pagoda(merged);
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_EQ(first.out, second.out);
+}
+
+TEST_F(FineTuning, WhatIsWrongIsToldBeforeTraining) {
+  write_file_atomic(at("bad.csv"), "text,label\nx,place\ny,\n");
+  auto bad = train("out");
+  bad[6] = at("bad.csv");
+  EXPECT_EQ(run_pagoda(bad).code, 2);
+  const Ended unknown = run_pagoda(train("out", {"--lora-target-modules", "nowhere", "--use-peft"}));
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_THAT(unknown.err, HasSubstr("need some of"));
+  const Ended push = run_pagoda({"push", at("none"), "ORG/NAME", "--token", "x", "--endpoint", "http://127.0.0.1:1"});
+  EXPECT_EQ(push.code, 3);
+  EXPECT_EQ(run_pagoda({"merge", kFixtures + "llama", "--adapter", folder_, "--out", at("merged")}).code, 3);
+  EXPECT_EQ(run_pagoda({"evaluate", "text-classification", kFixtures + "encoders/bert_bin", "--tokenizer-name",
+                        kFixtures + "encoders/bert", "--validation-file", at("rows.csv")})
+                .code,
+            2);  // no head
+}
+
+}  // namespace
+}  // namespace pagoda::testing

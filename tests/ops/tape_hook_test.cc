@@ -1,0 +1,53 @@
+// The tape tells of each leaf once, when its gradient is whole, the last layers' first.
+#include "ops/tape_hook.h"
+
+#include <gtest/gtest.h>
+
+#include "ops/linear.h"
+#include "ops/loss.h"
+#include "ops/math.h"
+#include "ops/runtime.h"
+
+namespace pagoda {
+namespace {
+
+TEST(TapeHook, TellsOfEachLeafOnceWithItsWholeGradient) {
+  RuntimeOptions options;
+  options.threads = 1;
+  options.isa = Isa::kReference;
+  Runtime runtime(options);
+  const auto leaf = [&](int64_t rows, int64_t columns, double value) {
+    Tensor tensor = Tensor::empty(runtime.device(), DType::kFloat64, {rows, columns});
+    for (int64_t i = 0; i < tensor.numel(); ++i) tensor.data<double>()[i] = value * static_cast<double>(i % 5 - 2);
+    tensor.set_requires_grad(true);
+    return tensor;
+  };
+  Tensor x = leaf(2, 3, 1);
+  x.set_requires_grad(false);
+  const Tensor first = leaf(3, 3, 0.3), twice = leaf(3, 3, 0.2), last = leaf(4, 3, 0.1);
+  Tensor labels = Tensor::zeros(runtime.device(), DType::kInt64, {2});
+  const auto loss = [&] {
+    const Tensor h = ops::linear(ops::linear(x, first, {}), twice, {});
+    return ops::cross_entropy(ops::linear(ops::add(h, ops::linear(h, twice, {})), last, {}), labels, 2);
+  };
+  backward(loss());
+  std::vector<std::vector<double>> want;
+  for (const Tensor& each : {first, twice, last}) {
+    want.emplace_back(each.grad().data<double>(), each.grad().data<double>() + each.numel());
+    Tensor(each).set_grad(Tensor());
+  }
+  std::vector<const void*> told;
+  backward(loss(), [&](const Tensor& ready) {
+    told.push_back(ready.id());
+    const Tensor* const leaves[] = {&first, &twice, &last};
+    for (size_t i = 0; i < 3; ++i) {
+      if (leaves[i]->id() != ready.id()) continue;
+      const Tensor gradient = ready.grad();
+      EXPECT_EQ(std::vector<double>(gradient.data<double>(), gradient.data<double>() + gradient.numel()), want[i]);
+    }
+  });
+  EXPECT_EQ(told, (std::vector<const void*>{last.id(), twice.id(), first.id()}));
+}
+
+}  // namespace
+}  // namespace pagoda

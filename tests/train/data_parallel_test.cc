@@ -1,0 +1,164 @@
+// Data parallel: ranks as threads equal one process at equal global batch; owners; a rank that fails; resuming.
+#include "train/data_parallel.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <thread>
+
+#include "formats/safetensors.h"
+#include "tests/train/folder.h"
+#include "train/lm_task.h"
+#include "train/trainer.h"
+
+namespace pagoda::train {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
+
+struct Outcome {
+  std::vector<double> losses, norms;
+  std::vector<float> weights;  // of all parameters
+};
+
+class TrainingRanks : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string text;
+    for (int row = 0; row < 24; ++row) {
+      Json ids = Json::array();
+      for (int t = 0; t < 4 + row % 5; ++t) ids.push_back((7 * row + 3 * t) % 50);
+      text += Json::object().set("input_ids", std::move(ids)).dump() + "\n";
+    }
+    rows_ = folder_.write("rows.jsonl", text);
+  }
+
+  // One rank of a job.
+  Outcome train(Communicator* ranks, int64_t batch, const std::string& out, const DataParallelOptions& options = {},
+                int64_t steps = 4, bool resume = false) {
+    TrainingModelOptions model_options;
+    model_options.runtime.threads = 1;
+    const auto model = TrainingModel::open(kFixtures + "llama", model_options);
+    TrainingArguments arguments;
+    arguments.output_dir = folder_ / out;
+    arguments.per_device_train_batch_size = batch;
+    arguments.gradient_accumulation_steps = 2;
+    arguments.max_steps = steps;
+    arguments.logging_steps = 1;
+    arguments.save_steps = 2;
+    arguments.learning_rate = 1e-2;
+    arguments.lr_scheduler_type = "constant";
+    if (ranks != nullptr) {
+      arguments.rank = ranks->rank();
+      arguments.world = ranks->size();
+    }
+    LmOptions lm;
+    PrepareOptions prepare;
+    prepare.output_dir = folder_ / (out + "_data_" + std::to_string(arguments.rank));
+    lm.files = open_splits({rows_}, {}, prepare, nullptr, model->runtime().pool(), {});
+    LmTask task(*model, arguments, lm, {});
+    TrainerHooks hooks;
+    hooks.ranks = ranks;
+    hooks.data_parallel = options;
+    Trainer trainer(*model, task, arguments, hooks);
+    if (resume) trainer.resume(Trainer::last_checkpoint(arguments.output_dir));
+    EXPECT_TRUE(trainer.run());
+    Outcome run;
+    const Json state = trainer.state();
+    for (const Json& entry : state.at("log_history", "state").as_array("state")) {
+      if (!entry.contains("loss")) continue;
+      run.losses.push_back(entry.at("loss", "log").as_double("log"));
+      run.norms.push_back(entry.at("grad_norm", "log").as_double("log"));
+    }
+    for (const Parameter* parameter : model->model().parameters()) {
+      const float* values = parameter->value.data<float>();
+      run.weights.insert(run.weights.end(), values, values + parameter->value.numel());
+    }
+    return run;
+  }
+
+  std::vector<Outcome> train_ranks(int size, int64_t batch, const std::string& out, const DataParallelOptions& options = {},
+                                   int64_t steps = 4, bool resume = false) {
+    auto ranks = make_local_communicators(size);
+    std::vector<Outcome> runs(static_cast<size_t>(size));
+    std::vector<std::thread> threads;
+    for (int r = 0; r < size; ++r) {
+      const auto at = static_cast<size_t>(r);
+      make_directories(folder_ / out);
+      threads.emplace_back([&, at] { runs[at] = train(ranks[at].get(), batch, out, options, steps, resume); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return runs;
+  }
+
+  static void expect_near(const Outcome& got, const Outcome& want, double tolerance) {
+    ASSERT_EQ(got.losses.size(), want.losses.size());
+    for (size_t i = 0; i < want.losses.size(); ++i) {
+      EXPECT_NEAR(got.losses[i], want.losses[i], tolerance) << i;
+      EXPECT_NEAR(got.norms[i], want.norms[i], 10 * tolerance) << i;
+    }
+    double most = 0;
+    for (size_t i = 0; i < want.weights.size(); ++i)
+      most = std::max(most, std::fabs(static_cast<double>(got.weights[i] - want.weights[i])));
+    EXPECT_LT(most, 100 * tolerance);
+  }
+
+  testing::Folder folder_{"data_parallel"};
+  std::string rows_;
+};
+
+TEST_F(TrainingRanks, EqualOneProcessAtEqualGlobalBatch) {
+  const Outcome alone = train(nullptr, 6, "alone");
+  for (const int size : {2, 3}) {
+    for (const bool overlap : {true, false}) {
+      DataParallelOptions options;
+      options.overlap = overlap;
+      options.bucket_bytes = 2000;  // many of them
+      const auto runs = train_ranks(size, 6 / size, "ranks_" + std::to_string(size) + (overlap ? "_overlap" : ""), options);
+      expect_near(runs[0], alone, 1e-5);
+      for (const Outcome& run : runs) EXPECT_EQ(run.weights, runs[0].weights);  // to the bit
+    }
+  }
+}
+
+TEST_F(TrainingRanks, BFloat16ReductionIsNear) {
+  DataParallelOptions options;
+  options.wire = Wire::kBFloat16;
+  const Outcome alone = train(nullptr, 4, "alone");
+  const auto runs = train_ranks(2, 2, "ranks", options);
+  EXPECT_NEAR(runs[0].losses.back(), alone.losses.back(), 0.02);
+  EXPECT_EQ(runs[1].weights, runs[0].weights);
+}
+
+TEST_F(TrainingRanks, ResumedJobIsTheSameToTheBit) {
+  const auto whole = train_ranks(2, 2, "whole");
+  train_ranks(2, 2, "cut", {}, 2);
+  const auto resumed = train_ranks(2, 2, "cut", {}, 4, true);
+  EXPECT_EQ(resumed[0].weights, whole[0].weights);
+  // The optimiser's state in the checkpoint is whole, so that any number of ranks may go on.
+  const auto file = SafetensorsFile::open(folder_ / "whole/checkpoint-2/optimizer.safetensors");
+  train(nullptr, 4, "one");
+  EXPECT_EQ(file->tensors().size(),
+            SafetensorsFile::open(folder_ / "one/checkpoint-2/optimizer.safetensors")->tensors().size());
+}
+
+TEST_F(TrainingRanks, EachParameterHasOneOwner) {
+  auto ranks = make_local_communicators(2);
+  TrainingModelOptions options;
+  options.runtime.threads = 1;
+  const auto model = TrainingModel::open(kFixtures + "llama", options);
+  const std::vector<Parameter*> parameters = model->trained_parameters();
+  DataParallel first(*ranks[0], parameters), second(*ranks[1], parameters);
+  int64_t sizes[2] = {0, 0};
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_NE(first.owns(i), second.owns(i));
+    sizes[first.owns(i) ? 0 : 1] += parameters[i]->value.numel();
+  }
+  EXPECT_LT(std::abs(sizes[0] - sizes[1]), (sizes[0] + sizes[1]) / 4);
+}
+
+}  // namespace
+}  // namespace pagoda::train

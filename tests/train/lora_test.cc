@@ -1,0 +1,225 @@
+// LoRA: what trains, PEFT's file and back, merging, dropout, what is refused; gradients of the low-rank part in double.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "base/random.h"
+#include "formats/model_folder.h"
+#include "formats/safetensors.h"
+#include "ops/loss.h"
+#include "ops/tape.h"
+#include "tests/train/folder.h"
+#include "train/lora_model.h"
+
+namespace pagoda::train {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
+
+std::unique_ptr<LoraModel> open(const std::string& name, const LoraOptions& lora, std::optional<Head> head = {},
+                                Json overrides = {}) {
+  TrainingModelOptions options;
+  options.runtime.threads = 1;
+  options.head = head;
+  options.config_overrides = std::move(overrides);
+  return LoraModel::open(kFixtures + name, options, lora);
+}
+
+Tensor logits_of(TrainingModel& model) {
+  Tensor ids = Tensor::empty(model.device(), DType::kInt32, {5});
+  for (int32_t i = 0; i < 5; ++i) ids.data<int32_t>()[i] = 3 * i + 1;
+  ForwardContext context;
+  context.layout = Layout::whole({5}, true);
+  return model.model().forward({ids}, context).logits;
+}
+
+// A step away from the beginning, so that B is not zero.
+void move(TrainingModel& model) {
+  uint64_t stream = 0;
+  for (Parameter* parameter : model.trained_parameters()) {
+    const RandomStream random(1, ++stream);
+    for (int64_t i = 0; i < parameter->value.numel(); ++i) {
+      parameter->value.data<float>()[i] += static_cast<float>(0.1 * random.normal(static_cast<uint64_t>(i)));
+    }
+    ++parameter->version;
+  }
+}
+
+double distance(const Tensor& a, const Tensor& b) {
+  double most = 0;
+  for (int64_t i = 0; i < a.numel(); ++i)
+    most = std::max(most, std::abs(static_cast<double>(a.data<float>()[i] - b.data<float>()[i])));
+  return most;
+}
+
+LoraOptions rank(int64_t r, std::vector<std::string> targets = {}) {
+  LoraOptions lora;
+  lora.config.r = r;
+  lora.config.lora_alpha = 12;
+  lora.config.target_modules = std::move(targets);
+  lora.config.base_model_name_or_path = "org/base";
+  return lora;
+}
+
+class Lora : public ::testing::TestWithParam<const char*> {
+ protected:
+  testing::Folder folder_{"lora"};
+};
+
+TEST_P(Lora, BeginsAsTheModelAndTrainsItsPartsAlone) {
+  const auto lora = open(GetParam(), rank(3));
+  TrainingModelOptions options;
+  options.runtime.threads = 1;
+  const auto plain = TrainingModel::open(kFixtures + GetParam(), options);
+  const Tensor logits = logits_of(*lora);
+  EXPECT_EQ(distance(logits, logits_of(*plain)), 0);
+  const auto trained = lora->trained_parameters();
+  ASSERT_FALSE(trained.empty());
+  for (const Parameter* parameter : trained) EXPECT_THAT(parameter->name, HasSubstr(".lora_"));
+  Tensor labels = Tensor::zeros(lora->device(), DType::kInt64, {5});
+  backward(ops::cross_entropy(logits, labels, 5));
+  for (const Parameter* parameter : lora->model().parameters()) {
+    EXPECT_EQ(parameter->value.grad().is_defined(), parameter->name.find(".lora_") != std::string::npos) << parameter->name;
+  }
+}
+
+TEST_P(Lora, SavedLoadedAndMerged) {
+  const auto lora = open(GetParam(), rank(2, {"all-linear"}));
+  move(*lora);
+  const Tensor want = logits_of(*lora);
+  lora->save(folder_.path());
+  const auto file = SafetensorsFile::open(folder_ / "adapter_model.safetensors");
+  for (const TensorEntry& entry : file->tensors()) EXPECT_EQ(entry.name.rfind("base_model.model.", 0), 0u) << entry.name;
+  const AdapterConfig config = read_adapter_config(folder_.path());
+  EXPECT_EQ(config.r, 2);
+  EXPECT_EQ(config.task_type, "CAUSAL_LM");
+  EXPECT_EQ(config.base_model_name_or_path, "org/base");
+  EXPECT_FALSE(config.target_modules.empty());
+  const auto again = open(GetParam(), rank(2, {"all-linear"}));
+  again->load(folder_.path());
+  EXPECT_EQ(distance(want, logits_of(*again)), 0);
+  LoraOptions from;
+  from.adapter = folder_.path();
+  EXPECT_EQ(distance(want, logits_of(*open(GetParam(), from))), 0);
+  // Merged into the plain model.
+  TrainingModelOptions options;
+  options.runtime.threads = 1;
+  const auto plain = TrainingModel::open(kFixtures + GetParam(), options);
+  EXPECT_GT(distance(want, logits_of(*plain)), 1e-3);
+  merge_adapter(plain->device(), plain->model(), folder_.path());
+  EXPECT_LT(distance(want, logits_of(*plain)), 2e-4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, Lora, ::testing::Values("llama", "gpt2"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(LoraHead, NewHeadsAreSavedWhole) {
+  const testing::Folder folder("lora_head");
+  const Json overrides =
+      Json::parse(R"({"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": {"a": 0, "b": 1, "c": 2}})", "o");
+  const auto lora = open("encoders/bert_bin", rank(2), Head::kSequenceClassification, overrides);
+  EXPECT_FALSE(lora->new_parameters().empty());
+  move(*lora);
+  lora->save(folder.path());
+  const auto file = SafetensorsFile::open(folder / "adapter_model.safetensors");
+  EXPECT_NE(file->find("base_model.model.classifier.weight"), nullptr);
+  EXPECT_NE(file->find("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight"), nullptr);
+  EXPECT_EQ(file->find("base_model.model.bert.encoder.layer.0.attention.self.query.weight"), nullptr);
+  EXPECT_EQ(read_adapter_config(folder.path()).task_type, "SEQ_CLS");
+  EXPECT_TRUE(file_exists(folder / "config.json"));  // its labels
+}
+
+TEST(LoraDropout, DropsByRowsOfTheBatchAlone) {
+  LoraOptions options = rank(2);
+  options.config.lora_dropout = 0.5;
+  const auto lora = open("llama", options);
+  move(*lora);
+  const Tensor plain = logits_of(*lora);
+  auto rows = std::make_shared<ops::DropoutRows>();
+  rows->seed = 1;
+  rows->numbers = {1, 2, 3, 4, 5};
+  lora->draws()->rows = rows;
+  const Tensor dropped = logits_of(*lora);
+  EXPECT_GT(distance(plain, dropped), 1e-3);
+  EXPECT_EQ(distance(dropped, logits_of(*lora)), 0);
+  lora->draws()->rows = nullptr;
+  EXPECT_EQ(distance(plain, logits_of(*lora)), 0);
+}
+
+TEST(LoraErrors, AreClear) {
+  const auto error = [](const std::function<void()>& run) {
+    try {
+      run();
+    } catch (const Error& thrown) {
+      return thrown.message();
+    }
+    return std::string();
+  };
+  EXPECT_THAT(error([] { open("llama", rank(2, {"nowhere"})); }), HasSubstr("need some of down_proj"));
+  EXPECT_THAT(error([] { open("llama", rank(0)); }), HasSubstr("--lora-r"));
+  const testing::Folder folder("lora_errors");
+  EXPECT_THAT(error([&] { read_adapter_config(folder.path()); }), HasSubstr("adapter_config.json"));
+  folder.write("adapter_config.json", R"({"peft_type": "LORA", "use_dora": true, "r": 2})");
+  EXPECT_THAT(error([&] { read_adapter_config(folder.path()); }), HasSubstr("use_dora"));
+  folder.write("adapter_config.json", R"({"peft_type": "LORA", "r": 2})");
+  TrainingModelOptions options;
+  options.runtime.threads = 1;
+  const auto plain = TrainingModel::open(kFixtures + "llama", options);
+  const auto merge = [&](const std::string& name, std::vector<int64_t> a, std::vector<int64_t> b) {
+    const std::string module = "base_model.model.model.layers.0." + name;
+    write_safetensors(folder / "adapter_model.safetensors",
+                      {{module + ".lora_A.weight", Tensor::zeros(plain->device(), DType::kFloat32, a)},
+                       {module + ".lora_B.weight", Tensor::zeros(plain->device(), DType::kFloat32, b)}});
+    return error([&] { merge_adapter(plain->device(), plain->model(), folder.path()); });
+  };
+  EXPECT_THAT(merge("self_attn.other", {2, 4}, {4, 2}), HasSubstr("no parameter 'model.layers.0.self_attn.other.weight'"));
+  EXPECT_THAT(merge("self_attn.q_proj", {2, 1}, {1, 2}), HasSubstr("do not fit"));
+}
+
+TEST(LowRankPart, GradientsInDouble) {
+  RuntimeOptions options;
+  options.threads = 1;
+  options.isa = Isa::kReference;
+  Runtime runtime(options);
+  const auto leaf = [&](std::vector<int64_t> dims, uint64_t stream) {
+    Tensor tensor = Tensor::empty(runtime.device(), DType::kFloat64, dims);
+    const RandomStream random(9, stream);
+    for (int64_t i = 0; i < tensor.numel(); ++i) tensor.data<double>()[i] = random.normal(static_cast<uint64_t>(i));
+    tensor.set_requires_grad(true);
+    return tensor;
+  };
+  const Tensor x = leaf({3, 4}, 1);
+  LowRank part;
+  part.a = {"a", {2, 4}, Init::kNormal, leaf({2, 4}, 2)};
+  part.b = {"b", {5, 2}, Init::kZeros, leaf({5, 2}, 3)};
+  part.scale = 1.5F;
+  auto draws = std::make_shared<LowRankDraws>();
+  auto rows = std::make_shared<ops::DropoutRows>();
+  rows->numbers = {7, 8, 9};
+  draws->rows = rows;
+  part.draws = draws;
+  part.dropout = {0.25F, 99};
+  Tensor labels = Tensor::zeros(runtime.device(), DType::kInt64, {3});
+  const auto loss = [&] { return ops::cross_entropy(part.forward(x, DType::kFloat64), labels, 3); };
+  backward(loss());
+  for (const Tensor& each : {x, part.a.value, part.b.value}) {
+    for (int64_t i = 0; i < each.numel(); ++i) {
+      double& value = each.data<double>()[i];
+      const double before = value, step = 1e-5;
+      const NoGrad no_grad;
+      value = before + step;
+      const double high = loss().data<double>()[0];
+      value = before - step;
+      const double low = loss().data<double>()[0];
+      value = before;
+      EXPECT_NEAR(each.grad().data<double>()[i], (high - low) / (2 * step), 1e-6);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pagoda::train
