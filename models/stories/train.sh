@@ -16,7 +16,7 @@ cp "$here/tokenizer_config.json" "$work/tokenizer/"
   --block-size 256 --learning-rate 2e-3 --lr-scheduler-type cosine --warmup-steps 150 --weight-decay 0.1 --adam-beta2 0.95 \
   --logging-steps 25 --eval-steps 250 --save-steps 250 --save-total-limit 2 --bf16 --resume-from-checkpoint
 "$pagoda" train sft "$work/base" --tokenizer-name "$work/tokenizer" --train-file "$work/chats.train.jsonl" \
-  --validation-file "$work/chats.valid.jsonl" --output-dir "$work/chat" --num-train-epochs 2 --per-device-train-batch-size 16 \
+  --validation-file "$work/chats.valid.jsonl" --output-dir "$work/chat" --num-train-epochs 1 --per-device-train-batch-size 16 \
   --max-seq-length 512 --learning-rate 5e-4 --lr-scheduler-type cosine --warmup-steps 20 --weight-decay 0.1 --adam-beta2 0.95 \
   --logging-steps 25 --eval-steps 100 --save-steps 100 --save-total-limit 2 --bf16 --resume-from-checkpoint
 cp "$here/generation_config.json" "$work/chat/"
