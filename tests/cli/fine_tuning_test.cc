@@ -82,7 +82,7 @@ TEST_F(FineTuning, AdapterIsSavedMergedAndRun) {
   auto whole = evaluate, beside = evaluate;
   whole[2] = at("merged");
   beside[2] = kFixtures + "encoders/bert_bin";
-  beside.insert(beside.end(), {"--adapter", at("adapter")});
+  beside.insert(beside.end(), {"--adapter", at("adapter"), "--tokenizer-name", kFixtures + "encoders/bert"});
   const Ended first = run_pagoda(whole), second = run_pagoda(beside);
   ASSERT_EQ(first.code, 0) << first.err;
   ASSERT_EQ(second.code, 0) << second.err;
