@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "base/utf8.h"
 #include "text/jinja_unicode.h"
 
@@ -125,7 +126,7 @@ std::pair<double, double> best_threshold(const std::vector<SquadSample>& samples
     order[i] = i;
     current += samples[i].answers.empty() ? 1 : 0;
   }
-  std::stable_sort(order.begin(), order.end(), [&](size_t left, size_t right) {
+  stable_sort(order, [&](size_t left, size_t right) {
     return samples[left].no_answer_probability < samples[right].no_answer_probability;
   });
   double best = current, threshold = 0;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/stable_sort.h"
 
 namespace pagoda::train {
 
@@ -48,8 +49,7 @@ void DataParallel::make_buckets() {
 void DataParallel::choose_owners() {
   std::vector<size_t> order(parameters_.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return parameters_[a]->value.numel() > parameters_[b]->value.numel(); });
+  stable_sort(order, [&](size_t a, size_t b) { return parameters_[a]->value.numel() > parameters_[b]->value.numel(); });
   std::vector<int64_t> load(static_cast<size_t>(ranks_.size()), 0);
   owners_.resize(parameters_.size());
   for (const size_t i : order) {

@@ -28,7 +28,6 @@ using products::kPanel;
 
 const hn::CappedTag<float, 16> kTag;
 const hn::RebindToSigned<decltype(kTag)> kInts;
-const hn::RebindToUnsigned<decltype(kTag)> kBits;
 const hn::Repartition<int16_t, decltype(kTag)> kWords;
 using Vec = hn::Vec<decltype(kTag)>;
 using Ints = hn::Vec<decltype(kInts)>;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/stable_sort.h"
+
 namespace pagoda::train {
 
 namespace {
@@ -51,8 +53,7 @@ AnswerChoice choose_answer(const std::vector<AnswerWindow>& windows, const Answe
   }
   const bool may_refuse = options.version_2_with_negative && !windows.empty();
   if (may_refuse) candidates.push_back(null);
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
+  stable_sort(candidates, [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
   if (static_cast<int64_t>(candidates.size()) > options.n_best_size)
     candidates.resize(static_cast<size_t>(options.n_best_size));
   const auto none = [](const Candidate& one) { return one.begin == 0 && one.end == 0; };
