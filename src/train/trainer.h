@@ -22,7 +22,7 @@ struct TrainerHooks {
   // Of a job of several; null: alone. TrainingArguments has this rank's number. Rank 0 alone logs, evaluates, saves; all read
   // checkpoints, so that the output folder must be one that all see.
   Communicator* ranks = nullptr;
-  DataParallelOptions data_parallel;
+  DataParallelOptions data_parallel = {};
 };
 
 class Trainer {
