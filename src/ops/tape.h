@@ -24,7 +24,6 @@ class GradNode {
  private:
   friend void backward(const Tensor& result, const Tensor& grad);
   std::vector<Tensor> inputs_;
-  Tensor pending_;  // gradient of the result, summed so far
 };
 
 // While one lives, ops on this thread make no nodes (serving, evaluation).

@@ -79,13 +79,6 @@ void multiply(int64_t rows, int64_t depth, int64_t columns, Left a, const float*
   for (; rows > 0; --rows, a.data += a.row, c += c_row) multiply_rows<1>(a, depth, columns, b, b_row, add, c, c_row);
 }
 
-// Calls fn with a zero of the (float32 or bfloat16) element type.
-template <class Fn>
-HWY_INLINE void with_dtype(DType dtype, const Fn& fn) {
-  if (dtype == DType::kFloat32) return fn(float());
-  fn(BFloat16());
-}
-
 template <class T>
 HWY_INLINE T* head_row(const View& view, int64_t row, int64_t head) {
   return view.as<T>() + row * view.strides[0] + head * view.strides[1];

@@ -26,13 +26,6 @@ HWY_INLINE void over(int64_t n, const Body& body) {
   if (i < n) body(i, Part{n - i});
 }
 
-// Calls fn with a value of the (float32 or bfloat16) element type.
-template <class Fn>
-HWY_INLINE void with_dtype(DType dtype, const Fn& fn) {
-  if (dtype == DType::kFloat32) return fn(float());
-  fn(BFloat16());
-}
-
 template <class X, class Y>
 HWY_INLINE void copy_row(const X* from, Y* to, int64_t n) {
   over(n, [&](int64_t i, auto access) HWY_ATTR { access.put(access.get(from + i), to + i); });

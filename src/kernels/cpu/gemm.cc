@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu/fallback.h"
 #include "kernels/cpu/products.h"
 #include "kernels/cpu/reference.h"
 
@@ -10,15 +11,6 @@ namespace pagoda::products {
 namespace {
 
 constexpr int64_t kScratchFloats = int64_t{8} << 20;  // of packed b, and of turned a, at a time
-
-const KernelTable& reference_table() {
-  static const KernelTable table = [] {
-    KernelTable t;
-    reference::fill_products(t);
-    return t;
-  }();
-  return table;
-}
 
 // Panel [k][16] of op(b), columns [n, n + count) of it; zeros beyond.
 void pack_panel(TurnFn turn, const View& b, bool transpose, int64_t n, int64_t count, int64_t inner, float* to) {

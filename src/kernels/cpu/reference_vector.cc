@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/fallback.h"
 #include "kernels/cpu/reference.h"
 
 namespace pagoda {
@@ -94,15 +95,6 @@ double activation_derivative(Activation kind, double x) {
 
 namespace reference {
 namespace {
-
-const KernelTable& reference_packing() {
-  static const KernelTable table = [] {
-    KernelTable filled;
-    fill_products(filled);
-    return filled;
-  }();
-  return table;
-}
 
 void cast(const Exec&, View x, View y) {
   const int64_t rows = x.rank <= 1 ? 1 : x.numel() / std::max<int64_t>(1, x.dims[x.rank - 1]);
@@ -373,8 +365,8 @@ void adam(const Exec& exec, const AdamStep& step, View parameter, View gradient,
     vi = step.beta2 * vi + (1 - step.beta2) * g * g;
     p = p * keep - rate * mi / (std::sqrt(vi) / root + step.epsilon);
   }
-  if (upright.data != nullptr) reference_packing().pack(exec, parameter, upright, 0);
-  if (turned.data != nullptr) reference_packing().pack_turned(exec, parameter, turned, 0);
+  if (upright.data != nullptr) reference_table().pack(exec, parameter, upright, 0);
+  if (turned.data != nullptr) reference_table().pack_turned(exec, parameter, turned, 0);
 }
 
 }  // namespace

@@ -79,6 +79,13 @@ struct Part {
   }
 };
 
+// Calls fn with a value of the (float32 or bfloat16) element type.
+template <class Fn>
+HWY_INLINE void with_dtype(DType dtype, const Fn& fn) {
+  if (dtype == DType::kFloat32) return fn(float());
+  fn(BFloat16());
+}
+
 // The rounding that an element of type T would suffer in memory.
 HWY_INLINE FloatVec round_to(FloatVec v, const float* /*type*/) { return v; }
 HWY_INLINE FloatVec round_to(FloatVec v, const BFloat16* /*type*/) {
