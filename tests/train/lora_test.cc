@@ -115,7 +115,7 @@ TEST_P(Lora, SavedLoadedAndMerged) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Lora, ::testing::Values("llama", "gpt2"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& family) { return std::string(family.param); });
 
 TEST(LoraHead, NewHeadsAreSavedWhole) {
   const testing::Folder folder("lora_head");

@@ -133,7 +133,8 @@ TEST_P(Tasks, QuestionAnswering) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, Tasks, ::testing::Values("bert", "roberta"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Families, Tasks, ::testing::Values("bert", "roberta"),
+                         [](const auto& family) { return family.param; });
 
 TEST(SquadFile, IsReadAsItIs) {
   const testing::Folder folder("squad_file");
