@@ -38,7 +38,6 @@ class PackedWeight {
   // checkpoint wants activations in int8 and `compute` is bfloat16, else in kGroups. Others are decoded into `compute`'s own
   // format. Neighbours of one layout share a view: where layouts differ there are several.
   static std::shared_ptr<PackedWeight> pack(Device& device, DType compute, const std::vector<Source>& parts);
-  ~PackedWeight();
   PackedWeight(const PackedWeight&) = delete;
   PackedWeight& operator=(const PackedWeight&) = delete;
 
@@ -63,7 +62,7 @@ class PackedWeight {
   std::vector<PackedView> views_;
   int64_t n_ = 0, bytes_ = 0;
   std::vector<Part> parts_;
-  std::vector<std::shared_ptr<const void>> owners_;  // of each view's bytes; null: they are its own
+  std::vector<std::shared_ptr<const void>> owners_;  // of each view's bytes
 };
 
 // Weights that were packed beforehand. While a model is made ready it hangs from its device.

@@ -16,9 +16,9 @@ namespace pagoda {
 namespace {
 
 constexpr int64_t kAlignment = 64;
-constexpr int64_t kMinChunk = int64_t{1} << 20;
 // From this size memory is aligned to a huge page, so that the kernel may back it by one.
 constexpr int64_t kHugePage = int64_t{2} << 20;
+constexpr int64_t kMinChunk = kHugePage;
 constexpr int64_t kSlab = int64_t{32} << 20;
 constexpr int64_t kMinSlabBlock = int64_t{16} << 10;
 

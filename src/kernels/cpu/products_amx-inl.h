@@ -15,6 +15,7 @@ constexpr int64_t kTileGroup = 8;  // panels whose sums are kept from cut to cut
 // Tiles of a cut: the weights of two panels then stay in a first-level cache (48 KiB where there are tiles) beside one block of
 // x, which streams through it from the second level.
 constexpr int64_t kTileCut = 18;
+constexpr int64_t kTileUncut = 24;  // of a product that is not cut: weights that just fill that cache cost less than kept sums
 constexpr int64_t kTilePrefetch = 3;                                    // tiles read ahead where weights are read once
 constexpr int64_t kBlockFloats = 2 * kTileRows * 2 * products::kPanel;  // sums of four tiles
 // Rows of a piece: as many as stay in a second-level cache (2 MiB where there are tiles) while all panels pass by, since every
@@ -383,7 +384,7 @@ void run_tiles(const Finish& finish, const Exec& exec, const View& x, const Pack
   }
   const ArenaScope scope(*exec.scratch);
   const int threads = exec.pool->num_threads();
-  const int64_t all = div_up(w.k, products::kTileK), cuts = m <= 2 * kTileRows ? 1 : div_up(all, kTileCut);
+  const int64_t all = div_up(w.k, products::kTileK), cuts = m <= 2 * kTileRows || all <= kTileUncut ? 1 : div_up(all, kTileCut);
   const int64_t fitting = kTilePieceBytes / (all * products::kTileK * 2) / (2 * kTileRows) * (2 * kTileRows);
   const int64_t piece_rows = std::clamp(fitting, 4 * kTileRows, kTileMaxPieceRows);
   // Blocks of at least one panel: those of two rows of tiles hold two panels, those of one row four.
