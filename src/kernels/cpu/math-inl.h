@@ -148,10 +148,39 @@ HWY_INLINE hn::Vec<D> tanh_of(D d, hn::Vec<D> x) {
   return hn::CopySign(hn::Div(t, hn::Add(t, hn::Set(d, 2.0f))), x);
 }
 
+// 2^f for -0.5 <= f <= 0.5, relative error below 2e-7.
+template <class D>
+HWY_INLINE hn::Vec<D> exp2_of_fraction(D d, hn::Vec<D> f) {
+  auto p = hn::MulAdd(hn::Set(d, 1.3276466634124517e-03f), f, hn::Set(d, 9.675540961325169e-03f));
+  p = hn::MulAdd(p, f, hn::Set(d, 5.550713464617729e-02f));
+  p = hn::MulAdd(p, f, hn::Set(d, 2.4022120237350464e-01f));
+  p = hn::MulAdd(p, f, hn::Set(d, 6.931469440460205e-01f));
+  return hn::MulAdd(p, f, hn::Set(d, 1.0000001192092896f));
+}
+
+// 1 / x for 1 <= x < 2^127, within 2 units of the last place: a division of 16 lanes takes as long as all else of a sigmoid.
+template <class D>
+HWY_INLINE hn::Vec<D> reciprocal_of(D d, hn::Vec<D> x) {
+#if HWY_TARGET == HWY_AVX3
+  const auto r = hn::ApproximateReciprocal(x);  // 14 bits
+  return hn::MulAdd(r, hn::NegMulAdd(x, r, hn::Set(d, 1.0f)), r);
+#else
+  return hn::Div(hn::Set(d, 1.0f), x);
+#endif
+}
+
+// 1 / (1 + e^-x), relative error below 1e-6 for |x| < 40; 0 below -87.3. NaN stays NaN.
 template <class D>
 HWY_INLINE hn::Vec<D> sigmoid_of(D d, hn::Vec<D> x) {
-  const auto one = hn::Set(d, 1.0f);
-  return hn::Div(one, hn::Add(one, exp_of(d, hn::Neg(x))));
+  const hn::RebindToSigned<D> di;
+  const auto log2_e = hn::Set(d, -1.44269504f), magic = hn::Set(d, 12582912.0f);
+  const auto within = clamp(d, x, -87.3f, 87.3f);
+  // The power of two comes out of the rounding addition's low bits, added to the exponent.
+  const auto shifted = hn::MulAdd(within, log2_e, magic);
+  const auto f = hn::MulSub(within, log2_e, hn::Sub(shifted, magic));
+  const auto p = exp2_of_fraction(d, f);
+  const auto e = hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3f)), reciprocal_of(d, hn::Add(hn::Set(d, 1.0f), e)));
 }
 
 // Absolute error below 1e-7, relative below 3e-7.
@@ -194,7 +223,7 @@ HWY_INLINE hn::Vec<D> log1p_of_unit(D d, hn::Vec<D> u) {
 // x (1 + tanh(inner)) / 2 as x sigmoid(2 inner): the same value without the cancellation at negative x.
 template <class D>
 HWY_INLINE hn::Vec<D> half_one_plus_tanh(D d, hn::Vec<D> x, hn::Vec<D> inner) {
-  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), exp_of(d, hn::Mul(hn::Set(d, -2.0f), inner))));
+  return hn::Mul(x, sigmoid_of(d, hn::Add(inner, inner)));
 }
 
 // x/2 (1 + erf(x / sqrt 2)) as max(x, 0) - |x| 2^g, g a polynomial for log2(erfc(|x| / sqrt 2) / 2): one chain, and no
@@ -214,11 +243,7 @@ HWY_INLINE hn::Vec<D> gelu_of(D d, hn::Vec<D> x) {
   const auto magic = hn::Set(d, 12582912.0f);
   const auto shifted = hn::Add(g, magic);
   const auto r = hn::Sub(g, hn::Sub(shifted, magic));
-  auto p = hn::MulAdd(hn::Set(d, 1.3276466634124517e-03f), r, hn::Set(d, 9.675540961325169e-03f));
-  p = hn::MulAdd(p, r, hn::Set(d, 5.550713464617729e-02f));
-  p = hn::MulAdd(p, r, hn::Set(d, 2.4022120237350464e-01f));
-  p = hn::MulAdd(p, r, hn::Set(d, 6.931469440460205e-01f));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0000001192092896f));
+  const auto p = exp2_of_fraction(d, r);
   const hn::RebindToSigned<D> di;
   const auto q = hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
   return hn::NegMulAdd(a, q, at_least(d, x, 0.0f));
@@ -231,7 +256,7 @@ HWY_INLINE hn::Vec<D> activate(D d, Activation kind, hn::Vec<D> x) {
   const auto one = hn::Set(d, 1.0f);
   switch (kind) {
     case Activation::kNone: return x;
-    case Activation::kSilu: return hn::Div(x, hn::Add(one, exp_of(d, hn::Neg(x))));
+    case Activation::kSilu: return hn::Mul(x, sigmoid_of(d, x));
     case Activation::kGelu: return gelu_of(d, x);
     case Activation::kGeluTanh: {
       const auto cubic = hn::Mul(hn::Mul(hn::Mul(x, x), x), hn::Set(d, 0.044715f));
@@ -242,7 +267,7 @@ HWY_INLINE hn::Vec<D> activate(D d, Activation kind, hn::Vec<D> x) {
       return half_one_plus_tanh(d, x, hn::Mul(inner, hn::Add(one, hn::Mul(hn::Mul(hn::Set(d, 0.044715f), x), x))));
     }
     case Activation::kGelu10: return clamp(d, gelu_of(d, x), -10.0f, 10.0f);
-    case Activation::kQuickGelu: return hn::Div(x, hn::Add(one, exp_of(d, hn::Mul(hn::Set(d, -1.702f), x))));
+    case Activation::kQuickGelu: return hn::Mul(x, sigmoid_of(d, hn::Mul(hn::Set(d, 1.702f), x)));
     case Activation::kRelu: return at_least(d, x, 0.0f);
     case Activation::kRelu2: {
       const auto r = at_least(d, x, 0.0f);
