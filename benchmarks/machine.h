@@ -58,17 +58,21 @@ struct Machine {
 // Memory as an engine's activations lie: from a cache line on. Every byte 0x3C.
 class AlignedBytes {
  public:
-  explicit AlignedBytes(int64_t size) : size_(size), data_(std::aligned_alloc(64, static_cast<size_t>((size + 63) / 64 * 64))) {
-    if (data_ == nullptr) fail(ErrorKind::kOutOfMemory, "benchmark", "allocation failed: need {} bytes", size);
+  explicit AlignedBytes(int64_t size) : size_(size), data_(memory().allocate(size)) {
     std::memset(data_, 0x3C, static_cast<size_t>(size));
   }
-  ~AlignedBytes() { std::free(data_); }
+  ~AlignedBytes() { memory().deallocate(data_, size_); }
   AlignedBytes(const AlignedBytes&) = delete;
   AlignedBytes& operator=(const AlignedBytes&) = delete;
   void* data() { return data_; }
   int64_t size() const { return size_; }
 
  private:
+  // Where the engine's tensors lie too: on huge pages.
+  static CachingAllocator& memory() {
+    static CachingAllocator allocator;
+    return allocator;
+  }
   int64_t size_;
   void* data_;
 };
