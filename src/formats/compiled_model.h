@@ -28,7 +28,9 @@ struct CompiledWeight {
 
 class CompiledFile {
  public:
-  // kInvalidInput for what is no such file, or is cut off or damaged: everything but the weights' own bytes is checked.
+  // kInvalidInput for what is no such file, or is cut off or damaged: everything but the weights' own bytes is checked. A
+  // checksum of those would read the whole file at start, which mapping it is there to avoid; and as in safetensors, a wrong
+  // byte gives a wrong number, never a read out of bounds, since offsets and sizes come from the header.
   static std::shared_ptr<const CompiledFile> open(const std::string& path, const Limits& limits = {});
   // `owner` keeps the bytes alive.
   static std::shared_ptr<const CompiledFile> parse(std::string_view bytes, const std::string& where,

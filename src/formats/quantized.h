@@ -10,9 +10,9 @@
 namespace pagoda {
 
 // `config`: quantization_config of config.json. Known methods, each decoded by its package's own formula:
-// - compressed-tensors: int-quantized, float-quantized, naive-quantized (weight, weight_scale, weight_zero_point by tensor,
-// channel,
-//   group or block), pack-quantized (weight_packed of 1 to 8 bits, weight_shape, weight_g_idx), mxfp4-pack-quantized;
+// - compressed-tensors: int-quantized, float-quantized, naive-quantized (weight, weight_scale, weight_zero_point by
+//   tensor, channel, group or block), pack-quantized (weight_packed of 1 to 8 bits, weight_shape, weight_g_idx),
+//   mxfp4-pack-quantized;
 // - gptq (2, 4 and 8 bits; qweight, qzeros, scales, g_idx; checkpoint formats gptq and gptq_v2), awq (gemm, 4 bits);
 // - fp8 (weight with weight_scale_inv by blocks), fbgemm_fp8 (weight_scale by channel);
 // - mxfp4 (NAME_blocks [..., K/32, 16] with NAME_scales).

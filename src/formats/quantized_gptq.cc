@@ -1,0 +1,156 @@
+// GPTQ and AWQ: integers of 2, 4 or 8 bits in words of transposed matrices.
+#include <algorithm>
+
+#include "formats/quantized_parts.h"
+
+namespace pagoda::quantized {
+
+namespace {
+
+// GPTQ and AWQ: words along K (GPTQ) or along N (AWQ) of qweight, along N of qzeros; scales [groups, N].
+struct Transposed {
+  TensorEntry qweight, qzeros, scales;
+  TensorEntry group;  // g_idx [K]; data null: k / group_size
+  int bits = 4, zero_offset = 0;
+  bool along_k = true;
+  int64_t n = 0, k = 0, group_size = 1;
+};
+
+class TransposedInt : public Integers {
+ public:
+  explicit TransposedInt(Transposed parts) : p_(std::move(parts)) {}
+  std::string coding() const override { return (p_.along_k ? "gptq int" : "awq int") + std::to_string(p_.bits); }
+  void decode(int64_t begin, int64_t end, float* out) const override {
+    const int64_t per_word = 32 / p_.bits, columns = end - begin;
+    std::vector<float> scales(static_cast<size_t>(columns));
+    std::vector<int> zeros(scales.size());
+    int64_t known = -1;
+    for (int64_t k = 0; k < p_.k; ++k) {
+      const int64_t g = p_.group.data == nullptr ? k / p_.group_size : read<int32_t>(p_.group, k);
+      if (g != known) {
+        for (int64_t i = 0; i < columns; ++i) {
+          scales[static_cast<size_t>(i)] = element(p_.scales, g * p_.n + begin + i);
+          zeros[static_cast<size_t>(i)] = along_n(p_.qzeros, g, begin + i) + p_.zero_offset;
+        }
+        known = g;
+      }
+      for (int64_t i = 0; i < columns; ++i) {
+        const int64_t n = begin + i;
+        const int code =
+            p_.along_k
+                ? static_cast<int>(read<uint32_t>(p_.qweight, k / per_word * p_.n + n) >> (k % per_word * p_.bits) & mask())
+                : along_n(p_.qweight, k, n);
+        out[i * p_.k + k] = static_cast<float>(code - zeros[static_cast<size_t>(i)]) * scales[static_cast<size_t>(i)];
+      }
+    }
+  }
+
+ protected:
+  Runs runs() const override {
+    // An index that says what the group's size says is none.
+    for (int64_t k = 0; p_.group.data != nullptr && k < p_.k; ++k) {
+      if (read<int32_t>(p_.group, k) != k / p_.group_size) return {};
+    }
+    return {p_.bits, p_.n, p_.k, p_.group_size, true};
+  }
+  float scale_at(int64_t n, int64_t k) const override { return element(p_.scales, k / p_.group_size * p_.n + n); }
+  float zero_at(int64_t n, int64_t k) const override {
+    return static_cast<float>(along_n(p_.qzeros, k / p_.group_size, n) + p_.zero_offset - (1 << (p_.bits - 1)));
+  }
+  void read_codes(int64_t begin, int64_t end, int8_t* codes) const override {
+    const int64_t per_word = 32 / p_.bits;
+    for (int64_t k = 0; k < p_.k; ++k) {
+      for (int64_t n = begin; n < end; ++n) {
+        const int code =
+            p_.along_k
+                ? static_cast<int>(read<uint32_t>(p_.qweight, k / per_word * p_.n + n) >> (k % per_word * p_.bits) & mask())
+                : along_n(p_.qweight, k, n);
+        codes[(n - begin) * p_.k + k] = static_cast<int8_t>(code - (1 << (p_.bits - 1)));
+      }
+    }
+  }
+
+ private:
+  uint32_t mask() const { return (1u << p_.bits) - 1; }
+  int along_n(const TensorEntry& words, int64_t row, int64_t n) const {
+    static constexpr int kAwqOrder[] = {0, 4, 1, 5, 2, 6, 3, 7};  // where AWQ puts column n % 8 in its word
+    const int64_t per_word = 32 / p_.bits;
+    const int64_t place = p_.along_k ? n % per_word : kAwqOrder[n % 8];
+    return static_cast<int>(read<uint32_t>(words, row * (p_.n / per_word) + n / per_word) >> (place * p_.bits) & mask());
+  }
+  Transposed p_;
+};
+
+// GPTQ's symmetric zero is the middle of the codes, in each of the words.
+void check_symmetric(const Parts& parts, const Transposed& p) {
+  const uint32_t middle = (1u << (p.bits - 1)) - static_cast<uint32_t>(p.zero_offset);
+  uint32_t need = 0;
+  for (int at = 0; at < 32; at += p.bits) need |= middle << at;
+  for (int64_t i = 0; i < element_count(p.qzeros); ++i) {
+    const uint32_t word = read<uint32_t>(p.qzeros, i);
+    if (word != need)
+      invalid(parts.where(), "{} is not what the configuration says: sym, but it has a word {:#x}, need {:#x}", p.qzeros.name,
+              word, need);
+  }
+}
+
+void add_transposed(Parts& parts, const std::string& module, Transposed p) {
+  p.scales = parts.part(module + ".scales", true);
+  p.qzeros = parts.part(module + ".qzeros", DType::kInt32, 2);
+  if (!is_scale(p.scales.dtype))
+    unsupported(parts.where(), "{}: got {}, need float16", p.scales.name, dtype_name(p.scales.dtype));
+  if (p.scales.shape.size() != 2 || p.scales.shape[1] != p.n || p.scales.shape[0] < 1)
+    parts.misfit(p.scales, fmt::format("[groups, {}]", p.n));
+  const int64_t groups = p.scales.shape[0], per_word = 32 / p.bits;
+  if (p.n % per_word != 0) parts.misfit(p.qweight, fmt::format("outputs that are a multiple of {}", per_word));
+  if (p.qzeros.shape != std::vector<int64_t>{groups, p.n / per_word})
+    parts.misfit(p.qzeros, fmt::format("[{}, {}]", groups, p.n / per_word));
+  const bool said = parts.config().find("group_size") != nullptr || parts.config().find("q_group_size") != nullptr;
+  const int64_t named =
+      parts.config().get_int("group_size", parts.config().get_int("q_group_size", 128, parts.where()), parts.where());
+  if (named > kMostBlock) invalid(parts.where(), "group_size: got {}, need at most {}", named, kMostBlock);
+  p.group_size = named > 0 ? named : std::max<int64_t>(p.k, 1);
+  p.group = parts.groups_of(module + ".g_idx", p.k, groups);
+  if ((p.group.data == nullptr || said) && div_up(p.k, p.group_size) != groups)
+    parts.misfit(p.scales, fmt::format("[{}, {}] by group_size {}", div_up(p.k, p.group_size), p.n, named));
+  if (p.along_k && parts.config().get_bool("sym", false, parts.where())) check_symmetric(parts, p);
+  const int64_t bytes = p.qweight.bytes + p.qzeros.bytes + p.scales.bytes + p.group.bytes;
+  const std::vector<int64_t> shape = {p.n, p.k};
+  parts.put(module + ".weight", shape, bytes, std::make_shared<TransposedInt>(std::move(p)));
+}
+
+void add_gptq_weight(Parts& parts, const std::string& module) {
+  Transposed p;
+  p.bits = static_cast<int>(parts.config().get_int("bits", 4, parts.where()));
+  if (p.bits != 2 && p.bits != 4 && p.bits != 8) unsupported(parts.where(), "bits: got {}, need 2, 4 or 8 for gptq", p.bits);
+  p.zero_offset = parts.config().get_string("checkpoint_format", "gptq", parts.where()) == "gptq_v2" ? 0 : 1;
+  p.qweight = parts.part(module + ".qweight", DType::kInt32, 2);
+  p.k = checked_mul(p.qweight.shape[0], 32 / p.bits, parts.where());
+  p.n = p.qweight.shape[1];
+  add_transposed(parts, module, std::move(p));
+}
+
+void add_awq_weight(Parts& parts, const std::string& module) {
+  Transposed p;
+  p.bits = static_cast<int>(parts.config().get_int("bits", parts.config().get_int("w_bit", 4, parts.where()), parts.where()));
+  if (p.bits != 4) unsupported(parts.where(), "bits: got {}, need 4 for awq", p.bits);
+  p.along_k = false;
+  p.qweight = parts.part(module + ".qweight", DType::kInt32, 2);
+  p.k = p.qweight.shape[0];
+  p.n = checked_mul(p.qweight.shape[1], 8, parts.where());
+  add_transposed(parts, module, std::move(p));
+}
+
+}  // namespace
+
+void add_gptq(Parts& parts) {
+  for (const std::string& module : parts.modules(".qweight")) add_gptq_weight(parts, module);
+}
+
+void add_awq(Parts& parts) {
+  const std::string version = parts.config().get_string("version", "gemm", parts.where());
+  if (version != "gemm" && version != "GEMM") unsupported(parts.where(), "awq version: got '{}', need gemm", version);
+  for (const std::string& module : parts.modules(".qweight")) add_awq_weight(parts, module);
+}
+
+}  // namespace pagoda::quantized
