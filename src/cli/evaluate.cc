@@ -54,6 +54,7 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const E
   train::TrainingModelOptions options;
   options.runtime = flags.machine.load_options().runtime;
   options.head = head;
+  options.evaluated_only = flags.adapter.empty();
   if (!flags.tokenizer.empty()) options.tokenizer = find_model(program, flags.tokenizer);
   options.compute = flags.arguments.bf16 || flags.machine.dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32;
   const std::string path = find_model(program, flags.model);

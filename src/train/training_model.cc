@@ -87,7 +87,9 @@ void TrainingModel::open_model(const std::string& path, const TrainingModelOptio
   std::shared_ptr<ModelFolder> folder;
   if (directory_exists(path)) {
     folder = ModelFolder::open(path);
-    if (folder->quantization() != nullptr) unsupported(path, "quantised weights cannot be trained: need plain ones");
+    if (folder->quantization() != nullptr && !options.evaluated_only) {
+      unsupported(path, "quantised weights cannot be trained: need plain ones");
+    }
     config_ = folder->config();
     generation_config_ = folder->generation_config();
   } else if (file_exists(path)) {
@@ -112,7 +114,11 @@ void TrainingModel::open_model(const std::string& path, const TrainingModelOptio
     }
   }
   draw(missing, options.seed);
-  model_->prepare_for_training(device(), options.compute);
+  if (folder != nullptr && folder->quantization() != nullptr) {
+    model_->prepare_for_inference(device(), options.compute);
+  } else {
+    model_->prepare_for_training(device(), options.compute);
+  }
   open_tokenizer(options.tokenizer.empty() ? folder_path : options.tokenizer, !options.tokenizer.empty());
   settle_config();
 }

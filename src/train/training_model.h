@@ -17,11 +17,12 @@ namespace pagoda::train {
 
 struct TrainingModelOptions {
   RuntimeOptions runtime;
-  std::optional<Head> head;   // the task's; empty: config.json's own
-  Json config_overrides;      // an object: fields that replace those of config.json (id2label, dropout); null: none
-  std::string tokenizer;      // folder or file; empty: the model's folder. A task without text needs none
-  uint64_t seed = 42;         // of weights that are drawn
-  bool from_scratch = false;  // draw all weights though the folder has some
+  std::optional<Head> head;     // the task's; empty: config.json's own
+  Json config_overrides;        // an object: fields that replace those of config.json (id2label, dropout); null: none
+  std::string tokenizer;        // folder or file; empty: the model's folder. A task without text needs none
+  uint64_t seed = 42;           // of weights that are drawn
+  bool from_scratch = false;    // draw all weights though the folder has some
+  bool evaluated_only = false;  // quantised weights are taken too
   DType compute = DType::kFloat32;
 };
 

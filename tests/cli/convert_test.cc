@@ -38,6 +38,27 @@ TEST(Quantize, FlagsOfCalibrationNeedIt) {
   }
 }
 
+TEST(Quantize, AnEncoderIsEvaluatedAsItWas) {
+  const std::string out = pagoda::testing::temporary_path("cli_quantize_encoder"), rows = out + ".jsonl";
+  const std::string bert = out + "_plain", config = out + ".json";
+  for (const std::string& folder : {out, bert}) std::filesystem::remove_all(folder);
+  write_file_atomic(config, R"({"architectures": ["BertForMaskedLM"], "model_type": "bert", "vocab_size": 100,
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+    "max_position_embeddings": 16, "initializer_range": 0.1})");
+  ASSERT_EQ(run_pagoda({"init", config, "--out", bert, "--dtype", "float32", "--quiet"}).code, 0);
+  ASSERT_EQ(run_pagoda({"quantize", bert, "--to", "int8", "--out", out, "--quiet"}).code, 0);
+  write_file_atomic(rows, R"({"input_ids": [5, 17, 9, 40, 41, 77], "labels": [-100, 11, -100, 40, 3, -100]})");
+  double losses[2];
+  for (const std::string& model : {bert, out}) {
+    const Ended ended = run_pagoda({"evaluate", "mlm", model, "--validation-file", rows, "--json", "--quiet"});
+    ASSERT_EQ(ended.code, 0) << ended.err;
+    losses[model == out ? 1 : 0] = ended.json().at("eval_loss", "").as_double("");
+  }
+  EXPECT_NEAR(losses[1], losses[0], 0.01 * losses[0]);
+  EXPECT_NE(losses[1], losses[0]);
+  EXPECT_EQ(run_pagoda({"train", "mlm", out, "--train-file", rows, "--output-dir", out + "_trained"}).code, 4);
+}
+
 TEST(Perplexity, AnEncoderHasNone) {
   const Ended ended = run_pagoda({"perplexity", PAGODA_SOURCE_DIR "/tests/fixtures/encoders/bert", "-"}, "some text");
   EXPECT_EQ(ended.code, 4);
