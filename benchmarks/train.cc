@@ -12,24 +12,10 @@
 #include "ops/machine.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
+#include "training_configs.h"
 
 namespace pagoda {
 namespace {
-
-const char* config_text(const std::string& model) {
-  if (model == "roberta") {
-    return R"({"architectures": ["RobertaForMaskedLM"], "model_type": "roberta", "vocab_size": 50265, "hidden_size": 768,
-      "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "hidden_act": "gelu",
-      "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1})";
-  }
-  if (model == "gpt2") {
-    return R"({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 50257, "n_embd": 768, "n_layer": 12,
-      "n_head": 12, "n_positions": 1024, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5})";
-  }
-  return R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 4096, "hidden_size": 288,
-      "num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6, "intermediate_size": 768,
-      "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "tie_word_embeddings": true})";
-}
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -51,7 +37,7 @@ int run(int argc, char** argv) {
   const DType compute = dtype_text == "float32" ? DType::kFloat32 : DType::kBFloat16;
   Runtime runtime(options);
   Device& device = runtime.device();
-  const std::unique_ptr<Model> model = make_model(Json::parse(config_text(model_name), "config"), "config");
+  const std::unique_ptr<Model> model = make_model(training_config(model_name), "config");
   uint64_t stream = 0;
   int64_t products = 0;  // weights of matrices that every token meets
   for (Parameter* parameter : model->parameters()) {

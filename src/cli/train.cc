@@ -160,7 +160,7 @@ void add_loop_flags(CLI::App* verb, TrainFlags& flags) {
 void add_rank_flags(CLI::App* verb, TrainFlags& flags) {
   const char* group = "Several ranks (mpirun -n N pagoda train ...)";
   verb->add_flag_function(
-          "--bf16-reduction", [&flags](int64_t) { flags.data_parallel.wire = Wire::kBFloat16; },
+          "--bf16-reduction", [&flags](int64_t) { flags.data_parallel.wire = train::Wire::kBFloat16; },
           "Gradients travel as bfloat16; sums stay float32")
       ->group(group);
   verb->add_option_function<int64_t>(

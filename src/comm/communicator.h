@@ -2,15 +2,17 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
 namespace pagoda {
 
-// What float32 values travel as. bfloat16 halves the traffic; sums are float32 either way.
-enum class Wire : uint8_t { kFloat32, kBFloat16 };
+// Bytes for another rank, or room for those that come from one.
+struct Message {
+  int rank = 0;
+  void* data = nullptr;
+  int64_t bytes = 0;
+};
 
 // All ranks call the same functions in the same order with sizes that fit; from one thread at a time. Throws kDevice where
 // another rank is gone.
@@ -20,17 +22,16 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // Part r of `parts` (bytes, one a rank) goes to rank r, which gets one of each rank, in their order, one behind the other.
-  // Sizes are those that this rank sends and gets.
-  virtual void all_to_all(const void* from, const std::vector<int64_t>& sizes_out, void* into,
-                          const std::vector<int64_t>& sizes_in) = 0;
-  // Everybody gets what each has, in the order of ranks. sizes: bytes of each rank.
-  virtual void all_gather(const void* mine, void* all, const std::vector<int64_t>& sizes) = 0;
-  virtual void broadcast(void* data, int64_t bytes, int root) = 0;
-  virtual void barrier() = 0;
+  // All messages at once, between memory and memory: returns when those of this rank have left and come. The k-th that one rank
+  // sends another is the k-th that the other receives from it, of the same size. None is for the rank itself.
+  virtual void exchange(const std::vector<Message>& sends, const std::vector<Message>& receives) = 0;
 
-  // Sums over the ranks in place, added in the order of ranks: all get the same bits, whatever the transport does.
-  void all_reduce(float* values, int64_t count, Wire wire = Wire::kFloat32);
+  // Everybody gets what each has, in the order of ranks. sizes: bytes of each rank.
+  void all_gather(const void* mine, void* all, const std::vector<int64_t>& sizes);
+  void broadcast(void* data, int64_t bytes, int root);
+  // Nobody leaves before all have come.
+  void barrier();
+  // Sums over the ranks, added in their order: all get the same bits, whatever the transport does.
   double all_reduce(double value);
   int64_t all_reduce(int64_t value);
 };

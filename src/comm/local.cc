@@ -12,15 +12,14 @@ namespace pagoda {
 namespace {
 
 struct Group {
-  explicit Group(int count) : size(count), data(static_cast<size_t>(count)), sizes(static_cast<size_t>(count)) {}
+  explicit Group(int count) : size(count), sends(static_cast<size_t>(count)) {}
   const int size;
   std::mutex mutex;
   std::condition_variable changed;
   int waiting = 0;
   uint64_t round = 0;
-  int gone = -1;  // a rank that left by an exception
-  std::vector<const void*> data;
-  std::vector<const std::vector<int64_t>*> sizes;
+  int gone = -1;                                   // a rank that left by an exception
+  std::vector<const std::vector<Message>*> sends;  // of each rank, between two meetings
 };
 
 class LocalCommunicator final : public Communicator {
@@ -38,35 +37,24 @@ class LocalCommunicator final : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return group_->size; }
 
-  void all_to_all(const void* from, const std::vector<int64_t>& sizes_out, void* into,
-                  const std::vector<int64_t>& sizes_in) override {
-    publish(from, &sizes_out);
-    auto* to = static_cast<uint8_t*>(into);
-    for (size_t r = 0; r < sizes_in.size(); ++r) {
-      const std::vector<int64_t>& theirs = *group_->sizes[r];
-      int64_t offset = 0;
-      for (int before = 0; before < rank_; ++before) offset += theirs[static_cast<size_t>(before)];
-      if (theirs[static_cast<size_t>(rank_)] != sizes_in[r]) fail(ErrorKind::kInternal, "comm", "ranks differ in sizes");
-      std::memcpy(to, static_cast<const uint8_t*>(group_->data[r]) + offset, static_cast<size_t>(sizes_in[r]));
-      to += sizes_in[r];
+  void exchange(const std::vector<Message>& sends, const std::vector<Message>& receives) override {
+    group_->sends[static_cast<size_t>(rank_)] = &sends;
+    meet();
+    std::vector<size_t> next(group_->sends.size(), 0);  // of each rank's messages
+    for (const Message& message : receives) {
+      const auto from = static_cast<size_t>(message.rank);
+      const std::vector<Message>& theirs = *group_->sends[from];
+      while (next[from] < theirs.size() && theirs[next[from]].rank != rank_) ++next[from];
+      if (next[from] == theirs.size() || theirs[next[from]].bytes != message.bytes) {
+        fail(ErrorKind::kInternal, "comm", "ranks differ in what they exchange");
+      }
+      std::memcpy(message.data, theirs[next[from]++].data, static_cast<size_t>(message.bytes));
     }
-    barrier();
+    meet();
   }
-  void all_gather(const void* mine, void* all, const std::vector<int64_t>& sizes) override {
-    publish(mine, nullptr);
-    auto* to = static_cast<uint8_t*>(all);
-    for (size_t r = 0; r < sizes.size(); ++r) {
-      std::memcpy(to, group_->data[r], static_cast<size_t>(sizes[r]));
-      to += sizes[r];
-    }
-    barrier();
-  }
-  void broadcast(void* data, int64_t bytes, int root) override {
-    publish(data, nullptr);
-    if (rank_ != root) std::memcpy(data, group_->data[static_cast<size_t>(root)], static_cast<size_t>(bytes));
-    barrier();
-  }
-  void barrier() override {
+
+ private:
+  void meet() {
     std::unique_lock<std::mutex> lock(group_->mutex);
     const uint64_t round = group_->round;
     if (++group_->waiting == group_->size) {
@@ -79,12 +67,6 @@ class LocalCommunicator final : public Communicator {
     if (group_->round == round) fail(ErrorKind::kDevice, "comm", "rank {} is gone: the job cannot go on", group_->gone);
   }
 
- private:
-  void publish(const void* data, const std::vector<int64_t>* sizes) {
-    group_->data[static_cast<size_t>(rank_)] = data;
-    group_->sizes[static_cast<size_t>(rank_)] = sizes;
-    barrier();
-  }
   std::shared_ptr<Group> group_;
   int rank_, exceptions_;
 };

@@ -8,10 +8,11 @@
 
 namespace pagoda::train {
 
-// After every step: how fast it was. flops: those of forward and backward that are needed (flops.h).
+// After every step: how fast it was. tokens, flops: of this rank; flops: those of forward and backward that are needed
+// (flops.h). exchange: seconds of the step that went by waiting for gradients, norm and parameters of other ranks; 0: alone.
 struct StepReport {
   int64_t step = 0, max_steps = 0;
-  double seconds = 0, tokens = 0, flops = 0;
+  double seconds = 0, tokens = 0, flops = 0, exchange = 0;
 };
 
 // Each is called by the trainer's thread, on rank 0 alone; an exception ends the training.

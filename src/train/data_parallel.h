@@ -1,6 +1,7 @@
 // Training on several ranks: gradients summed while the backward pass goes on, optimiser state cut among the ranks (ZeRO-1).
 #pragma once
 
+#include <cmath>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -17,10 +18,14 @@
 
 namespace pagoda::train {
 
+// What gradients travel as. bfloat16 halves the traffic; sums are float32 either way.
+enum class Wire : uint8_t { kFloat32, kBFloat16 };
+
 struct DataParallelOptions {
   Wire wire = Wire::kFloat32;
   int64_t bucket_bytes = 25 << 20;  // of gradients that travel together
   bool overlap = true;              // false: all at the end of the backward pass
+  std::vector<int> cores;           // of the thread that talks to the others; empty: those of the thread that makes this
 };
 
 // Every rank makes one over the same parameters, in the same order. All functions but ready() are called by all ranks.
@@ -35,7 +40,8 @@ class DataParallel {
   Communicator& ranks() { return ranks_; }
 
   // Round the step's last backward pass. ready(): the gradient of this leaf is complete as far as the walk over the tape knows.
-  // Afterwards each gradient is the sum over the ranks, the same bits on all; a rank without one counts as zeros.
+  // Afterwards the gradients of the parameters that this rank owns are sums over the ranks, added in their order, a rank
+  // without one counting as zeros; the others have none.
   void begin_backward();
   void ready(const Tensor& leaf);
   void finish_backward();
@@ -43,20 +49,29 @@ class DataParallel {
   // The parameters whose optimiser state this rank keeps and which it updates: about as many elements on each rank.
   bool owns(size_t parameter) const { return owners_[parameter] == ranks_.rank(); }
   std::vector<bool> owned() const;
+  // The norm over all ranks' parameters of what is `own` over those of this rank. The same on all.
+  double norm(double own) { return std::sqrt(ranks_.all_reduce(own * own)); }
+  // The least of all ranks' numbers.
+  size_t first_of_all(size_t own);
   // After the update: everybody's parameters from their owners.
   void share_parameters();
-  // Named tensors of all ranks on rank 0 (those of others come after its own); nothing on the others.
+  // Named tensors of all ranks on rank 0, in the order of ranks; nothing on the others.
   std::vector<std::pair<std::string, Tensor>> gather(std::vector<std::pair<std::string, Tensor>> mine);
   // The text of rank 0, on all.
   std::string share(std::string text);
 
  private:
+  // Of one parameter's gradient, elements.
+  struct Piece {
+    size_t parameter;
+    int64_t begin, count;
+  };
   struct Bucket {
-    std::vector<size_t> parameters;
+    std::vector<Piece> pieces;
     size_t missing = 0;  // not ready yet
   };
-  void make_buckets();
   void choose_owners();
+  void make_buckets();
   void submit_ready();
   void reduce(const Bucket& bucket);
   void work();
@@ -66,9 +81,9 @@ class DataParallel {
   DataParallelOptions options_;
   std::vector<int> owners_;
   std::vector<Bucket> buckets_;
-  std::vector<size_t> bucket_of_;
   std::map<const void*, size_t> numbers_;  // of parameters, by their tensor
   std::vector<int> expected_, seen_;       // calls of ready() in a backward pass
+  std::vector<uint8_t> wire_;              // the thread's: what leaves (bfloat16), and what came
   bool open_ = false;
   size_t submitted_ = 0;  // buckets handed to the thread, in order
 

@@ -95,7 +95,9 @@ class Trainer::Impl {
     if (parameters_.empty()) invalid("model", "no parameter requires gradients");
     optimizer_ = Optimizer::make(arguments_, parameters_);
     if (hooks_.ranks != nullptr) {
-      parallel_ = std::make_unique<DataParallel>(*hooks_.ranks, parameters_, hooks_.data_parallel);
+      DataParallelOptions options = hooks_.data_parallel;
+      if (options.cores.empty()) options.cores = free_cores();
+      parallel_ = std::make_unique<DataParallel>(*hooks_.ranks, parameters_, options);
       optimizer_->set_owned(parallel_->owned());
       if (!is_main()) hooks_.callbacks.clear();
     }
@@ -224,6 +226,16 @@ class Trainer::Impl {
     return (arguments_.save_strategy == "no" ? all : 2 * all + (moments ? 2 : 1) * trained) + (int64_t{1} << 20);
   }
 
+  // Those that this process may use and its threads are not pinned to.
+  std::vector<int> free_cores() const {
+    const std::vector<int>& taken = model_.runtime().placement().cores;
+    std::vector<int> free;
+    for (const int core : model_.runtime().cpu().affinity) {
+      if (std::find(taken.begin(), taken.end(), core) == taken.end()) free.push_back(core);
+    }
+    return taken.empty() ? std::vector<int>() : free;
+  }
+
   bool is_main() const { return parallel_ == nullptr || parallel_->rank() == 0; }
   bool cancelled() const { return hooks_.cancel != nullptr && hooks_.cancel->load(std::memory_order_relaxed); }
   // On any rank; all agree.
@@ -284,16 +296,19 @@ class Trainer::Impl {
       if (parallel_ && last) parallel_->begin_backward();
       if (batch.num_labels > 0) loss += run_batch(batch, count, parallel_ && last ? &ready : nullptr);
     }
+    double exchange = 0;
     if (parallel_) {
+      const auto computed = Clock::now();
       parallel_->finish_backward();
       loss = parallel_->ranks().all_reduce(loss);
+      exchange = seconds_since(computed);
     }
-    update(count);
+    exchange += update(count);
     hot.reset();
     ++global_step_;
     tokens_ += tokens;
     loss_sum_ += loss;
-    const StepReport report{global_step_, max_steps_, seconds_since(begun), static_cast<double>(tokens), flops};
+    const StepReport report{global_step_, max_steps_, seconds_since(begun), static_cast<double>(tokens), flops, exchange};
     for (TrainerCallback* each : hooks_.callbacks) each->on_step(report);
     after_step();
     return true;
@@ -311,18 +326,23 @@ class Trainer::Impl {
     return value;
   }
 
-  void update(int64_t count) {
+  // Seconds that sharing the parameters took.
+  double update(int64_t count) {
     learning_rate_ = arguments_.learning_rate * schedule_->factor(global_step_);
-    if (count == 0) return;  // a masked LM may draw no mask at all in a tiny batch
+    if (count == 0) return 0;  // a masked LM may draw no mask at all in a tiny batch
     gradient_norm_ = optimizer_->gradient_norm();
+    if (parallel_) gradient_norm_ = parallel_->norm(gradient_norm_);
     if (!std::isfinite(gradient_norm_)) explain_gradient();
     const double limit = arguments_.max_grad_norm;
     const double scale = limit > 0 ? std::min(1.0, limit / (gradient_norm_ + 1e-6)) : 1.0;
     optimizer_->step(learning_rate_, static_cast<float>(scale));
+    const auto updated = Clock::now();
     if (parallel_) parallel_->share_parameters();
+    const double shared = parallel_ ? seconds_since(updated) : 0;
     for (size_t i = 0; i < averages_.size(); ++i) {
       ops::moving_average(arguments_.ema_decay, parameters_[i]->value, averages_[i]);
     }
+    return shared;
   }
 
   [[noreturn]] void stop_training(const std::string& what) {
@@ -343,11 +363,14 @@ class Trainer::Impl {
   }
 
   [[noreturn]] void explain_gradient() {
-    for (const Parameter* parameter : parameters_) {
-      const Tensor gradient = parameter->value.grad();
-      if (gradient && !ops::all_finite(gradient)) {
-        stop_training(fmt::format("the gradient is not finite; the first parameter with one is {}", parameter->name));
-      }
+    size_t first = 0;
+    for (; first < parameters_.size(); ++first) {
+      const Tensor gradient = parameters_[first]->value.grad();
+      if (gradient && !ops::all_finite(gradient)) break;
+    }
+    if (parallel_) first = parallel_->first_of_all(first);  // a rank has the gradients of its own parameters alone
+    if (first < parameters_.size()) {
+      stop_training(fmt::format("the gradient is not finite; the first parameter with one is {}", parameters_[first]->name));
     }
     stop_training("the norm of the gradients is not finite");
   }

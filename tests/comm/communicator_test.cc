@@ -8,13 +8,10 @@
 #include <thread>
 
 #include "base/error.h"
-#include "base/random.h"
-#include "tensor/dtype.h"
 
 namespace pagoda {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 void on_ranks(int size, const std::function<void(Communicator&)>& run) {
@@ -26,24 +23,26 @@ void on_ranks(int size, const std::function<void(Communicator&)>& run) {
 
 class Ranks : public ::testing::TestWithParam<int> {};
 
-TEST_P(Ranks, SumsAreTheSameBitsOnAll) {
+TEST_P(Ranks, MessagesArriveInTheirOrder) {
   const int size = GetParam();
-  for (const int64_t count : {0, 1, 5, 1000}) {
-    std::vector<float> want(static_cast<size_t>(count), 0.0F);
-    const auto value = [](int rank, int64_t i) {
-      return static_cast<float>(RandomStream(1, static_cast<uint64_t>(rank)).normal(static_cast<uint64_t>(i)));
-    };
-    for (int64_t i = 0; i < count; ++i) {
-      want[static_cast<size_t>(i)] = value(0, i);
-      for (int r = 1; r < size; ++r) want[static_cast<size_t>(i)] += value(r, i);
+  const auto value = [](int from, int to, int k) { return 100 * from + 10 * to + k; };
+  on_ranks(size, [&](Communicator& ranks) {
+    const int own = ranks.rank();
+    std::vector<std::vector<int>> out, in;  // two messages to and from each other rank, of different sizes
+    std::vector<Message> sends, receives;
+    for (int r = 0; r < size; ++r) {
+      for (int k = 0; k < 2 && r != own; ++k) {
+        out.emplace_back(static_cast<size_t>(1 + r + k), value(own, r, k));
+        in.emplace_back(static_cast<size_t>(1 + own + k));
+        sends.push_back({r, out.back().data(), static_cast<int64_t>(out.back().size() * sizeof(int))});
+        receives.push_back({r, in.back().data(), static_cast<int64_t>(in.back().size() * sizeof(int))});
+      }
     }
-    on_ranks(size, [&](Communicator& ranks) {
-      std::vector<float> values;
-      for (int64_t i = 0; i < count; ++i) values.push_back(value(ranks.rank(), i));
-      ranks.all_reduce(values.data(), count);
-      EXPECT_EQ(values, want);
-    });
-  }
+    ranks.exchange(sends, receives);
+    for (size_t i = 0; i < receives.size(); ++i) {
+      for (const int each : in[i]) EXPECT_EQ(each, value(receives[i].rank, own, static_cast<int>(i % 2)));
+    }
+  });
 }
 
 TEST_P(Ranks, GatherBroadcastScalars) {
@@ -69,13 +68,19 @@ TEST_P(Ranks, GatherBroadcastScalars) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Ranks, ::testing::Values(1, 2, 3, 4));
 
-TEST(Wires, BFloat16RoundsWhatTravels) {
-  on_ranks(2, [](Communicator& ranks) {
-    std::vector<float> values{1.001F, 1e-3F, -3};
-    ranks.all_reduce(values.data(), 3, Wire::kBFloat16);
-    EXPECT_EQ(values[0], static_cast<float>(BFloat16(2 * static_cast<float>(BFloat16(1.001F)))));
-    EXPECT_EQ(values[2], -6);
+TEST(Failures, SizesThatDiffer) {
+  std::atomic<int> told{0};
+  on_ranks(2, [&](Communicator& ranks) {
+    std::vector<int> values(4);
+    const int64_t bytes = ranks.rank() == 0 ? 8 : 16;
+    try {
+      ranks.exchange({{1 - ranks.rank(), values.data(), bytes}}, {{1 - ranks.rank(), values.data(), bytes}});
+    } catch (const Error& error) {
+      EXPECT_THAT(error.message(), HasSubstr("ranks differ in what they exchange"));
+      ++told;
+    }
   });
+  EXPECT_EQ(told, 2);
 }
 
 TEST(Failures, NobodyWaitsForARankThatIsGone) {

@@ -393,7 +393,8 @@ void pack_equals_reference(const Exec& exec, const KernelTable& table, const Ker
     int64_t rows, k;
   };
   // Parameters joined along n: the second begins inside a panel.
-  for (const Part& part : {Part{16, 32}, Part{5, 7}, Part{33, 100}, Part{1, 1}, Part{70, 257}, Part{0, 3}}) {
+  for (const Part& part :
+       {Part{16, 32}, Part{5, 7}, Part{33, 100}, Part{1, 1}, Part{70, 257}, Part{0, 3}, Part{16, 1100}, Part{48, 2051}}) {
     const int64_t n = 2 * part.rows;
     Matrix<T> first(part.rows, part.k, 3, 1), second(part.rows, part.k);
     first.fill(1);

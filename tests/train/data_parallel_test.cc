@@ -7,6 +7,7 @@
 #include <cmath>
 #include <thread>
 
+#include "base/random.h"
 #include "formats/safetensors.h"
 #include "tests/train/folder.h"
 #include "train/lm_task.h"
@@ -143,6 +144,59 @@ TEST_F(TrainingRanks, ResumedJobIsTheSameToTheBit) {
   train(nullptr, 4, "one");
   EXPECT_EQ(file->tensors().size(),
             SafetensorsFile::open(folder_ / "one/checkpoint-2/optimizer.safetensors")->tensors().size());
+}
+
+// Owners have the sums in the order of ranks, to the bit, whatever the buckets; the others have nothing.
+TEST_F(TrainingRanks, GradientsGoToTheirOwners) {
+  const auto value = [](int rank, size_t parameter, int64_t i) {
+    return static_cast<float>(RandomStream(parameter, static_cast<uint64_t>(rank)).normal(static_cast<uint64_t>(i)));
+  };
+  for (const int size : {2, 3}) {
+    for (const Wire wire : {Wire::kFloat32, Wire::kBFloat16}) {
+      for (const int64_t bytes : {400, 20000, 25 << 20}) {
+        auto ranks = make_local_communicators(size);
+        std::vector<std::thread> threads;
+        for (int r = 0; r < size; ++r) {
+          threads.emplace_back([&, r] {
+            TrainingModelOptions model_options;
+            model_options.runtime.threads = 1;
+            const auto model = TrainingModel::open(kFixtures + "llama", model_options);
+            const std::vector<Parameter*> parameters = model->trained_parameters();
+            DataParallelOptions options;
+            options.wire = wire;
+            options.bucket_bytes = bytes;
+            DataParallel parallel(*ranks[static_cast<size_t>(r)], parameters, options);
+            for (int pass = 0; pass < 2; ++pass) {  // the second travels early
+              parallel.begin_backward();
+              for (size_t p = parameters.size(); p-- > 0;) {
+                Tensor& leaf = parameters[p]->value;
+                if (r == 1 && p == 2) continue;  // has none
+                Tensor gradient = Tensor::empty(model->device(), DType::kFloat32, leaf.dims());
+                for (int64_t i = 0; i < leaf.numel(); ++i) gradient.data<float>()[i] = value(r, p, i);
+                leaf.set_grad(gradient);
+                parallel.ready(leaf);
+              }
+              parallel.finish_backward();
+              for (size_t p = 0; p < parameters.size(); ++p) {
+                const Tensor gradient = parameters[p]->value.grad();
+                ASSERT_EQ(gradient.is_defined(), parallel.owns(p));
+                for (int64_t i = 0; i < (gradient ? gradient.numel() : 0); ++i) {
+                  float want = 0;
+                  for (int from = 0; from < size; ++from) {
+                    float part = from == 1 && p == 2 ? 0 : value(from, p, i);
+                    if (wire == Wire::kBFloat16 && from != r) part = static_cast<float>(BFloat16(part));
+                    want = from == 0 ? part : want + part;
+                  }
+                  ASSERT_EQ(gradient.data<float>()[i], want) << size << " ranks, parameter " << p << ", element " << i;
+                }
+              }
+            }
+          });
+        }
+        for (std::thread& thread : threads) thread.join();
+      }
+    }
+  }
 }
 
 TEST_F(TrainingRanks, EachParameterHasOneOwner) {

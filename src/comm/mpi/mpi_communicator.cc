@@ -1,10 +1,13 @@
 // The communicator over MPI: a shared object, so that the program itself needs no MPI.
 #include <mpi.h>
 
+#include <algorithm>
 #include <array>
-#include <climits>
+#include <chrono>
 #include <exception>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "base/error.h"
 #include "comm/communicator.h"
@@ -23,22 +26,7 @@ void check(int code, const char* what) {
        std::string(text.data(), static_cast<size_t>(length)));
 }
 
-int to_int(int64_t bytes) {
-  if (bytes > INT_MAX) fail(ErrorKind::kInternal, "mpi", "message too large: got {} bytes, need at most {}", bytes, INT_MAX);
-  return static_cast<int>(bytes);
-}
-
-struct Places {
-  explicit Places(const std::vector<int64_t>& bytes) {
-    int64_t at = 0;
-    for (const int64_t size : bytes) {
-      counts.push_back(to_int(size));
-      offsets.push_back(to_int(at));
-      at += size;
-    }
-  }
-  std::vector<int> counts, offsets;
-};
+constexpr int64_t kPiece = int64_t{1} << 30;  // a count of MPI is an int
 
 class MpiCommunicator final : public Communicator {
  public:
@@ -59,29 +47,48 @@ class MpiCommunicator final : public Communicator {
   MpiCommunicator& operator=(const MpiCommunicator&) = delete;
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  void all_to_all(const void* from, const std::vector<int64_t>& sizes_out, void* into,
-                  const std::vector<int64_t>& sizes_in) override {
-    const Places out(sizes_out), in(sizes_in);
-    check(MPI_Alltoallv(from, out.counts.data(), out.offsets.data(), MPI_BYTE, into, in.counts.data(), in.offsets.data(),
-                        MPI_BYTE, MPI_COMM_WORLD),
-          "MPI_Alltoallv");
+  void exchange(const std::vector<Message>& sends, const std::vector<Message>& receives) override {
+    std::vector<MPI_Request> requests;
+    const auto begin = [&](const std::vector<Message>& messages, const auto& each, const char* what) {
+      for (const Message& message : messages) {
+        for (int64_t at = 0; at < message.bytes; at += kPiece) {
+          const int bytes = static_cast<int>(std::min(kPiece, message.bytes - at));
+          check(each(static_cast<char*>(message.data) + at, bytes, message.rank, &requests.emplace_back()), what);
+        }
+      }
+    };
+    begin(
+        receives,
+        [](void* data, int bytes, int rank, MPI_Request* request) {
+          return MPI_Irecv(data, bytes, MPI_BYTE, rank, 0, MPI_COMM_WORLD, request);
+        },
+        "MPI_Irecv");
+    begin(
+        sends,
+        [](void* data, int bytes, int rank, MPI_Request* request) {
+          return MPI_Isend(data, bytes, MPI_BYTE, rank, 0, MPI_COMM_WORLD, request);
+        },
+        "MPI_Isend");
+    wait(requests);
   }
-  void all_gather(const void* mine, void* all, const std::vector<int64_t>& sizes) override {
-    const Places places(sizes);
-    check(MPI_Allgatherv(mine, places.counts[static_cast<size_t>(rank_)], MPI_BYTE, all, places.counts.data(),
-                         places.offsets.data(), MPI_BYTE, MPI_COMM_WORLD),
-          "MPI_Allgatherv");
-  }
-  void broadcast(void* data, int64_t bytes, int root) override {
-    constexpr int64_t kPiece = int64_t{1} << 30;
-    for (int64_t at = 0; at < bytes; at += kPiece) {
-      check(MPI_Bcast(static_cast<char*>(data) + at, to_int(std::min(kPiece, bytes - at)), MPI_BYTE, root, MPI_COMM_WORLD),
-            "MPI_Bcast");
-    }
-  }
-  void barrier() override { check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }
 
  private:
+  // MPI's own waiting keeps a core busy, which may be the one that computes meanwhile. Here it is asked now and then, more
+  // seldom the longer it takes.
+  static void wait(std::vector<MPI_Request>& requests) {
+    using namespace std::chrono_literals;
+    constexpr int kBusyTries = 20;
+    std::chrono::microseconds pause = 10us;
+    for (int tries = 0;; ++tries) {
+      int done = 0;
+      check(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+      if (done != 0) return;
+      if (tries < kBusyTries) continue;
+      std::this_thread::sleep_for(pause);
+      pause = std::min<std::chrono::microseconds>(2 * pause, 200us);
+    }
+  }
+
   int exceptions_, rank_ = 0, size_ = 1;
 };
 

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/groups.h"
 #include "kernels/cpu/int8.h"
+#include "kernels/cpu/pack_panel.h"
 #include "kernels/cpu/products.h"
 #include "kernels/cpu/reference.h"
 
@@ -116,12 +117,19 @@ void dispatch_format(WeightFormat format, Fn&& fn) {
   }
 }
 
+template <PanelFn (*kPanelOfTarget)()>
 void pack(const Exec& exec, View w, const PackedView& into, int64_t n_begin) {
+  const bool vectors = into.format == WeightFormat::kBf16Pairs && (w.dtype == DType::kFloat32 || w.dtype == DType::kBFloat16);
+  const PanelFn whole = vectors ? kPanelOfTarget() : nullptr;
   const int64_t n_end = n_begin + w.dims[0], first = n_begin / kPanel;
   if (w.dims[0] == 0) return;
   exec.pool->parallel_for(div_up(n_end, kPanel) - first, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t panel = first + begin; panel < first + end; ++panel) {
       const int64_t from = std::max(panel * kPanel, n_begin) - n_begin, to = std::min((panel + 1) * kPanel, n_end) - n_begin;
+      if (whole != nullptr && to - from == kPanel) {
+        whole(w, from, into, panel);
+        continue;
+      }
       dispatch_format(into.format, [&](auto element) {
         reference::dispatch(w.dtype,
                             [&](auto zero) { pack_rows<decltype(element), decltype(zero)>(w, from, to, into, n_begin); });
@@ -167,7 +175,11 @@ void packed_embedding(const Exec& exec, const PackedView& table, View ids, View 
 }  // namespace
 
 void fill_packing(KernelTable& table, Isa isa) {
-  table.pack = {pack, isa};
+  table.pack = {pack<pack_panel_portable>, isa};
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx2) table.pack = {pack<pack_panel_avx2>, isa};
+  if (isa >= Isa::kAvx512) table.pack = {pack<pack_panel_avx512>, isa};
+#endif
   table.unpack = {unpack, isa};
   table.packed_embedding = {packed_embedding, isa};
 }

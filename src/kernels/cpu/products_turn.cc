@@ -1,4 +1,5 @@
-// Turned operands of the products of training, for all Highway targets: matrices packed from their columns, and transposed.
+// Operands of the products turned, for all Highway targets: matrices packed from their columns, transposed, and panels of
+// pairs.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -6,6 +7,7 @@
 #include "kernels/cpu/fallback.h"
 #include "kernels/cpu/fill_vector.h"
 #include "kernels/cpu/hwy_targets.h"
+#include "kernels/cpu/pack_panel.h"
 #include "kernels/cpu/products.h"
 #include "kernels/cpu/runs.h"
 
@@ -136,6 +138,30 @@ void turn_floats(const float* from, int64_t from_row, int64_t rows, int64_t colu
   }
 }
 
+// Rows [row, row + 16) of w as one panel of kBf16Pairs, with zeros past the last column.
+void pack_whole_panel(const View& w, int64_t row, const PackedView& into, int64_t panel) {
+  constexpr int64_t kColumns = 1024;
+  alignas(64) BFloat16 block[kPanel][kColumns];
+  auto* to = static_cast<uint32_t*>(const_cast<void*>(into.data)) + panel * products::panel_stride(into) / 2;
+  for (int64_t column = 0; column < into.k; column += kColumns) {
+    const int64_t count = std::min(kColumns, into.k - column), padded = (count + products::kTileK - 1) / products::kTileK;
+    for (int64_t r = 0; r < kPanel; ++r) {
+      BFloat16* line = block[r];
+      with_dtype(w.dtype, [&](auto zero) HWY_ATTR {
+        const auto* from = w.as<decltype(zero)>() + (row + r) * w.strides[0] + column;
+        int64_t i = 0;
+        for (; i + kLanes <= count; i += kLanes) store(load(from + i), line + i);
+        if (i < count) store_n(load_n(from + i, count - i), line + i, count - i);
+      });
+      std::fill(line + count, line + padded * products::kTileK, BFloat16());
+    }
+    const auto* from = reinterpret_cast<const uint32_t*>(&block[0][0]);
+    for (int64_t unit = 0; unit < padded * products::kTileK / 2; unit += 4, to += 4 * kPanel) {
+      for (int64_t r = 0; r < kPanel; r += 4) turn_four(from + r * (kColumns / 2) + unit, kColumns / 2, to + r, kPanel);
+    }
+  }
+}
+
 }  // namespace
 
 void fill_turned_entries(KernelTable& table) {
@@ -143,6 +169,7 @@ void fill_turned_entries(KernelTable& table) {
   table.turn = {turn, kTargetIsa};
 }
 products::TurnFn turn_floats_of_target() { return turn_floats; }
+products::PanelFn pack_panel_of_target() { return pack_whole_panel; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace pagoda
@@ -152,9 +179,12 @@ HWY_AFTER_NAMESPACE();
 namespace pagoda {
 PAGODA_FILLERS_BY_TARGET(fill_turned)
 products::TurnFn products::turn_floats_portable() { return HWY_STATIC_DISPATCH(turn_floats_of_target)(); }
+products::PanelFn products::pack_panel_portable() { return HWY_STATIC_DISPATCH(pack_panel_of_target)(); }
 #if defined(__x86_64__)
 products::TurnFn products::turn_floats_avx2() { return N_AVX2::turn_floats_of_target(); }
 products::TurnFn products::turn_floats_avx512() { return N_AVX3::turn_floats_of_target(); }
+products::PanelFn products::pack_panel_avx2() { return N_AVX2::pack_panel_of_target(); }
+products::PanelFn products::pack_panel_avx512() { return N_AVX3::pack_panel_of_target(); }
 #endif
 }  // namespace pagoda
 #endif
