@@ -63,6 +63,7 @@ class Bench {
  public:
   Bench(LoadedModel& loaded, const Flags& flags)
       : plan_(flags),
+        runtime_(loaded.runtime()),
         vocab_(loaded.model().vocab_size()),
         cache_(loaded.model().layer_states(), loaded.model().compute_dtype(),
                checked_mul(flags.batch_size, div_up(flags.input_len + flags.output_len, kPageTokens), "bench")),
@@ -108,17 +109,27 @@ class Bench {
       }
       const StepResult result = runner_.run(step);
       advance(step);
-      int64_t row = 0;
-      for (const auto& [sequence, part] : rows) {
-        if (part.logits == 0) continue;
-        const float* logits = result.logits.data<float>() + row++ * vocab_;
-        sequences_[static_cast<size_t>(sequence)].push_back(argmax(logits, vocab_));
-      }
+      choose(rows, result.logits);
     }
     return true;
   }
 
+  // Greedy, each row by one thread, as the engine does.
+  void choose(const std::vector<std::pair<int64_t, StepRows>>& rows, const Tensor& logits) {
+    std::vector<int64_t> wanted;
+    for (const auto& [sequence, part] : rows) {
+      if (part.logits > 0) wanted.push_back(sequence);
+    }
+    runtime_.pool().parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        const int32_t token = argmax(logits.data<float>() + row * vocab_, vocab_);
+        sequences_[static_cast<size_t>(wanted[static_cast<size_t>(row)])].push_back(token);
+      }
+    });
+  }
+
   Plan plan_;
+  Runtime& runtime_;
   int64_t vocab_;
   KvCache cache_;
   BlockManager blocks_;
