@@ -55,6 +55,10 @@ inline GroupPlace place_of(const PackedView& w, const uint8_t* scales, int64_t g
 
 inline bool takes_groups(WeightFormat format) { return format == WeightFormat::kGroups; }
 
+inline void read_ahead(const uint8_t* from, int64_t bytes) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes)));
+}
+
 // One output's scale and minimum of group g, and the value of one code.
 struct ScaleMin {
   float scale, minimum;
@@ -90,6 +94,29 @@ struct Block {
 using BlockFn = void (*)(const Block&);
 // Codes of `inputs` inputs of a panel as elements; reads `ahead` bytes ahead of them.
 using DecodeFn = void (*)(const GroupCoding& coding, const uint8_t* codes, int64_t inputs, int64_t ahead, void* to);
+
+// Codes of 4 bits where bytes can be multiplied (groups_nibbles-inl.h): x, bfloat16, counts as brought to a grid for any number
+// of rows, whose integers have so many bits that no sum of a group outgrows a float's 24.
+constexpr int grid_bits(int64_t size) { return size == 128 ? 13 : 14; }
+constexpr int64_t kNibbleRows = 4;  // at most, by bytes
+struct Nibbles {
+  // The product of at most kNibbleRows rows.
+  void (*run_few)(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y);
+  // x on the grid of groups of `size`, in exec.scratch: what the kernels of more rows take.
+  View (*on_grid)(const Exec& exec, const View& x, int64_t size);
+};
+Nibbles nibbles_amx();
+Nibbles nibbles_avx512_bf16();
+Nibbles nibbles_standin();
+// Runs the product by bytes, or `more` on x as it must be for any other kernel of the table.
+template <class More>
+void run_by_rows(const Nibbles& nibbles, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
+                 const View& y, const More& more) {
+  if (w.groups.bits != 4) return more(x);
+  if (x.dims[0] <= kNibbleRows) return nibbles.run_few(exec, x, w, epilogue, y);
+  const ArenaScope scope(*exec.scratch);
+  more(nibbles.on_grid(exec, x, w.groups.size));
+}
 
 struct Family {
   int max_rows;

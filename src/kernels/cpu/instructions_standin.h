@@ -3,6 +3,7 @@
 // around the instructions on machines that lack them.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -148,6 +149,70 @@ struct ByteDot : Dot {
       std::memcpy(acc.lanes + i, &sum, 4);
     }
     return acc;
+  }
+};
+
+struct NibbleDot : Dot {
+  struct Ints {
+    int32_t lanes[16];
+  };
+  static Ints zero_ints() { return {}; }
+  static Ints broadcast_int(int32_t value) {
+    Ints v;
+    for (int32_t& lane : v.lanes) lane = value;
+    return v;
+  }
+  static Ints low_nibbles(const uint8_t* codes) { return nibbles(codes, 0); }
+  static Ints high_nibbles(const uint8_t* codes) { return nibbles(codes, 4); }
+  static Ints four(const int8_t* digits) {
+    int32_t bits;
+    std::memcpy(&bits, digits, sizeof bits);
+    return broadcast_int(bits);
+  }
+  static Ints dot(Ints acc, Ints codes, Ints x) {
+    for (int i = 0; i < 16; ++i) {
+      for (int j = 0; j < 4; ++j) {
+        acc.lanes[i] += (codes.lanes[i] >> 8 * j & 15) * static_cast<int8_t>(static_cast<uint32_t>(x.lanes[i]) >> 8 * j);
+      }
+    }
+    return acc;
+  }
+  static Floats to_float(Ints high, Ints low) {
+    Floats v;
+    for (int i = 0; i < 16; ++i) v.lanes[i] = static_cast<float>(high.lanes[i] * 256 + low.lanes[i]);
+    return v;
+  }
+  static Floats multiply(Floats a, Floats b) {
+    for (int i = 0; i < 16; ++i) a.lanes[i] *= b.lanes[i];
+    return a;
+  }
+  static uint32_t largest(const BFloat16* x, int64_t size) {
+    uint32_t most = 0;
+    for (int64_t i = 0; i < size; ++i) most = std::max(most, uint32_t{x[i].bits} & 0x7FFF);
+    return most;
+  }
+  static int32_t digits(const BFloat16* x, int64_t size, float magic, int8_t* to) {
+    constexpr int kPlaces[] = {0, 2, 4, 6, 1, 3, 5, 7};
+    int32_t sum = 0;
+    for (int64_t i = 0; i < size; ++i) {
+      const auto v = static_cast<int32_t>(float_to_bits(static_cast<float>(x[i]) + magic) - float_to_bits(magic));
+      sum += v;
+      int8_t* at = to + i / 8 * 16 + kPlaces[i % 8];
+      at[0] = static_cast<int8_t>((v + 128) >> 8);
+      at[8] = static_cast<int8_t>(v & 255);
+    }
+    return sum;
+  }
+  static void round(const BFloat16* x, int64_t size, float magic, BFloat16* to) {
+    for (int64_t i = 0; i < size; ++i) to[i] = BFloat16((static_cast<float>(x[i]) + magic) - magic);
+  }
+
+ private:
+  static Ints nibbles(const uint8_t* codes, int shift) {
+    Ints v;
+    std::memcpy(v.lanes, codes, sizeof v.lanes);
+    for (int32_t& lane : v.lanes) lane = static_cast<int32_t>(static_cast<uint32_t>(lane) >> shift & 0x0F0F0F0F);
+    return v;
   }
 };
 

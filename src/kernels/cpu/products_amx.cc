@@ -58,8 +58,10 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 }
 
 void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_group_tiles<native::Tiles, native::Dot, native::PairDecoder, native::FlushSubnormals>(
-      products::FinishRounded(products::epilogue_avx512(), epilogue, y), groups::expand_avx512(), exec, x, w);
+  groups::run_by_rows(groups::nibbles_amx(), exec, x, w, epilogue, y, [&](const View& rows) {
+    run_group_tiles<native::Tiles, native::Dot, native::PairDecoder, native::FlushSubnormals>(
+        products::FinishRounded(products::epilogue_avx512(), epilogue, y), groups::expand_avx512(), exec, rows, w);
+  });
 }
 
 }  // namespace

@@ -26,8 +26,10 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 }
 
 void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_group_tiles<standin::Tiles, standin::Dot, standin::PairDecoder, standin::FlushSubnormals>(
-      products::FinishByCall(products::epilogue_portable(), epilogue, y), groups::expand_portable(), exec, x, w);
+  groups::run_by_rows(groups::nibbles_standin(), exec, x, w, epilogue, y, [&](const View& rows) {
+    run_group_tiles<standin::Tiles, standin::Dot, standin::PairDecoder, standin::FlushSubnormals>(
+        products::FinishByCall(products::epilogue_portable(), epilogue, y), groups::expand_portable(), exec, rows, w);
+  });
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ float dot_loop(int64_t steps) {
   I::Floats acc[kChains];
   const I::Pairs a = I::broadcast(0x3F803F00), b = I::broadcast(0x3C003B80);
   HWY_UNROLL(24)
-  for (int i = 0; i < kChains; ++i) acc[i] = I::zero();
+  for (int i = 0; i < kChains; ++i) acc[i] = I::broadcast_float(static_cast<float>(i));  // equal chains would become one
   for (int64_t step = 0; step < steps; ++step) {
     HWY_UNROLL(24)
     for (int i = 0; i < kChains; ++i) acc[i] = I::dot(acc[i], a, b);
@@ -44,8 +44,10 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 }
 
 void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_dot_groups<native::Dot, native::PairDecoder>(products::epilogue_avx512(), groups::expand_avx512(), exec, x, w, epilogue,
-                                                   y);
+  groups::run_by_rows(groups::nibbles_avx512_bf16(), exec, x, w, epilogue, y, [&](const View& rows) {
+    run_dot_groups<native::Dot, native::PairDecoder>(products::epilogue_avx512(), groups::expand_avx512(), exec, rows, w,
+                                                     epilogue, y);
+  });
 }
 
 }  // namespace

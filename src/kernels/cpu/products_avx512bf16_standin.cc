@@ -21,8 +21,10 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 }
 
 void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  run_dot_groups<standin::Dot, standin::PairDecoder, 3>(products::epilogue_portable(), groups::expand_portable(), exec, x, w,
-                                                        epilogue, y);
+  groups::run_by_rows(groups::nibbles_standin(), exec, x, w, epilogue, y, [&](const View& rows) {
+    run_dot_groups<standin::Dot, standin::PairDecoder, 3>(products::epilogue_portable(), groups::expand_portable(), exec, rows,
+                                                          w, epilogue, y);
+  });
 }
 
 }  // namespace

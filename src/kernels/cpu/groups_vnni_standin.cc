@@ -1,0 +1,24 @@
+// groups_vnni.cc over plain C++, for tests on machines without the instruction.
+#include <algorithm>
+#include <cstring>
+
+#include "hwy/base.h"
+#include "kernels/cpu/groups.h"
+#include "kernels/cpu/instructions_standin.h"
+#include "kernels/cpu/products_finish.h"
+// After what it uses.
+#include "kernels/cpu/groups_nibbles-inl.h"
+
+namespace pagoda {
+namespace {
+
+void run(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y) {
+  run_nibbles<standin::NibbleDot, standin::FlushSubnormals>(products::FinishByCall(products::epilogue_portable(), epilogue, y),
+                                                            groups::expand_portable(), exec, x, w);
+}
+
+}  // namespace
+
+groups::Nibbles groups::nibbles_standin() { return {run, on_grid<standin::NibbleDot>}; }
+
+}  // namespace pagoda
