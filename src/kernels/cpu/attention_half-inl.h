@@ -67,10 +67,50 @@ HWY_INLINE FloatVec visible_scores(const float* scores, int64_t t, int64_t begin
 
 constexpr int64_t kWeightStep = kLanes < 16 ? 2 * kLanes : 32;  // tokens of two vectors
 
+template <class I>
+HWY_INLINE void round_weights(FloatVec low, FloatVec high, BFloat16* to) {
+  if constexpr (I::kRounds) {
+    I::round_pair(low.raw, high.raw, to);
+  } else {
+    store_rounded_pair(FloatTag(), low, high, to);
+  }
+}
+
+// weigh_scores_half where the row sees the whole block: scores stay in registers from maximum to weight. Each lane's sum is
+// taken in the same order.
+template <class I>
+HWY_INLINE bool weigh_whole_block(const float* HWY_RESTRICT scores, float scale, BFloat16* HWY_RESTRICT weights, float* maximum,
+                                  float* total) {
+  constexpr int kVectors = kKeyBlock / 16;
+  const FloatTag d;
+  FloatVec v[kVectors];
+  HWY_UNROLL(kVectors)
+  for (int i = 0; i < kVectors; ++i) v[i] = hn::LoadU(d, scores + i * 16);
+  const FloatVec largest =
+      hn::Max(hn::Max(hn::Max(v[0], v[1]), hn::Max(v[2], v[3])), hn::Max(hn::Max(v[4], v[5]), hn::Max(v[6], v[7])));
+  const float most = hn::GetLane(hn::MaxOfLanes(d, largest));
+  if (most == kMinusInfinity) return false;
+  *maximum = most * scale;
+  const FloatVec factor = hn::Set(d, scale * 1.44269504f), subtract = hn::Set(d, most);
+  FloatVec sum = hn::Zero(d);
+  HWY_UNROLL(kVectors)
+  for (int i = 0; i < kVectors; ++i) {
+    const FloatVec weight = exp2_weight(hn::Mul(hn::Sub(v[i], subtract), factor));
+    v[i] = hn::IfThenZeroElse(hn::Eq(v[i], hn::Set(d, kMinusInfinity)), weight);
+    sum = hn::Add(sum, v[i]);
+    if (i % 2 == 1) round_weights<I>(v[i - 1], v[i], weights + (i - 1) * 16);
+  }
+  *total = hn::GetLane(hn::SumOfLanes(d, sum));
+  return true;
+}
+
 // A row's scores, times scale > 0, become weights[kKeyBlock]: exp(score - maximum), 0 outside [begin, end).
 template <class I>
 HWY_INLINE void weigh_scores_half(const float* HWY_RESTRICT scores, int64_t begin, int64_t end, float scale,
                                   BFloat16* HWY_RESTRICT weights, float* maximum, float* total) {
+  if constexpr (kLanes == 16) {
+    if (begin == 0 && end == kKeyBlock && weigh_whole_block<I>(scores, scale, weights, maximum, total)) return;
+  }
   const FloatTag d;
   const int64_t first = begin / kWeightStep * kWeightStep, last = (end + kWeightStep - 1) / kWeightStep * kWeightStep;
   FloatVec largest = hn::Set(d, kMinusInfinity);
@@ -93,11 +133,7 @@ HWY_INLINE void weigh_scores_half(const float* HWY_RESTRICT scores, int64_t begi
       pair[i] = hn::IfThenZeroElse(hn::Eq(score, hn::Set(d, kMinusInfinity)), weight);
       sum = hn::Add(sum, pair[i]);
     }
-    if constexpr (I::kRounds) {
-      I::round_pair(pair[0].raw, pair[1].raw, weights + t);
-    } else {
-      store_rounded_pair(d, pair[0], pair[1], weights + t);
-    }
+    round_weights<I>(pair[0], pair[1], weights + t);
   }
   *total = hn::GetLane(hn::SumOfLanes(d, sum));
 }
