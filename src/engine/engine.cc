@@ -346,12 +346,13 @@ CacheMap Engine::cache_map() const {
 }
 
 StepRates measure_step_rates(Runtime& runtime, const Model& model) {
-  constexpr int64_t kRows = 64;
-  KvCache cache(model.layer_states(), model.compute_dtype(), 2 * kRows);
+  // A few rows more cost little, as their weights must be read anyhow; what a long prompt's tokens cost shows beyond that.
+  constexpr int64_t kFew = 64, kMany = 256;
+  const int64_t few = std::min(kFew, model.max_positions()), many = std::min(kMany, model.max_positions());
+  KvCache cache(model.layer_states(), model.compute_dtype(), 32);
   BlockManager blocks(cache.num_pages());
   Runner runner(runtime, model, cache);
-  const std::vector<int32_t> ids(static_cast<size_t>(kRows), 0);
-  const int64_t longest = std::min(kRows, model.max_positions());
+  const std::vector<int32_t> ids(static_cast<size_t>(many), 0);
   // `sequences` of `count` tokens each; the best of a few.
   const auto seconds = [&](int64_t sequences, int64_t count, int repeats) {
     double best = 1e30;
@@ -371,9 +372,13 @@ StepRates measure_step_rates(Runtime& runtime, const Model& model) {
   };
   StepRates rates;
   rates.step = seconds(1, 1, 3);
-  rates.decode_row = std::max(0.0, (seconds(16, 1, 1) - rates.step) / 15);
+  rates.decode_row = std::max(0.0, (seconds(16, 1, 2) - rates.step) / 15);
+  const auto a_token = [&](int64_t from, double from_seconds, int64_t to, double to_seconds) {
+    return to > from ? (to_seconds - from_seconds) / static_cast<double>(to - from) : 0.0;
+  };
+  const double short_prompt = seconds(1, few, 2), long_prompt = seconds(1, many, 2);
   rates.prefill_row =
-      std::max(1e-9, (seconds(1, longest, 1) - rates.step) / static_cast<double>(std::max<int64_t>(1, longest - 1)));
+      std::max({1e-9, a_token(1, rates.step, few, short_prompt), a_token(few, short_prompt, many, long_prompt)});
   return rates;
 }
 
