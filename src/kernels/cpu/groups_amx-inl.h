@@ -11,6 +11,7 @@ namespace {
 
 constexpr int64_t kGroupTileRows = 16;
 constexpr int64_t kGroupScratchTiles = 12;  // of each panel's codes: with two half a first-level cache where there are tiles
+constexpr int64_t kGroupCut = 4;            // groups at most that many rows pass by: x, codes and sums fit a first-level cache
 constexpr int64_t kGroupPanels = 2;         // that share the reading of x where rows are many
 constexpr int64_t kDecodeAhead = 3;         // groups decoded before their product, where codes are used once
 constexpr int64_t kCodesAhead = 2048;       // bytes
@@ -111,6 +112,106 @@ class GroupTileWalk {
   const int bits_;
 };
 
+// Groups of a cut where `rest` are left.
+inline int64_t stream_groups(int64_t rest, int64_t tiles_of_group) {
+  return rest >= kGroupCut && tiles_of_group <= 2 ? kGroupCut : rest >= 2 ? 2 : 1;
+}
+
+// Many rows: one panel's groups of a cut, decoded before, times all tiles of rows, without a pause between these: the sums of a
+// tile of rows are scaled during the products of the next. kLag: groups between a product's begin and its storing, one less
+// than there are tiles of sums; count is a multiple of those. kGroup: tiles of a group.
+template <class Tiles, class I, int kInputs, int kGroup, int kLag>
+class GroupTileStream {
+ public:
+  explicit GroupTileStream(Tiles& tiles) : tiles_(tiles) {}
+
+  // cuts[panels]: of the same groups and rows; panels take turns, so that the second finds x in the first-level cache.
+  void run(const GroupTileCut* cuts, int64_t panels, int64_t block_bytes, int64_t blocks) {
+    const int64_t count = cuts->count, stride = cuts->acc_stride;
+    // The first block's products have no sums of a block before them beside them: scaled all the same, to where nothing reads.
+    alignas(64) float nowhere[kGroupTileRows * kGroupPanels * products::kPanel] = {};
+    float* to = nowhere;
+    Now now;
+    now.scales = cuts->scales;
+    now.minima = cuts->minima;
+    now.sums = cuts->sums;
+    now.begins = true;
+    for (int64_t block = 0; block <= blocks; ++block) {
+      now.ends = block == blocks;
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        const GroupTileCut& c = cuts[panel];
+        now.x = c.x + block * block_bytes;
+        now.pairs = c.pairs;
+        now.stored = c.stored + turn_ * kGroupCut;
+        turn_ = 1 - turn_;
+        now.before = c.stored + turn_ * kGroupCut;
+        typename I::Floats acc[kGroupTileRows];
+        HWY_UNROLL(16)
+        for (int r = 0; r < kGroupTileRows; ++r) acc[r] = c.first ? I::zero() : I::load(to + r * stride);
+        for (int64_t g = 0; g < count; g += kTiles) {
+          step<0>(now, g, count, c.sums_stride, acc);
+          if constexpr (kTiles > 1) step<1>(now, g + 1, count, c.sums_stride, acc);
+          if constexpr (kTiles > 2) step<2>(now, g + 2, count, c.sums_stride, acc);
+          if constexpr (kTiles > 2) step<3>(now, g + 3, count, c.sums_stride, acc);
+        }
+        HWY_UNROLL(16)
+        for (int r = 0; r < kGroupTileRows; ++r) I::store(acc[r], to + r * stride);
+        if (now.ends) return;
+        now.begins = false;
+        now.scales = c.scales;
+        now.minima = c.minima;
+        now.sums = c.sums + block * kGroupTileRows * c.sums_stride;
+        to = c.acc + block * kGroupTileRows * stride;
+      }
+    }
+  }
+
+ private:
+  static constexpr int kTiles = kLag + 1;
+  struct Now {
+    const char* x;
+    const uint16_t* pairs;
+    float (*stored)[256];                 // this block's sums
+    const float *scales, *minima, *sums;  // of the block before
+    float (*before)[256];
+    bool begins, ends;  // there is no block before; no further block
+  };
+  template <int kTile>
+  HWY_INLINE void step(const Now& now, int64_t g, int64_t count, int64_t sums_stride,
+                       typename I::Floats (&acc)[kGroupTileRows]) {
+    constexpr int kOldest = (kTile + 1) % kTiles, kX = 4 + kTile % 2, kW = 6 + kTile % 2;
+    if constexpr (kLag > 0) {
+      if (g >= kLag ? !now.ends : !now.begins) {
+        tiles_.template store<kOldest>(g >= kLag ? now.stored[g - kLag] : now.before[count - kLag + g], 64);
+      }
+    }
+    if (!now.ends) {
+      tiles_.template zero<kTile>();
+      HWY_UNROLL(4)
+      for (int t = 0; t < kGroup; ++t) {
+        tiles_.template load<kX>(now.x + (g * kGroup + t) * kXBytes, kInputs * 2);
+        tiles_.template load<kW>(now.pairs + (g * kGroup + t) * kInputs * 16, 64);
+        tiles_.template dot<kTile, kX, kW>();
+      }
+      if constexpr (kLag == 0) tiles_.template store<kTile>(now.stored[g], 64);
+    }
+    const float* before = now.before[g];
+    const typename I::Floats scale = I::load(now.scales + g * 16);
+    HWY_UNROLL(16)
+    for (int r = 0; r < kGroupTileRows; ++r) acc[r] = I::multiply_add(I::load(before + r * 16), scale, acc[r]);
+    if (now.minima == nullptr) return;
+    const typename I::Floats minimum = I::load(now.minima + g * 16);
+    HWY_UNROLL(16)
+    for (int r = 0; r < kGroupTileRows; ++r) {
+      acc[r] = I::multiply_add(I::broadcast_float(now.sums[r * sums_stride + g]), minimum, acc[r]);
+    }
+  }
+
+  int64_t turn_ = 0;
+  static constexpr int64_t kXBytes = kGroupTileRows * kInputs * 2;
+  Tiles& tiles_;
+};
+
 // One group of some panels for a few rows: sums[panel][row] are what tiles would hold.
 template <class I, class Decoder, int kPanels, int kRows, int kInputs>
 HWY_INLINE void group_by_vectors(const Decoder& decoder, int bits, const uint8_t* codes, int64_t panel_bytes, int64_t ahead,
@@ -170,6 +271,7 @@ struct GroupTileProduct {
   groups::ExpandFn expand;
   const float* sums;  // [rows][groups], null without minima
   const float* wide;  // x as float32 where there are few rows, else null
+  const char* tiles;  // x as tiles where there are many rows (row_to_tiles), else null
   float* acc;         // [threads][kGroupPieceRows][kGroupPanels][16]
 };
 
@@ -286,23 +388,27 @@ class GroupTilePiece {
       } else {
         read_scales_ahead(panel + 1, 0, std::min(cut, all_));
       }
-      rows_of_cut(pairs_, scales_[0], minima_[0], codes_at(panel, g), 0, p, panels, g, count);
+      rows_of_cut(scales_[0], minima_[0], codes_at(panel, g), p, panels, g, count);
     }
   }
   // Many rows: they share what was decoded before, and panels the reading of x.
   void decode_first(int64_t panel, int64_t panels) {
-    const int64_t cut = std::max<int64_t>(1, kGroupScratchTiles * 32 / size_);
-    for (int64_t g = 0; g < all_; g += cut) {
-      const int64_t count = std::min(cut, all_ - g);
+    configure(kGroupTileRows);
+    for (int64_t g = 0, count; g < all_; g += count) {
+      const int64_t rest = all_ - g;
+      count = stream_groups(rest, tiles_of_group_);
       for (int64_t p = 0; p < panels; ++p) {
         p_.expand(p_.w, groups::scales_of(p_.w, panel + p), g, count, scales_[p], minima_[p]);
-        decode_pairs<Decoder>(p_.w.groups, codes_at(panel + p, g), count * size_, kCodesAhead,
-                              pairs_ + p * kGroupScratchTiles * 512);
+        decode_pairs_by(decoder_, p_.w.groups.bits, codes_at(panel + p, g), count * size_, kCodesAhead,
+                        pairs_ + p * kGroupScratchTiles * 512);
       }
-      for (int64_t row = 0; row < piece_.rows; row += kGroupTileRows) {
-        for (int64_t p = 0; p < panels; ++p)
-          rows_of_cut(pairs_ + p * kGroupScratchTiles * 512, scales_[p], minima_[p], nullptr, row, p, panels, g, count);
+      GroupTileCut cuts[kGroupPanels];
+      for (int64_t p = 0; p < panels; ++p) {
+        cuts[p] = cut_of(pairs_ + p * kGroupScratchTiles * 512, scales_[p], minima_[p], p, panels, g, count);
+        cuts[p].x = p_.tiles + (g * round_up(p_.x.dims[0], kGroupTileRows) + count * piece_.m_begin) * size_ * 2;
+        cuts[p].stored = streamed_;
       }
+      stream(cuts, panels);
     }
   }
   void read_scales_ahead(int64_t panel, int64_t g, int64_t count) const {
@@ -310,26 +416,32 @@ class GroupTilePiece {
     const int64_t bytes = groups::scale_bytes(p_.w) * count / all_;
     for (int64_t at = 0; at < bytes; at += 64) read_code_ahead(groups::place_of(p_.w, scales, g).group, at);
   }
-  // One tile of rows.
-  void rows_of_cut(uint16_t* pairs, const float* scales, const float* minima, const uint8_t* codes, int64_t row, int64_t p,
-                   int64_t panels, int64_t g, int64_t count) {
-    const int64_t rows = std::min(kGroupTileRows, piece_.rows - row);
-    configure(rows);
+  GroupTileCut cut_of(uint16_t* pairs, const float* scales, const float* minima, int64_t p, int64_t panels, int64_t g,
+                      int64_t count) {
     GroupTileCut c;
-    c.x = reinterpret_cast<const char*>(products::row<BFloat16>(p_.x, piece_.m_begin + row) + g * size_);
+    c.x = reinterpret_cast<const char*>(products::row<BFloat16>(p_.x, piece_.m_begin) + g * size_);
     c.x_stride = p_.x.strides[0] * 2;
     c.pairs = pairs;
-    c.codes = codes;
+    c.codes = nullptr;
     c.tiles = tiles_of_group_;
     c.count = count;
     c.scales = scales;
     c.minima = p_.sums == nullptr ? nullptr : minima;
-    c.sums = p_.sums == nullptr ? nullptr : p_.sums + (piece_.m_begin + row) * all_ + g;
+    c.sums = p_.sums == nullptr ? nullptr : p_.sums + piece_.m_begin * all_ + g;
     c.sums_stride = all_;
     c.acc_stride = panels * products::kPanel;
-    c.acc = acc_ + row * c.acc_stride + p * products::kPanel;
+    c.acc = acc_ + p * products::kPanel;
     c.first = g == 0;
     c.stored = stored_;
+    return c;
+  }
+  // At most one tile of rows, codes decoded on the way.
+  void rows_of_cut(const float* scales, const float* minima, const uint8_t* codes, int64_t p, int64_t panels, int64_t g,
+                   int64_t count) {
+    const int64_t rows = piece_.rows;
+    configure(rows);
+    GroupTileCut c = cut_of(pairs_, scales, minima, p, panels, g, count);
+    c.codes = codes;
     if (rows == 1) {
       walk<1>(c);
     } else if (rows <= 4) {
@@ -339,6 +451,23 @@ class GroupTilePiece {
     } else {
       walk<16>(c);
     }
+  }
+  void stream(const GroupTileCut* cuts, int64_t panels) {
+    const bool even = cuts->count % 2 == 0;
+    if (tiles_of_group_ == 1) {
+      cuts->count % 4 == 0 ? stream<1, 3>(cuts, panels) : even ? stream<1, 1>(cuts, panels) : stream<1, 0>(cuts, panels);
+    } else if constexpr (kInputs == 32) {
+      if (tiles_of_group_ == 2) {
+        even ? stream<2, 1>(cuts, panels) : stream<2, 0>(cuts, panels);
+      } else {
+        even ? stream<4, 1>(cuts, panels) : stream<4, 0>(cuts, panels);
+      }
+    }
+  }
+  template <int kGroup, int kLag>
+  void stream(const GroupTileCut* cuts, int64_t panels) {
+    GroupTileStream<Tiles, I, kInputs, kGroup, kLag>(tiles_).run(cuts, panels, kGroupTileRows * cuts->count * size_ * 2,
+                                                                 div_up(piece_.rows, kGroupTileRows));
   }
   template <int kRows>
   void walk(const GroupTileCut& c) {
@@ -352,12 +481,32 @@ class GroupTilePiece {
   const Decoder decoder_;
   int64_t configured_ = 0;
   Tiles tiles_;
+  // A load waits for a store before it whose address ends in the same 12 bits. What a stream stores of a group begins half way
+  // between what it loads for that group and the next: hence the gap, and x as tiles begins with a page.
+  alignas(4096) uint16_t pairs_[kGroupPanels * kGroupScratchTiles * 512];
+  char gap_[2048];
+  float streamed_[2 * kGroupCut][256] = {};
   // Of a cut: as many floats of scales as groups of 16 inputs can need.
-  alignas(64) uint16_t pairs_[kGroupPanels * kGroupScratchTiles * 512];
   alignas(64) float scales_[kGroupPanels][kGroupPanels * kGroupScratchTiles * 32];
   alignas(64) float minima_[kGroupPanels][kGroupPanels * kGroupScratchTiles * 32];
   alignas(64) float stored_[4][256] = {};  // rows that tiles do not have stay zero
 };
+
+// Row i of x as its share of tiles, [cuts][rows / 16][tiles of the cut][16][inputs]; zeros where there is no such row.
+inline void row_to_tiles(const View& x, int64_t size, int64_t i, char* tiles) {
+  const int64_t inputs = std::min(size, products::kTileK), all = x.dims[1] / size, rows = round_up(x.dims[0], kGroupTileRows);
+  for (int64_t g = 0, count; g < all; g += count) {
+    count = stream_groups(all - g, size / inputs);
+    char* to = tiles + (g * rows + i / kGroupTileRows * kGroupTileRows * count) * size * 2 + i % kGroupTileRows * inputs * 2;
+    for (int64_t k = g * size; k < (g + count) * size; k += inputs, to += kGroupTileRows * inputs * 2) {
+      if (i < x.dims[0]) {
+        std::memcpy(to, products::row<BFloat16>(x, i) + k, static_cast<size_t>(inputs) * 2);
+      } else {
+        std::memset(to, 0, static_cast<size_t>(inputs) * 2);
+      }
+    }
+  }
+}
 
 template <class Tiles, class I, class Decoder, class Flush, class Finish>
 void run_group_tiles(const Finish& finish, groups::ExpandFn expand, const Exec& exec, const View& x, const PackedView& w) {
@@ -380,7 +529,16 @@ void run_group_tiles(const Finish& finish, groups::ExpandFn expand, const Exec& 
       for (int64_t k = 0; k < w.k; ++k) wide[i * w.k + k] = static_cast<float>(row[k]);
     }
   }
-  const GroupTileProduct<Finish> product{x, w, finish, expand, sums, wide, acc};
+  char* tiles = nullptr;
+  if (m > kGroupTileRows) {
+    const int64_t padded = round_up(m, kGroupTileRows);
+    tiles = exec.scratch->allocate_array<char>(padded * w.k * 2 + 4096);
+    tiles += -reinterpret_cast<uintptr_t>(tiles) % 4096;
+    exec.pool->parallel_for(padded, 16, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) row_to_tiles(x, w.groups.size, i, tiles);
+    });
+  }
+  const GroupTileProduct<Finish> product{x, w, finish, expand, sums, wide, tiles, acc};
   const products::Pieces pieces(m, kGroupPieceRows, kGroupTileRows, kGroupOwnRows, products::panel_count(w), 4, threads);
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int thread) {
     const Flush flush;

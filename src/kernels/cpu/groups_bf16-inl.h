@@ -12,10 +12,9 @@ HWY_INLINE void read_code_ahead(const uint8_t* from, int64_t bytes) {
 }
 
 template <class Decoder>
-void decode_pairs(const GroupCoding& coding, const uint8_t* codes, int64_t inputs, int64_t ahead, void* to) {
-  const Decoder decoder(coding.offset);
-  auto* pairs = static_cast<uint16_t*>(to);
-  if (coding.bits == 4) {
+HWY_INLINE void decode_pairs_by(const Decoder& decoder, int bits, const uint8_t* codes, int64_t inputs, int64_t ahead,
+                                uint16_t* pairs) {
+  if (bits == 4) {
     for (int64_t k = 0; k < inputs; k += 8, codes += 64, pairs += 128) {
       read_code_ahead(codes, ahead);
       decoder.nibbles(codes, pairs);
@@ -26,6 +25,11 @@ void decode_pairs(const GroupCoding& coding, const uint8_t* codes, int64_t input
       decoder.bytes(codes, pairs);
     }
   }
+}
+
+template <class Decoder>
+void decode_pairs(const GroupCoding& coding, const uint8_t* codes, int64_t inputs, int64_t ahead, void* to) {
+  decode_pairs_by(Decoder(coding.offset), coding.bits, codes, inputs, ahead, static_cast<uint16_t*>(to));
 }
 
 template <class I, int Rows, int Panels>
