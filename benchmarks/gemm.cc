@@ -40,7 +40,9 @@ View matrix(void* data, DType dtype, int64_t rows, int64_t columns) {
 
 void measure(Machine& machine, const std::string& wanted, const char* weights, const PackedView& format, DType dtype) {
   if (std::string_view(weights).substr(0, wanted.size()) != wanted) return;
-  const double flop_rate = machine.measured_flop_rate(dtype);
+  // Products in int8 take int8's rate; those from codes, whose sums of groups are scaled, that of the activations' dtype.
+  const bool bytes_only = format.format == WeightFormat::kInt8Rows;
+  const double flop_rate = machine.measured_flop_rate(bytes_only ? DType::kInt8 : dtype);
   const ProductKernel* kernel = machine.table.find_product(format.format, dtype, 1);
   std::printf("\n%s: weights %s, activations %s, limits %.1f GFLOP/s and %.1f GB/s\n", kernel->name, weights, dtype_name(dtype),
               flop_rate * 1e-9, machine.read_rate * 1e-9);
@@ -52,7 +54,7 @@ void measure(Machine& machine, const std::string& wanted, const char* weights, c
     if (w.format == WeightFormat::kGroups && w.k % (w.groups.has_super() ? kSuperBlock : w.groups.size) != 0) continue;
     const int64_t bytes = packed_bytes(w), copies = kMemory / bytes;
     int64_t copy = 0;
-    for (const int64_t m : {1, 2, 4, 8, 16, 64, 256, 512}) {
+    for (const int64_t m : {1, 2, 3, 4, 8, 16, 64, 256, 512, 1024}) {
       AlignedBytes x(m * shape.k * dtype_size(dtype));
       AlignedBytes y(m * shape.n * dtype_size(dtype));
       const View in = matrix(x.data(), dtype, m, shape.k), out = matrix(y.data(), dtype, m, shape.n);
@@ -63,7 +65,7 @@ void measure(Machine& machine, const std::string& wanted, const char* weights, c
       });
       const double flops = 2.0 * static_cast<double>(m * shape.n * shape.k);
       const double moved = static_cast<double>(bytes) + static_cast<double>(x.size() + y.size());
-      const double limit = std::max(flops / flop_rate, moved / machine.read_rate);
+      const double limit = std::max(flop_rate > 0 ? flops / flop_rate : 0, moved / machine.read_rate);
       std::printf("%-14s %6d %6d %5d %10.1f %9.1f %9.1f %5.0f%%\n", shape.name, static_cast<int>(shape.n),
                   static_cast<int>(shape.k), static_cast<int>(m), best * 1e6, moved / best * 1e-9, flops / best * 1e-9,
                   100 * limit / best);
@@ -80,9 +82,12 @@ void run(int argc, char** argv) {
     return PackedView{nullptr, WeightFormat::kGroups, 0, 0, {bits, size, scale, offset}};
   };
   measure(machine, wanted, "bfloat16", {nullptr, WeightFormat::kBf16Pairs}, DType::kBFloat16);
+  measure(machine, wanted, "int8", {nullptr, WeightFormat::kInt8Rows}, DType::kBFloat16);
   measure(machine, wanted, "Q8_0", groups(8, 32, GroupScale::kHalf, 0), DType::kBFloat16);
   measure(machine, wanted, "Q4_0", groups(4, 32, GroupScale::kHalf, 8), DType::kBFloat16);
   measure(machine, wanted, "Q4_K", groups(4, 32, GroupScale::kSuperMin, 0), DType::kBFloat16);
+  measure(machine, wanted, "Q6_K", groups(8, 16, GroupScale::kSuper, 0), DType::kBFloat16);
+  measure(machine, wanted, "int4 in groups of 128", groups(4, 128, GroupScale::kHalf, 8), DType::kBFloat16);
   measure(machine, wanted, "int4 in groups of 128 with zeros", groups(4, 128, GroupScale::kHalfZero, 0), DType::kBFloat16);
   measure(machine, wanted, "float32", {nullptr, WeightFormat::kFloat32Panels}, DType::kFloat32);
 }

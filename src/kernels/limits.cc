@@ -31,6 +31,9 @@ void use(const T& value) {
 limits::Loop loop_of(Isa isa, DType dtype) {
 #if defined(__x86_64__)
   const bool bf16 = dtype == DType::kBFloat16;
+  if (dtype == DType::kInt8) {
+    return isa == Isa::kAmx ? limits::byte_tiles_amx() : isa == Isa::kAvx512Bf16 ? limits::dot_vnni() : limits::Loop{};
+  }
   switch (isa) {
     case Isa::kReference: return {};
     case Isa::kPortable: return limits::fma_portable();
@@ -40,7 +43,7 @@ limits::Loop loop_of(Isa isa, DType dtype) {
     case Isa::kAmx: return bf16 ? limits::tiles_amx() : limits::fma_avx512();
   }
 #endif
-  return isa == Isa::kReference ? limits::Loop{} : limits::fma_portable();
+  return isa == Isa::kReference || dtype == DType::kInt8 ? limits::Loop{} : limits::fma_portable();
 }
 
 }  // namespace

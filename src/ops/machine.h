@@ -12,7 +12,8 @@ namespace pagoda {
 // Bytes a second that all threads of the Runtime read together from `bytes` of memory. Throws kOutOfMemory.
 double measure_read_rate(Runtime& runtime, int64_t bytes = int64_t{1} << 30);
 // Floating point operations a second (a multiply-add is two) of the instruction that products of this dtype use in the
-// Runtime's instruction set, all threads together, from registers. 0 for the reference kernels: they have no such loop.
+// Runtime's instruction set, all threads together, from registers. 0 for the reference kernels, and for int8 where nothing
+// multiplies bytes: they have no such loop.
 double measure_flop_rate(Runtime& runtime, DType dtype);
 
 // One kernel of the table and the instruction set that it was written for.

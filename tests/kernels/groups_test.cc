@@ -229,6 +229,43 @@ TEST(Groups, RowAloneGivesTheBitsOfItsBatch) {
   }
 }
 
+// Inputs of any size, alone as in a batch: what kernels of few rows make of x must not show.
+TEST(Groups, ExtremeInputsGiveTheSameAloneAsInABatch) {
+  constexpr int64_t kRows = 40, kN = 35, kK = 512;
+  test::Runner runner(2);
+  for (const test::NamedTable& named : tables()) {
+    SCOPED_TRACE(named.name);
+    for (const GroupCoding& coding : {codings()[0], codings()[2], codings()[5]}) {
+      SCOPED_TRACE(name_of(coding));
+      const Packed packed(random_rows(coding, kN, kK, 19));
+      Numbers numbers(29);
+      Matrix x(DType::kBFloat16, {kRows, kK}), all(DType::kFloat32, {kRows, kN});
+      x.fill(numbers);
+      for (int64_t k = 0; k < kK; ++k) {
+        x.set(2, k, 0);
+        x.set(3, k, x.at(3, k) * 1e-35F);
+        x.set(4, k, k % 3 == 0 ? x.at(4, k) * 1e-9F : x.at(4, k));
+        x.set(5, k, x.at(5, k) * 1e20F);
+        x.set(6, k, k == 100 ? 1e38F : x.at(6, k));
+      }
+      x.set(0, 77, HUGE_VALF);
+      x.set(1, 300, NAN);
+      const ProductKernel* kernel = named.table.find_product(WeightFormat::kGroups, DType::kBFloat16, kRows);
+      kernel->run(runner.exec(), x.view(), packed.view, {}, all.view());
+      for (int64_t m = 0; m < 7; ++m) {
+        Matrix y(DType::kFloat32, {1, kN});
+        kernel->run(runner.exec(), x.rows(m, m + 1), packed.view, {}, y.view());
+        for (int64_t j = 0; j < kN; ++j) {
+          if (m < 2) EXPECT_FALSE(std::isfinite(y.at(0, j)));
+          if (m == 2) EXPECT_EQ(y.at(0, j), 0);
+          if (std::isnan(y.at(0, j)) && std::isnan(all.at(m, j))) continue;
+          ASSERT_EQ(float_to_bits(y.at(0, j)), float_to_bits(all.at(m, j))) << "row " << m;
+        }
+      }
+    }
+  }
+}
+
 TEST(Groups, UnpackAndEmbeddingGiveTheValues) {
   test::Runner runner(2);
   for (const test::NamedTable& named : tables()) {

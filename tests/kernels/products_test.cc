@@ -611,6 +611,7 @@ TEST(Limits, AreMeasuredForEveryInstructionSetOfThisMachine) {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       EXPECT_GT(measure_flops(pool, isa, dtype), 0.1) << isa_name(isa) << " " << dtype_name(dtype);
     }
+    EXPECT_EQ(measure_flops(pool, isa, DType::kInt8) > 0.1, isa == Isa::kAvx512Bf16 || isa == Isa::kAmx) << isa_name(isa);
   }
 }
 

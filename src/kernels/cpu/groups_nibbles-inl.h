@@ -112,7 +112,8 @@ void nibble_block(const NibbleProduct& p, int64_t panel, int64_t row, float* to,
   using Floats = typename I::Floats;
   const int64_t size = p.w.groups.size, all = p.w.k / size, lines = size / 8, digits_stride = p.w.k * 2;
   const int64_t panel_bytes = groups::panel_bytes(p.w);
-  const bool minima = p.x.sums != nullptr;
+  const bool minima = p.x.sums != nullptr, halves = p.w.groups.scale == GroupScale::kHalf;
+  const uint8_t* half = groups::scales_of(p.w, panel);
   alignas(64) float scales[kPanels][kNibbleCut * 16], minimum[kPanels][kNibbleCut * 16];
   Floats acc[kRows][kPanels];
   HWY_UNROLL(8)
@@ -122,7 +123,9 @@ void nibble_block(const NibbleProduct& p, int64_t panel, int64_t row, float* to,
   const int8_t* digits = p.x.digits + row * digits_stride;
   for (int64_t begin = 0; begin < all; begin += kNibbleCut) {
     const int64_t count = std::min(kNibbleCut, all - begin);
-    for (int q = 0; q < kPanels; ++q) p.expand(p.w, groups::scales_of(p.w, panel + q), begin, count, scales[q], minimum[q]);
+    for (int q = 0; q < kPanels && !halves; ++q) {
+      p.expand(p.w, groups::scales_of(p.w, panel + q), begin, count, scales[q], minimum[q]);
+    }
     for (int64_t i = 0; i < count; ++i) {
       const int64_t g = row * all + begin + i;
       Ints high[kRows][kPanels], low[kRows][kPanels];
@@ -154,13 +157,17 @@ void nibble_block(const NibbleProduct& p, int64_t panel, int64_t row, float* to,
         }
       }
       ahead.until(begin + i + 1, all);
+      Floats scale[kPanels];
+      HWY_UNROLL(4)
+      for (int q = 0; q < kPanels; ++q) {
+        scale[q] = halves ? I::load_halves(half + (begin + i) * 32 + q * panel_bytes) : I::load(scales[q] + i * 16);
+      }
       HWY_UNROLL(4)
       for (int r = 0; r < kRows; ++r) {
         const Floats unit = I::broadcast_float(p.x.units[g + r * all]);
         HWY_UNROLL(4)
         for (int q = 0; q < kPanels; ++q) {
-          const Floats sum = I::multiply(I::to_float(high[r][q], low[r][q]), unit);
-          acc[r][q] = I::multiply_add(sum, I::load(scales[q] + i * 16), acc[r][q]);
+          acc[r][q] = I::multiply_add(I::multiply(I::to_float(high[r][q], low[r][q]), unit), scale[q], acc[r][q]);
         }
       }
       if (!minima) continue;

@@ -12,13 +12,25 @@
 namespace pagoda {
 namespace {
 
+struct NibbleDot : standin::NibbleDot {
+  static Floats load_halves(const uint8_t* from) {
+    Floats v;
+    for (int i = 0; i < 16; ++i) {
+      uint16_t bits;
+      std::memcpy(&bits, from + 2 * i, 2);
+      v.lanes[i] = float16_to_float(bits);
+    }
+    return v;
+  }
+};
+
 void run(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y) {
-  run_nibbles<standin::NibbleDot, standin::FlushSubnormals>(products::FinishByCall(products::epilogue_portable(), epilogue, y),
-                                                            groups::expand_portable(), exec, x, w);
+  run_nibbles<NibbleDot, standin::FlushSubnormals>(products::FinishByCall(products::epilogue_portable(), epilogue, y),
+                                                   groups::expand_portable(), exec, x, w);
 }
 
 }  // namespace
 
-groups::Nibbles groups::nibbles_standin() { return {run, on_grid<standin::NibbleDot>}; }
+groups::Nibbles groups::nibbles_standin() { return {run, on_grid<NibbleDot>}; }
 
 }  // namespace pagoda

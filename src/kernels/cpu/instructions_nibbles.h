@@ -29,6 +29,9 @@ struct NibbleDot : Dot {
   static HWY_INLINE Floats to_float(Ints high, Ints low) {
     return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_add_epi32(_mm512_maskz_slli_epi32(0xFFFF, high, 8), low));
   }
+  static HWY_INLINE Floats load_halves(const uint8_t* from) {
+    return _mm512_maskz_cvtph_ps(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
   static HWY_INLINE Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 
   static HWY_INLINE Ints widen(const BFloat16* x) {

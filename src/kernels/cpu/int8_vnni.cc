@@ -9,12 +9,32 @@
 
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/int8.h"
+#include "kernels/cpu/limits.h"
 
 PAGODA_BEGIN_VNNI
 #include "kernels/cpu/products_avx512bf16-inl.h"
 
 namespace pagoda {
 namespace {
+
+float byte_loop(int64_t steps) {
+  constexpr int kChains = 24;
+  using I = native::ByteDot;
+  I::Floats acc[kChains];
+  const I::Pairs a = I::broadcast(0x01020304), b = I::broadcast(0x04030201);
+  HWY_UNROLL(24)
+  for (int i = 0; i < kChains; ++i) acc[i] = I::broadcast(static_cast<uint32_t>(i));  // equal chains would become one
+  for (int64_t step = 0; step < steps; ++step) {
+    HWY_UNROLL(24)
+    for (int i = 0; i < kChains; ++i) acc[i] = I::dot(acc[i], a, b);
+  }
+  float sums[kChains][16], sum = 0;
+  for (int i = 0; i < kChains; ++i) {
+    I::store(acc[i], sums[i]);
+    sum += sums[i][0];
+  }
+  return sum;
+}
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
   if (x.dims[0] == 0) return;
@@ -29,6 +49,8 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
 PAGODA_END_VNNI
 
 namespace pagoda {
+
+limits::Loop limits::dot_vnni() { return {byte_loop, 24.0 * 64 * 2}; }
 
 void fill_int8_vnni(KernelTable& table) { table.add_product({"avx512_vnni int8", Isa::kAvx512Bf16, int8::takes_int8, run}); }
 
