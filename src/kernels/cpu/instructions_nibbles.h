@@ -44,7 +44,7 @@ struct NibbleDot : Dot {
     for (int64_t i = 0; i < size; i += 16) {
       most = _mm512_maskz_max_epi32(0xFFFF, most, _mm512_and_si512(widen(x + i), _mm512_set1_epi32(0x7FFFFFFF)));
     }
-    const __m256i half = _mm256_max_epi32(_mm512_castsi512_si256(most), upper_half(most));
+    const __m256i half = _mm256_max_epi32(lower_half(most), upper_half(most));
     __m128i four = _mm_max_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
     four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
     return static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_max_epi32(four, _mm_shuffle_epi32(four, 0xB1)))) >> 16;
@@ -67,7 +67,7 @@ struct NibbleDot : Dot {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i), _mm_unpacklo_epi64(high, low));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i + 16), _mm_unpackhi_epi64(high, low));
     }
-    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(sum), upper_half(sum));
+    const __m256i half = _mm256_add_epi32(lower_half(sum), upper_half(sum));
     __m128i four = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
     four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
     return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
@@ -81,6 +81,8 @@ struct NibbleDot : Dot {
   }
 
  private:
+  // Masked forms, as above: GCC 12 warns of its own header's others.
+  static HWY_INLINE __m256i lower_half(__m512i v) { return _mm512_maskz_extracti32x8_epi32(0xFF, v, 0); }
   static HWY_INLINE __m256i upper_half(__m512i v) { return _mm512_maskz_extracti32x8_epi32(0xFF, v, 1); }
 };
 
