@@ -128,6 +128,10 @@ struct Epilogue {
   View bias;  // [N] float32, or none
   Activation activation = Activation::kNone;
   View residual;  // [M, N] of y's dtype, rows may be strided, may be y itself; or none
+  // The first N/2 outputs are gates of the others: y [M, N/2] = activation(gate) * up, gate and up being rounded to y's dtype
+  // before, so that the bits are those of two products and gated_activation. No residual. Only where ProductKernel::gated_rows
+  // allows it.
+  bool gated = false;
 };
 
 // One way to compute y[M, N] = x[M, K] w^T. x: float32 or bfloat16, rows may be strided; y: float32 or bfloat16, rows may be
@@ -137,6 +141,7 @@ struct ProductKernel {
   Isa isa = Isa::kReference;
   bool (*supports)(WeightFormat format, DType x, int64_t rows) = nullptr;
   void (*run)(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) = nullptr;
+  int64_t gated_rows = 0;  // rows from which Epilogue::gated is taken for bfloat16 y and N a multiple of 32; 0: never
 };
 
 enum class RotaryStyle : uint8_t { kHalf, kInterleaved };  // pairs (i, i + d/2) as in LLaMA; (2i, 2i + 1) as in GPT-J

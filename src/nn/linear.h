@@ -45,6 +45,10 @@ class Linear : public Module {
                          const ops::DropoutSite& dropout) const;
   // forward(x), one result a part: views of one product when packed, products of their own when not.
   std::vector<Tensor> forward_parts(const Tensor& x) const;
+  // activation(gate) * up of the two parts' results, where weights are packed: the bits of forward_parts and gated_activation.
+  Tensor forward_gated(const Tensor& x, Activation activation) const {
+    return ops::gated_linear(x, *packed_, packed_bias_, activation);
+  }
   // float32 results whatever x is (logits).
   Tensor forward_float32(const Tensor& x) const;
   const std::shared_ptr<PackedWeight>& packed() const { return packed_; }

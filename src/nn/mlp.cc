@@ -22,7 +22,9 @@ Tensor Mlp::forward(const Tensor& x, const Tensor& residual, const ForwardContex
                     const ops::DropoutSite& dropout) const {
   Observer* observer = context.observer;
   Tensor activated;
-  if (in_.num_parts() > 1) {
+  if (in_.num_parts() > 1 && observer == nullptr && in_.packed()) {
+    activated = in_.forward_gated(x, activation_);
+  } else if (in_.num_parts() > 1) {
     const std::vector<Tensor> parts = in_.forward_parts(x);
     activated = ops::gated_activation(parts[0], parts[1], activation_);
   } else if (observer == nullptr) {

@@ -171,4 +171,24 @@ Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& 
   return y;
 }
 
+Tensor gated_linear(const Tensor& x, const PackedWeight& weight, const Tensor& bias, Activation activation) {
+  const int64_t rows = x.dim(0), half = weight.n() / 2;
+  const PackedView& w = weight.view();
+  const ProductKernel* kernel =
+      weight.views().size() == 1 ? x.device().kernels->find_product(w.format, x.dtype(), rows) : nullptr;
+  if (kernel == nullptr || kernel->gated_rows == 0 || rows < kernel->gated_rows || x.dtype() != DType::kBFloat16 ||
+      weight.n() % 32 != 0) {
+    const Tensor joined = linear(x, weight, {bias, Activation::kNone, {}, x.dtype()});
+    return gated_activation(joined.slice(1, 0, half), joined.slice(1, half, 2 * half), activation);
+  }
+  check_shape("linear", "x", x, {-1, weight.k()});
+  Tensor y = Tensor::empty(x.device(), x.dtype(), {rows, half});
+  Epilogue epilogue;
+  epilogue.bias = bias.view();
+  epilogue.activation = activation;
+  epilogue.gated = true;
+  kernel->run(x.device().exec, x.view(), w, epilogue, y.view());
+  return y;
+}
+
 }  // namespace pagoda::ops

@@ -362,6 +362,63 @@ TEST_F(Products, SubnormalOutputsDoNotDependOnTheBatch) {
   }
 }
 
+// Tables whose products take gates: this machine's own, and the stand-in above each of the others.
+std::vector<std::pair<const char*, KernelTable>> gated_tables() {
+  const CpuInfo cpu = detect_cpu();
+  std::vector<std::pair<const char*, KernelTable>> tables;
+  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+    if (!isa_supported(isa, cpu)) continue;
+    tables.push_back({isa_name(isa), {}});
+    fill_cpu(tables.back().second, isa);
+    fill_products_amx_standin(tables.back().second);
+  }
+  if (isa_supported(Isa::kAmx, cpu)) {
+    tables.push_back({"amx", {}});
+    fill_cpu(tables.back().second, Isa::kAmx);
+  }
+  return tables;
+}
+
+// Rows that are few go through two products and gated_activation, many through one: a row must not notice.
+TEST_F(Products, GatedGiveTheBitsOfTwoProductsAndTheirGate) {
+  for (const auto& [name, table] : gated_tables()) {
+    SCOPED_TRACE(name);
+    for (const Case& c : {Case{33, 32, 16}, Case{48, 96, 33, true}, Case{65, 544, 96}, Case{130, 64, 700, true},
+                          Case{64, 32, 0, true}, Case{200, 160, 800}, Case{300, 1120, 64}}) {
+      for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kRelu}) {
+        Matrix<float> w(c.n, c.k), bias(1, c.n);
+        w.fill(1);
+        bias.fill(3);
+        Packed packed(WeightFormat::kBf16Pairs, c.n, c.k);
+        reference_.pack(exec_, w.view(), packed.view, int64_t{0});
+        Matrix<BFloat16> x(c.m, c.k, 5), joined(c.m, c.n), want(c.m, c.n / 2, 3), got(c.m, c.n / 2, 3);
+        x.fill(2);
+        for (int64_t i = 0; i < c.m; ++i) {  // some sums are subnormal
+          for (int64_t k = 0; i % 7 == 3 && k < c.k; ++k) x.row(i)[k] = BFloat16(static_cast<float>(x.row(i)[k]) * 1e-38f);
+        }
+        Epilogue epilogue;
+        if (c.bias) epilogue.bias = bias.view();
+        const ProductKernel* kernel = table.find_product(WeightFormat::kBf16Pairs, DType::kBFloat16, c.m);
+        ASSERT_GT(kernel->gated_rows, 0);
+        ASSERT_LE(kernel->gated_rows, c.m);
+        kernel->run(exec_, x.view(), packed.view, epilogue, joined.view());
+        View gate = joined.view(), up = joined.view();
+        gate.dims[1] = up.dims[1] = c.n / 2;
+        up.data = joined.row(0) + c.n / 2;
+        table.gated_activation(exec_, activation, gate, up, want.view());
+        epilogue.activation = activation;
+        epilogue.gated = true;
+        kernel->run(exec_, x.view(), packed.view, epilogue, got.view());
+        EXPECT_TRUE(got.gaps_untouched());
+        for (int64_t i = 0; i < c.m; ++i) {
+          ASSERT_EQ(0, std::memcmp(got.row(i), want.row(i), static_cast<size_t>(c.n)))
+              << kernel->name << " m " << c.m << " n " << c.n << " k " << c.k << " row " << i;
+        }
+      }
+    }
+  }
+}
+
 // y may be its own residual: each element is read once, before it is written.
 TEST_F(Products, ResidualMayBeTheOutput) {
   for (const Candidate& candidate : candidates()) {

@@ -33,6 +33,12 @@ using EpilogueFn = void (*)(const float* acc, int64_t ld, int64_t m_begin, int64
                             const Epilogue& epilogue, const View& y);
 EpilogueFn epilogue_portable();
 EpilogueFn epilogue_avx512();
+// The same for Epilogue::gated and bfloat16 y: acc[rows][2 kPanel] of one panel of gates and its like, n_begin counted in y.
+// The activation is that of the target's gated_activation, to the bit. flush: gates and ups that are subnormal once rounded are
+// zero, as vcvtne2ps2bf16 has it.
+EpilogueFn gated_epilogue_portable();
+EpilogueFn gated_epilogue_avx2();
+EpilogueFn gated_epilogue_avx512(bool flush);
 
 // One call of a register block: rows x panels of sums over `k` inputs.
 struct Block {

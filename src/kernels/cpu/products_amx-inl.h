@@ -11,7 +11,8 @@ namespace {
 
 constexpr int64_t kTileRows = 16;
 constexpr int64_t kTileBytes = 1024;
-constexpr int64_t kTileGroup = 8;  // panels whose sums are kept from cut to cut
+constexpr int64_t kGatedRows = 2 * kTileRows + 1;  // fewer wait for their weights, whatever follows
+constexpr int64_t kTileGroup = 8;                  // panels whose sums are kept from cut to cut
 // Tiles of a cut: the weights of two panels then stay in a first-level cache (48 KiB where there are tiles) beside one block of
 // x, which streams through it from the second level.
 constexpr int64_t kTileCut = 18;
@@ -36,8 +37,9 @@ struct TileBlock {
   const char* w;  // first panel, first tile
   int64_t panel_bytes;
   int64_t tiles;
-  float* acc;         // [rows][panels * kPanel]
-  const char* ahead;  // weights to read ahead: `ahead_lines` lines a step of each of two panels
+  int64_t next_bytes;  // from a panel to the same one of the block that follows
+  float* acc;          // [rows][panels * kPanel]
+  const char* ahead;   // weights to read ahead: `ahead_lines` lines a step of each of two panels
   int64_t ahead_lines;
   bool first, last;  // cut of the inputs
   bool streams;      // nothing but this block reads these weights
@@ -91,10 +93,12 @@ struct TileStep {
       tiles.template load<5>(w, 64);
       before.template run<0>();
       tiles.template dot<0, 4, 5>();
-      if constexpr (Panels == 4) {
+      if constexpr (Panels > 1) {
         tiles.template load<6>(w + panel_bytes, 64);
         before.template run<1>();
         tiles.template dot<1, 4, 6>();
+      }
+      if constexpr (Panels == 4) {
         tiles.template load<7>(w + 2 * panel_bytes, 64);
         before.template run<2>();
         tiles.template dot<2, 4, 7>();
@@ -128,6 +132,8 @@ struct TileProduct {
   int64_t kept_floats;
   int64_t piece_rows;
   int64_t cut;  // tiles
+  bool gated;   // panels are taken in pairs: one of the first half and its like of the second
+  int64_t panels() const { return gated ? products::panel_count(w) / 2 : products::panel_count(w); }
 };
 
 // Walks from block to block of one shape. What follows a block's products, its stores and then the epilogue, is spread over
@@ -227,7 +233,7 @@ class TileWalk {
   static HWY_INLINE void read_ahead(const TileBlock& b, int64_t step, int64_t steps) {
     if (b.streams) {
       // Near the end of these panels, on to the panels that come next.
-      const int64_t ahead = step + kTilePrefetch < steps ? 0 : (Panels - 1) * b.panel_bytes;
+      const int64_t ahead = step + kTilePrefetch < steps ? 0 : b.next_bytes - steps * kTileBytes;
       const auto from = reinterpret_cast<uintptr_t>(b.w) + static_cast<uintptr_t>(ahead + (step + kTilePrefetch) * kTileBytes);
       for (int p = 0; p < Panels; ++p) {
         HWY_UNROLL(16)
@@ -267,14 +273,18 @@ float* tile_rows(TileWalk<Tiles, Finish, RowTiles, Panels>& walk, const TileProd
   const int64_t row_blocks = div_up(rows, step), steps = block.tiles;
   block.streams = row_blocks == 1;
   block.last = cut.last;
-  for (int64_t panel = panel_begin; panel < panel_end; panel += Panels) {
+  const int64_t together = product.gated ? 1 : Panels;
+  block.next_bytes = together * block.panel_bytes;
+  const int64_t stride = block.panel_bytes;
+  if (product.gated) block.panel_bytes = product.panels() * stride;
+  for (int64_t panel = panel_begin; panel < panel_end; panel += together) {
     block.panel = panel;
-    block.w = static_cast<const char*>(w.data) + panel * block.panel_bytes + cut.tile_begin * kTileBytes;
+    block.w = static_cast<const char*>(w.data) + panel * stride + cut.tile_begin * kTileBytes;
     // The rows share the reading of the panels that come next: in this cut, in the next one, or after this group.
-    block.ahead = block.w + Panels * block.panel_bytes;
-    if (panel + Panels >= panel_end) {
-      block.ahead = cut.last ? block.ahead - cut.tile_begin * kTileBytes
-                             : block.w - (panel - panel_begin) * block.panel_bytes + steps * kTileBytes;
+    block.ahead = block.w + block.next_bytes;
+    if (panel + together >= panel_end) {
+      block.ahead =
+          cut.last ? block.ahead - cut.tile_begin * kTileBytes : block.w - (panel - panel_begin) * stride + steps * kTileBytes;
     }
     block.ahead_lines = block.streams ? 0 : div_up(kTileBytes / 64, row_blocks);
     for (int64_t row = 0; row < rows; row += step) {
@@ -293,6 +303,10 @@ float* tile_rows(TileWalk<Tiles, Finish, RowTiles, Panels>& walk, const TileProd
 template <int RowTiles, class Tiles, class Finish>
 float* tile_group(Tiles& tiles, const TileProduct<Finish>& product, const TileBlock& block, int64_t m_begin, int64_t rows,
                   int64_t step, const TileCut& cut, float* kept) {
+  if (product.gated) {
+    TileWalk<Tiles, Finish, RowTiles, 2> walk(tiles, product.finish);
+    return tile_rows(walk, product, block, m_begin, rows, step, cut, cut.panel_begin, cut.panel_end, kept);
+  }
   constexpr int kTogether = RowTiles == 2 ? 2 : 4;
   const int64_t whole = cut.panel_begin + (cut.panel_end - cut.panel_begin) / kTogether * kTogether;
   if (whole > cut.panel_begin) {
@@ -330,7 +344,9 @@ void tile_piece(const TileProduct<Finish>& product, const products::Pieces::Piec
   };
   // Weights that are used twice stay in a cache from use to use.
   const bool once = product.kept == nullptr && (square_rows == 0 || rest == 0);
-  const int64_t group_panels = once ? std::max<int64_t>(1, panel_end - panel_begin) : kTileGroup;
+  const int64_t group_panels = once            ? std::max<int64_t>(1, panel_end - panel_begin)
+                               : product.gated ? kTileGroup / 2
+                                               : kTileGroup;
   for (int64_t group = panel_begin; group < panel_end; group += group_panels) {
     const int64_t group_end = std::min(panel_end, group + group_panels);
     for (int64_t tile = 0; tile < all; tile += product.cut) {
@@ -372,13 +388,20 @@ inline void pack_rows(const View& x, int64_t k, int64_t begin, int64_t end, char
 }
 
 template <class Tiles, class Finish>
-void run_tiles(const Finish& finish, const Exec& exec, const View& x, const PackedView& w) {
+void run_tiles(const Finish& finish, const Exec& exec, const View& x, const PackedView& w, bool gated = false) {
   const int64_t m = x.dims[0];
   if (m == 0 || w.n == 0) return;
   if (w.k == 0) {
-    alignas(64) constexpr float kZeros[products::kPanel] = {};
-    for (int64_t n = 0; n < w.n; n += products::kPanel) {
-      for (int64_t i = 0; i < m; ++i) finish.template rows<products::kPanel>(kZeros, i, 1, n);
+    alignas(64) constexpr float kZeros[2 * products::kPanel] = {};
+    const int64_t columns = gated ? w.n / 2 : w.n;
+    for (int64_t n = 0; n < columns; n += products::kPanel) {
+      for (int64_t i = 0; i < m; ++i) {
+        if (gated) {
+          finish.template rows<2 * products::kPanel>(kZeros, i, 1, n);
+        } else {
+          finish.template rows<products::kPanel>(kZeros, i, 1, n);
+        }
+      }
     }
     return;
   }
@@ -390,9 +413,16 @@ void run_tiles(const Finish& finish, const Exec& exec, const View& x, const Pack
   // Blocks of at least one panel: those of two rows of tiles hold two panels, those of one row four.
   const int64_t kept_floats = (piece_rows / (2 * kTileRows) + 1) * (kTileGroup / 2 + 1) * kBlockFloats;
   float* kept = cuts == 1 ? nullptr : exec.scratch->allocate_array<float>(threads * kept_floats);
-  TileProduct<Finish> product{
-      x.as<char>(), x.strides[0] * 2, {x.strides[0] * 2, 64, kTileRows * x.strides[0] * 2}, w, finish, kept, kept_floats,
-      piece_rows,   div_up(all, cuts)};
+  TileProduct<Finish> product{x.as<char>(),
+                              x.strides[0] * 2,
+                              {x.strides[0] * 2, 64, kTileRows * x.strides[0] * 2},
+                              w,
+                              finish,
+                              kept,
+                              kept_floats,
+                              piece_rows,
+                              div_up(all, cuts),
+                              gated};
   if (w.k % products::kTileK != 0) {
     char* packed = exec.scratch->allocate_array<char>(round_up(m, 32) * all * 64);
     exec.pool->parallel_for(m, m <= 64 ? m : 32,
@@ -401,7 +431,7 @@ void run_tiles(const Finish& finish, const Exec& exec, const View& x, const Pack
     product.x_row_bytes = all * 64;
     product.x_tiles = {64, 32 * 64, kTileRows * 64};
   }
-  const products::Pieces pieces(m, piece_rows, 2 * kTileRows, kOwnRows, products::panel_count(w), 4, threads);
+  const products::Pieces pieces(m, piece_rows, 2 * kTileRows, kOwnRows, product.panels(), gated ? 2 : 4, threads);
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
       tile_piece<Tiles>(product, pieces[i], thread);

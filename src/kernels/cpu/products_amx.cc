@@ -54,6 +54,10 @@ float tile_loop(int64_t steps) {
 }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  if (epilogue.gated) {
+    return run_tiles<native::Tiles>(products::FinishByCall(products::gated_epilogue_avx512(true), epilogue, y), exec, x, w,
+                                    true);
+  }
   run_tiles<native::Tiles>(products::FinishRounded(products::epilogue_avx512(), epilogue, y), exec, x, w);
 }
 
@@ -71,7 +75,7 @@ PAGODA_END_AMX
 namespace pagoda {
 
 void fill_products_amx(KernelTable& table) {
-  table.add_product({"amx", Isa::kAmx, products::takes_bf16_pairs, run});
+  table.add_product({"amx", Isa::kAmx, products::takes_bf16_pairs, run, kGatedRows});
   table.add_product({"amx groups", Isa::kAmx, takes_bf16_groups, run_groups});
   fill_int8_amx(table);
 }

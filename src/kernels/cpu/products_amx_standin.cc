@@ -21,9 +21,16 @@
 namespace pagoda {
 namespace {
 
+// Gates by the activation that the table's own gated_activation has.
+template <products::EpilogueFn (*kGated)()>
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  if (epilogue.gated) return run_tiles<standin::Tiles>(products::FinishByCall(kGated(), epilogue, y), exec, x, w, true);
   run_tiles<standin::Tiles>(products::FinishByCall(products::epilogue_portable(), epilogue, y), exec, x, w);
 }
+
+#if defined(__x86_64__)
+products::EpilogueFn gated_epilogue_of_avx512() { return products::gated_epilogue_avx512(false); }
+#endif
 
 void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
   groups::run_by_rows(groups::nibbles_standin(), exec, x, w, epilogue, y, [&](const View& rows) {
@@ -35,7 +42,12 @@ void run_groups(const Exec& exec, View x, const PackedView& w, const Epilogue& e
 }  // namespace
 
 void fill_products_amx_standin(KernelTable& table) {
-  table.add_product({"amx stand-in", Isa::kAmx, products::takes_bf16_pairs, run});
+  auto* product = run<products::gated_epilogue_portable>;
+#if defined(__x86_64__)
+  if (table.gated_activation.isa == Isa::kAvx2) product = run<products::gated_epilogue_avx2>;
+  if (table.gated_activation.isa >= Isa::kAvx512) product = run<gated_epilogue_of_avx512>;
+#endif
+  table.add_product({"amx stand-in", Isa::kAmx, products::takes_bf16_pairs, product, kGatedRows});
   table.add_product({"amx groups stand-in", Isa::kAmx, takes_bf16_groups, run_groups});
   fill_int8_amx_standin(table);
 }

@@ -93,6 +93,42 @@ inline void finish(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, 
   }
 }
 
+// v as bfloat16 has it.
+template <bool kFlush, class D>
+HWY_INLINE hn::Vec<D> rounded(D d, hn::Vec<D> v) {
+  const hn::RebindToUnsigned<D> d32;
+  const auto upper = hn::BitCast(d, hn::And(round_upper(d, v), hn::Set(d32, 0xFFFF0000u)));
+  if constexpr (!kFlush) return upper;
+  const auto tiny = hn::Lt(hn::Abs(upper), hn::Set(d, 1.17549435e-38f));
+  return hn::IfThenElse(tiny, hn::CopySign(hn::Zero(d), upper), upper);
+}
+
+template <bool kFlush>
+void finish_gated(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, int64_t n_begin, int64_t /*columns*/,
+                  const Epilogue& epilogue, const View& y) {
+  constexpr int64_t kPanel = products::kPanel;
+  const hn::CappedTag<float, 16> d;
+  constexpr auto kStep = static_cast<int64_t>(hn::MaxLanes(hn::CappedTag<float, 16>()));
+  const float* bias = epilogue.bias ? epilogue.bias.as<float>() + n_begin : nullptr;
+  const int64_t half = y.dims[1];
+  for (int64_t r = 0; r < rows; ++r, acc += ld) {
+    BFloat16* out = products::row<BFloat16>(y, m_begin + r) + n_begin;
+    for (int64_t n = 0; n < kPanel; n += kStep) {
+      auto gate = hn::LoadU(d, acc + n), up = hn::LoadU(d, acc + kPanel + n);
+      if (bias != nullptr) {
+        gate = hn::Add(gate, hn::LoadU(d, bias + n));
+        up = hn::Add(up, hn::LoadU(d, bias + half + n));
+      }
+      gate = rounded<kFlush>(d, gate);
+      up = rounded<kFlush>(d, up);
+      // Known to the compiler, the activation leaves the loop without a branch.
+      const auto activated = epilogue.activation == Activation::kSilu ? activate(d, Activation::kSilu, gate)
+                                                                      : activate(d, epilogue.activation, gate);
+      store_rounded(d, hn::Mul(activated, up), out + n);
+    }
+  }
+}
+
 }  // namespace product
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE

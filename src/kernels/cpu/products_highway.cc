@@ -261,6 +261,10 @@ void fill_products_avx512(KernelTable& table) {
 products::BlockFamily products::float_blocks_avx2() { return N_AVX2::product::family(false, false); }
 products::BlockFamily products::float_blocks_avx512() { return N_AVX3::product::family(false, false); }
 products::EpilogueFn products::epilogue_avx512() { return N_AVX3::product::finish; }
+products::EpilogueFn products::gated_epilogue_avx2() { return N_AVX2::product::finish_gated<false>; }
+products::EpilogueFn products::gated_epilogue_avx512(bool flush) {
+  return flush ? N_AVX3::product::finish_gated<true> : N_AVX3::product::finish_gated<false>;
+}
 #else
 namespace portable = HWY_NAMESPACE;
 #endif
@@ -272,6 +276,7 @@ void fill_products_portable(KernelTable& table) {
 }
 products::BlockFamily products::float_blocks_portable() { return portable::product::family(false, false); }
 products::EpilogueFn products::epilogue_portable() { return portable::product::finish; }
+products::EpilogueFn products::gated_epilogue_portable() { return portable::product::finish_gated<false>; }
 
 }  // namespace pagoda
 #endif
