@@ -45,7 +45,7 @@ std::string huge_pages() {
 }
 
 struct Measured {
-  double read_one = 0, read_all = 0, float32 = 0, bfloat16 = 0;  // bytes and operations a second
+  double read_one = 0, read_all = 0, float32 = 0, bfloat16 = 0, int8 = 0;  // bytes and operations a second
 };
 
 Measured measure(Runtime& runtime) {
@@ -54,6 +54,7 @@ Measured measure(Runtime& runtime) {
   measured.read_all = measure_read_rate(runtime, bytes);
   measured.float32 = measure_flop_rate(runtime, DType::kFloat32);
   measured.bfloat16 = measure_flop_rate(runtime, DType::kBFloat16);
+  measured.int8 = measure_flop_rate(runtime, DType::kInt8);
   RuntimeOptions one;
   one.threads = 1;
   one.isa = runtime.isa();
@@ -185,8 +186,10 @@ std::string text_of(Runtime& runtime, const Measured& measured, const hub::HubCo
   text += line("read rate", fmt::format("{:.1f} GB/s with one thread, {:.1f} GB/s with {}", measured.read_one * 1e-9,
                                         measured.read_all * 1e-9, runtime.pool().num_threads()));
   if (measured.float32 > 0) {
-    text += line("arithmetic", fmt::format("{:.1f} GFLOP/s float32, {:.1f} GFLOP/s bfloat16", measured.float32 * 1e-9,
-                                           measured.bfloat16 * 1e-9));
+    std::string rates =
+        fmt::format("{:.1f} GFLOP/s float32, {:.1f} GFLOP/s bfloat16", measured.float32 * 1e-9, measured.bfloat16 * 1e-9);
+    if (measured.int8 > 0) rates += fmt::format(", {:.1f} GOP/s int8", measured.int8 * 1e-9);
+    text += line("arithmetic", rates);
   }
   std::map<Isa, std::vector<std::string>> by_isa;
   for (const KernelReport& kernel : kernel_report(runtime.kernels())) {
@@ -235,7 +238,7 @@ int run(const Program& program, const Flags& flags) {
   memory.set("bytes", cpu.memory_bytes).set("available_bytes", cpu.memory_available);
   memory.set("limit_bytes", cpu.memory_limit > 0 ? Json(cpu.memory_limit) : Json()).set("huge_pages", huge_pages());
   rates.set("read_gb_per_s_one_thread", measured.read_one * 1e-9).set("read_gb_per_s", measured.read_all * 1e-9);
-  rates.set("float32_flops", measured.float32).set("bfloat16_flops", measured.bfloat16);
+  rates.set("float32_flops", measured.float32).set("bfloat16_flops", measured.bfloat16).set("int8_ops", measured.int8);
   for (const Finding& finding : findings) {
     Json entry = Json::object();
     entry.set("what", finding.what).set("fix", finding.fix);

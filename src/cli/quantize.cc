@@ -21,7 +21,7 @@ struct Flags {
   int threads = 0;
   int64_t group_size = 0, calibration_tokens = 1 << 17, max_length = 0;
   double damp = 0.01;
-  bool asymmetric = false, no_act_order = false, force = false;
+  bool asymmetric = false, int8_head = false, no_act_order = false, force = false;
 };
 
 std::vector<int32_t> calibration_ids(const Flags& flags, const std::string& model) {
@@ -68,13 +68,14 @@ int run(const Program& program, const Flags& flags) {
   options.bits = flags.to == "int8" ? 8 : 4;
   options.group_size = flags.group_size;
   options.symmetric = !flags.asymmetric;
+  options.int8_head = flags.int8_head;
   if (flags.dtype != "auto") options.dtype = flags.dtype == "float32" ? DType::kFloat32 : DType::kBFloat16;
   options.gptq.damp = flags.damp;
   options.gptq.act_order = !flags.no_act_order;
   options.max_length = flags.max_length;
   options.cancel = &interrupted();
-  if (options.bits == 8 && (flags.group_size > 0 || flags.asymmetric)) {
-    invalid("quantize", "--group-size and --asymmetric: int8 has one symmetric scale a row, need --to int4");
+  if (options.bits == 8 && (flags.group_size > 0 || flags.asymmetric || flags.int8_head)) {
+    invalid("quantize", "--group-size, --asymmetric, --int8-head: int8 has one symmetric scale a row, need --to int4");
   }
   if (!flags.force && file_exists(join_path(flags.out, "config.json")))
     invalid(flags.out, "holds a model already: need another folder, or --force to replace it");
@@ -141,6 +142,8 @@ void add_quantize(Program& program) {
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
       ->capture_default_str();
   verb->add_flag("--asymmetric", flags->asymmetric, "int4 with a zero point a group");
+  verb->add_flag("--int8-head", flags->int8_head,
+                 "With int4: the head in int8, in groups too; one tied to the embeddings gets a weight of its own");
   verb->add_option("--calibrate", flags->calibrate,
                    "Text (- reads stdin) for calibration by GPTQ; without it weights are rounded to nearest");
   verb->add_option("--calibration-tokens", flags->calibration_tokens, "Tokens of the text at most")

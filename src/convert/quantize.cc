@@ -130,6 +130,7 @@ class Quantizer {
     if (options_.bits != 4 && options_.bits != 8) invalid("quantize", "bits: got {}, need 4 or 8", options_.bits);
     source_->load(device_, folder_);
     linears_ = linears_of(*source_);
+    if (options_.int8_head) find_head();
     report_.bits = options_.bits;
     report_.format = options_.bits == 8 ? "int-quantized" : "pack-quantized";
     if (options_.bits == 4) report_.group_size = options_.group_size > 0 ? options_.group_size : choose_group(linears_);
@@ -146,6 +147,10 @@ class Quantizer {
       }
     }
     linears_ = std::move(taken);
+    if (head_ && head_->parameter->shape[1] % report_.group_size != 0) {
+      invalid("quantize", "a head in int8: got {} columns, need a multiple of the group size {}", head_->parameter->shape[1],
+              report_.group_size);
+    }
     if (linears_.empty()) {
       invalid("quantize", "no matrix has a multiple of {} columns: need another group size", report_.group_size);
     }
@@ -158,6 +163,20 @@ class Quantizer {
   }
 
  private:
+  // The head's own weight, or the table that it is tied to.
+  void find_head() {
+    const auto* decoder = dynamic_cast<const DecoderModel*>(source_.get());
+    if (options_.bits != 4) invalid("quantize", "a head in int8 is for int4 models: got {} bits", options_.bits);
+    if (decoder == nullptr) unsupported("quantize", "{}: a head in int8 needs a decoder", source_->architecture());
+    tied_ = decoder->config().tie_word_embeddings;
+    const std::string name = tied_ ? decoder->config().names.base + decoder->config().names.embed : "lm_head";
+    for (Parameter* parameter : source_->parameters()) {
+      if (parameter->name == name + ".weight") head_ = Linear{parameter, "lm_head", 0, ""};
+    }
+    if (!head_) unsupported("quantize", "{}: it has no head", source_->architecture());
+  }
+  bool is_head(const Parameter& parameter) const { return head_ && !tied_ && head_->parameter == &parameter; }
+
   IntCoding coding() const {
     return {options_.bits, report_.group_size, options_.bits == 8 || options_.symmetric, plain_dtype_};
   }
@@ -268,7 +287,18 @@ class Quantizer {
     for (const Linear& linear : linears_) quantized.insert(linear.parameter->name);
     std::vector<TensorSpec> specs;
     for (const std::string& name : folder_.weights().names()) report_.bytes_before += folder_.weights().find(name)->bytes;
+    const auto add_packed = [&](const std::string& module, int64_t n, int64_t k, int bits, bool zeros) {
+      const int64_t groups = k / report_.group_size;
+      specs.push_back({module + ".weight_packed", DType::kInt32, {n, div_up(k * bits, 32)}});
+      specs.push_back({module + ".weight_scale", plain_dtype_, {n, groups}});
+      specs.push_back({module + ".weight_shape", DType::kInt64, {2}});
+      if (zeros) specs.push_back({module + ".weight_zero_point", DType::kInt32, {div_up(n, 8), groups}});
+    };
     for (const Parameter* parameter : source_->parameters()) {
+      if (is_head(*parameter)) {
+        add_packed(head_->module, parameter->shape[0], parameter->shape[1], 8, false);
+        continue;
+      }
       if (quantized.count(parameter->name) == 0) {
         specs.push_back({parameter->name, stays_as(*parameter), parameter->shape});
         continue;
@@ -279,13 +309,10 @@ class Quantizer {
         specs.push_back({module + ".weight", DType::kInt8, {n, k}});
         specs.push_back({module + ".weight_scale", plain_dtype_, {n, 1}});
       } else {
-        const int64_t groups = k / report_.group_size;
-        specs.push_back({module + ".weight_packed", DType::kInt32, {n, div_up(k, 8)}});
-        specs.push_back({module + ".weight_scale", plain_dtype_, {n, groups}});
-        specs.push_back({module + ".weight_shape", DType::kInt64, {2}});
-        if (!coding().symmetric) specs.push_back({module + ".weight_zero_point", DType::kInt32, {div_up(n, 8), groups}});
+        add_packed(module, n, k, 4, !coding().symmetric);
       }
     }
+    if (head_ && tied_) add_packed(head_->module, head_->parameter->shape[0], head_->parameter->shape[1], 8, false);
     for (const TensorSpec& spec : specs) {
       int64_t count = 1;
       for (const int64_t dim : spec.shape) count *= dim;
@@ -298,32 +325,37 @@ class Quantizer {
     for (Parameter* parameter : source_->parameters()) {
       tell("writing", done++, total);
       const auto it = by_name.find(parameter->name);
-      if (it != by_name.end()) {
-        append(writer, quantized_weight(*it->second));
+      if (is_head(*parameter)) {
+        append(writer, quantized_weight(*head_, head_coding()));
+      } else if (it != by_name.end()) {
+        append(writer, quantized_weight(*it->second, coding()));
       } else {
         const DType dtype = stays_as(*parameter);
         writer.append(ops::cast(take(device_, *parameter, DType::kFloat32), dtype));
       }
     }
+    if (head_ && tied_) append(writer, quantized_weight(*head_, head_coding()));
     writer.finish();
   }
 
-  IntWeight quantized_weight(const Linear& linear) {
+  IntCoding head_coding() const { return {8, report_.group_size, true, plain_dtype_}; }
+
+  IntWeight quantized_weight(const Linear& linear, const IntCoding& coding) {
     const auto it = calibrated_.find(linear.module);
     if (it != calibrated_.end()) return std::move(it->second);
     const Tensor w = ops::cast(take(device_, *linear.parameter, DType::kFloat32), DType::kFloat32);
     check_finite(linear.parameter->name, w.data<float>(), w.dim(0), w.dim(1));
-    IntWeight weight = round_to_nearest(pool_, w.data<float>(), w.dim(0), w.dim(1), coding());
+    IntWeight weight = round_to_nearest(pool_, w.data<float>(), w.dim(0), w.dim(1), coding);
     std::vector<float> decoded(static_cast<size_t>(w.numel()));
     decode(pool_, weight, decoded.data());
     note(linear, w.data<float>(), decoded.data());
     return weight;
   }
 
-  // Four bits each, eight a word, the first lowest; `count` codes `stride` apart.
-  static uint32_t pack(const int8_t* codes, int64_t count, int64_t stride) {
+  // Codes of `bits` bits in a word, the first lowest; `count` codes `stride` apart.
+  static uint32_t pack(int bits, const int8_t* codes, int64_t count, int64_t stride) {
     uint32_t word = 0;
-    for (int64_t i = 0; i < count; ++i) word |= static_cast<uint32_t>(codes[i * stride] + 8) << (4 * i);
+    for (int64_t i = 0; i < count; ++i) word |= static_cast<uint32_t>(codes[i * stride] + (1 << (bits - 1))) << (bits * i);
     return word;
   }
 
@@ -334,20 +366,20 @@ class Quantizer {
       if (plain_dtype_ == DType::kBFloat16) scale.data<BFloat16>()[i] = BFloat16(weight.scales[i]);
       if (plain_dtype_ == DType::kFloat16) scale.data<Float16>()[i] = Float16(weight.scales[i]);
     }
-    if (weight.bits == 8) {
+    if (options_.bits == 8) {
       Tensor codes = Tensor::empty(device_, DType::kInt8, {weight.n, weight.k});
       std::copy(weight.codes.begin(), weight.codes.end(), codes.data<int8_t>());
       writer.append(codes);
       writer.append(scale);
       return;
     }
-    const int64_t words = div_up(weight.k, 8);
+    const int64_t a_word = 32 / weight.bits, words = div_up(weight.k, a_word);
     Tensor packed = Tensor::empty(device_, DType::kInt32, {weight.n, words}),
            shape = Tensor::empty(device_, DType::kInt64, {2});
     for (int64_t n = 0; n < weight.n; ++n) {
       for (int64_t i = 0; i < words; ++i)
         packed.data<uint32_t>()[n * words + i] =
-            pack(weight.codes.data() + n * weight.k + 8 * i, std::min<int64_t>(8, weight.k - 8 * i), 1);
+            pack(weight.bits, weight.codes.data() + n * weight.k + a_word * i, std::min(a_word, weight.k - a_word * i), 1);
     }
     shape.data<int64_t>()[0] = weight.n;
     shape.data<int64_t>()[1] = weight.k;
@@ -360,7 +392,7 @@ class Quantizer {
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t g = 0; g < weight.groups; ++g)
         zeros.data<uint32_t>()[i * weight.groups + g] =
-            pack(weight.zeros.data() + 8 * i * weight.groups + g, std::min<int64_t>(8, weight.n - 8 * i), weight.groups);
+            pack(4, weight.zeros.data() + 8 * i * weight.groups + g, std::min<int64_t>(8, weight.n - 8 * i), weight.groups);
     }
     writer.append(zeros);
   }
@@ -372,17 +404,27 @@ class Quantizer {
     std::vector<std::string> others;
     if (const auto* encoder = dynamic_cast<const EncoderModel*>(source_.get())) {
       if (!encoder->config().names.lm_decoder.empty()) others.push_back(encoder->config().names.lm_decoder);  // perhaps tied
-    } else {
+    } else if (!head_) {
       others.push_back("lm_head");
     }
     for (const Parameter* parameter : source_->parameters()) {
       const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
       const bool table =
           ends(module, "_embeddings") || ends(module, ".embed_tokens") || ends(module, ".wte") || ends(module, ".wpe");
-      if (parameter->shape.size() == 2 && !table && quantized.count(module) == 0 && module != others[0])
+      if (parameter->shape.size() == 2 && !table && quantized.count(module) == 0 && !is_head(*parameter) &&
+          (others.empty() || module != others[0]))
         others.push_back(module);
     }
     return others;
+  }
+
+  Json head_group() const {
+    Json weights = Json::object(), group = Json::object(), targets = Json::array();
+    weights.set("num_bits", 8).set("type", "int").set("symmetric", true).set("dynamic", false);
+    weights.set("strategy", "group").set("group_size", report_.group_size);
+    targets.push_back("re:.*lm_head");
+    group.set("targets", std::move(targets)).set("weights", std::move(weights));
+    return group.set("input_activations", nullptr).set("output_activations", nullptr);
   }
 
   void write_config() const {
@@ -402,6 +444,7 @@ class Quantizer {
     }
     group.set("output_activations", nullptr);
     groups.set("group_0", std::move(group));
+    if (head_) groups.set("group_1", head_group());
     for (const std::string& module : other_linears()) ignore.push_back(module);
     Json quantization = Json::object();
     quantization.set("quant_method", "compressed-tensors")
@@ -414,6 +457,7 @@ class Quantizer {
       if (member.key != "quantization_config" && member.key != "compression_config" && member.key != "torch_dtype")
         config.set(member.key, member.value);
     }
+    if (head_) config.set("tie_word_embeddings", false);
     config.set("dtype", dtype_name(plain_dtype_)).set("quantization_config", std::move(quantization));
     Json::DumpOptions pretty;
     pretty.indent = 2;
@@ -484,6 +528,8 @@ class Quantizer {
   }
   DType plain_dtype_ = DType::kBFloat16;
   std::vector<Linear> linears_;
+  std::optional<Linear> head_;  // to be made int8
+  bool tied_ = false;           // it is the table of embeddings
   std::map<std::string, IntWeight> calibrated_;
   QuantizeReport report_;
 };

@@ -17,6 +17,7 @@ struct QuantizeOptions {
   int bits = 8;                // 8: int-quantized, a scale a row; 4: pack-quantized, groups
   int64_t group_size = 0;      // int4: columns that share a scale; 0: the largest of 128, 64 and 32 that divides most weights
   bool symmetric = true;       // int4 alone
+  bool int8_head = false;      // int4 alone: a decoder's head in int8, groups too; a tied one gets a weight of its own
   std::optional<DType> dtype;  // of what stays: embeddings, norms, heads; empty: as it is
   GptqOptions gptq;
   // Of calibration: token ids of a text, cut into windows of max_length.

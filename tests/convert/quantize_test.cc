@@ -109,6 +109,35 @@ TEST_F(QuantizeTest, Int4KeepsWhatNoGroupDivides) {
   }
 }
 
+// A tied head gets a weight of its own beside the table.
+TEST_F(QuantizeTest, Int4ModelsMayHaveTheirHeadInInt8) {
+  QuantizeOptions options;
+  options.bits = 4;
+  options.int8_head = true;
+  for (const std::string name : {"llama", "llama_tied_bias"}) {
+    std::filesystem::remove_all(out_);
+    options.group_size = name == "llama" ? 16 : 8;
+    const QuantizeReport report = run(name, options);
+    EXPECT_EQ(report.matrices.back().name, "lm_head");
+    EXPECT_LT(report.matrices.back().error, 0.01) << "128 steps, not 8";
+    const auto before = ModelFolder::open(kFixtures + name), after = ModelFolder::open(out_);
+    EXPECT_FALSE(after->config().get_bool("tie_word_embeddings", true, "config.json"));
+    EXPECT_EQ(after->quantization()->at("ignore", "").dump().find("lm_head"), std::string::npos);
+    const TensorEntry* table = after->weights().find("model.embed_tokens.weight");
+    ASSERT_NE(table, nullptr);
+    EXPECT_EQ(table->encoded, nullptr);
+    const TensorEntry* head = after->weights().find("lm_head.weight");
+    ASSERT_NE(head, nullptr);
+    ASSERT_NE(head->encoded, nullptr);
+    EXPECT_EQ(head->shape, table->shape);
+    const std::unique_ptr<Model> model = make_model(after->config(), name);
+    model->load(runtime_.device(), *after);
+    model->prepare(runtime_.device(), DType::kFloat32);
+  }
+  options.bits = 8;
+  EXPECT_THROW(run("llama", options), Error);
+}
+
 TEST_F(QuantizeTest, CalibrationWritesWhatItMeasured) {
   QuantizeOptions options;
   options.bits = 4;

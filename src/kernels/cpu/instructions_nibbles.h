@@ -25,7 +25,7 @@ struct NibbleDot : Dot {
     std::memcpy(&bits, digits, sizeof bits);
     return broadcast_int(bits);
   }
-  static HWY_INLINE Ints dot(Ints acc, Ints codes, Ints x) { return _mm512_dpbusd_epi32(acc, codes, x); }
+  static HWY_INLINE Ints dot(Ints acc, Ints codes, Ints x) { return dot_bytes(acc, codes, x); }
   static HWY_INLINE Floats to_float(Ints high, Ints low) {
     return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_add_epi32(_mm512_maskz_slli_epi32(0xFFFF, high, 8), low));
   }
