@@ -22,6 +22,12 @@ if(PAGODA_FUZZ)
   target_compile_options(pagoda_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+# What tests compile with besides, behind the flags above: under sanitizers optimising them takes longer than what it saves.
+add_library(pagoda_test_flags INTERFACE)
+if(PAGODA_SANITIZE)
+  target_compile_options(pagoda_test_flags INTERFACE -O0 -g1)
+endif()
+
 # pagoda_library(base DEPS ... LIBS ...): target pagoda_<name> from the .cc files of this folder.
 # DEPS are folders of src/ (as in tools/layers.txt), LIBS third-party targets.
 function(pagoda_library name)
@@ -53,6 +59,7 @@ function(pagoda_test name)
   foreach(dep ${ARG_DEPS})
     target_link_libraries(${target}_test PRIVATE pagoda_${dep})
   endforeach()
+  target_link_libraries(${target}_test PRIVATE pagoda_test_flags)
   target_include_directories(${target}_test PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(${target}_test PRIVATE PAGODA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${target} COMMAND ${target}_test)
