@@ -62,7 +62,9 @@ class System:
         self.plan, self.work, self.program = plan, work, str(pagoda)
 
     def pagoda(self, *arguments, **more):
-        subprocess.run([self.program, *map(str, arguments)], check=True, **more)
+        code = subprocess.run([self.program, *map(str, arguments)], **more).returncode
+        if code != 0:  # it has said why
+            sys.exit(code)
 
     def tokenizer(self):
         folder = self.work / "tokenizer"
