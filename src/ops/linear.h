@@ -50,8 +50,8 @@ struct LinearOptions {
 // fits.
 Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& options);
 
-// activation(gate) * up of x's product with a weight that is one part of gates and one of as many ups, in x's dtype: the bits of
-// linear and gated_activation, in one pass where a kernel has it. bias [N] or undefined. No gradient.
+// activation(gate) * up of x's product with a weight that is one part of gates and one of as many ups, in x's dtype: the bits
+// of linear and gated_activation, in one pass where a kernel has it. bias [N] or undefined. No gradient.
 Tensor gated_linear(const Tensor& x, const PackedWeight& weight, const Tensor& bias, Activation activation);
 
 }  // namespace pagoda::ops

@@ -19,10 +19,10 @@ std::vector<KernelReport> kernel_report(const KernelTable& table) {
     DType x;
     const char* name;
   };
-  for (const Case& each : {Case{WeightFormat::kFloat32Panels, DType::kFloat32, "float32"},
-                           Case{WeightFormat::kBf16Pairs, DType::kBFloat16, "bfloat16"},
-                           Case{WeightFormat::kInt8Rows, DType::kBFloat16, "int8"},
-                           Case{WeightFormat::kGroups, DType::kBFloat16, "groups of 4 or 8 bits"}}) {
+  for (const Case& each :
+       {Case{WeightFormat::kFloat32Panels, DType::kFloat32, "float32"},
+        Case{WeightFormat::kBf16Pairs, DType::kBFloat16, "bfloat16"}, Case{WeightFormat::kInt8Rows, DType::kBFloat16, "int8"},
+        Case{WeightFormat::kGroups, DType::kBFloat16, "groups of 4 or 8 bits"}}) {
     for (const int64_t rows : {1, 16, 512}) {
       const ProductKernel* product = table.find_product(each.format, each.x, rows);
       if (product == nullptr) continue;
