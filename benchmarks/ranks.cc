@@ -1,8 +1,10 @@
 // How fast the steps of a training job are, alone or as ranks under mpirun: the trainer itself on drawn tokens. One JSON
 // object: the best step, what of it went into the exchange with the other ranks, and the losses, which N ranks share with one
-// process of N times the sequences. benchmarks/ranks.sh runs it. bench_ranks [--model
-// roberta|gpt2|small] [--layers N] [--dtype bfloat16|float32] [--sequences N] [--length N] [--accumulate N]
-//   [--steps N] [--threads N] [--bucket-cap-mb N] [--latency-us N] [--no-overlap] [--bf16-reduction] [--gradient-checkpointing]
+// process of N times the sequences. benchmarks/ranks.sh and benchmarks/hosts.sh run it.
+//
+// bench_ranks [--model roberta|gpt2|small] [--layers N] [--dtype bfloat16|float32] [--sequences N] [--length N]
+//   [--accumulate N] [--steps N] [--threads N] [--bucket-cap-mb N] [--latency-us N] [--no-overlap] [--bf16-reduction]
+//   [--gradient-checkpointing]
 // bench_ranks --plot TITLE FILE.svg: draws lines "CURVE X Y" of standard input.
 #include <unistd.h>
 
@@ -79,7 +81,7 @@ class DrawnTask final : public train::Task {
   Json state() const override { return Json::object(); }
   void restore(const Json&) override {}
   bool has_validation() const override { return false; }
-  train::Metrics evaluate(const Model&, const TaskHooks&) override { return {}; }
+  train::Metrics evaluate(const Model&, const TaskHooks&, Communicator*) override { return {}; }
 
  private:
   train::TrainingModel& model_;

@@ -1,6 +1,7 @@
 // pagoda data prepare: from rows of text to shards of token ids.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -43,6 +44,13 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
   std::vector<std::string> files = flags.options.files;
   files.insert(files.end(), flags.options.validation_files.begin(), flags.options.validation_files.end());
   refuse_row_flags(verb, flags.options.rows, files);
+  const auto tokenised = [&](const std::string& file) {
+    train::Row row;
+    return file_exists(file) && train::RowReader({file}, flags.options.rows).next(row) && row.tokenised;
+  };
+  if (std::all_of(files.begin(), files.end(), tokenised)) {
+    refuse_given(verb, {"--tokenizer", "--block-size"}, "has no effect on rows of token ids, which are taken as they are");
+  }
   if (flags.packing || flags.line_by_line) {
     refuse_given(verb, {"--group-size"}, "has no effect with --packing and --line-by-line, which join no rows");
   }

@@ -77,7 +77,7 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const E
 
 int report(const Program& program, train::Task& task, train::TrainingModel& model, const TaskHooks& hooks) {
   const auto begin = std::chrono::steady_clock::now();
-  const train::Metrics metrics = task.evaluate(model.model(), hooks);
+  const train::Metrics metrics = task.evaluate(model.model(), hooks, nullptr);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   Json json = Json::object();
   for (const auto& [name, value] : metrics) json.set(name == "perplexity" ? name : "eval_" + name, value);

@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/flag_checks.h"
 #include "formats/safetensors.h"
+#include "models/padding_rows.h"
 
 namespace pagoda::cli {
 
@@ -52,6 +53,7 @@ int run(const Program& program, const Flags& flags) {
   for (Parameter* parameter : model->parameters()) {
     if (interrupted()) return kInterruptedExit;  // the unfinished file is removed with the writer
     model->initialize_parameter(runtime.device(), *parameter, dtype, flags.seed, stream++);
+    zero_padding_row(config, *parameter);
     writer.append(parameter->value);
     parameter->value = Tensor();
   }

@@ -14,17 +14,18 @@ namespace pagoda::cli {
 
 namespace {
 
-// CLI11 would say only that an argument was not expected.
-void check_verb(const CLI::App& app, std::string_view verb) {
+// CLI11 would say only that an argument was not expected. `of`: the verb that this one stands below; the one found is returned.
+const CLI::App* check_verb(const CLI::App& app, std::string_view verb, const std::string& of = "") {
   std::string all, nearest;
   for (const CLI::App* each : app.get_subcommands([](const CLI::App*) { return true; })) {
     const std::string& name = each->get_name();
-    if (name == verb) return;
+    if (name == verb) return each;
     all += (all.empty() ? "" : ", ") + name;
     if (nearest.empty() || edit_distance(verb, name) < edit_distance(verb, nearest)) nearest = name;
   }
   const bool close = edit_distance(verb, nearest) <= std::max<size_t>(1, nearest.size() / 3);
-  invalid("flags", "unknown verb: got '{}', need one of {}{}", verb, all, close ? "; did you mean '" + nearest + "'?" : "");
+  invalid("flags", "unknown verb{}: got {}, need one of {}{}", of.empty() ? "" : " after " + of,
+          verb.empty() ? "none" : fmt::format("'{}'", verb), all, close ? "; did you mean '" + nearest + "'?" : "");
 }
 
 // Names that come from files may hold control characters: a terminal must not obey them.
@@ -61,7 +62,12 @@ int parse_and_run(int argc, char** argv) {
     fmt::print(stderr, "{}", app.help());
     return exit_code(ErrorKind::kInvalidInput);
   }
-  if (argv[1][0] != '-') check_verb(app, argv[1]);
+  if (argv[1][0] != '-') {
+    const CLI::App* verb = check_verb(app, argv[1]);
+    const bool has_more = !verb->get_subcommands([](const CLI::App*) { return true; }).empty();
+    const std::string_view next = argc > 2 ? argv[2] : "";
+    if (has_more && (next.empty() || next[0] != '-')) check_verb(*verb, next, argv[1]);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {  // --help, --version

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "ops/machine.h"
+#include "train/data/fingerprint.h"
 #include "train/schedule.h"
 
 namespace pagoda::cli {
@@ -283,6 +284,7 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const T
   if (!flags.tokenizer.empty()) options.tokenizer = find_model(program, flags.tokenizer);
   options.seed = flags.arguments.seed;
   options.from_scratch = flags.from_scratch;
+  options.ignore_mismatched_sizes = flags.ignore_mismatched_sizes;
   options.compute = flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32;
   const std::string path = find_model(program, flags.model);
   if (setup.config_of_data) {
@@ -293,7 +295,8 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const T
       flags.lora.wanted() ? open_lora(program, path, options, flags.lora) : train::TrainingModel::open(path, options);
   set_dropouts(flags, model->model());
   if (model->from_scratch()) note(program, fmt::format("{}: new weights", path));
-  for (const std::string& name : model->new_parameters()) note(program, fmt::format("{}: new, the folder has none", name));
+  for (const std::string& name : model->new_parameters())
+    note(program, fmt::format("{}: new, the folder has none, or of another shape", name));
   return model;
 }
 
@@ -333,6 +336,12 @@ void report(const Program& program, const TrainFlags& flags, const train::Traine
 
 }  // namespace
 
+std::string data_fingerprint(const train::TrainingModel& model, const std::string& more) {
+  train::Fingerprint all;
+  for (const std::string& file : model.tokenizer_files()) all.add(file_name(file)).add_file(file);
+  return all.add(more).text();
+}
+
 void apply_config_file(TrainFlags& flags) {
   if (flags.config.empty()) return;
   const Limits limits;
@@ -365,6 +374,8 @@ void add_train_flags(CLI::App* verb, TrainFlags& flags) {
   verb->add_option("--output-dir", flags.arguments.output_dir, "Folder of checkpoints, and of the model in the end");
   verb->add_option("--tokenizer-name", flags.tokenizer, "Folder, file or ORG/NAME of the tokenizer (default: the model's)");
   verb->add_flag("--from-scratch", flags.from_scratch, "New weights though the folder has some");
+  verb->add_flag("--ignore-mismatched-sizes", flags.ignore_mismatched_sizes,
+                 "New weights where the folder has them in another shape: a head of other labels");
   add_loop_flags(verb, flags);
   add_optimizer_flags(verb, flags);
   add_reporting_flags(verb, flags);
@@ -399,10 +410,9 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
   make_directories(flags.arguments.output_dir);
   try {
     const std::unique_ptr<train::TrainingModel> model = open_model(program, flags, setup);
-    const std::string data_dir = join_path(flags.arguments.output_dir,
-                                           flags.arguments.rank == 0 ? ".data" : fmt::format(".data_{}", flags.arguments.rank));
-    const std::unique_ptr<train::Task> task =
-        with_lora(*model, setup.make_task(TaskSetup{*model, flags.arguments, hooks, data_dir, !checkpoint.empty()}));
+    const std::string data_dir = join_path(flags.arguments.output_dir, ".data");
+    const std::unique_ptr<train::Task> task = with_lora(
+        *model, setup.make_task(TaskSetup{*model, flags.arguments, hooks, data_dir, !checkpoint.empty(), ranks.get()}));
     stage.clear();
     train::TrainerHooks trainer_hooks;
     trainer_hooks.cancel = &interrupted();
@@ -425,9 +435,11 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
                                 trainer.state().get_int("global_step", 0, "state")));
       return kInterruptedExit;
     }
+    if (flags.arguments.rank > 0) return 0;
     std::error_code ignored;
     std::filesystem::remove_all(data_dir, ignored);
-    if (flags.arguments.rank == 0) report(program, flags, trainer, console);
+    std::filesystem::remove(data_dir + ".json", ignored);
+    report(program, flags, trainer, console);
     return 0;
   } catch (const Cancelled&) {
     stage.clear();

@@ -25,7 +25,7 @@ struct TrainFlags {
   std::vector<std::string> resume;  // --resume-from-checkpoint [DIR]
   std::string lr_scheduler_kwargs, greater_is_better;
   double dropout = -1, attention_dropout = -1;  // below 0: as config.json has it
-  bool from_scratch = false, overwrite_output_dir = false;
+  bool from_scratch = false, ignore_mismatched_sizes = false, overwrite_output_dir = false;
   CLI::App* verb = nullptr;
   LoraFlags lora;
   WatchFlags watch;
@@ -42,7 +42,19 @@ struct TaskSetup {
   const TaskHooks& hooks;
   std::string data_dir;  // for shards that are made here; gone once the model is trained
   bool resumes = false;
+  Communicator* ranks = nullptr;  // null: alone
 };
+// make(), first on rank 0 and then on the others, which find there what rank 0 made in data_dir.
+template <class Make>
+auto in_turns(const TaskSetup& setup, const Make& make) {
+  if (setup.ranks == nullptr) return make();
+  if (setup.ranks->rank() > 0) setup.ranks->barrier();
+  auto made = make();
+  if (setup.ranks->rank() == 0) setup.ranks->barrier();
+  return made;
+}
+// Of the tokenizer's files, and of what else the data are made with.
+std::string data_fingerprint(const train::TrainingModel& model, const std::string& more = "");
 
 struct TrainSetup {
   std::optional<Head> head;  // empty: config.json's own

@@ -2,12 +2,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/train.h"
 #include "train/conversations.h"
+#include "train/data/fingerprint.h"
 #include "train/lm_task.h"
 
 namespace pagoda::cli {
@@ -35,7 +37,7 @@ int64_t block_size(const LmFlags& flags, const train::TrainingModel& model) {
   return std::min({kDefaultLength, most, tokenizer > 0 ? tokenizer : most});
 }
 
-train::SplitFiles open_text(const LmFlags& flags, const TaskSetup& setup) {
+train::SplitFiles open_text(const Program& program, const LmFlags& flags, const TaskSetup& setup) {
   train::PrepareOptions options = flags.data;
   options.output_dir = setup.data_dir;
   options.mode = flags.line_by_line ? "line_by_line" : flags.packing ? "pack" : "cut";
@@ -46,9 +48,18 @@ train::SplitFiles open_text(const LmFlags& flags, const TaskSetup& setup) {
     if (!id) invalid("--append-eos-token", "the tokenizer has no end token: need an eos_token in tokenizer_config.json");
     options.append_token = *id;
   }
+  options.fingerprint = data_fingerprint(setup.model);
   const Tokenizer* tokenizer = setup.model.has_tokenizer() ? setup.model.tokenizer().get() : nullptr;
-  return train::open_splits(flags.train.train_files, flags.train.validation_files, options, tokenizer,
-                            setup.model.runtime().pool(), setup.hooks);
+  const auto begun = std::chrono::steady_clock::now();
+  const train::SplitFiles files = in_turns(setup, [&] {
+    return train::open_splits(flags.train.train_files, flags.train.validation_files, options, tokenizer,
+                              setup.model.runtime().pool(), setup.hooks);
+  });
+  if (files.prepared) {
+    note(program, fmt::format("data: {} in {:.1f} s", files.reused ? "the shards of an earlier start, checked" : "tokenised",
+                              std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count()));
+  }
+  return files;
 }
 
 train::SplitFiles open_conversations(const Program& program, const LmFlags& flags, const TaskSetup& setup) {
@@ -58,9 +69,11 @@ train::SplitFiles open_conversations(const Program& program, const LmFlags& flag
   options.eos_token = setup.model.tokenizer_config().eos_token;
   const Tokenizer& tokenizer = *setup.model.tokenizer();
   chat::TemplateSet templates;
+  std::string chat_template;  // of its own, beside the tokenizer's
   if (!flags.chat_template.empty()) {
     templates = chat::TemplateSet::from_file(flags.chat_template);
-    setup.model.add_file("chat_template.jinja", read_file(flags.chat_template, Limits().max_json_bytes));
+    chat_template = read_file(flags.chat_template, Limits().max_json_bytes);
+    setup.model.add_file("chat_template.jinja", chat_template);
   } else if (directory_exists(setup.model.tokenizer_path())) {
     templates = chat::TemplateSet::from_folder(setup.model.tokenizer_path());
   }
@@ -68,10 +81,20 @@ train::SplitFiles open_conversations(const Program& program, const LmFlags& flag
     if (split->empty() || train::are_shards(*split, {})) continue;
     const char* name = split == &files.train ? "train" : "validation";
     const std::string folder = join_path(setup.data_dir, name);
-    const auto report = train::prepare_conversations(*split, folder, templates, tokenizer, options, setup.hooks);
-    note(program, fmt::format("{}: {} conversations of {} rows, {} cut to {} tokens", name, report.examples, report.rows,
-                              report.cut, options.max_seq_length));
-    *split = {folder};
+    *split = in_turns(setup, [&] {
+      train::Fingerprint all;
+      all.add(data_fingerprint(setup.model, chat_template)).add(std::to_string(options.max_seq_length)).add(options.eos_token);
+      for (const std::string& file : *split) all.add_file(file);
+      if (train::is_prepared(folder + ".json", folder, all.text())) {
+        note(program, fmt::format("{}: the conversations of an earlier start", name));
+        return std::vector<std::string>{folder};
+      }
+      const auto report = train::prepare_conversations(*split, folder, templates, tokenizer, options, setup.hooks);
+      train::note_prepared(folder + ".json", folder, all.text());
+      note(program, fmt::format("{}: {} conversations of {} rows, {} cut to {} tokens", name, report.examples, report.rows,
+                                report.cut, options.max_seq_length));
+      return std::vector<std::string>{folder};
+    });
   }
   return files;
 }
@@ -84,7 +107,7 @@ int run(const Program& program, LmFlags& flags, bool masked, bool conversations)
     train::LmOptions options = flags.lm;
     options.masked = masked;
     options.append_dump = task.resumes;
-    options.files = conversations ? open_conversations(program, flags, task) : open_text(flags, task);
+    options.files = conversations ? open_conversations(program, flags, task) : open_text(program, flags, task);
     return std::make_unique<train::LmTask>(task.model, task.arguments, options, task.hooks);
   };
   return run_training(program, flags.train, setup);

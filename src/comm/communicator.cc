@@ -44,10 +44,12 @@ double Communicator::all_reduce(double value) {
   return std::accumulate(all.begin(), all.end(), 0.0);
 }
 
-int64_t Communicator::all_reduce(int64_t value) {
-  std::vector<int64_t> all(static_cast<size_t>(size()));
-  all_gather(&value, all.data(), std::vector<int64_t>(all.size(), sizeof(int64_t)));
-  return std::accumulate(all.begin(), all.end(), int64_t{0});
+std::vector<int64_t> Communicator::all_reduce(const std::vector<int64_t>& values) {
+  const auto ranks = static_cast<size_t>(size());
+  std::vector<int64_t> all(ranks * values.size()), sums(values.size(), 0);
+  all_gather(values.data(), all.data(), std::vector<int64_t>(ranks, static_cast<int64_t>(values.size() * sizeof(int64_t))));
+  for (size_t i = 0; i < all.size(); ++i) sums[i % sums.size()] += all[i];
+  return sums;
 }
 
 }  // namespace pagoda

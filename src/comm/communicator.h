@@ -33,7 +33,8 @@ class Communicator {
   void barrier();
   // Sums over the ranks, added in their order: all get the same bits, whatever the transport does.
   double all_reduce(double value);
-  int64_t all_reduce(int64_t value);
+  int64_t all_reduce(int64_t value) { return all_reduce(std::vector<int64_t>{value}).front(); }
+  std::vector<int64_t> all_reduce(const std::vector<int64_t>& values);
 };
 
 // The ranks of one process: communicator r is for thread r. Where one is destroyed while an exception passes, the others'

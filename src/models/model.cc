@@ -73,8 +73,8 @@ void Model::load(Device& device, const ModelFolder& folder, std::vector<Paramete
     }
     if (entry == nullptr) invalid(folder.path(), "tensor missing: need '{}' {}", parameter->name, shape_text(parameter->shape));
     if (entry->shape != parameter->shape) {
-      invalid(folder.path(), "{}: got shape {}, need {} by config.json", parameter->name, shape_text(entry->shape),
-              shape_text(parameter->shape));
+      invalid(folder.path(), "{}: got shape {}, need {} by config.json{}", parameter->name, shape_text(entry->shape),
+              shape_text(parameter->shape), missing != nullptr ? " (--ignore-mismatched-sizes draws it anew)" : "");
     }
     if (entry->encoded) {
       // Vectors at once; matrices when they are packed, one at a time.

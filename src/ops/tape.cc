@@ -40,6 +40,30 @@ class FunctionNode : public GradNode {
   ops::BackwardFn fn_;
 };
 
+void walk(const Tensor& result, const Tensor& grad, const GradientHook& ready);
+
+// Keeps the block's input; the block's own tape is made and walked when the gradient comes.
+class CheckpointNode final : public GradNode {
+ public:
+  CheckpointNode(const Tensor& x, std::function<Tensor(const Tensor& x)> block) : GradNode({x}), block_(std::move(block)) {}
+  std::vector<Tensor> backward(const Tensor& grad) override { return backward_inside(grad, {}); }
+  std::vector<Tensor> backward_inside(const Tensor& grad, const GradientHook& ready) {
+    const WithGrad again;
+    Tensor leaf = inputs()[0].detach();
+    leaf.set_requires_grad(inputs()[0].requires_grad());
+    const Tensor result = block_(leaf);
+    if (result.grad_node()) walk(result, grad, ready);
+    return {leaf.grad()};
+  }
+  void release() override {
+    GradNode::release();
+    block_ = nullptr;
+  }
+
+ private:
+  std::function<Tensor(const Tensor& x)> block_;
+};
+
 }  // namespace
 
 GradNode::GradNode(std::vector<Tensor> inputs) : inputs_(std::move(inputs)) {}
@@ -121,7 +145,8 @@ void walk(const Tensor& result, const Tensor& grad, const GradientHook& ready) {
     GradNode& node = **it;
     const auto own = pending.find(&node);
     if (own != pending.end()) {
-      const std::vector<Tensor> grads = node.backward(own->second);
+      auto* const block = dynamic_cast<CheckpointNode*>(&node);  // has a tape inside, whose leaves are told of too
+      const std::vector<Tensor> grads = block ? block->backward_inside(own->second, ready) : node.backward(own->second);
       pending.erase(own);
       for (size_t i = 0; i < grads.size(); ++i) {
         Tensor input = node.inputs()[i];
@@ -159,14 +184,9 @@ Tensor ops::checkpoint(const Tensor& x, std::function<Tensor(const Tensor& x)> b
     const NoGrad forward_only;
     y = block(x);
   }
-  return attach(y, {x}, [x, block = std::move(block)](const Tensor& dy) {
-    const WithGrad again;
-    Tensor leaf = x.detach();
-    leaf.set_requires_grad(x.requires_grad());
-    const Tensor result = block(leaf);
-    if (result.grad_node()) backward(result, dy);
-    return std::vector<Tensor>{leaf.grad()};
-  });
+  Tensor result = y.detach();
+  result.set_grad_node(std::make_shared<CheckpointNode>(x, std::move(block)));
+  return result;
 }
 
 }  // namespace pagoda

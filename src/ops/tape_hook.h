@@ -7,9 +7,10 @@
 
 namespace pagoda {
 
-// Called once for each leaf that requires gradients, when the last node that uses it is done. Leaves used inside
-// ops::checkpoint alone are not told.
+// Called with a leaf that requires gradients when the last node that uses it is done.
 using GradientHook = std::function<void(const Tensor& leaf)>;
+// `ready` is called once for each leaf. One that is used inside ops::checkpoint is told of once more for each such block, the
+// last time when its gradient is complete.
 void backward(const Tensor& loss, const GradientHook& ready);
 
 }  // namespace pagoda

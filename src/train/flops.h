@@ -5,6 +5,9 @@
 
 namespace pagoda::train {
 
+// Whether it is the table of an embedding (a head that is tied to it counts as one too).
+bool is_embedding(const Parameter& parameter);
+
 class StepFlops {
  public:
   explicit StepFlops(Model& model);

@@ -75,6 +75,7 @@ LmTask::LmTask(TrainingModel& model, const TrainingArguments& arguments, const L
   dataset.world = arguments_.world;
   reader_ = std::make_unique<DatasetReader>(options_.files.train, dataset);
   if (options_.dump_batches.empty()) return;
+  if (arguments_.rank > 0) options_.dump_batches += fmt::format(".{}", arguments_.rank);
   dump_ = std::fopen(options_.dump_batches.c_str(), options_.append_dump ? "a" : "w");
   if (dump_ == nullptr) fail_errno(options_.dump_batches, "cannot open", errno);
 }
@@ -227,34 +228,41 @@ MicroBatch LmTask::next(int64_t examples) {
   return make_micro_batch(model_.device(), rows, arguments_.seed ^ kDropoutSeed);
 }
 
-Metrics LmTask::evaluate(const Model& model, const TaskHooks& hooks) {
+Metrics LmTask::evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) {
   DatasetOptions in_order;
   in_order.shuffle = false;
   in_order.prefetch = 0;
   DatasetReader reader(options_.files.validation, in_order);
   double sum = 0;
-  int64_t labels = 0, correct = 0;
-  for (int64_t done = 0; done < reader.num_rows();) {
-    hooks.at("evaluating", done, reader.num_rows());
+  int64_t labels = 0, correct = 0, row = 0;
+  const int64_t size = arguments_.per_device_eval_batch_size, all = reader.num_rows();
+  const auto score = [&](int64_t number) {
     BatchRows rows;
     Example example;
-    for (int64_t i = 0; i < arguments_.per_device_eval_batch_size && done < reader.num_rows(); ++i, ++done) {
+    for (; row < std::min(all, (number + 1) * size); ++row) {
       reader.next(example);
-      add(example, static_cast<uint64_t>(done), arguments_.seed ^ kValidationSeed, rows);
+      if (row >= number * size) add(example, static_cast<uint64_t>(row), arguments_.seed ^ kValidationSeed, rows);
     }
     if (dump_ != nullptr && !dumped_validation_) dump("validation");
     dumped_.clear();
     const MicroBatch batch = make_micro_batch(model_.device(), rows, {});
-    if (batch.num_labels == 0) continue;
+    BatchScores scores;
+    scores.labels = batch.num_labels;
+    if (batch.num_labels == 0) return scores;
     ForwardContext context;
     context.layout = batch.layout;
     const Tensor logits = model.forward(batch.inputs, context).logits;
-    const Tensor loss = ops::cross_entropy(logits, batch.labels, batch.num_labels);
-    sum += static_cast<double>(loss.data<float>()[0]) * static_cast<double>(batch.num_labels);
-    labels += batch.num_labels;
-    correct += correct_rows(logits, batch.labels);
-  }
+    scores.loss = static_cast<double>(ops::cross_entropy(logits, batch.labels, batch.num_labels).data<float>()[0]);
+    scores.correct = correct_rows(logits, batch.labels);
+    return scores;
+  };
+  evaluate_batches(model_.device(), ranks, (all + size - 1) / size, hooks, score, [&](int64_t, const BatchScores& scores) {
+    sum += scores.loss * static_cast<double>(scores.labels);
+    labels += scores.labels;
+    correct += scores.correct;
+  });
   dumped_validation_ = true;
+  if (ranks != nullptr && ranks->rank() > 0) return {};
   if (labels == 0) invalid("validation data", "no position was masked: need more examples or a higher --mlm-probability");
   const double mean = sum / static_cast<double>(labels);
   return {

@@ -37,7 +37,7 @@ class LmTask : public Task {
   Json state() const override { return reader_->state(); }
   void restore(const Json& state) override { reader_->restore(state); }
   bool has_validation() const override { return !options_.files.validation.empty(); }
-  Metrics evaluate(const Model& model, const TaskHooks& hooks) override;
+  Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;
 
   int64_t num_tokens() const { return tokens_; }  // of the training split
 

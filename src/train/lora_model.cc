@@ -211,9 +211,9 @@ Tensor LoraTask::loss(const Model& model, const MicroBatch& batch, int64_t count
   return task_->loss(model, batch, count, observer);
 }
 
-Metrics LoraTask::evaluate(const Model& model, const TaskHooks& hooks) {
+Metrics LoraTask::evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) {
   draws_->rows = nullptr;
-  return task_->evaluate(model, hooks);
+  return task_->evaluate(model, hooks, ranks);
 }
 
 }  // namespace pagoda::train

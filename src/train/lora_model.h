@@ -51,7 +51,7 @@ class LoraTask : public Task {
   void restore(const Json& state) override { task_->restore(state); }
   bool has_validation() const override { return task_->has_validation(); }
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;
-  Metrics evaluate(const Model& model, const TaskHooks& hooks) override;
+  Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;
 
  private:
   std::unique_ptr<Task> task_;

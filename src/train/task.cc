@@ -70,6 +70,51 @@ MicroBatch make_micro_batch(Device& device, const BatchRows& rows, std::optional
   return batch;
 }
 
+void evaluate_batches(Device& device, Communicator* ranks, int64_t count, const TaskHooks& hooks,
+                      const std::function<BatchScores(int64_t batch)>& score,
+                      const std::function<void(int64_t batch, const BatchScores& scores)>& take) {
+  if (ranks == nullptr) {
+    for (int64_t batch = 0; batch < count; ++batch) {
+      hooks.at("evaluating", batch, count);
+      take(batch, score(batch));
+    }
+    return;
+  }
+  struct Head {
+    double loss;
+    int64_t labels, correct, rows, columns, cancelled;
+  };
+  const int size = ranks->size();
+  std::vector<Head> heads(static_cast<size_t>(size));
+  for (int64_t begin = 0; begin < count; begin += size) {
+    if (hooks.progress) hooks.progress("evaluating", begin, count);
+    const int64_t mine = begin + ranks->rank();
+    const BatchScores own = mine < count ? score(mine) : BatchScores();
+    const bool cancelled = hooks.cancel != nullptr && hooks.cancel->load(std::memory_order_relaxed);
+    const Head head = {
+        own.loss,         own.labels, own.correct, own.logits ? own.logits.dim(0) : 0, own.logits ? own.logits.dim(1) : 0,
+        cancelled ? 1 : 0};
+    ranks->all_gather(&head, heads.data(), std::vector<int64_t>(heads.size(), sizeof(Head)));
+    if (std::any_of(heads.begin(), heads.end(), [](const Head& each) { return each.cancelled != 0; })) throw Cancelled();
+    std::vector<Message> sends, receives;
+    std::vector<BatchScores> all;
+    if (ranks->rank() > 0) {
+      if (head.rows * head.columns > 0) sends.push_back({0, own.logits.view().data, own.logits.bytes()});
+    } else {
+      all.push_back(own);
+      for (int r = 1; r < size && begin + r < count; ++r) {
+        const Head& theirs = heads[static_cast<size_t>(r)];
+        all.push_back({theirs.loss, theirs.labels, theirs.correct, {}});
+        if (theirs.rows * theirs.columns == 0) continue;
+        Tensor& logits = all.back().logits = Tensor::empty(device, DType::kFloat32, {theirs.rows, theirs.columns});
+        receives.push_back({r, logits.view().data, logits.bytes()});
+      }
+    }
+    ranks->exchange(sends, receives);
+    for (size_t r = 0; r < all.size(); ++r) take(begin + static_cast<int64_t>(r), all[r]);
+  }
+}
+
 Tensor Task::loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const {
   ForwardContext context;
   context.layout = batch.layout;

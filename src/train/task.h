@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "base/json.h"
 #include "base/task_hooks.h"
+#include "comm/communicator.h"
 #include "models/model.h"
 
 namespace pagoda::train {
@@ -68,7 +70,21 @@ class Task {
 
   virtual bool has_validation() const = 0;
   // Over the whole validation set, without gradients. "loss" is among them: --load-best-model-at-end looks at it by default.
-  virtual Metrics evaluate(const Model& model, const TaskHooks& hooks) = 0;
+  // ranks: that do it together, batch by batch (null: alone); rank 0 gets the metrics, the same as alone to the bit, the others
+  // none. Where one is cancelled all throw Cancelled.
+  virtual Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) = 0;
 };
+
+// What a rank found of one batch of an evaluation.
+struct BatchScores {
+  double loss = 0;  // the mean over its labels
+  int64_t labels = 0, correct = 0;
+  Tensor logits;  // float32 [rows, columns], where take() looks at them
+};
+// Batches [0, count), dealt out to the ranks (null: all to this one). score() is called for those of this rank, take() on rank
+// 0 for all, both in their order.
+void evaluate_batches(Device& device, Communicator* ranks, int64_t count, const TaskHooks& hooks,
+                      const std::function<BatchScores(int64_t batch)>& score,
+                      const std::function<void(int64_t batch, const BatchScores& scores)>& take);
 
 }  // namespace pagoda::train

@@ -115,6 +115,9 @@ class Trainer::Impl {
     if (metric_.rfind("eval_", 0) == 0) metric_ = metric_.substr(5);
     const bool is_loss = metric_.size() >= 4 && metric_.compare(metric_.size() - 4, 4, "loss") == 0;
     greater_ = arguments_.greater_is_better >= 0 ? arguments_.greater_is_better == 1 : !is_loss;
+    for (const Parameter* parameter : model_.model().parameters()) {
+      if (!is_embedding(*parameter)) flos_parameters_ += static_cast<double>(parameter->value.numel());
+    }
     model_.model().set_gradient_checkpointing(arguments_.gradient_checkpointing);
     if (arguments_.ema_decay > 0) {
       for (const Parameter* parameter : parameters_) averages_.push_back(copy_of(parameter->value));
@@ -156,6 +159,7 @@ class Trainer::Impl {
     evaluation_due_ = saved.at("evaluation_due", path).as_bool(path);
     stopped_ = arguments_.early_stopping_patience > 0 && not_improved_ >= arguments_.early_stopping_patience;
     tokens_ = state.get_int("num_input_tokens_seen", 0, path);
+    total_flos_ = state.get_double("total_flos", 0, path);
     if (global_step_ < 0 || epoch_ < 0 || examples_ < 0 || examples_ > task_.num_examples()) {
       invalid(path, "got step {}, epoch {}, example {}: need a place in the data", global_step_, epoch_, examples_);
     }
@@ -197,7 +201,7 @@ class Trainer::Impl {
         .set("num_train_epochs", divide_up(max_steps_, steps_per_epoch_))
         .set("save_steps", arguments_.save_steps)
         .set("stateful_callbacks", Json::object())
-        .set("total_flos", 0.0)
+        .set("total_flos", total_flos_)
         .set("train_batch_size", arguments_.per_device_train_batch_size)
         .set("trial_name", Json())
         .set("trial_params", Json());
@@ -238,11 +242,6 @@ class Trainer::Impl {
 
   bool is_main() const { return parallel_ == nullptr || parallel_->rank() == 0; }
   bool cancelled() const { return hooks_.cancel != nullptr && hooks_.cancel->load(std::memory_order_relaxed); }
-  // On any rank; all agree.
-  bool job_cancelled() const {
-    return parallel_ ? parallel_->ranks().all_reduce(int64_t{cancelled() ? 1 : 0}) > 0 : cancelled();
-  }
-
   void begin_callbacks() {
     if (hooks_.callbacks.empty()) return;
     int64_t count = 0;
@@ -279,13 +278,20 @@ class Trainer::Impl {
         flops += flops_.of(*layout);
       }
     }
-    if (parallel_) count = parallel_->ranks().all_reduce(count);
+    int64_t all_tokens = tokens;
+    bool stops = cancelled();
+    if (parallel_) {
+      const std::vector<int64_t> sums = parallel_->ranks().all_reduce(std::vector<int64_t>{count, tokens, stops ? 1 : 0});
+      count = sums[0];
+      all_tokens = sums[1];
+      stops = sums[2] > 0;  // ranks stop together, between steps
+    }
     const GradientHook ready = [&](const Tensor& leaf) { parallel_->ready(leaf); };
     std::optional<ThreadPool::Step> hot(model_.runtime().pool());  // the update has hundreds of short regions
     double loss = 0;
     for (const MicroBatch& batch : batches) {
-      // Ranks stop together, between steps.
-      if (parallel_ ? &batch == batches.data() && job_cancelled() : cancelled()) {
+      if (parallel_ == nullptr) stops = cancelled();
+      if (stops) {
         optimizer_->zero_gradients();
         epoch_ = epoch_before;
         examples_ = examples_before;
@@ -306,7 +312,8 @@ class Trainer::Impl {
     exchange += update(count);
     hot.reset();
     ++global_step_;
-    tokens_ += tokens;
+    tokens_ += all_tokens;
+    total_flos_ += 6.0 * static_cast<double>(all_tokens) * flos_parameters_;
     loss_sum_ += loss;
     const StepReport report{global_step_, max_steps_, seconds_since(begun), static_cast<double>(tokens), flops, exchange};
     for (TrainerCallback* each : hooks_.callbacks) each->on_step(report);
@@ -427,12 +434,12 @@ class Trainer::Impl {
     TaskHooks hooks;
     hooks.cancel = hooks_.cancel;
     std::optional<Metrics> found;
-    if (is_main()) {
+    {
       const NoGrad no_grad;
       std::optional<Swapped> averaged;
       if (!averages_.empty()) averaged.emplace(parameters_, averages_);
       try {
-        found = task_.evaluate(model_.model(), hooks);
+        found = task_.evaluate(model_.model(), hooks, parallel_ ? &parallel_->ranks() : nullptr);
       } catch (const Cancelled&) {
       }
     }
@@ -539,7 +546,7 @@ class Trainer::Impl {
     Json entry = Json::object();
     entry.set("epoch", epoch())
         .set("step", global_step_)
-        .set("total_flos", 0.0)
+        .set("total_flos", total_flos_)
         .set("train_loss", total_loss_ / static_cast<double>(std::max<int64_t>(1, global_step_)))
         .set("train_runtime", seconds)
         .set("train_samples_per_second", examples / seconds)
@@ -581,7 +588,9 @@ class Trainer::Impl {
   int64_t global_step_ = 0, first_step_ = 0;
   int64_t saved_step_ = -1;           // of the last checkpoint
   int64_t epoch_ = 0, examples_ = 0;  // taken of this epoch
-  int64_t tokens_ = 0;
+  int64_t tokens_ = 0;                // of all ranks
+  double total_flos_ = 0;             // as transformers counts them: 6 a token and parameter that is no embedding
+  double flos_parameters_ = 0;
   double loss_sum_ = 0, total_loss_ = 0;  // since the last entry of the log; before it
   int64_t logged_step_ = 0;
   double gradient_norm_ = 0, learning_rate_ = 0;

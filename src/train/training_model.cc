@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizer_loader.h"
+#include "models/padding_rows.h"
 
 namespace pagoda::train {
 
@@ -30,26 +32,32 @@ std::string pretty(const Json& json) {
   return json.dump(options) + "\n";
 }
 
-// The files of a tokenizer, whichever of them there are.
+// The files of a tokenizer, whichever of them there are, by their names in its folder.
+std::vector<std::string> names_of_tokenizer(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                           "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
+                           "sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json"}) {
+    if (file_exists(join_path(folder, name))) names.emplace_back(name);
+  }
+  const std::string more = "additional_chat_templates";
+  if (!directory_exists(join_path(folder, more))) return names;
+  for (const std::string& name : list_directory(join_path(folder, more))) {
+    if (file_exists(join_path(join_path(folder, more), name))) names.push_back(join_path(more, name));
+  }
+  return names;
+}
+
 void copy_tokenizer(const std::string& from, const std::string& into) {
   const auto copy = [&](const std::string& source, const std::string& name) {
     const std::string target = join_path(into, name);
     std::error_code error;
     if (std::filesystem::equivalent(source, target, error)) return;
+    make_directories(parent_path(target));
     write_file_atomic(target, read_file(source, int64_t{1} << 32));
   };
   if (file_exists(from)) return copy(from, file_name(from));
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                           "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
-                           "sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json"}) {
-    if (file_exists(join_path(from, name))) copy(join_path(from, name), name);
-  }
-  const std::string more = join_path(from, "additional_chat_templates");
-  if (!directory_exists(more)) return;
-  make_directories(join_path(into, "additional_chat_templates"));
-  for (const std::string& name : list_directory(more)) {
-    if (file_exists(join_path(more, name))) copy(join_path(more, name), "additional_chat_templates/" + name);
-  }
+  for (const std::string& name : names_of_tokenizer(from)) copy(join_path(from, name), name);
 }
 
 Json generation_config_of(const Json& config) {
@@ -108,7 +116,7 @@ void TrainingModel::open_model(const std::string& path, const TrainingModelOptio
   if (from_scratch_) {
     missing = model_->parameters();
   } else {
-    model_->load(device(), *folder, &missing);
+    load_weights(*folder, options.ignore_mismatched_sizes, missing);
     if (missing.size() == model_->parameters().size()) {
       invalid(path, "none of the model's weights is in it: need those of {}", model_->architecture());
     }
@@ -123,6 +131,22 @@ void TrainingModel::open_model(const std::string& path, const TrainingModelOptio
   settle_config();
 }
 
+// With ignore_mismatched_sizes, what the folder has in another shape counts as missing.
+void TrainingModel::load_weights(const ModelFolder& folder, bool ignore_mismatched_sizes, std::vector<Parameter*>& missing) {
+  std::vector<std::pair<Parameter*, std::vector<int64_t>>> others;  // and the shapes that they need
+  for (Parameter* parameter : model_->parameters()) {
+    const TensorEntry* entry = ignore_mismatched_sizes ? folder.weights().find(parameter->name) : nullptr;
+    if (entry == nullptr || entry->shape == parameter->shape) continue;
+    others.emplace_back(parameter, std::exchange(parameter->shape, entry->shape));  // so that it loads
+  }
+  model_->load(device(), folder, &missing);
+  for (auto& [parameter, shape] : others) {
+    parameter->shape = std::move(shape);
+    parameter->value = Tensor();
+    missing.push_back(parameter);
+  }
+}
+
 void TrainingModel::draw(const std::vector<Parameter*>& missing, uint64_t seed) {
   // Streams are numbered over all parameters, so that a head is drawn alike with and without a checkpoint below it.
   uint64_t stream = 0;
@@ -130,6 +154,7 @@ void TrainingModel::draw(const std::vector<Parameter*>& missing, uint64_t seed) 
     const uint64_t own = stream++;
     if (std::find(missing.begin(), missing.end(), parameter) == missing.end()) continue;
     model_->initialize_parameter(device(), *parameter, DType::kFloat32, seed, own);
+    zero_padding_row(config_, *parameter);
     if (!from_scratch_) new_parameters_.push_back(parameter->name);
   }
 }
@@ -162,6 +187,15 @@ const std::shared_ptr<const Tokenizer>& TrainingModel::tokenizer() const {
     invalid(path_, "this task needs a tokenizer and there is none in the model's folder: give --tokenizer-name");
   }
   return tokenizer_;
+}
+
+std::vector<std::string> TrainingModel::tokenizer_files() const {
+  if (tokenizer_path_.empty() || file_exists(tokenizer_path_)) {
+    return tokenizer_path_.empty() ? std::vector<std::string>() : std::vector<std::string>{tokenizer_path_};
+  }
+  std::vector<std::string> files;
+  for (const std::string& name : names_of_tokenizer(tokenizer_path_)) files.push_back(join_path(tokenizer_path_, name));
+  return files;
 }
 
 std::vector<Parameter*> TrainingModel::trained_parameters() {

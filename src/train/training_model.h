@@ -17,12 +17,13 @@ namespace pagoda::train {
 
 struct TrainingModelOptions {
   RuntimeOptions runtime;
-  std::optional<Head> head;     // the task's; empty: config.json's own
-  Json config_overrides;        // an object: fields that replace those of config.json (id2label, dropout); null: none
-  std::string tokenizer;        // folder or file; empty: the model's folder. A task without text needs none
-  uint64_t seed = 42;           // of weights that are drawn
-  bool from_scratch = false;    // draw all weights though the folder has some
-  bool evaluated_only = false;  // quantised weights are taken too
+  std::optional<Head> head;              // the task's; empty: config.json's own
+  Json config_overrides;                 // an object: fields that replace those of config.json (id2label, dropout); null: none
+  std::string tokenizer;                 // folder or file; empty: the model's folder. A task without text needs none
+  uint64_t seed = 42;                    // of weights that are drawn
+  bool from_scratch = false;             // draw all weights though the folder has some
+  bool evaluated_only = false;           // quantised weights are taken too
+  bool ignore_mismatched_sizes = false;  // draw weights that the folder has in another shape (a head of other labels)
   DType compute = DType::kFloat32;
 };
 
@@ -46,6 +47,7 @@ class TrainingModel {
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   const TokenizerConfig& tokenizer_config() const { return tokenizer_config_; }
   const std::string& tokenizer_path() const { return tokenizer_path_; }
+  std::vector<std::string> tokenizer_files() const;  // those that there are of it; none: no tokenizer
 
   // A file that save() writes beside the model's own, in place of one of the tokenizer's of that name.
   void add_file(const std::string& name, std::string text) { files_[name] = std::move(text); }
@@ -73,6 +75,7 @@ class TrainingModel {
   bool from_scratch_ = false;
 
  private:
+  void load_weights(const ModelFolder& folder, bool ignore_mismatched_sizes, std::vector<Parameter*>& missing);
   void draw(const std::vector<Parameter*>& missing, uint64_t seed);
   void open_tokenizer(const std::string& path, bool needed);
   void settle_config();

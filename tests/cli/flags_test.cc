@@ -56,6 +56,9 @@ TEST(Flags, UnknownVerbNamesTheNearest) {
   const Ended far = run_pagoda({"xyzzyxyzzy"});
   expect_error(far, 2, "unknown verb: got 'xyzzyxyzzy', need one of generate, chat");
   EXPECT_EQ(far.err.find("did you mean"), std::string::npos);
+  expect_error(run_pagoda({"train", "foo"}), 2, "unknown verb after train: got 'foo', need one of clm, mlm, sft");
+  expect_error(run_pagoda({"train"}), 2, "unknown verb after train: got none, need one of clm");
+  expect_error(run_pagoda({"evaluate", "text-clasification"}), 2, "did you mean 'text-classification'?");
 }
 
 TEST(Flags, WrongFlagsAreInvalidInput) {

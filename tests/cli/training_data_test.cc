@@ -90,6 +90,16 @@ TEST_F(TrainingData, FlagsWithoutEffectAreRefused) {
   refused(prepare({"--tokenizer", tokenizer, "--text-column", "body"}), "--text-column");
   refused(prepare({"--append-eos-token"}), "--append-eos-token");
   refused(prepare({"--no-special-tokens"}), "--no-special-tokens");
+  write_file_atomic(folder_ + "/ids.jsonl", "{\"input_ids\": [1, 2, 3]}\n");
+  const auto prepare_ids = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> command{"data", "prepare", "--files", folder_ + "/ids.jsonl", "--output-dir", folder_ + "/ids"};
+    command.insert(command.end(), more.begin(), more.end());
+    return run_pagoda(command);
+  };
+  refused(prepare_ids({"--tokenizer", tokenizer}), "--tokenizer");
+  refused(prepare_ids({"--tokenizer", tokenizer, "--block-size", "16"}), "--tokenizer");
+  refused(prepare_ids({"--block-size", "16"}), "--block-size");
+  EXPECT_EQ(prepare_ids({}).code, 0);
 }
 
 TEST_F(TrainingData, TheEndTokenOfAGgufFile) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "ops/linear.h"
 #include "ops/loss.h"
 #include "ops/math.h"
@@ -47,6 +49,52 @@ TEST(TapeHook, TellsOfEachLeafOnceWithItsWholeGradient) {
     }
   });
   EXPECT_EQ(told, (std::vector<const void*>{last.id(), twice.id(), first.id()}));
+}
+
+// Leaves inside a checkpointed block are told of while the walk goes on, a shared one once a block.
+TEST(TapeHook, TellsOfLeavesInCheckpointedBlocks) {
+  RuntimeOptions options;
+  options.threads = 1;
+  options.isa = Isa::kReference;
+  Runtime runtime(options);
+  const auto leaf = [&](int64_t rows, int64_t columns, double value) {
+    Tensor tensor = Tensor::empty(runtime.device(), DType::kFloat64, {rows, columns});
+    for (int64_t i = 0; i < tensor.numel(); ++i) tensor.data<double>()[i] = value * static_cast<double>(i % 5 - 2);
+    tensor.set_requires_grad(true);
+    return tensor;
+  };
+  const Tensor x = leaf(2, 3, 1), first = leaf(3, 3, 0.3), shared = leaf(3, 3, 0.2), last = leaf(4, 3, 0.1);
+  Tensor labels = Tensor::zeros(runtime.device(), DType::kInt64, {2});
+  const auto loss = [&](bool kept) {
+    const auto block = [&](const Tensor& in, const Tensor& own) {
+      const auto run = [own, shared](const Tensor& rows) { return ops::linear(ops::linear(rows, own, {}), shared, {}); };
+      return kept ? run(in) : ops::checkpoint(in, run);
+    };
+    const Tensor h = block(block(x, first), shared);
+    return ops::cross_entropy(ops::linear(h, last, {}), labels, 2);
+  };
+  const auto values = [](const Tensor& gradient) {
+    return std::vector<double>(gradient.data<double>(), gradient.data<double>() + gradient.numel());
+  };
+  backward(loss(true));
+  std::vector<std::vector<double>> want;
+  for (const Tensor& each : {x, first, shared, last}) {
+    want.push_back(values(each.grad()));
+    Tensor(each).set_grad(Tensor());
+  }
+  std::vector<const void*> told;
+  backward(loss(false), [&](const Tensor& ready) {
+    const Tensor* const leaves[] = {&x, &first, &shared, &last};
+    for (size_t i = 0; i < 4; ++i) {
+      if (leaves[i]->id() != ready.id()) continue;
+      told.push_back(ready.id());
+      const bool complete = i != 2 || std::count(told.begin(), told.end(), ready.id()) == 2;
+      if (complete) {
+        EXPECT_EQ(values(ready.grad()), want[i]) << i;
+      }
+    }
+  });
+  EXPECT_EQ(told, (std::vector<const void*>{last.id(), shared.id(), shared.id(), first.id(), x.id()}));
 }
 
 }  // namespace

@@ -199,6 +199,41 @@ TEST_F(TrainingRanks, GradientsGoToTheirOwners) {
   }
 }
 
+// Batches dealt out to ranks give the metrics of one process, to the bit.
+TEST_F(TrainingRanks, EvaluateTogether) {
+  std::string text;
+  for (int row = 0; row < 22; ++row) {
+    Json ids = Json::array();
+    for (int t = 0; t < 3 + row % 7; ++t) ids.push_back((5 * row + 2 * t) % 50);
+    text += Json::object().set("input_ids", std::move(ids)).dump() + "\n";
+  }
+  const std::string held_out = folder_.write("held_out.jsonl", text);
+  const auto evaluate = [&](Communicator* ranks) {
+    TrainingModelOptions model_options;
+    model_options.runtime.threads = 1;
+    const auto model = TrainingModel::open(kFixtures + "llama", model_options);
+    TrainingArguments arguments;
+    arguments.per_device_eval_batch_size = 5;  // 22 rows: 5 batches
+    LmOptions lm;
+    PrepareOptions prepare;
+    prepare.output_dir = folder_ / ("evaluation_" + std::to_string(ranks == nullptr ? 0 : ranks->rank()));
+    lm.files = open_splits({rows_}, {held_out}, prepare, nullptr, model->runtime().pool(), {});
+    LmTask task(*model, arguments, lm, {});
+    return task.evaluate(model->model(), {}, ranks);
+  };
+  const Metrics alone = evaluate(nullptr);
+  EXPECT_EQ(alone.size(), 3u);
+  for (const int size : {2, 3, 7}) {
+    auto ranks = make_local_communicators(size);
+    std::vector<std::thread> threads;
+    std::vector<Metrics> all(static_cast<size_t>(size));
+    for (size_t r = 0; r < all.size(); ++r) threads.emplace_back([&, r] { all[r] = evaluate(ranks[r].get()); });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(all[0], alone) << size << " ranks";
+    EXPECT_TRUE(all[1].empty());
+  }
+}
+
 TEST_F(TrainingRanks, EachParameterHasOneOwner) {
   auto ranks = make_local_communicators(2);
   TrainingModelOptions options;

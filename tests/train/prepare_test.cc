@@ -8,6 +8,7 @@
 #include "formats/tokenizer_json.h"
 #include "tests/train/folder.h"
 #include "train/data/dataset.h"
+#include "train/data/files.h"
 #include "train/data/shards.h"
 
 namespace pagoda::train {
@@ -233,6 +234,48 @@ TEST_F(Prepare, TokenisedRowsAreTakenAsTheyAre) {
   options_.output_dir = folder_ / "other";
   options_.files = {folder_.write("in.jsonl", "{\"input_ids\": [1], \"labels\": [1]}\n{\"input_ids\": [1]}\n")};
   EXPECT_NE(message_of([&] { run(); }).find("in.jsonl:2] other columns"), std::string::npos);
+}
+
+// Shards of an earlier start are taken again where all that they were made of is the same.
+TEST_F(Prepare, TheSameTextIsTokenisedOnce) {
+  options_.fingerprint = "tokenizer";
+  const std::string more = folder_.write("more.txt", rows_of_numbers(9));
+  const auto open = [&](const PrepareOptions& options, const std::vector<std::string>& validation = {}) {
+    return open_splits(options_.files, validation, options, tokenizer_.get(), pool_, {});
+  };
+  const SplitFiles first = open(options_, {more});
+  EXPECT_TRUE(first.prepared);
+  EXPECT_FALSE(first.reused);
+  const auto shard = list_directory(first.train[0]).front();
+  const auto written = std::filesystem::last_write_time(join_path(first.train[0], shard));
+  const SplitFiles second = open(options_, {more});
+  EXPECT_TRUE(second.reused);
+  EXPECT_EQ(second.train, first.train);
+  EXPECT_EQ(second.validation, first.validation);
+  EXPECT_EQ(std::filesystem::last_write_time(join_path(first.train[0], shard)), written);
+  const auto again = [&](auto&& change) {  // other options, then these again
+    PrepareOptions options = options_;
+    change(options);
+    EXPECT_FALSE(open(options, {more}).reused);
+    EXPECT_FALSE(open(options_, {more}).reused);
+    EXPECT_TRUE(open(options_, {more}).reused);
+  };
+  again([](PrepareOptions& options) { options.block_size = 9; });
+  again([](PrepareOptions& options) { options.mode = "pack"; });
+  again([](PrepareOptions& options) { options.append_token = 7; });
+  again([](PrepareOptions& options) { options.rows.keep_linebreaks = true; });
+  again([](PrepareOptions& options) { options.fingerprint = "another"; });
+  again([](PrepareOptions& options) { options.fingerprint.clear(); });
+  EXPECT_FALSE(open(options_).reused);  // no validation
+  EXPECT_TRUE(open(options_).reused);
+  // Other bytes under the same name, and a shard that is not whole.
+  folder_.write("in.txt", rows_of_numbers(102) + "1 2 3\n");
+  EXPECT_FALSE(open(options_).reused);
+  EXPECT_TRUE(open(options_).reused);
+  const auto whole = read_split(first.train[0]);
+  std::filesystem::resize_file(join_path(first.train[0], list_directory(first.train[0]).front()), 100);
+  EXPECT_FALSE(open(options_).reused);
+  EXPECT_EQ(read_split(first.train[0]).size(), whole.size());
 }
 
 TEST_F(Prepare, RefusesWhatCannotBe) {

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
+#include <thread>
 
 #include "base/json.h"
 #include "ops/tape.h"
@@ -52,8 +54,33 @@ std::string lines(const Json& rows, const char* column = nullptr, const Json* va
 
 std::map<std::string, double> evaluate(Task& task, TrainingModel& model) {
   std::map<std::string, double> out;
-  for (const auto& [name, value] : task.evaluate(model.model(), {})) out[name] = value;
+  for (const auto& [name, value] : task.evaluate(model.model(), {}, nullptr)) out[name] = value;
   return out;
+}
+
+// Two ranks, each with a task and a model of its own, find together what one finds alone, to the bit.
+void expect_equal_in_ranks(const std::map<std::string, double>& alone,
+                           const std::function<std::map<std::string, double>(Communicator*)>& run) {
+  auto ranks = make_local_communicators(2);
+  std::map<std::string, double> first, second;
+  std::thread other([&] { second = run(ranks[1].get()); });
+  first = run(ranks[0].get());
+  other.join();
+  EXPECT_EQ(first, alone);
+  EXPECT_TRUE(second.empty());
+}
+
+template <class Task, class Options>
+std::function<std::map<std::string, double>(Communicator*)> in_ranks(const std::string& family, Head head,
+                                                                     const Options& options) {
+  return [=](Communicator* ranks) {
+    const auto model = open(family, head);
+    Options own = options;
+    Task task(*model, arguments(), own, {});
+    std::map<std::string, double> out;
+    for (const auto& [name, value] : task.evaluate(model->model(), {}, ranks)) out[name] = value;
+    return out;
+  };
 }
 
 class Tasks : public ::testing::TestWithParam<std::string> {
@@ -71,6 +98,7 @@ TEST_P(Tasks, TextClassification) {
   const auto got = evaluate(task, *model);
   EXPECT_NEAR(got.at("loss"), want.at("loss", "case").as_double("case"), 1e-5);
   EXPECT_NEAR(got.at("accuracy"), want.at("accuracy", "case").as_double("case"), 1e-12);
+  expect_equal_in_ranks(got, in_ranks<TextClassificationTask>(GetParam(), Head::kSequenceClassification, options));
 }
 
 TEST_P(Tasks, RegressionAndSeveralLabels) {
@@ -99,6 +127,7 @@ TEST_P(Tasks, TokenClassification) {
     const auto got = evaluate(task, *model);
     EXPECT_NEAR(got.at("loss"), want.at(all ? "loss_all" : "loss_first", "case").as_double("case"), 1e-5);
     EXPECT_EQ(got.count("f1"), 1u);
+    expect_equal_in_ranks(got, in_ranks<TokenClassificationTask>(GetParam(), Head::kTokenClassification, options));
   }
 }
 
@@ -123,6 +152,7 @@ TEST_P(Tasks, QuestionAnswering) {
       EXPECT_NEAR(got.at("loss"), want.at("loss", "case").as_double("case"), 1e-5);
     }
     EXPECT_EQ(got.count(second ? "HasAns_f1" : "exact_match"), 1u);
+    expect_equal_in_ranks(got, in_ranks<QuestionAnsweringTask>(GetParam(), Head::kQuestionAnswering, options));
     const Json answers = Json::parse(read_file(options.predictions_file, 1 << 20), "predictions");
     for (const Json& row : rows.as_array("rows")) {
       const std::string id = row.at("id", "row").as_string("id");

@@ -192,6 +192,11 @@ TEST_F(TrainerTest, LearnsLogsAndSavesAModelThatLoads) {
                            "out/checkpoint-40/optimizer.safetensors", "out/checkpoint-60/model.safetensors"}) {
     EXPECT_TRUE(file_exists(folder_ / file)) << file;
   }
+  // As transformers: 6 FLOPs a token and parameter outside of embeddings: 2 layers of q, o, k, v, gate, up, down and norms.
+  const double parameters = 2 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32 + 2 * 16) + 16;
+  const double tokens = result.state.at("num_input_tokens_seen", "state").as_double("state");
+  EXPECT_GT(tokens, 60 * 4 * 5.0 - 1);
+  EXPECT_DOUBLE_EQ(result.state.at("total_flos", "state").as_double("state"), 6 * tokens * parameters);
   const auto again = TrainingModel::open(folder_ / "out", model_options());
   EXPECT_FALSE(again->from_scratch());
   EXPECT_TRUE(again->new_parameters().empty());

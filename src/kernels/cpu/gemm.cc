@@ -12,19 +12,22 @@ namespace {
 
 constexpr int64_t kScratchFloats = int64_t{8} << 20;  // of packed b, and of turned a, at a time
 
-// Panel [k][16] of op(b), columns [n, n + count) of it; zeros beyond.
-void pack_panel(TurnFn turn, const View& b, bool transpose, int64_t n, int64_t count, int64_t inner, float* to) {
-  if (!transpose) {
-    for (int64_t k = 0; k < inner; ++k, to += kPanel) {
-      const float* from = row<float>(b, k) + n;
-      if (count == kPanel) {
-        std::memcpy(to, from, kPanel * sizeof(float));
-      } else {
-        for (int64_t j = 0; j < kPanel; ++j) to[j] = j < count ? from[j] : 0.0f;
-      }
-    }
-    return;
+constexpr int64_t kPanelsAtOnce = 8;  // whose columns lie side by side in a row: half a kilobyte is read at a time
+
+// Panels [k][16] of b, from column n on; zeros past the last column.
+void pack_columns(const View& b, int64_t n, int64_t panels, int64_t inner, float* to) {
+  const int64_t whole = std::min(panels, (b.dims[1] - n) / kPanel), rest = b.dims[1] - n - whole * kPanel;
+  for (int64_t k = 0; k < inner; ++k, to += kPanel) {
+    const float* from = row<float>(b, k) + n;
+    for (int64_t p = 0; p < whole; ++p) std::memcpy(to + p * inner * kPanel, from + p * kPanel, kPanel * sizeof(float));
+    if (whole == panels) continue;
+    float* last = to + whole * inner * kPanel;
+    for (int64_t j = 0; j < kPanel; ++j) last[j] = j < rest ? from[whole * kPanel + j] : 0.0f;
   }
+}
+
+// Panel [k][16] of rows [n, n + count) of b; zeros beyond.
+void pack_rows(TurnFn turn, const View& b, int64_t n, int64_t count, int64_t inner, float* to) {
   turn(row<float>(b, n), b.strides[0], count, inner, to, kPanel);
   if (count == kPanel) return;
   for (int64_t k = 0; k < inner; ++k, to += kPanel) std::fill(to + count, to + kPanel, 0.0f);
@@ -75,10 +78,11 @@ void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, 
   auto* packed = exec.scratch->allocate_array<float>(at_once * floats);
   for (int64_t panel = 0; panel < panels; panel += at_once) {
     const int64_t count = std::min(at_once, panels - panel);
-    exec.pool->parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
+    exec.pool->parallel_for(count, transpose_b ? 1 : kPanelsAtOnce, [&](int64_t begin, int64_t end, int) {
+      if (!transpose_b) return pack_columns(b, (panel + begin) * kPanel, end - begin, inner, packed + begin * floats);
       for (int64_t p = begin; p < end; ++p) {
         const int64_t column = (panel + p) * kPanel;
-        pack_panel(kTurn(), b, transpose_b, column, std::min(kPanel, n - column), inner, packed + p * floats);
+        pack_rows(kTurn(), b, column, std::min(kPanel, n - column), inner, packed + p * floats);
       }
     });
     View part = c;

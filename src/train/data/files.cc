@@ -2,9 +2,11 @@
 #include "train/data/files.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "train/data/fingerprint.h"
 #include "train/data/shards.h"
 
 namespace pagoda::train {
@@ -18,6 +20,31 @@ bool are_shards(const std::vector<std::string>& files, const RowOptions& options
     return RowReader({file}, options).next(row) && row.tokenised;
   });
 }
+
+namespace {
+
+// Of all that the shards depend on.
+std::string fingerprint_of(const PrepareOptions& options) {
+  constexpr int kFormat = 1;  // raised where the same rows become other shards
+  Fingerprint all;
+  all.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {}", kFormat, options.split, options.mode, options.block_size,
+                      options.group_size, options.add_special_tokens, options.append_token, options.shard_size,
+                      options.validation_split_percentage, options.validation_every, options.files.size()));
+  all.add(options.rows.text_column)
+      .add(options.rows.format)
+      .add(options.rows.sample_by)
+      .add(options.rows.keep_linebreaks ? "1" : "0");
+  all.add(options.fingerprint);
+  for (const auto* files : {&options.files, &options.validation_files}) {
+    for (const std::string& file : *files) {
+      // The name's end says how a file is read.
+      all.add(file.substr(std::min(file.size(), file.rfind('.')))).add_file(file);
+    }
+  }
+  return all.text();
+}
+
+}  // namespace
 
 SplitFiles open_splits(const std::vector<std::string>& train, const std::vector<std::string>& validation,
                        const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool, const TaskHooks& hooks) {
@@ -42,7 +69,21 @@ SplitFiles open_splits(const std::vector<std::string>& train, const std::vector<
     prepare.validation_files.clear();
     prepare.split = "validation";
   }
-  prepare_data(prepare, tokenizer, pool, hooks);
+  const std::string note = options.output_dir + ".json";
+  // A pipe is read once only.
+  const auto regular = [](const std::vector<std::string>& files) {
+    return std::all_of(files.begin(), files.end(), file_exists);
+  };
+  const bool comparable = !options.fingerprint.empty() && regular(prepare.files) && regular(prepare.validation_files);
+  const std::string fingerprint = comparable ? fingerprint_of(prepare) : "";
+  split.prepared = true;
+  split.reused = !fingerprint.empty() && is_prepared(note, options.output_dir, fingerprint);
+  if (!split.reused) {
+    std::error_code ignored;
+    std::filesystem::remove(note, ignored);
+    prepare_data(prepare, tokenizer, pool, hooks);
+    if (!fingerprint.empty()) note_prepared(note, options.output_dir, fingerprint);
+  }
   if (!train_is_ready) split.train = {join_path(options.output_dir, "train")};
   if (!validation_is_ready && (!validation.empty() || options.validation_split_percentage > 0)) {
     split.validation = {join_path(options.output_dir, "validation")};

@@ -13,11 +13,13 @@ namespace pagoda::train {
 
 struct SplitFiles {
   std::vector<std::string> train, validation;  // for DatasetReader; validation may be empty
+  bool prepared = false, reused = false;       // shards were made here, or found from an earlier call
 };
 
 // train, validation: folders of shards, shards, or files of rows (prepare.h). What is no shard is tokenised into folders
-// below `options.output_dir`, which replace those of an earlier run; options.files and validation_files are not looked at.
-// A share for validation (options.validation_split_percentage) needs files of rows.
+// below `options.output_dir`, which replace those of an earlier run unless they are the same (options.fingerprint);
+// options.files and validation_files are not looked at. A share for validation (options.validation_split_percentage) needs
+// files of rows.
 SplitFiles open_splits(const std::vector<std::string>& train, const std::vector<std::string>& validation,
                        const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool, const TaskHooks& hooks);
 

@@ -31,7 +31,9 @@ struct PrepareOptions {
   // One of these at most. A row that is also in the validation split is never in training; validation has each row once.
   double validation_split_percentage = 0;  // by a hash of the row: the same rows whatever their order
   int64_t validation_every = 0;            // every N-th row; reads the files twice
-  bool overwrite = false;                  // replace the shards that lie in the folder, once the new ones are complete
+  // Of the tokenizer. Not empty: open_splits() takes shards again that an earlier call made of the same bytes in the same way.
+  std::string fingerprint;
+  bool overwrite = false;  // replace the shards that lie in the folder, once the new ones are complete
 };
 
 struct SplitReport {

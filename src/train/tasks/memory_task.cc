@@ -93,26 +93,38 @@ Tensor MemoryTask::loss(const Model& model, const MicroBatch& batch, int64_t cou
   return loss_of(model.forward(batch.inputs, context).logits, batch, count);
 }
 
-Metrics MemoryTask::evaluate(const Model& model, const TaskHooks& hooks) {
+Metrics MemoryTask::evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) {
   const NoGrad no_grad;
   begin_scores();
   double sum = 0;
   int64_t labels = 0;
-  for (int64_t done = 0; done < validation_size_;) {
-    hooks.at("evaluating", done, validation_size_);
+  const int64_t size = arguments_.per_device_eval_batch_size;
+  const auto rows_of = [&](int64_t batch) {
     std::vector<int64_t> rows;
-    for (int64_t i = 0; i < arguments_.per_device_eval_batch_size && done < validation_size_; ++i) rows.push_back(done++);
-    const MicroBatch one = batch(Split::kValidation, rows, std::vector<uint64_t>(rows.begin(), rows.end()));
+    for (int64_t row = batch * size; row < std::min(validation_size_, (batch + 1) * size); ++row) rows.push_back(row);
+    return rows;
+  };
+  const auto batch_of = [&](const std::vector<int64_t>& rows) {
+    return batch(Split::kValidation, rows, std::vector<uint64_t>(rows.begin(), rows.end()));
+  };
+  const auto score = [&](int64_t number) {
+    const MicroBatch one = batch_of(rows_of(number));
     ForwardContext context;
     context.layout = one.layout;
-    const Tensor logits = model.forward(one.inputs, context).logits;
-    if (one.num_labels > 0) {
-      const Tensor loss = loss_of(logits, one, one.num_labels);
-      sum += static_cast<double>(loss.data<float>()[0]) * static_cast<double>(one.num_labels);
-      labels += one.num_labels;
-    }
-    take_scores(rows, one, logits);
-  }
+    BatchScores scores;
+    scores.logits = model.forward(one.inputs, context).logits;
+    scores.labels = one.num_labels;
+    if (one.num_labels > 0) scores.loss = static_cast<double>(loss_of(scores.logits, one, one.num_labels).data<float>()[0]);
+    return scores;
+  };
+  const auto take = [&](int64_t number, const BatchScores& scores) {
+    sum += scores.loss * static_cast<double>(scores.labels);
+    labels += scores.labels;
+    const std::vector<int64_t> rows = rows_of(number);
+    take_scores(rows, batch_of(rows), scores.logits);
+  };
+  evaluate_batches(model_.device(), ranks, (validation_size_ + size - 1) / size, hooks, score, take);
+  if (ranks != nullptr && ranks->rank() > 0) return {};
   Metrics metrics;
   if (labels > 0) metrics.emplace_back("loss", sum / static_cast<double>(labels));
   for (auto& metric : end_scores()) metrics.push_back(std::move(metric));

@@ -23,7 +23,7 @@ class MemoryTask : public Task {
   bool has_validation() const override { return validation_size_ > 0; }
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;
   // loss, and what score() gives. "loss" is left out where no validation example has labels.
-  Metrics evaluate(const Model& model, const TaskHooks& hooks) override;
+  Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;
 
  protected:
   MemoryTask(TrainingModel& model, const TrainingArguments& arguments) : model_(model), arguments_(arguments) {}
