@@ -1,7 +1,6 @@
 """First weights of a masked LM in BERT's shape that does not stop at the bag of words. Nothing in them is learnt but counts.
 
-1. The output's bias begins as the logarithm of each token's share of the text. Otherwise the net learns these shares first, as a
-   constant that it adds to every row; norms behind each block then shrink what differs between rows, until all rows are alike.
+1. The output's bias begins as the logarithm of each token's share of the text: what takes about 100 steps to learn otherwise.
 2. Attention begins local. Position embeddings are sines and cosines, louder than the tokens. In each head the key projection
    begins as the query projection, so that like attends to like (Trockman and Kolter 2023, "Mimetic initialization of
    self-attention layers"), and the queries are turned so that a head's best match lies `offset` places away.
