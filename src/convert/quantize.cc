@@ -322,28 +322,35 @@ class Quantizer {
     std::map<std::string, const Linear*> by_name;
     for (const Linear& linear : linears_) by_name.emplace(linear.parameter->name, &linear);
     int64_t done = 0, total = static_cast<int64_t>(source_->parameters().size());
+    IntWeight tied_head;  // made while its table is at hand
     for (Parameter* parameter : source_->parameters()) {
       tell("writing", done++, total);
       const auto it = by_name.find(parameter->name);
       if (is_head(*parameter)) {
-        append(writer, quantized_weight(*head_, head_coding()));
+        append(writer, rounded(*head_, take(device_, *parameter, DType::kFloat32), head_coding()));
       } else if (it != by_name.end()) {
-        append(writer, quantized_weight(*it->second, coding()));
+        append(writer, quantized_weight(*it->second));
       } else {
         const DType dtype = stays_as(*parameter);
-        writer.append(ops::cast(take(device_, *parameter, DType::kFloat32), dtype));
+        const Tensor value = take(device_, *parameter, DType::kFloat32);
+        if (head_ && head_->parameter == parameter) tied_head = rounded(*head_, value, head_coding());
+        writer.append(ops::cast(value, dtype));
       }
     }
-    if (head_ && tied_) append(writer, quantized_weight(*head_, head_coding()));
+    if (head_ && tied_) append(writer, tied_head);
     writer.finish();
   }
 
   IntCoding head_coding() const { return {8, report_.group_size, true, plain_dtype_}; }
 
-  IntWeight quantized_weight(const Linear& linear, const IntCoding& coding) {
+  IntWeight quantized_weight(const Linear& linear) {
     const auto it = calibrated_.find(linear.module);
     if (it != calibrated_.end()) return std::move(it->second);
-    const Tensor w = ops::cast(take(device_, *linear.parameter, DType::kFloat32), DType::kFloat32);
+    return rounded(linear, take(device_, *linear.parameter, DType::kFloat32), coding());
+  }
+
+  IntWeight rounded(const Linear& linear, const Tensor& value, const IntCoding& coding) {
+    const Tensor w = ops::cast(value, DType::kFloat32);
     check_finite(linear.parameter->name, w.data<float>(), w.dim(0), w.dim(1));
     IntWeight weight = round_to_nearest(pool_, w.data<float>(), w.dim(0), w.dim(1), coding);
     std::vector<float> decoded(static_cast<size_t>(w.numel()));

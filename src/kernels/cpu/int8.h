@@ -40,6 +40,10 @@ using QuantizeFn = float (*)(const View& x, int64_t i, int64_t padded, Form form
 QuantizeFn quantize_portable();
 QuantizeFn quantize_avx512();
 
+// The product by vpdpbusd, which tables with tiles take for few rows: sums are the same, and memory gives it more.
+void run_vnni(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y);
+constexpr int64_t kVnniRows = 8;  // at most, beside tiles
+
 // What follows the sums; passed where products pass their Epilogue.
 struct Int8Epilogue : Epilogue {
   const float *x_scales = nullptr, *w_scales = nullptr;

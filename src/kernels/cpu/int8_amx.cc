@@ -47,6 +47,7 @@ float byte_tile_loop(int64_t steps) {
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
   if (x.dims[0] == 0) return;
+  if (x.dims[0] <= int8::kVnniRows) return int8::run_vnni(exec, x, w, epilogue, y);
   const ArenaScope scope(*exec.scratch);
   const int8::Operands o =
       int8::prepare(exec, x, w, epilogue, int8::Form::kSigned, int8::quantize_avx512(), products::epilogue_avx512());

@@ -97,6 +97,11 @@ float quantize_row(const T* x, int64_t k, int64_t padded, Form form, void* to) {
       hn::StoreU(hn::DemoteTo(d8, codes), d8, static_cast<int8_t*>(to) + i);
       continue;
     }
+    if (form == Form::kUnsigned) {
+      const hn::Rebind<uint8_t, decltype(kTag)> du8;
+      hn::StoreU(hn::DemoteTo(du8, hn::Add(codes, hn::Set(kInts, 128))), du8, static_cast<uint8_t*>(to) + i);
+      continue;
+    }
     int32_t lanes[kLanes] = {};
     hn::StoreU(codes, kInts, lanes);
     put(form, lanes, i, kLanes, to);

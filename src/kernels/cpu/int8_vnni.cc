@@ -50,6 +50,10 @@ PAGODA_END_VNNI
 
 namespace pagoda {
 
+void int8::run_vnni(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
+  run(exec, x, w, epilogue, y);
+}
+
 limits::Loop limits::dot_vnni() { return {byte_loop, 24.0 * 64 * 2}; }
 
 void fill_int8_vnni(KernelTable& table) { table.add_product({"avx512_vnni int8", Isa::kAvx512Bf16, int8::takes_int8, run}); }

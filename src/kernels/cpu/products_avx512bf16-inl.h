@@ -8,7 +8,7 @@ namespace pagoda {
 namespace {
 
 constexpr int kDotMaxRows = 12;
-constexpr int64_t kDotReadAhead = 4096;  // bytes, in the streams of all panels of a block together
+constexpr int64_t kDotReadAhead = 8192;  // bytes, in the streams of all panels of a block together
 
 HWY_INLINE uint32_t pair_at(const BFloat16* x) {
   uint32_t pair;
