@@ -8,7 +8,7 @@
 # RUN='PROGRAM ARG ...' in the environment goes before each run (nice, a lock).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-rounds=2 build=build/release flags=(--model roberta --dtype bfloat16 --sequences 8 --length 128 --accumulate 8 --steps 2 --threads 1)
+rounds=2 build=build/release flags=(--model roberta --dtype bfloat16 --sequences 8 --length 128 --accumulate 8 --steps 3 --threads 1)
 while (($#)); do
   case $1 in
     --rounds) rounds=$2 && shift 2 ;;
