@@ -75,7 +75,7 @@ TEST(Flags, WrongFlagsAreInvalidInput) {
   expect_error(run_pagoda({"tokenize", kLlama}), 2, "need --jsonl");
   expect_error(run_pagoda({"template", kLlama}), 2, "need --jsonl");
   expect_error(run_pagoda({"generate", "a/b@c d", "--prompt-ids", "[1]"}), 2, "got 'c d'");
-  expect_error(run_pagoda({"bench"}), 2, "ubcommand");
+  expect_error(run_pagoda({"bench"}), 2, "unknown verb after bench: got none, need one of latency");
   expect_error(run_pagoda({"completion", "tcsh"}), 2, "need bash, zsh or fish");
 }
 
