@@ -66,6 +66,9 @@ Schedule::Schedule(const std::string& type, double learning_rate, int64_t warmup
     if (options.contains("min_lr") == options.contains("min_lr_rate")) {
       invalid(kWhere, "cosine_with_min_lr needs one of min_lr and min_lr_rate");
     }
+    if (options.contains("min_lr") && !(base_ > 0)) {
+      invalid(kWhere, "min_lr needs a learning rate above 0: got {} (min_lr_rate does not)", base_);
+    }
     min_rate_ = options.contains("min_lr") ? options.get_double("min_lr", 0, kWhere) / base_
                                            : options.get_double("min_lr_rate", 0, kWhere);
   } else if (type == "polynomial") {

@@ -112,13 +112,14 @@ TEST(Schedules, EqualTransformers) {
 }
 
 TEST(Schedules, RefuseWhatTheyDoNotHave) {
-  const auto make = [](const char* type, const char* options) {
-    return message_of([=] { Schedule(type, 1e-3, 0, 10, Json::parse(options, "test")); });
+  const auto make = [](const char* type, const char* options, double learning_rate = 1e-3) {
+    return message_of([=] { Schedule(type, learning_rate, 0, 10, Json::parse(options, "test")); });
   };
   EXPECT_NE(make("cosin", "{}").find("got 'cosin', need one of linear"), std::string::npos);
   EXPECT_NE(make("linear", "{\"power\": 2}").find("linear has no option 'power'"), std::string::npos);
   EXPECT_NE(make("polynomial", "{\"lr_end\": 1}").find("lr_end"), std::string::npos);
   EXPECT_NE(make("cosine_with_min_lr", "{}").find("min_lr"), std::string::npos);
+  EXPECT_NE(make("cosine_with_min_lr", "{\"min_lr\": 1e-5}", 0).find("learning rate above 0: got 0"), std::string::npos);
   EXPECT_NE(make("warmup_stable_decay", "{\"num_decay_steps\": 11}").find("num_decay_steps"), std::string::npos);
 }
 
