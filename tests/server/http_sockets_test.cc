@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "tests/folder.h"
 
 namespace pagoda::server {
 namespace {
@@ -21,27 +22,12 @@ using testing::eventually;
 using testing::Signal;
 using testing::TestCertificate;
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "pagoda_http_XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 // ---- Unix sockets
 
 TEST_F(Stream, UnixSocket) {
-  const TemporaryFolder folder;
+  const testing::Folder folder("http_sockets_1");
   HttpOptions options;
-  options.uds = folder.file("socket");
+  options.uds = folder / "socket";
   start(options);
   EXPECT_EQ(server_->port(), 0);
   Client client(options.uds);
@@ -62,9 +48,9 @@ TEST_F(Stream, UnixSocket) {
 }
 
 TEST_F(Stream, UnixSocketOfADeadServerIsReplaced) {
-  const TemporaryFolder folder;
+  const testing::Folder folder("http_sockets_2");
   HttpOptions options;
-  options.uds = folder.file("socket");
+  options.uds = folder / "socket";
   const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -85,11 +71,11 @@ TEST_F(Stream, UnixSocketOfADeadServerIsReplaced) {
 }
 
 TEST_F(Stream, UnixSocketPathOfAFileIsRefused) {
-  const TemporaryFolder folder;
-  for (const std::string& path : {folder.file("file"), std::string(300, 'x')}) {
+  const testing::Folder folder("http_sockets_3");
+  for (const std::string& path : {folder / "file", std::string(300, 'x')}) {
     HttpOptions options;
     options.uds = path;
-    std::ofstream(folder.file("file")) << "precious";
+    std::ofstream(folder / "file") << "precious";
     try {
       start(options);
       ADD_FAILURE() << path;
@@ -97,7 +83,7 @@ TEST_F(Stream, UnixSocketPathOfAFileIsRefused) {
       EXPECT_EQ(error.kind(), ErrorKind::kInvalidInput) << error.what();
     }
   }
-  EXPECT_TRUE(std::filesystem::is_regular_file(folder.file("file")));
+  EXPECT_TRUE(std::filesystem::is_regular_file(folder / "file"));
 }
 
 // ---- TLS
@@ -129,11 +115,11 @@ struct ClientContext {
 class Tls : public Stream {
  protected:
   Tls() : options_(any_port()) {
-    options_.ssl_certfile = folder_.file("certificate.pem");
-    options_.ssl_keyfile = folder_.file("key.pem");
+    options_.ssl_certfile = folder_ / "certificate.pem";
+    options_.ssl_keyfile = folder_ / "key.pem";
     write_pem(certificate_, options_.ssl_certfile, options_.ssl_keyfile);
   }
-  TemporaryFolder folder_;
+  const testing::Folder folder_{"http_sockets_tls"};
   TestCertificate certificate_;
   HttpOptions options_;
 };
@@ -205,8 +191,8 @@ TEST_F(Tls, PlainTextAndSilenceEndTheConnection) {
 
 TEST_F(Tls, ClientsMayHaveToShowACertificate) {
   const TestCertificate trusted, stranger;
-  write_pem(trusted, folder_.file("ca.pem"), folder_.file("unused.pem"));
-  options_.ssl_ca_certs = folder_.file("ca.pem");
+  write_pem(trusted, folder_ / "ca.pem", folder_ / "unused.pem");
+  options_.ssl_ca_certs = folder_ / "ca.pem";
   start(options_);
   // With TLS 1.3 the client is done before the server has judged it: the answer tells.
   const auto served = [&](const TestCertificate* own) {
@@ -225,8 +211,8 @@ TEST_F(Tls, ClientsMayHaveToShowACertificate) {
 
 TEST_F(Tls, BadCertificatesAreRefusedAtStart) {
   const TestCertificate other;
-  write_pem(other, folder_.file("other.pem"), folder_.file("other_key.pem"));
-  std::ofstream(folder_.file("garbage.pem")) << "garbage";
+  write_pem(other, folder_ / "other.pem", folder_ / "other_key.pem");
+  std::ofstream(folder_ / "garbage.pem") << "garbage";
   const auto kind = [this](const std::string& certificate, const std::string& key, const std::string& authorities = "") {
     HttpOptions options = any_port();
     options.ssl_certfile = certificate;
@@ -239,13 +225,13 @@ TEST_F(Tls, BadCertificatesAreRefusedAtStart) {
     }
     return ErrorKind::kInternal;
   };
-  EXPECT_EQ(kind(folder_.file("none.pem"), options_.ssl_keyfile), ErrorKind::kInvalidInput);
-  EXPECT_EQ(kind(folder_.file("garbage.pem"), options_.ssl_keyfile), ErrorKind::kInvalidInput);
-  EXPECT_EQ(kind(options_.ssl_certfile, folder_.file("garbage.pem")), ErrorKind::kInvalidInput);
-  EXPECT_EQ(kind(options_.ssl_certfile, folder_.file("other_key.pem")), ErrorKind::kInvalidInput);
+  EXPECT_EQ(kind(folder_ / "none.pem", options_.ssl_keyfile), ErrorKind::kInvalidInput);
+  EXPECT_EQ(kind(folder_ / "garbage.pem", options_.ssl_keyfile), ErrorKind::kInvalidInput);
+  EXPECT_EQ(kind(options_.ssl_certfile, folder_ / "garbage.pem"), ErrorKind::kInvalidInput);
+  EXPECT_EQ(kind(options_.ssl_certfile, folder_ / "other_key.pem"), ErrorKind::kInvalidInput);
   EXPECT_EQ(kind(options_.ssl_certfile, ""), ErrorKind::kInvalidInput);
   EXPECT_EQ(kind("", "", options_.ssl_certfile), ErrorKind::kInvalidInput);
-  EXPECT_EQ(kind(options_.ssl_certfile, options_.ssl_keyfile, folder_.file("garbage.pem")), ErrorKind::kInvalidInput);
+  EXPECT_EQ(kind(options_.ssl_certfile, options_.ssl_keyfile, folder_ / "garbage.pem"), ErrorKind::kInvalidInput);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "formats/tokenizer_loader.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/data/dataset.h"
 
 namespace pagoda::train {

@@ -9,7 +9,7 @@
 
 #include "base/random.h"
 #include "formats/safetensors.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/lm_task.h"
 #include "train/trainer.h"
 

@@ -5,7 +5,7 @@
 #include <map>
 
 #include "formats/tfrecord.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 
 namespace pagoda::train {
 namespace {

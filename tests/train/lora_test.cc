@@ -10,7 +10,7 @@
 #include "formats/safetensors.h"
 #include "ops/loss.h"
 #include "ops/tape.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/lora_model.h"
 
 namespace pagoda::train {

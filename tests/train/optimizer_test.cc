@@ -10,7 +10,7 @@
 #include "formats/safetensors.h"
 #include "ops/optim.h"
 #include "ops/runtime.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/schedule.h"
 
 namespace pagoda::train {

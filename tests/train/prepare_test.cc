@@ -6,7 +6,7 @@
 #include <set>
 
 #include "formats/tokenizer_json.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/data/dataset.h"
 #include "train/data/files.h"
 #include "train/data/shards.h"

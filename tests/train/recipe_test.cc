@@ -2,7 +2,7 @@
 #include "train/tokenizer/recipe.h"
 
 #include "formats/tokenizer_loader.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 
 namespace pagoda::train {
 namespace {

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "formats/tfrecord.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 
 namespace pagoda::train {
 namespace {

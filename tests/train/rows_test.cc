@@ -2,7 +2,7 @@
 #include "train/data/rows.h"
 
 #include "formats/tfrecord.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 
 namespace pagoda::train {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "base/json.h"
 #include "ops/tape.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/tasks/label_names.h"
 #include "train/tasks/question_answering.h"
 #include "train/tasks/text_classification.h"

@@ -11,7 +11,7 @@
 
 #include "formats/safetensors.h"
 #include "ops/dropout.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/checkpoint.h"
 #include "train/lm_task.h"
 #include "train/optimizer.h"

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/flops.h"
 
 namespace pagoda::train {

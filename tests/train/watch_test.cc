@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "formats/tfrecord.h"
-#include "tests/train/folder.h"
+#include "tests/folder.h"
 #include "train/watch/html_report.h"
 #include "train/watch/tensorboard.h"
 

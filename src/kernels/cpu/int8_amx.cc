@@ -19,30 +19,8 @@ namespace {
 
 float byte_tile_loop(int64_t steps) {
   alignas(64) int8_t ones[16 * 64];
-  alignas(64) float sums[16 * 16];
   std::fill_n(ones, 16 * 64, int8_t{1});
-  native::ByteTiles tiles;
-  tiles.configure(tile_config(2, kTileRows, kTileRows));
-  tiles.zero<0>();
-  tiles.zero<1>();
-  tiles.zero<2>();
-  tiles.zero<3>();
-  tiles.load<4>(ones, 64);
-  tiles.load<5>(ones, 64);
-  tiles.load<6>(ones, 64);
-  tiles.load<7>(ones, 64);
-  for (int64_t step = 0; step < steps; ++step) {
-    tiles.dot<0, 4, 6>();
-    tiles.dot<1, 4, 7>();
-    tiles.dot<2, 5, 6>();
-    tiles.dot<3, 5, 7>();
-  }
-  tiles.store<0>(sums, 64);
-  float sum = sums[0];
-  tiles.store<3>(sums, 64);
-  sum += sums[0];
-  tiles.release();
-  return sum;
+  return loop_on_tiles<native::ByteTiles>(ones, steps);
 }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {

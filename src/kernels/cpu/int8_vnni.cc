@@ -18,22 +18,7 @@ namespace pagoda {
 namespace {
 
 float byte_loop(int64_t steps) {
-  constexpr int kChains = 24;
-  using I = native::ByteDot;
-  I::Floats acc[kChains];
-  const I::Pairs a = I::broadcast(0x01020304), b = I::broadcast(0x04030201);
-  HWY_UNROLL(24)
-  for (int i = 0; i < kChains; ++i) acc[i] = I::broadcast(static_cast<uint32_t>(i));  // equal chains would become one
-  for (int64_t step = 0; step < steps; ++step) {
-    HWY_UNROLL(24)
-    for (int i = 0; i < kChains; ++i) acc[i] = I::dot(acc[i], a, b);
-  }
-  float sums[kChains][16], sum = 0;
-  for (int i = 0; i < kChains; ++i) {
-    I::store(acc[i], sums[i]);
-    sum += sums[i][0];
-  }
-  return sum;
+  return loop_on_chains<native::ByteDot>(0x01020304, 0x04030201, steps);
 }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {

@@ -98,5 +98,26 @@ void run_dot(products::EpilogueFn finish, const Exec& exec, const View& x, const
   products::run_blocks({kRows, blocks, nullptr, finish, nullptr, nullptr}, exec, x, w, epilogue, y);
 }
 
+// For the rate of the instruction: 24 chains, each begun with a product of its own, since equal ones would become one. a, b: an
+// operand's 32 bits.
+template <class I>
+float loop_on_chains(uint32_t a, uint32_t b, int64_t steps) {
+  constexpr int kChains = 24;
+  typename I::Floats acc[kChains];
+  const typename I::Pairs left = I::broadcast(a), right = I::broadcast(b);
+  HWY_UNROLL(24)
+  for (int i = 0; i < kChains; ++i) acc[i] = I::dot(I::zero(), left, I::broadcast(b + static_cast<uint32_t>(i)));
+  for (int64_t step = 0; step < steps; ++step) {
+    HWY_UNROLL(24)
+    for (int i = 0; i < kChains; ++i) acc[i] = I::dot(acc[i], left, right);
+  }
+  float sums[kChains][16], sum = 0;
+  for (int i = 0; i < kChains; ++i) {
+    I::store(acc[i], sums[i]);
+    sum += sums[i][0];
+  }
+  return sum;
+}
+
 }  // namespace
 }  // namespace pagoda
