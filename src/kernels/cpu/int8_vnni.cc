@@ -17,9 +17,7 @@ PAGODA_BEGIN_VNNI
 namespace pagoda {
 namespace {
 
-float byte_loop(int64_t steps) {
-  return loop_on_chains<native::ByteDot>(0x01020304, 0x04030201, steps);
-}
+float byte_loop(int64_t steps) { return loop_on_chains<native::ByteDot>(0x01020304, 0x04030201, steps); }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
   if (x.dims[0] == 0) return;

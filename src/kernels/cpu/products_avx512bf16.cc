@@ -20,9 +20,7 @@ PAGODA_BEGIN_AVX512BF16
 namespace pagoda {
 namespace {
 
-float dot_loop(int64_t steps) {
-  return loop_on_chains<native::Dot>(0x3F803F00, 0x3C003B80, steps);
-}
+float dot_loop(int64_t steps) { return loop_on_chains<native::Dot>(0x3F803F00, 0x3C003B80, steps); }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
   run_dot<native::Dot>(products::epilogue_avx512(), exec, x, w, epilogue, y);
