@@ -2,9 +2,11 @@
 //
 // Usage: bench_attention [ISA [THREADS]]. Heads are those of SmolLM2-135M (9 query, 3 key-value, 64 dimensions) and of a
 // 7B model with grouped queries (32, 8, 128). Prefill: the dense entry over one causal sequence, in FLOP/s of what the mask
-// leaves. Decode: one query over a paged context, pages in order and scattered; each call reads another cache, so that 512 MiB
-// are read in turn and none is found in a processor cache. "limit" is the share of max(FLOPs / measured FLOP/s,
-// bytes of keys and values / measured read rate) in the time taken.
+// leaves. Decode: one query over a cached context that is contiguous (all keys and values of a head in one stretch, as a cache
+// without pages has them), in pages that follow each other, and in scattered pages; the same arithmetic on the same bytes. Each
+// call reads another context, so that 512 MiB are read in turn and none is found in a processor cache. The three take turns,
+// best of kRounds. "limit" is the share of max(FLOPs / measured FLOP/s, bytes of keys and values / measured read rate) in the
+// time taken.
 #include <algorithm>
 #include <cstdio>
 #include <vector>
@@ -16,6 +18,7 @@ namespace {
 
 constexpr int64_t kMemory = int64_t{512} << 20;
 constexpr double kPassSeconds = 0.03;
+constexpr int kRounds = 3;
 
 struct Heads {
   int64_t queries, keys, dim;
@@ -62,49 +65,87 @@ void prefill(Machine& machine, double flop_rate, const Heads& heads, DType dtype
               static_cast<int>(length), time * 1e6, flops / time * 1e-9, 100 * flops / flop_rate / time);
 }
 
-void decode(Machine& machine, double flop_rate, const Heads& heads, DType dtype, int64_t context, bool scattered) {
-  Rows q(dtype, 1, heads.queries, heads.dim), out(dtype, 1, heads.queries, heads.dim);
-  KvPages pages;
-  pages.base = machine.memory;
-  pages.num_key_value_heads = heads.keys;
-  pages.head_dim = pages.v_head_dim = heads.dim;
-  pages.dtype = dtype;
-  pages.page_bytes = page_bytes(heads.keys, heads.dim, heads.dim, dtype);
-  pages.pages_per_slab = kMemory / pages.page_bytes;
-  pages.slab_bytes = kMemory;
-  const int64_t each = context / kPageTokens, copies = pages.pages_per_slab / each;
-  std::vector<int32_t> table(static_cast<size_t>(each * copies));
-  for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
-  if (scattered) {
-    uint64_t state = 1;
-    for (size_t i = table.size(); i > 1; --i) {
-      state = state * 6364136223846793005u + 1442695040888963407u;
-      std::swap(table[i - 1], table[(state >> 33) % i]);
+enum class Placement { kContiguous, kInOrder, kScattered };
+
+// One decode step over one context, each time another.
+class Decode {
+ public:
+  Decode(Machine& machine, const Heads& heads, DType dtype, int64_t context, Placement placement)
+      : machine_(machine),
+        // Without pages a head is a sequence of its own: nothing but the place of its keys and values differs.
+        sequences_(placement == Placement::kContiguous ? heads.keys : 1),
+        q_(dtype, sequences_, heads.queries / sequences_, heads.dim),
+        out_(dtype, sequences_, heads.queries / sequences_, heads.dim),
+        each_(context / kPageTokens),
+        lengths_(static_cast<size_t>(sequences_), static_cast<int32_t>(context)) {
+    pages_.base = machine.memory;
+    pages_.num_key_value_heads = heads.keys / sequences_;
+    pages_.head_dim = pages_.v_head_dim = heads.dim;
+    pages_.dtype = dtype;
+    pages_.page_bytes = page_bytes(pages_.num_key_value_heads, heads.dim, heads.dim, dtype);
+    pages_.pages_per_slab = kMemory / pages_.page_bytes;
+    pages_.slab_bytes = kMemory;
+    copies_ = pages_.pages_per_slab / (each_ * sequences_);
+    table_.resize(static_cast<size_t>(each_ * sequences_ * copies_));
+    for (size_t i = 0; i < table_.size(); ++i) table_[i] = static_cast<int32_t>(i);
+    if (placement == Placement::kScattered) {
+      uint64_t state = 1;
+      for (size_t i = table_.size(); i > 1; --i) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        std::swap(table_[i - 1], table_[(state >> 33) % i]);
+      }
+    }
+    for (int64_t s = 0; s <= sequences_; ++s) starts_.push_back(static_cast<int32_t>(s));
+    spec_.scale = 0.125f;
+  }
+
+  void operator()() {
+    PagedRows rows;
+    rows.queries = {sequences_, starts_.data()};
+    rows.context_lengths = lengths_.data();
+    rows.block_tables = table_.data() + copy_ * sequences_ * each_;
+    rows.table_stride = each_;
+    copy_ = (copy_ + 1) % copies_;
+    machine_.table.attention_paged(machine_.exec, spec_, rows, pages_, q_.view, out_.view);
+  }
+
+ private:
+  Machine& machine_;
+  int64_t sequences_;
+  Rows q_, out_;
+  int64_t each_, copies_ = 0, copy_ = 0;
+  KvPages pages_;
+  AttentionSpec spec_;
+  std::vector<int32_t> table_, starts_, lengths_;
+};
+
+void decode(Machine& machine, double flop_rate, const Heads& heads, DType dtype, int64_t context) {
+  constexpr Placement kPlacements[] = {Placement::kContiguous, Placement::kInOrder, Placement::kScattered};
+  constexpr const char* kNames[] = {"contiguous", "pages in order", "pages scattered"};
+  double times[] = {1e30, 1e30, 1e30};
+  bool forks[3] = {};
+  for (int round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < 3; ++i) {
+      Decode step(machine, heads, dtype, context, kPlacements[i]);
+      const uint64_t before = machine.pool.regions();
+      uint64_t calls = 0;
+      times[i] = std::min(times[i], best_of(kPassSeconds, [&] {
+                            ++calls;
+                            step();
+                          }));
+      forks[i] = (machine.pool.regions() - before) * 2 > calls;
     }
   }
-  AttentionSpec spec;
-  spec.scale = 0.125f;
-  const int32_t starts[] = {0, 1}, length = static_cast<int32_t>(context);
-  int64_t copy = 0;
-  const uint64_t forks = machine.pool.regions();
-  uint64_t calls = 0;
-  const double time = best_of(kPassSeconds, [&] {
-    PagedRows rows;
-    rows.queries = {1, starts};
-    rows.context_lengths = &length;
-    rows.block_tables = table.data() + copy * each;
-    rows.table_stride = each;
-    copy = (copy + 1) % copies;
-    ++calls;
-    machine.table.attention_paged(machine.exec, spec, rows, pages, q.view, out.view);
-  });
   const double flops = 2.0 * static_cast<double>(context * heads.queries * heads.dim * 2);
   const double bytes = static_cast<double>(context * heads.keys * heads.dim * 2 * dtype_size(dtype));
   const double limit = std::max(flops / flop_rate, bytes / machine.read_rate);
-  std::printf("decode  %-9s %2d/%d x %-4d context %5d %10.1f us %8.1f GB/s %8.0f%% of limit, pages %s, %s\n", dtype_name(dtype),
-              static_cast<int>(heads.queries), static_cast<int>(heads.keys), static_cast<int>(heads.dim),
-              static_cast<int>(context), time * 1e6, bytes / time * 1e-9, 100 * limit / time,
-              scattered ? "scattered" : "in order ", (machine.pool.regions() - forks) * 2 > calls ? "forks" : "does not fork");
+  for (size_t i = 0; i < 3; ++i) {
+    std::printf(
+        "decode  %-9s %2d/%d x %-4d context %5d %10.1f us %8.1f GB/s %8.0f%% of limit, %-15s %+5.1f %% to contiguous, %s\n",
+        dtype_name(dtype), static_cast<int>(heads.queries), static_cast<int>(heads.keys), static_cast<int>(heads.dim),
+        static_cast<int>(context), times[i] * 1e6, bytes / times[i] * 1e-9, 100 * limit / times[i], kNames[i],
+        100 * (times[i] / times[0] - 1), forks[i] ? "forks" : "does not fork");
+  }
 }
 
 void run(int argc, char** argv) {
@@ -118,8 +159,7 @@ void run(int argc, char** argv) {
     for (const Heads& heads : kHeads) {
       for (const int64_t length : {128, 512, 2048}) prefill(machine, flop_rate, heads, dtype, length);
       for (const int64_t context : {128, 512, 2048, 8192}) {
-        decode(machine, flop_rate, heads, dtype, context, false);
-        decode(machine, flop_rate, heads, dtype, context, true);
+        decode(machine, flop_rate, heads, dtype, context);
       }
     }
   }
