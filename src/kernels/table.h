@@ -153,6 +153,15 @@ struct AdamStep {  // torch.optim.AdamW; with `decoupled` off torch.optim.Adam, 
   bool decoupled = true;
 };
 
+// Dropout of activations. Whether an element is dropped is a function of the seed, the number that its row bears, the site and
+// its column.
+struct DropoutSpec {
+  float p = 0;  // in (0, 1): the chance that an element is dropped, in steps of 2^-24; those kept grow by 1 / (1 - p)
+  uint64_t seed = 0;
+  const uint64_t* rows = nullptr;  // [T] numbers of rows
+  uint32_t site = 0;
+};
+
 // A typed entry that remembers which instruction set filled it.
 template <class Signature>
 struct Kernel {
@@ -188,6 +197,8 @@ struct Kernel {
   /* y = activation(gate) * up; gate and up rows may be strided (halves of one product) */                                     \
   X(gated_activation, void(const Exec&, Activation kind, View gate, View up, View y))                                          \
   X(gated_activation_backward, void(const Exec&, Activation kind, View gate, View up, View dy, View dgate, View dup))          \
+  /* y [T, H] = x with elements dropped; rows may be strided, y may be x. The gradient of x is that of y, dropped likewise. */ \
+  X(dropout, void(const Exec&, const DropoutSpec& spec, View x, View y))                                                       \
   /* y[t] = table[ids[t]]; ids int32 */                                                                                        \
   X(embedding, void(const Exec&, View table, View ids, View y))                                                                \
   /* dtable[ids[t]] += dy[t], in order of t */                                                                                 \

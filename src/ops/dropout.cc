@@ -1,7 +1,6 @@
 // Dropout, forward and backward: the draws are made again in backward, so that no mask is kept.
 #include "ops/dropout.h"
 
-#include "kernels/dropout.h"
 #include "kernels/table.h"
 #include "ops/check.h"
 #include "ops/tape.h"
@@ -13,7 +12,7 @@ namespace {
 Tensor apply(const Tensor& x, float p, const DropoutRows& rows, uint32_t site) {
   Tensor y = Tensor::empty(x.device(), x.dtype(), {x.dim(0), x.dim(1)});
   const DropoutSpec spec{p, rows.seed, rows.numbers.data(), site};
-  pagoda::dropout(x.device().exec, x.device().kernels->isa, spec, x.view(), y.view());
+  x.device().kernels->dropout(x.device().exec, spec, x.view(), y.view());
   return y;
 }
 

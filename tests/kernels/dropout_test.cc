@@ -1,6 +1,4 @@
 // Dropout: every instruction set drops what the reference drops, to the bit; how much, and that the draws never change.
-#include "kernels/dropout.h"
-
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -24,15 +22,15 @@ TEST(Dropout, IsTheReferencesToTheBit) {
         Numbers numbers(3);
         Matrix x(dtype, {rows, width}, 3), expected(dtype, {rows, width}, 2);
         x.fill(numbers, 2);
-        dropout(one.exec(), Isa::kReference, spec, x.view(), expected.view());
-        for (const Isa isa : supported_isas(detect_cpu())) {
+        oracle().dropout(one.exec(), spec, x.view(), expected.view());
+        for (const NamedTable& tested : vector_tables()) {
           Matrix y(dtype, {rows, width}, 2), threaded(dtype, {rows, width}, 2);
-          dropout(one.exec(), isa, spec, x.view(), y.view());
-          dropout(three.exec(), isa, spec, x.view(), threaded.view());
-          ASSERT_EQ(y.bytes(), expected.bytes())
-              << isa_name(isa) << " " << dtype_name(dtype) << " width " << width << " p " << p;
-          ASSERT_EQ(threaded.bytes(), expected.bytes()) << isa_name(isa) << " width " << width;
-          dropout(one.exec(), isa, spec, threaded.view(), threaded.view());  // in place, and twice: what is dropped stays so
+          tested.table.dropout(one.exec(), spec, x.view(), y.view());
+          tested.table.dropout(three.exec(), spec, x.view(), threaded.view());
+          ASSERT_EQ(y.bytes(), expected.bytes()) << tested.name << " " << dtype_name(dtype) << " width " << width << " p " << p;
+          ASSERT_EQ(threaded.bytes(), expected.bytes()) << tested.name << " width " << width;
+          tested.table.dropout(one.exec(), spec, threaded.view(),
+                               threaded.view());  // in place, and twice: what is dropped stays so
           for (int64_t t = 0; t < rows; ++t) {
             for (int64_t j = 0; j < width; ++j) ASSERT_EQ(threaded.at(t, j) == 0, expected.at(t, j) == 0);
           }
@@ -47,7 +45,7 @@ TEST(Dropout, DropsTheShareItSays) {
   Matrix x(DType::kFloat32, {11, 20000}, 0), y(DType::kFloat32, {11, 20000}, 0);
   for (int64_t i = 0; i < 11 * 20000; ++i) x.view().as<float>()[i] = 1;
   for (const float p : {0.1f, 0.25f, 0.9f}) {
-    dropout(one.exec(), Isa::kReference, spec_of(p, 4), x.view(), y.view());
+    oracle().dropout(one.exec(), spec_of(p, 4), x.view(), y.view());
     int64_t dropped = 0;
     for (int64_t i = 0; i < 11 * 20000; ++i) {
       const float value = y.view().as<float>()[i];
@@ -66,7 +64,7 @@ TEST(Dropout, DrawsNeverChange) {
   Runner one(1);
   Matrix x(DType::kFloat32, {2, 32}, 0), y(DType::kFloat32, {2, 32}, 0);
   for (int64_t i = 0; i < 64; ++i) x.view().as<float>()[i] = 1;
-  dropout(one.exec(), Isa::kReference, spec_of(0.5f, 1), x.view(), y.view());
+  oracle().dropout(one.exec(), spec_of(0.5f, 1), x.view(), y.view());
   uint64_t kept = 0;
   for (int64_t i = 0; i < 64; ++i) kept |= uint64_t{y.view().as<float>()[i] != 0 ? 1u : 0u} << i;
   EXPECT_EQ(kept, 0x7D2819C310151B3Dull);

@@ -7,7 +7,8 @@ namespace pagoda {
 
 #define PAGODA_VECTOR_GROUPS(X) \
   X(fill_attention)             \
-  X(fill_attention_gradients) X(fill_norms) X(fill_elementwise) X(fill_rotary) X(fill_losses) X(fill_turned) X(fill_adam)
+  X(fill_attention_gradients)   \
+  X(fill_norms) X(fill_elementwise) X(fill_rotary) X(fill_losses) X(fill_turned) X(fill_adam) X(fill_dropout)
 
 #define PAGODA_DECLARE_GROUP(group)          \
   void group##_portable(KernelTable& table); \

@@ -1,8 +1,10 @@
-// Scalar reference: norms, rotary, activations, embeddings, softmax, loss, Adam. Plain loops, the oracle for all others.
+// Scalar reference: norms, rotary, activations, dropout, embeddings, softmax, loss, Adam. Plain loops, the oracle for all
+// others.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/dropout_draws.h"
 #include "kernels/cpu/fallback.h"
 #include "kernels/cpu/reference.h"
 
@@ -350,6 +352,20 @@ void cross_entropy(const Exec&, View logits, View labels, View losses, double sc
   });
 }
 
+void dropout(const Exec&, const DropoutSpec& spec, View x, View y) {
+  dispatch(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Compute<T> scale = Compute<T>(1 / (1 - spec.p));
+    const uint32_t least = least_kept(spec);
+    for (int64_t t = 0; t < x.dims[0]; ++t) {
+      const RowWords words = row_words(spec, t);
+      const T* from = row<T>(x, t);
+      T* to = row<T>(y, t);
+      for (int64_t j = 0; j < x.dims[1]; ++j) store(to[j], draw(words, j) >= least ? load(from[j]) * scale : Compute<T>(0));
+    }
+  });
+}
+
 void adam(const Exec& exec, const AdamStep& step, View parameter, View gradient, View m, View v, const PackedView& upright,
           const PackedView& turned) {
   const double correction1 = 1 - std::pow(static_cast<double>(step.beta1), static_cast<double>(step.step));
@@ -383,6 +399,7 @@ void fill_vector(KernelTable& table) {
   table.activation_backward = {activation_backward};
   table.gated_activation = {gated_activation};
   table.gated_activation_backward = {gated_activation_backward};
+  table.dropout = {dropout};
   table.embedding = {embedding};
   table.embedding_backward = {embedding_backward};
   table.softmax = {softmax};
