@@ -32,7 +32,10 @@ View matrix(void* data, DType dtype, int64_t rows, int64_t columns) {
 void turned_product(const Device& device, const View& a, const View& b, bool add, const View& c) {
   const int64_t tokens = a.dims[0];
   const ArenaScope scope(*device.exec.scratch);
-  const View turned = matrix(device.exec.scratch->allocate(a.dims[1] * tokens * 2), DType::kBFloat16, a.dims[1], tokens);
+  // Not a power of two apart: rows of a tile would meet in few sets of a cache.
+  const int64_t stride = tokens + 32;
+  View turned = matrix(device.exec.scratch->allocate(a.dims[1] * stride * 2), DType::kBFloat16, a.dims[1], tokens);
+  turned.strides[0] = stride;
   device.kernels->turn(device.exec, a, turned);
   const PackedView packed{device.exec.scratch->allocate(packed_bytes(WeightFormat::kBf16Pairs, b.dims[1], tokens)),
                           WeightFormat::kBf16Pairs, b.dims[1], tokens};
@@ -114,9 +117,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool tr
   if (bias) {
     check_shape("linear", "bias", bias, {n});
     check_same_dtype("linear", x, bias);
-    for (int64_t t = 0; t < y.dim(0); ++t) {
-      kernels.cast(device.exec, bias.view(), y.slice(0, t, t + 1).reshape({n}).view());
-    }
+    View rows = y.view();  // the bias again and again
+    rows.data = bias.view().data;
+    rows.strides[0] = 0;
+    kernels.cast(device.exec, rows, y.view());
   }
   kernels.gemm(device.exec, x.view(), false, weight.view(), !transposed, bias.is_defined(), y.view());
   if (!needs_grad({&x, &weight, &bias})) return y;

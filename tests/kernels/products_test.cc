@@ -570,29 +570,6 @@ TEST_F(Products, GemmGivesTheSameBitsWithAnyThreads) {
   }
 }
 
-template <class T>
-void bias_backward_adds_columns(const Exec& exec, const KernelTable& table, const KernelTable& reference) {
-  using Sum = reference::Compute<T>;
-  Matrix<T> dy(37, 131, 2, 1);
-  dy.fill(1);
-  Matrix<Sum> ours(1, 131), theirs(1, 131);
-  ours.fill(2);
-  theirs.fill(2);
-  table.bias_backward(exec, dy.view(), ours.view());
-  reference.bias_backward(exec, dy.view(), theirs.view());
-  EXPECT_EQ(0, std::memcmp(ours.row(0), theirs.row(0), 131 * sizeof(Sum)));
-}
-
-TEST_F(Products, BiasBackwardAddsColumnsInOrder) {
-  for (const Candidate& candidate : candidates()) {
-    SCOPED_TRACE(candidate.name);
-    const KernelTable table = table_of(candidate);
-    bias_backward_adds_columns<float>(exec_, table, reference_);
-    bias_backward_adds_columns<BFloat16>(exec_, table, reference_);
-    bias_backward_adds_columns<double>(exec_, table, reference_);
-  }
-}
-
 // The candidates above leave out what the machine lacks; this says so by name, and holds the real instructions to the
 // arithmetic of their stand-ins where it does not.
 void native_equals_standin(const Exec& exec, const KernelTable& reference, Isa isa, void (*native)(KernelTable&),

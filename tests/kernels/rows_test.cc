@@ -523,5 +523,29 @@ TEST(Turned, PackedAndPlainAreTheReferencesToTheByte) {
   }
 }
 
+// Sums over rows, in the order of the rows whatever the threads: the reference's bits.
+TEST(Bias, BackwardAddsColumnsInOrder) {
+  Runner one(1), three(3);
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const int64_t width : {1, 7, 15, 16, 17, 63, 64, 127, 128, 131, 300, 1025}) {
+      for (const int64_t rows : {0, 1, 37, 200}) {
+        Numbers numbers(static_cast<uint64_t>(width * 1000 + rows));
+        Matrix dy(dtype, {rows, width}), before(DType::kFloat32, {width}, 5), expected = before;
+        dy.fill(numbers, 2);
+        for (int64_t j = 0; j < width; ++j) before.view().as<float>()[j] = numbers.next(1);
+        expected = before;
+        oracle().bias_backward(one.exec(), dy.view(), expected.view());
+        for (const NamedTable& tested : vector_tables()) {
+          Matrix sums = before, threaded = before;
+          tested.table.bias_backward(one.exec(), dy.view(), sums.view());
+          tested.table.bias_backward(three.exec(), dy.view(), threaded.view());
+          ASSERT_EQ(sums.bytes(), expected.bytes()) << tested.name << " " << dtype_name(dtype) << " " << rows << " x " << width;
+          ASSERT_EQ(threaded.bytes(), expected.bytes()) << tested.name << " " << rows << " x " << width;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pagoda::test

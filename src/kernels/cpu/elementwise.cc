@@ -155,6 +155,43 @@ void embedding_backward(const Exec& exec, View ids, View dy, View dtable) {
   });
 }
 
+// to[i] += the sum of column i of `rows` rows, kVectors vectors of columns in registers; `access` reaches the last.
+template <int kVectors, class T, class Access>
+HWY_INLINE void add_columns(const T* from, int64_t stride, int64_t rows, float* to, const Access& access) {
+  FloatVec sums[kVectors];
+  for (int v = 0; v < kVectors; ++v) sums[v] = v + 1 < kVectors ? load(to + v * kLanes) : access.get(to + v * kLanes);
+  for (int64_t t = 0; t < rows; ++t, from += stride) {
+    for (int v = 0; v < kVectors; ++v) {
+      sums[v] = hn::Add(sums[v], v + 1 < kVectors ? load(from + v * kLanes) : access.get(from + v * kLanes));
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    if (v + 1 < kVectors) {
+      store(sums[v], to + v * kLanes);
+    } else {
+      access.put(sums[v], to + v * kLanes);
+    }
+  }
+}
+
+void bias_backward(const Exec& exec, View dy, View dbias) {
+  if (!is_vector_dtype(dy.dtype)) return reference_table().bias_backward(exec, dy, dbias);
+  constexpr int kVectors = 8;
+  with_dtype(dy.dtype, [&](auto zero) HWY_ATTR {
+    using T = decltype(zero);
+    each_columns(exec, dy.dims[1], dy.dims[0], [&](int64_t begin, int64_t end) HWY_ATTR {
+      int64_t i = begin;
+      const auto add = [&](auto vectors, const auto& access) HWY_ATTR {
+        add_columns<decltype(vectors)::value>(dy.as<T>() + i, dy.strides[0], dy.dims[0], dbias.as<float>() + i, access);
+        i += decltype(vectors)::value * kLanes;
+      };
+      while (i + kVectors * kLanes <= end) add(std::integral_constant<int, kVectors>(), Whole());
+      while (i + kLanes <= end) add(std::integral_constant<int, 1>(), Whole());
+      if (i < end) add(std::integral_constant<int, 1>(), Part{end - i});
+    });
+  });
+}
+
 }  // namespace
 
 void fill_elementwise_entries(KernelTable& table) {
@@ -166,6 +203,7 @@ void fill_elementwise_entries(KernelTable& table) {
   table.gated_activation_backward = {gated_activation_backward, kTargetIsa};
   table.embedding = {embedding, kTargetIsa};
   table.embedding_backward = {embedding_backward, kTargetIsa};
+  table.bias_backward = {bias_backward, kTargetIsa};
 }
 
 }  // namespace HWY_NAMESPACE

@@ -5,7 +5,7 @@
 
 namespace pagoda {
 
-// products, gemm, bias_backward, pack, unpack, packed_embedding
+// products, gemm, pack, unpack, packed_embedding
 void fill_products_portable(KernelTable& table);
 void fill_products_avx2(KernelTable& table);
 void fill_products_avx512(KernelTable& table);

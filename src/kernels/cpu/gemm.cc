@@ -43,19 +43,21 @@ void run_packed(const BlockFamily& family, TurnFn turn, const Exec& exec, const 
     return;
   }
   constexpr int64_t kRowsTurned = 32;
+  // A cache line more than the rows are long: a power of two apart, rows of a block would meet in few sets of a cache.
+  const int64_t stride = b.k + 16;
   const ArenaScope scope(*exec.scratch);
   const int64_t at_once = std::min(c.dims[0], std::max<int64_t>(96, kScratchFloats / std::max<int64_t>(1, b.k) / 96 * 96));
-  auto* turned = exec.scratch->allocate_array<float>(at_once * b.k);
+  auto* turned = exec.scratch->allocate_array<float>(at_once * stride);
   for (int64_t m = 0; m < c.dims[0]; m += at_once) {
     const int64_t rows = std::min(at_once, c.dims[0] - m);
     exec.pool->parallel_for(rows, kRowsTurned, [&](int64_t begin, int64_t end, int) {
-      turn(a.as<float>() + m + begin, a.strides[0], b.k, end - begin, turned + begin * b.k, b.k);
+      turn(a.as<float>() + m + begin, a.strides[0], b.k, end - begin, turned + begin * stride, stride);
     });
     View x = a;
     x.data = turned;
     x.dims[0] = rows;
     x.dims[1] = b.k;
-    x.strides[0] = b.k;
+    x.strides[0] = stride;
     View y = c;
     y.data = row<float>(c, m);
     y.dims[0] = rows;
@@ -93,32 +95,6 @@ void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, 
   }
 }
 
-template <class T>
-void add_columns(const View& dy, int64_t begin, int64_t end, reference::Compute<T>* sums) {
-  for (int64_t i = 0; i < dy.dims[0]; ++i) {
-    const T* from = row<T>(dy, i) + begin;
-    for (int64_t j = 0; j < end - begin; ++j) sums[j] += reference::load(from[j]);
-  }
-}
-
-void bias_backward(const Exec& exec, View dy, View dbias) {
-  constexpr int64_t kColumns = 64;
-  exec.pool->parallel_for(div_up(dy.dims[1], kColumns), 1, [&](int64_t begin, int64_t end, int) {
-    const int64_t first = begin * kColumns, last = std::min(dy.dims[1], end * kColumns);
-    reference::dispatch(dy.dtype, [&](auto zero) {
-      using T = decltype(zero);
-      for (int64_t j = first; j < last; j += kColumns) {
-        const int64_t count = std::min(kColumns, last - j);
-        reference::Compute<T> sums[kColumns] = {};
-        auto* to = dbias.as<reference::Compute<T>>() + j;
-        std::copy(to, to + count, sums);
-        add_columns<T>(dy, j, j + count, sums);
-        std::copy(sums, sums + count, to);
-      }
-    });
-  });
-}
-
 }  // namespace
 
 void fill_gemm(KernelTable& table, Isa isa) {
@@ -127,7 +103,6 @@ void fill_gemm(KernelTable& table, Isa isa) {
   if (isa == Isa::kAvx2) table.gemm = {gemm<float_blocks_avx2, turn_floats_avx2>, isa};
   if (isa == Isa::kAvx512) table.gemm = {gemm<float_blocks_avx512, turn_floats_avx512>, isa};
 #endif
-  table.bias_backward = {bias_backward, isa};
 }
 
 }  // namespace pagoda::products

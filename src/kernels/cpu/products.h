@@ -84,7 +84,7 @@ TurnFn turn_floats_avx512();
 void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
                 const View& y);
 
-// Entries that are the same source for every instruction set: gemm and bias_backward over the family of `isa` (gemm.cc); pack,
+// Entries that are the same source for every instruction set: gemm over the family of `isa` (gemm.cc); pack,
 // unpack and packed_embedding (products_pack.cc).
 void fill_gemm(KernelTable& table, Isa isa);
 void fill_packing(KernelTable& table, Isa isa);

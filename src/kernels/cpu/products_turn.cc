@@ -90,36 +90,41 @@ void pack_turned(const Exec& exec, View w, const PackedView& into, int64_t n_beg
   });
 }
 
+// Blocks of 64 columns, two cache lines of each row of x, by 32 rows, a line of each row of y. The next block's rows lie too
+// far apart for the machine to foresee them.
 void turn(const Exec& exec, View x, View y) {
-  constexpr int64_t kBlock = 32;  // a cache line of each result row
-  const int64_t m = x.dims[0], n = x.dims[1];
+  constexpr int64_t kColumns = 64, kRows = 32;
+  const int64_t m = x.dims[0], n = x.dims[1], stride = x.strides[0];
   const auto* from = x.as<uint16_t>();
   auto* to = y.as<uint16_t>();
-  exec.pool->parallel_for((n + kBlock - 1) / kBlock, std::max<int64_t>(1, kLightElements / (kBlock * std::max<int64_t>(1, m))),
-                          [&](int64_t begin, int64_t end, int) {
-                            uint16_t block[kBlock][kBlock];
-                            for (int64_t c = begin * kBlock; c < std::min(n, end * kBlock); c += kBlock) {
-                              const int64_t width = std::min(kBlock, n - c);
-                              for (int64_t r = 0; r < m; r += kBlock) {
-                                const int64_t rows = std::min(kBlock, m - r);
-                                const uint16_t* source = from + r * x.strides[0] + c;
-                                if (rows == kBlock && width == kBlock) {
-                                  for (int64_t i = 0; i < kBlock; i += 8) {
-                                    for (int64_t j = 0; j < kBlock; j += 8) {
-                                      turn_eight(source + i * x.strides[0] + j, x.strides[0], &block[j][i], kBlock);
-                                    }
-                                  }
-                                } else {
-                                  for (int64_t i = 0; i < rows; ++i) {
-                                    for (int64_t j = 0; j < width; ++j) block[j][i] = source[i * x.strides[0] + j];
-                                  }
-                                }
-                                for (int64_t j = 0; j < width; ++j) {
-                                  std::memcpy(to + (c + j) * y.strides[0] + r, block[j], static_cast<size_t>(rows) * 2);
-                                }
-                              }
-                            }
-                          });
+  const auto turn_columns = [&](int64_t c) HWY_ATTR {
+    uint16_t block[kColumns][kRows];
+    const int64_t width = std::min(kColumns, n - c);
+    for (int64_t r = 0; r < m; r += kRows) {
+      const int64_t rows = std::min(kRows, m - r);
+      const uint16_t* source = from + r * stride + c;
+      for (int64_t i = kRows; i < std::min(2 * kRows, m - r); ++i) {
+        __builtin_prefetch(source + i * stride);
+        __builtin_prefetch(source + i * stride + width - 1);
+      }
+      if (rows == kRows && width == kColumns) {
+        for (int64_t i = 0; i < kRows; i += 8) {
+          for (int64_t j = 0; j < kColumns; j += 8) turn_eight(source + i * stride + j, stride, &block[j][i], kRows);
+        }
+      } else {
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < width; ++j) block[j][i] = source[i * stride + j];
+        }
+      }
+      for (int64_t j = 0; j < width; ++j) {
+        std::memcpy(to + (c + j) * y.strides[0] + r, block[j], static_cast<size_t>(rows) * 2);
+      }
+    }
+  };
+  const int64_t grain = std::max<int64_t>(1, kLightElements / (kColumns * std::max<int64_t>(1, m)));
+  exec.pool->parallel_for((n + kColumns - 1) / kColumns, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) turn_columns(i * kColumns);
+  });
 }
 
 void turn_floats(const float* from, int64_t from_row, int64_t rows, int64_t columns, float* to, int64_t to_row) {
