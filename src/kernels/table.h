@@ -82,9 +82,11 @@ struct KvPages {
   int64_t page_bytes = 0;
   int64_t layer_offset = 0;
   int64_t num_key_value_heads = 0;
-  int64_t head_dim = 0;           // of keys
-  int64_t v_head_dim = 0;         // of values
-  DType dtype = DType::kFloat32;  // float32 or bfloat16 elements
+  int64_t head_dim = 0;    // of keys
+  int64_t v_head_dim = 0;  // of values
+  // float32 or bfloat16 elements; or int8 codes of what is written, with a float32 scale for a token's key of a head and one
+  // for its value: code * scale is within half a scale = the row's largest absolute value / 254 of what was written.
+  DType dtype = DType::kFloat32;
 
   uint8_t* page(int64_t p) const {
     return base + (p / pages_per_slab) * slab_bytes + (p % pages_per_slab) * page_bytes + layer_offset;
@@ -288,7 +290,8 @@ int64_t packed_bytes(const PackedView& shape);                    // any format;
 // time.
 void pack_groups(const GroupRows& rows, const PackedView& into, int64_t n_begin);
 
-// Pages as plain rows, for copies and for the machine-independent wire form: [kPageTokens][heads][head_dim] keys, then values.
+// Pages as plain rows, for copies and for the machine-independent wire form: [kPageTokens][heads][head_dim] of keys, the same
+// of values; int8: after each, its scales [kPageTokens][heads] of float32.
 void copy_page(const KvPages& pages, int64_t from, int64_t to);
 void export_page(const KvPages& pages, int64_t page, void* keys, void* values);
 void import_page(const KvPages& pages, int64_t page, const void* keys, const void* values);

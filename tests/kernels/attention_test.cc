@@ -184,12 +184,12 @@ struct Cache {
   int64_t stride = 0;
   std::vector<int64_t> slots;  // of every token of every sequence, in order
 
-  Cache(const Inputs& in, uint64_t seed) {
+  Cache(const Inputs& in, uint64_t seed, DType dtype) {
     pages.num_key_value_heads = in.heads.keys;
     pages.head_dim = in.heads.dim;
     pages.v_head_dim = in.heads.value_dim;
-    pages.dtype = in.dtype;
-    const int64_t own = page_bytes(in.heads.keys, in.heads.dim, in.heads.value_dim, in.dtype);
+    pages.dtype = dtype;
+    const int64_t own = page_bytes(in.heads.keys, in.heads.dim, in.heads.value_dim, dtype);
     pages.layer_offset = 64;
     pages.page_bytes = own + 128;
     int64_t needed = 1;
@@ -231,8 +231,9 @@ View slot_view(std::vector<int64_t>& slots, int64_t begin, int64_t end) {
 
 // Feeds each sequence in chunks of at most `chunk`, all sequences side by side or one after the other. Pages that a window
 // has left behind are freed: their table entries become -1 and their bytes NaN.
-Matrix run_paged(const KernelTable& table, Runner& runner, Inputs& in, int64_t chunk, bool together, uint64_t seed) {
-  Cache cache(in, seed);
+Matrix run_paged(const KernelTable& table, Runner& runner, Inputs& in, int64_t chunk, bool together, uint64_t seed,
+                 DType cached) {
+  Cache cache(in, seed, cached);
   Matrix out = in.out();
   const int64_t count = static_cast<int64_t>(in.lengths.size());
   const int64_t longest = *std::max_element(in.lengths.begin(), in.lengths.end());
@@ -265,7 +266,7 @@ Matrix run_paged(const KernelTable& table, Runner& runner, Inputs& in, int64_t c
           int32_t& entry = cache.tables[static_cast<size_t>(s * cache.stride + page)];
           if (entry < 0) continue;
           std::memset(cache.pages.page(entry), 0xFF,
-                      static_cast<size_t>(page_bytes(in.heads.keys, in.heads.dim, in.heads.value_dim, in.dtype)));
+                      static_cast<size_t>(page_bytes(in.heads.keys, in.heads.dim, in.heads.value_dim, cached)));
           entry = -1;
         }
       }
@@ -303,12 +304,92 @@ TEST(Attention, PagedChunkedAndOneByOneAreDenseToTheBit) {
       const Matrix dense = run_dense(named.table, one, in);
       const std::string what = named.name + ": " + c.name;
       ASSERT_EQ(run_dense(named.table, four, in).bytes(), dense.bytes()) << what;
-      ASSERT_EQ(run_paged(named.table, two, in, 1 << 20, true, i).bytes(), dense.bytes()) << what << ", at once";
-      ASSERT_EQ(run_paged(named.table, one, in, 1 << 20, false, i).bytes(), dense.bytes()) << what << ", sequence by sequence";
+      ASSERT_EQ(run_paged(named.table, two, in, 1 << 20, true, i, c.dtype).bytes(), dense.bytes()) << what << ", at once";
+      ASSERT_EQ(run_paged(named.table, one, in, 1 << 20, false, i, c.dtype).bytes(), dense.bytes())
+          << what << ", sequence by sequence";
       if (!causal) continue;
       constexpr int64_t kChunks[] = {1, 5, 16, 33, 128, 200};
       const int64_t chunk = kChunks[i++ % 6];
-      ASSERT_EQ(run_paged(named.table, two, in, chunk, true, i).bytes(), dense.bytes()) << what << ", chunks of " << chunk;
+      ASSERT_EQ(run_paged(named.table, two, in, chunk, true, i, c.dtype).bytes(), dense.bytes())
+          << what << ", chunks of " << chunk;
+    }
+  }
+}
+
+// Over int8 pages: the reference over the same codes within what rounding them to bfloat16 costs, and the same bits however the
+// rows are cut.
+TEST(Attention, CodesAgreeWithReferenceAndDoNotDependOnChunks) {
+  Runner one(1), two(2), four(4);
+  for (const AttentionTable& named : attention_tables()) {
+    size_t i = 0;
+    const std::vector<Case> cases = named.cases();
+    for (size_t at = 0; at < cases.size(); at += named.halves ? 1 : 5) {
+      const Case& c = cases[at];
+      const bool causal = c.spec.mask == AttentionSpec::Mask::kCausal;
+      Inputs in(c);
+      const std::string what = named.name + ": " + c.name;
+      const Matrix whole = run_paged(named.table, two, in, 1 << 20, true, i, DType::kInt8);
+      const Matrix expected = run_paged(oracle(), two, in, 1 << 20, true, i, DType::kInt8);
+      expect_near(whole, expected, c.dtype == DType::kFloat32 ? 2e-5 : named.halves ? 1.6e-2 : 8e-3, what);
+      if (HasFatalFailure()) return;
+      ASSERT_EQ(run_paged(named.table, four, in, 1 << 20, false, i, DType::kInt8).bytes(), whole.bytes())
+          << what << ", in turn";
+      if (!causal) continue;
+      constexpr int64_t kChunks[] = {1, 5, 16, 33, 128, 200};
+      const int64_t chunk = kChunks[i++ % 6];
+      ASSERT_EQ(run_paged(named.table, one, in, chunk, true, i, DType::kInt8).bytes(), whole.bytes())
+          << what << ", chunks of " << chunk;
+    }
+  }
+}
+
+TEST(Attention, CodesAreWithinHalfAScale) {
+  Runner runner(2);
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const AttentionTable& named : attention_tables()) {
+    for (const DType source : {DType::kFloat32, DType::kBFloat16}) {
+      for (const int64_t dim : {1, 5, 18, 64, 100}) {
+        Inputs in({{3, 3, dim, 18}, {20, 3}, AttentionSpec(), DType::kFloat32, ""});
+        Matrix k(source, {23, 3, dim}), v(source, {23, 3, 18});
+        Numbers numbers(3);
+        k.fill(numbers, 30);
+        v.fill(numbers);
+        for (int64_t j = 0; j < k.width(); ++j) k.set(7, j, 0);
+        v.set(9, 2, inf);  // its head's value is NaN, the other two heads' are not
+        Cache cache(in, 9, DType::kInt8), expected(in, 9, DType::kInt8);
+        named.table.cache_write(runner.exec(), cache.pages, k.view(), v.view(), slot_view(cache.slots, 0, 23));
+        oracle().cache_write(runner.exec(), expected.pages, k.view(), v.view(), slot_view(cache.slots, 0, 23));
+        for (int64_t t = 0; t < 23; ++t) {
+          const int64_t page = cache.slots[static_cast<size_t>(t)] / kPageTokens,
+                        row = cache.slots[static_cast<size_t>(t)] % kPageTokens;
+          std::vector<int8_t> keys(static_cast<size_t>(16 * 3 * (dim + 4))), values(16 * 3 * 22), keys2 = keys,
+                                                                                                  values2 = values;
+          export_page(cache.pages, page, keys.data(), values.data());
+          export_page(expected.pages, page, keys2.data(), values2.data());
+          for (int64_t head = 0; head < 3; ++head) {
+            const auto check = [&](const std::vector<int8_t>& codes, const std::vector<int8_t>& codes2, int64_t n,
+                                   const Matrix& x) {
+              const int64_t at = row * 3 + head;
+              float scale, scale2;
+              std::memcpy(&scale, codes.data() + 16 * 3 * n + at * 4, 4);
+              std::memcpy(&scale2, codes2.data() + 16 * 3 * n + at * 4, 4);
+              ASSERT_EQ(std::memcmp(&scale, &scale2, 4), 0) << named.name;
+              for (int64_t d = 0; d < n; ++d) {
+                const float code = codes[static_cast<size_t>(at * n + d)], value = x.at(t, head * n + d);
+                ASSERT_EQ(code, codes2[static_cast<size_t>(at * n + d)]) << named.name << " token " << t << " dim " << d;
+                if (&x == &v && t == 9 && head == 0) {
+                  ASSERT_TRUE(std::isnan(code * scale));
+                } else {
+                  ASSERT_LE(std::abs(code * scale - value), scale * 0.5001f) << named.name << " token " << t << " dim " << d;
+                }
+              }
+            };
+            check(keys, keys2, dim, k);
+            check(values, values2, 18, v);
+            if (HasFatalFailure()) return;
+          }
+        }
+      }
     }
   }
 }
@@ -320,7 +401,7 @@ TEST(Attention, LongContextsAreSplitOverThreadsToTheSameBits) {
       AttentionSpec spec;
       spec.scale = 0.125f;
       Inputs in({{3, 1, 64, 64}, {2100, 700}, spec, dtype, ""});
-      Cache cache(in, 5);
+      Cache cache(in, 5, dtype);
       named.table.cache_write(two.exec(), cache.pages, in.k.view(), in.v.view(), slot_view(cache.slots, 0, in.total()));
       // The last position of each sequence as a decode step sees it.
       const std::vector<int32_t> starts = {0, 1, 2}, contexts = {2100, 700};
@@ -374,6 +455,12 @@ TEST(Attention, NanStaysWhereItIs) {
           }
         }
       }
+      const Matrix codes = run_paged(named.table, runner, in, 64, true, 3, DType::kInt8);
+      for (int64_t t = 0; t < in.total(); ++t) {
+        for (int64_t j = 0; j < codes.width(); ++j) {
+          ASSERT_EQ(std::isnan(codes.at(t, j)), t >= 40 + 77 && t < 190) << named.name << " row " << t << " over codes";
+        }
+      }
     }
   }
 }
@@ -388,7 +475,7 @@ TEST(Attention, CacheWriteStoresWhatExportReads) {
         Numbers numbers(3);
         k.fill(numbers);
         v.fill(numbers);
-        Cache cache(in, 9), expected(in, 9);
+        Cache cache(in, 9, dtype), expected(in, 9, dtype);
         cache.slots[4] = -1;
         named.table.cache_write(runner.exec(), cache.pages, k.view(), v.view(), slot_view(cache.slots, 0, 23));
         oracle().cache_write(runner.exec(), expected.pages, k.view(), v.view(), slot_view(cache.slots, 0, 23));

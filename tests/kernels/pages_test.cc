@@ -27,12 +27,12 @@ struct Pages {
 };
 
 TEST(Pages, TheWireFormComesBackAndPaddingIsZero) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kInt8}) {
     for (const int64_t dim : {5, 16}) {
       Pages p(3, dim, dim + 2, dtype);
-      const size_t size = static_cast<size_t>(dtype_size(dtype));
-      std::vector<uint8_t> keys(static_cast<size_t>(kPageTokens * 3 * dim) * size),
-          values(static_cast<size_t>(kPageTokens * 3 * (dim + 2)) * size);
+      const size_t size = static_cast<size_t>(dtype_size(dtype)), scales = dtype == DType::kInt8 ? kPageTokens * 3 * 4 : 0;
+      std::vector<uint8_t> keys(static_cast<size_t>(kPageTokens * 3 * dim) * size + scales),
+          values(static_cast<size_t>(kPageTokens * 3 * (dim + 2)) * size + scales);
       std::iota(keys.begin(), keys.end(), uint8_t{1});
       std::iota(values.begin(), values.end(), uint8_t{7});
       import_page(p.pages, 1, keys.data(), values.data());

@@ -45,9 +45,11 @@ HWY_INLINE void pack_query(const T* const* from, int rows, int64_t head_dim, flo
   });
 }
 
-// One item with float32 tiles. E: what tiles read; pages hold E, or bfloat16 that is widened to E = float.
-template <class E, bool kWiden>
+// One item with float32 tiles. E: what tiles read; P: what pages hold, E or what is widened to E = float.
+template <class E, class P>
 struct ItemRun : AttentionItemBase {
+  static constexpr bool kWiden = !std::is_same_v<E, P>;
+
   template <class T>
   void pack_queries_of() const {
     for (int64_t tile = 0; tile < item.rows; tile += kTileRows) {
@@ -82,14 +84,18 @@ struct ItemRun : AttentionItemBase {
     for (int i = 0; i < kBlockPages; ++i) {
       const int64_t page = block * kBlockPages + i;
       if ((page + 1) * kPageTokens <= first.begin || page * kPageTokens >= last.end) continue;
-      const auto* data =
-          reinterpret_cast<const std::conditional_t<kWiden, BFloat16, E>*>(call.pages.page(sequence.table[page]));
+      const auto* data = reinterpret_cast<const P*>(call.pages.page(sequence.table[page]));
       const auto *keys = data + call.layout.key(item.kv_head, 0, 0), *values = data + call.layout.value(item.kv_head, 0, 0);
       if constexpr (kWiden) {
         const int64_t key_dim = call.pages.head_dim, value_dim = call.pages.v_head_dim;
         float* wide_keys = scratch.wide + i * kPageTokens * key_dim;
         float* wide_values = scratch.wide + kKeyBlock * key_dim + i * kPageTokens * value_dim;
-        widen_page(keys, values, key_dim, value_dim, wide_keys, wide_values);
+        if constexpr (std::is_same_v<P, int8_t>) {
+          const auto* scales = reinterpret_cast<const float*>(data + call.layout.scales(item.kv_head));
+          widen_page(keys, values, scales, key_dim, value_dim, wide_keys, wide_values);
+        } else {
+          widen_page(keys, values, key_dim, value_dim, wide_keys, wide_values);
+        }
         found.keys[i] = wide_keys;
         found.values[i] = wide_values;
       } else {
@@ -129,10 +135,12 @@ struct ItemRun : AttentionItemBase {
   }
 };
 
+bool is_page_dtype(DType dtype) { return is_vector_dtype(dtype) || dtype == DType::kInt8; }
+
 // Keys and values in pages, by float32 tiles.
 void attend_floats(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
                    int64_t count, View q, View out, View lse) {
-  const bool halves = pages.dtype == DType::kBFloat16;
+  const bool halves = pages.dtype == DType::kBFloat16, codes = pages.dtype == DType::kInt8;
   const Slots slots(pages.v_head_dim, halves), wide_slots(pages.v_head_dim, false);
   const AttentionCall call = {spec,
                               pages,
@@ -147,7 +155,7 @@ void attend_floats(const Exec& exec, const AttentionSpec& spec, const KvPages& p
                                 kTileRows,  call.row_floats,           call.layout.element_bytes};
   const AttentionPlan plan = plan_attention(exec, spec, shape, sequences, count);
   if (plan.count == 0) return;
-  const bool widens = halves && plan.max_rows > (kWidenTiles - 1) * kTileRows;
+  const bool widens = codes || (halves && plan.max_rows > (kWidenTiles - 1) * kTileRows);
   const int64_t threads = plan.fork ? exec.pool->num_threads() : 1;
   AttentionScratch* scratch = exec.scratch->allocate_array<AttentionScratch>(threads);
   for (int64_t i = 0; i < threads; ++i) {
@@ -164,12 +172,14 @@ void attend_floats(const Exec& exec, const AttentionSpec& spec, const KvPages& p
     for (int64_t i = begin; i < end; ++i) {
       const AttentionItem& item = plan.items[i];
       const AttentionSequence& sequence = sequences[item.sequence];
-      if (!halves) {
-        ItemRun<float, false>{{call, item, scratch[thread], sequence, slots}}.run();
+      if (codes) {
+        ItemRun<float, int8_t>{{call, item, scratch[thread], sequence, wide_slots}}.run();
+      } else if (!halves) {
+        ItemRun<float, float>{{call, item, scratch[thread], sequence, slots}}.run();
       } else if (item.rows > (kWidenTiles - 1) * kTileRows) {
-        ItemRun<float, true>{{call, item, scratch[thread], sequence, wide_slots}}.run();
+        ItemRun<float, BFloat16>{{call, item, scratch[thread], sequence, wide_slots}}.run();
       } else {
-        ItemRun<BFloat16, false>{{call, item, scratch[thread], sequence, slots}}.run();
+        ItemRun<BFloat16, BFloat16>{{call, item, scratch[thread], sequence, slots}}.run();
       }
     }
   });
@@ -181,7 +191,7 @@ using AttendFn = void(const Exec& exec, const AttentionSpec& spec, const KvPages
 template <AttendFn* kAttend>
 void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRows& rows, const KvPages& pages, View q,
                      View out) {
-  if (!is_vector_dtype(q.dtype) || !is_vector_dtype(out.dtype) || !is_vector_dtype(pages.dtype)) {
+  if (!is_vector_dtype(q.dtype) || !is_vector_dtype(out.dtype) || !is_page_dtype(pages.dtype)) {
     return reference_table().attention_paged(exec, spec, rows, pages, q, out);
   }
   const ArenaScope scope(*exec.scratch);
@@ -194,21 +204,28 @@ void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRow
   kAttend(exec, spec, pages, sequences, rows.queries.count, q, out, View());
 }
 
+template <class Writer>
+void write_rows(const Exec& exec, const KvPages& pages, const Writer& writer, const View& slots) {
+  exec.pool->parallel_for(slots.dims[0], store_grain(pages), [&](int64_t begin, int64_t end, int) HWY_ATTR {
+    const int64_t* slot = slots.as<int64_t>();
+    while (begin < end) {
+      // Tokens that follow each other in one page are written together.
+      int64_t n = 1;
+      while (begin + n < end && slot[begin + n] == slot[begin] + n && slot[begin + n] % kPageTokens != 0) ++n;
+      if (slot[begin] >= 0) writer.write(slot[begin] / kPageTokens, slot[begin] % kPageTokens, begin, n);
+      begin += n;
+    }
+  });
+}
+
 void cache_write(const Exec& exec, const KvPages& pages, View k, View v, View slots) {
-  if (!is_vector_dtype(pages.dtype) || !is_vector_dtype(k.dtype))
-    return reference_table().cache_write(exec, pages, k, v, slots);
+  if (!is_page_dtype(pages.dtype) || !is_vector_dtype(k.dtype)) return reference_table().cache_write(exec, pages, k, v, slots);
+  if (pages.dtype == DType::kInt8) {
+    return with_dtype(k.dtype,
+                      [&](auto zero) HWY_ATTR { write_rows(exec, pages, CodeWriter<decltype(zero)>(pages, k, v), slots); });
+  }
   with_dtypes(pages.dtype, k.dtype, [&](auto page_zero, auto zero) HWY_ATTR {
-    const PageWriter<decltype(page_zero), decltype(zero)> writer(pages, k, v);
-    exec.pool->parallel_for(k.dims[0], store_grain(pages), [&](int64_t begin, int64_t end, int) HWY_ATTR {
-      const int64_t* slot = slots.as<int64_t>();
-      while (begin < end) {
-        // Tokens that follow each other in one page are written together.
-        int64_t n = 1;
-        while (begin + n < end && slot[begin + n] == slot[begin] + n && slot[begin + n] % kPageTokens != 0) ++n;
-        if (slot[begin] >= 0) writer.write(slot[begin] / kPageTokens, slot[begin] % kPageTokens, begin, n);
-        begin += n;
-      }
-    });
+    write_rows(exec, pages, PageWriter<decltype(page_zero), decltype(zero)>(pages, k, v), slots);
   });
 }
 

@@ -1,4 +1,5 @@
-// Attention with bfloat16 products: one item over an engine, which multiplies by vdpbf16ps or on AMX tiles.
+// Attention with bfloat16 products: one item over an engine, which multiplies by vdpbf16ps or on AMX tiles. Pages of int8
+// become bfloat16 block by block.
 //
 // Included by attention.cc inside the namespace of a target and, for native engines, inside their target region, so it has no
 // includes, namespaces or lambdas of its own. Queries, keys, values and weights are bfloat16; sums, scores, maxima and totals
@@ -15,9 +16,9 @@ constexpr int kHalfTileRows = 16;                // at most, of any engine
 struct HalfBlock {
   const BFloat16* keys[kBlockPages];
   const BFloat16* values[kBlockPages];
-  const BFloat16* next_keys[kBlockPages];  // of the block that comes next, to be read ahead; null where there is none
-  bool uniform;                            // every row of the item sees the same tokens
-  bool finite;                             // or no row of the item masks what another sees
+  const char* ahead[kBlockPages];  // pages of the block that comes next, to be read ahead; null where there is none
+  bool uniform;                    // every row of the item sees the same tokens
+  bool finite;                     // or no row of the item masks what another sees
 };
 
 // Copies tokens [begin, end) of a page's values, pair by pair; the others become 0.
@@ -29,6 +30,16 @@ inline void copy_values(const BFloat16* from, int64_t slots, int64_t begin, int6
     std::memcpy(static_cast<void*>(to + first), from + first, static_cast<size_t>(elements) * sizeof(BFloat16));
     for (int64_t i = 0; begin % 2 != 0 && i < 32; i += 2) to[first + i] = BFloat16();
     for (int64_t i = 0; end % 2 != 0 && i < 32; i += 2) to[end / 2 * 32 + i + 1] = BFloat16();
+  }
+}
+
+// Tokens outside [begin, end) of a page's values become 0.
+inline void clear_values(BFloat16* values, int64_t slots, int64_t begin, int64_t end) {
+  for (int64_t token = 0; token < kPageTokens; ++token) {
+    if (token == begin) token = end;
+    if (token >= kPageTokens) return;
+    BFloat16* at = values + token / 2 * 32 + token % 2;
+    for (int64_t i = 0; i < slots * 16; ++i) at[i / 16 * kPageSlot + i % 16 * 2] = BFloat16();
   }
 }
 
@@ -73,6 +84,32 @@ HWY_INLINE void round_weights(FloatVec low, FloatVec high, BFloat16* to) {
     I::round_pair(low.raw, high.raw, to);
   } else {
     store_rounded_pair(FloatTag(), low, high, to);
+  }
+}
+
+// 32 codes as bfloat16, each multiplied by its scale.
+template <class I>
+HWY_INLINE void widen_line(const int8_t* codes, const float* scales, BFloat16* to) {
+  const FloatTag d;
+  const hn::Rebind<int8_t, FloatTag> d8;
+  const hn::Rebind<int32_t, FloatTag> d32;
+  for (int64_t i = 0; i < 32; i += 2 * kLanes) {
+    const FloatVec low = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, codes + i)));
+    const FloatVec high = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, codes + i + kLanes)));
+    round_weights<I>(hn::Mul(low, hn::LoadU(d, scales + i)), hn::Mul(high, hn::LoadU(d, scales + i + kLanes)), to + i);
+  }
+}
+
+// A head's part of an int8 page as one of bfloat16; scales [keys, then values][16 tokens].
+template <class I>
+HWY_NOINLINE void widen_codes(const int8_t* keys, const int8_t* values, const float* scales, int64_t key_dim, int64_t value_dim,
+                              BFloat16* wide_keys, BFloat16* wide_values) {
+  HWY_ALIGN float by_token[32], by_pair[kPageTokens / 2][32];
+  for (int64_t i = 0; i < 32; ++i) by_token[i] = scales[i / 2];
+  for (int64_t at = 0; at < key_dim * kPageTokens; at += 32) widen_line<I>(keys + at, by_token, wide_keys + at);
+  for (int64_t i = 0; i < 32 * kPageTokens / 2; ++i) by_pair[i / 32][i % 32] = scales[kPageTokens + i / 32 * 2 + i % 2];
+  for (int64_t at = 0; at < value_dim * kPageTokens; at += 32) {
+    widen_line<I>(values + at, by_pair[at / 32 % (kPageTokens / 2)], wide_values + at);
   }
 }
 
@@ -247,7 +284,7 @@ struct DotEngine {
   }
 
   void values(const BFloat16* weights, int rows, const HalfBlock& /*block*/, const BFloat16* const* from,
-              int64_t /*key_elements*/, int64_t slots, int64_t begin, int64_t end, float* sums, int64_t row_floats) const {
+              int64_t /*ahead_bytes*/, int64_t slots, int64_t begin, int64_t end, float* sums, int64_t row_floats) const {
     switch (rows) {
       case 1: return value_rows<1>(weights, from, slots, begin, end, sums, row_floats);
       case 2: return value_rows<2>(weights, from, slots, begin, end, sums, row_floats);
@@ -286,12 +323,12 @@ struct TileEngine {
   TileEngine(const TileEngine&) = delete;
   TileEngine& operator=(const TileEngine&) = delete;
 
-  static constexpr const BFloat16* kNoPages[kBlockPages] = {};
+  static constexpr const char* kNoPages[kBlockPages] = {};
 
   // Into the second-level cache.
-  static HWY_INLINE void read_ahead(const BFloat16* page, int64_t elements) {
+  static HWY_INLINE void read_ahead(const char* page, int64_t bytes) {
     if (page == nullptr) return;
-    for (int64_t i = 0; i < elements; i += 32) __builtin_prefetch(page + i, 0, 2);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(page + i, 0, 2);
   }
 
   static int64_t padded(int64_t head_dim) { return (head_dim + 31) / 32 * 32; }
@@ -356,15 +393,14 @@ struct TileEngine {
   }
 
   template <int kColumns>
-  HWY_INLINE void value_slots(const BFloat16* weights, const BFloat16* const* values, const BFloat16* const* next_keys,
-                              int64_t key_elements, int64_t slot, int64_t first, int64_t last, float* sums,
-                              int64_t row_floats) {
+  HWY_INLINE void value_slots(const BFloat16* weights, const BFloat16* const* values, const char* const* ahead,
+                              int64_t ahead_bytes, int64_t slot, int64_t first, int64_t last, float* sums, int64_t row_floats) {
     tiles.template zero<0>();
     if constexpr (kColumns > 1) tiles.template zero<1>();
     if constexpr (kColumns > 2) tiles.template zero<2>();
     if constexpr (kColumns > 3) tiles.template zero<3>();
     for (int64_t page = first; page < last; ++page) {
-      read_ahead(next_keys[page], key_elements);
+      read_ahead(ahead[page], ahead_bytes);
       const BFloat16* from = values[page] + slot * kPageSlot;
       tiles.template load<6>(weights + page * kPageTokens, kKeyBlock * 2);
       tiles.template load<7>(from, 64);
@@ -389,16 +425,16 @@ struct TileEngine {
     if constexpr (kColumns > 3) tiles.template store<3>(sums + 48, row_floats * 4);
   }
 
-  // The next block's keys are read ahead page by page: their reading would else begin only after these rows' softmax.
+  // What the next block's scores need is read ahead page by page: its reading would else begin only after these rows' softmax.
   HWY_NOINLINE void values(const BFloat16* weights, int /*rows*/, const HalfBlock& block, const BFloat16* const* from,
-                           int64_t key_elements, int64_t slots, int64_t begin, int64_t end, float* sums, int64_t row_floats) {
+                           int64_t ahead_bytes, int64_t slots, int64_t begin, int64_t end, float* sums, int64_t row_floats) {
     const int64_t first = begin / kPageTokens, last = (end + kPageTokens - 1) / kPageTokens;
     for (int64_t page = 0; page < kBlockPages; ++page) {
-      if (page < first || page >= last) read_ahead(block.next_keys[page], key_elements);
+      if (page < first || page >= last) read_ahead(block.ahead[page], ahead_bytes);
     }
     int64_t slot = 0;
     for (; slot + 4 <= slots; slot += 4) {
-      value_slots<4>(weights, from, slot == 0 ? block.next_keys : kNoPages, key_elements, slot, first, last, sums, row_floats);
+      value_slots<4>(weights, from, slot == 0 ? block.ahead : kNoPages, ahead_bytes, slot, first, last, sums, row_floats);
     }
     switch (slots - slot) {
       case 1: return value_slots<1>(weights, from, kNoPages, 0, slot, first, last, sums, row_floats);
@@ -419,6 +455,8 @@ struct HalfRun : AttentionItemBase {
 
   int64_t value_slots() const { return call.layout.value_dim / 16; }
   int64_t key_elements() const { return call.layout.key_dim * kPageTokens; }
+  // What a block's scores wait for: its keys; codes are all widened before.
+  int64_t ahead_bytes() const { return call.layout.codes ? call.layout.head_bytes() : key_elements() * 2; }
 
   void pack_queries() const {
     for (int64_t tile = 0; tile < item.rows; tile += kRows) {
@@ -445,20 +483,25 @@ struct HalfRun : AttentionItemBase {
     const int64_t start = block * kKeyBlock, key_dim = call.pages.head_dim;
     const VisibleKeys first = within(0, start), last = within(item.rows - 1, start);
     const int64_t begin = first.begin, end = last.end;  // what any row of the item sees
-    find_next_keys(block, &result);
+    find_next(block, &result);
     if (begin >= end) return result;
     result.uniform = last.begin <= begin && first.end >= end;
     result.finite = true;
     for (int64_t p = begin / kPageTokens; p * kPageTokens < end; ++p) {
-      const auto* data = reinterpret_cast<const BFloat16*>(call.pages.page(sequence.table[block * kBlockPages + p]));
-      result.keys[p] = data + call.layout.key(item.kv_head, 0, 0);
-      result.values[p] = data + call.layout.value(item.kv_head, 0, 0);
+      const uint8_t* page = call.pages.page(sequence.table[block * kBlockPages + p]);
       const int64_t page_begin = std::max<int64_t>(0, begin - p * kPageTokens);
       const int64_t page_end = std::min<int64_t>(kPageTokens, end - p * kPageTokens);
-      if (page_begin % Engine::kValueTokens != 0 || page_end % Engine::kValueTokens != 0) {
-        BFloat16* copy = scratch.values + p * value_slots() * kPageSlot;
-        copy_values(result.values[p], value_slots(), page_begin, page_end, copy);
-        result.values[p] = copy;
+      if (call.layout.codes) {
+        widen(reinterpret_cast<const int8_t*>(page), p, page_begin, page_end, &result);
+      } else {
+        const auto* data = reinterpret_cast<const BFloat16*>(page);
+        result.keys[p] = data + call.layout.key(item.kv_head, 0, 0);
+        result.values[p] = data + call.layout.value(item.kv_head, 0, 0);
+        if (page_begin % Engine::kValueTokens != 0 || page_end % Engine::kValueTokens != 0) {
+          BFloat16* copy = scratch.values + p * value_slots() * kPageSlot;
+          copy_values(result.values[p], value_slots(), page_begin, page_end, copy);
+          result.values[p] = copy;
+        }
       }
       if (!result.uniform) result.finite = result.finite && all_finite(result.values[p], value_slots() * kPageSlot);
       if (Engine::kKeyTails && key_dim % 32 != 0) {
@@ -472,8 +515,20 @@ struct HalfRun : AttentionItemBase {
     return result;
   }
 
-  // Few rows wait for memory: the keys of the block that follows, in this item or the next.
-  void find_next_keys(int64_t block, HalfBlock* result) const {
+  // Page p of a block out of codes.
+  void widen(const int8_t* page, int64_t p, int64_t begin, int64_t end, HalfBlock* result) const {
+    BFloat16 *keys = scratch.keys + p * key_elements(), *values = scratch.values + p * value_slots() * kPageSlot;
+    widen_codes<typename Engine::Instructions>(page + call.layout.key(item.kv_head, 0, 0),
+                                               page + call.layout.value(item.kv_head, 0, 0),
+                                               reinterpret_cast<const float*>(page + call.layout.scales(item.kv_head)),
+                                               call.layout.key_dim, call.layout.value_dim, keys, values);
+    if (begin > 0 || end < kPageTokens) clear_values(values, value_slots(), begin, end);
+    result->keys[p] = keys;
+    result->values[p] = values;
+  }
+
+  // Few rows wait for memory: what the scores of the block that follows need, in this item or the next.
+  void find_next(int64_t block, HalfBlock* result) const {
     if (item.rows > kRows) return;
     const AttentionItem* of = &item;
     if (++block == item.last_block) {
@@ -485,8 +540,8 @@ struct HalfRun : AttentionItemBase {
     for (int64_t p = 0; p < kBlockPages; ++p) {
       const int64_t page = block * kBlockPages + p;
       if (page * kPageTokens >= owner.context || owner.table[page] < 0) continue;
-      result->next_keys[p] =
-          reinterpret_cast<const BFloat16*>(call.pages.page(owner.table[page])) + call.layout.key(of->kv_head, 0, 0);
+      result->ahead[p] = reinterpret_cast<const char*>(call.pages.page(owner.table[page])) +
+                         call.layout.key(of->kv_head, 0, 0) * call.layout.element_bytes;
     }
   }
 
@@ -527,7 +582,7 @@ struct HalfRun : AttentionItemBase {
                                                        totals + r);
     }
     if (block.finite) {
-      engine.values(scratch.weights, rows, block, block.values, key_elements(), value_slots(), begin, end, scratch.block,
+      engine.values(scratch.weights, rows, block, block.values, ahead_bytes(), value_slots(), begin, end, scratch.block,
                     call.row_floats);
       return;
     }
@@ -548,7 +603,7 @@ struct HalfRun : AttentionItemBase {
       if (r > 0) {
         std::memcpy(static_cast<void*>(scratch.weights), scratch.weights + r * kKeyBlock, kKeyBlock * sizeof(BFloat16));
       }
-      engine.values(scratch.weights, 1, block, own, key_elements(), value_slots(), seen[r].begin, seen[r].end, scratch.row_sums,
+      engine.values(scratch.weights, 1, block, own, ahead_bytes(), value_slots(), seen[r].begin, seen[r].end, scratch.row_sums,
                     call.row_floats);
       std::copy(scratch.row_sums, scratch.row_sums + call.row_floats, scratch.block + r * call.row_floats);
     }
@@ -599,11 +654,11 @@ struct HalfRun : AttentionItemBase {
   }
 };
 
-// Queries and pages of bfloat16 by an engine; anything else by float32 tiles.
+// Queries of bfloat16 over pages of bfloat16 or int8 by an engine; anything else by float32 tiles.
 template <class Engine>
 void attend_halves(const Exec& exec, const AttentionSpec& spec, const KvPages& pages, const AttentionSequence* sequences,
                    int64_t count, View q, View out, View lse) {
-  if (pages.dtype != DType::kBFloat16 || q.dtype != DType::kBFloat16) {
+  if ((pages.dtype != DType::kBFloat16 && pages.dtype != DType::kInt8) || q.dtype != DType::kBFloat16) {
     return attend_floats(exec, spec, pages, sequences, count, q, out, lse);
   }
   const PageLayout layout(pages.head_dim, pages.v_head_dim, pages.dtype);
@@ -627,6 +682,7 @@ void attend_halves(const Exec& exec, const AttentionSpec& spec, const KvPages& p
     scratch[i].half_query = exec.scratch->allocate_array<BFloat16>(tiles * Engine::query_elements(pages.head_dim));
     scratch[i].weights = exec.scratch->allocate_array<BFloat16>(kHalfTileRows * kKeyBlock);
     std::fill(scratch[i].weights, scratch[i].weights + kHalfTileRows * kKeyBlock, BFloat16());
+    if (layout.codes) scratch[i].keys = exec.scratch->allocate_array<BFloat16>(layout.key_dim * kKeyBlock);
     scratch[i].values = exec.scratch->allocate_array<BFloat16>(layout.value_dim * kKeyBlock);
     scratch[i].row_values = exec.scratch->allocate_array<BFloat16>(layout.value_dim * kKeyBlock);
     scratch[i].key_tails = exec.scratch->allocate_array<BFloat16>(kBlockPages * 512);

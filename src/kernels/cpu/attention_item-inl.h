@@ -40,7 +40,7 @@ struct AttentionScratch {
   // float32 tiles: queries in tiles of [head_dim][rows of the tile]; a key block as float32, where items widen.
   float *query, *wide;
   // bfloat16 tiles.
-  BFloat16 *half_query, *weights, *values, *row_values, *key_tails;
+  BFloat16 *half_query, *weights, *keys, *values, *row_values, *key_tails;
   float* row_sums;
   VisibleKeys* visible;  // [item rows]
 };

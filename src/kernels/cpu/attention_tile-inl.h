@@ -510,6 +510,42 @@ HWY_INLINE void widen_page(const BFloat16* keys, const BFloat16* values, int64_t
   }
 }
 
+// The same of int8 pages, whose codes are multiplied by their tokens' scales [keys, then values][16].
+HWY_INLINE void widen_page(const int8_t* keys, const int8_t* values, const float* scales, int64_t head_dim, int64_t value_dim,
+                           float* HWY_RESTRICT wide_keys, float* HWY_RESTRICT wide_values) {
+  const FloatTag d;
+  const hn::Rebind<int16_t, FloatTag> d16;
+  const hn::Rebind<int32_t, FloatTag> d32;
+  const auto even = [&](auto pair) HWY_ATTR { return hn::ConvertTo(d, hn::ShiftRight<24>(hn::ShiftLeft<24>(pair))); };
+  const auto odd = [&](auto pair) HWY_ATTR { return hn::ConvertTo(d, hn::ShiftRight<8>(pair)); };
+  const auto pairs = [&](const int8_t* from)
+                         HWY_ATTR { return hn::PromoteTo(d32, hn::LoadU(d16, reinterpret_cast<const int16_t*>(from))); };
+  for (int64_t at = 0; at < head_dim; at += 2) {
+    for (int64_t i = 0; i < kPageTokens; i += kLanes) {
+      const auto pair = pairs(keys + at * kPageTokens + 2 * i);
+      const FloatVec scale = hn::LoadU(d, scales + i);
+      hn::StoreU(hn::Mul(even(pair), scale), d, wide_keys + at * kPageTokens + i);
+      if (at + 1 < head_dim) hn::StoreU(hn::Mul(odd(pair), scale), d, wide_keys + (at + 1) * kPageTokens + i);
+    }
+  }
+  scales += kPageTokens;
+  for (int64_t at = 0; at < value_dim; at += kLanes) {
+    const int64_t n = std::min(kLanes, value_dim - at);
+    for (int64_t token = 0; token < kPageTokens; token += 2) {
+      const auto pair = pairs(values + at / 16 * (kPageTokens * 16) + token * 16 + at % 16 * 2);
+      const FloatVec first = hn::Mul(even(pair), hn::Set(d, scales[token]));
+      const FloatVec second = hn::Mul(odd(pair), hn::Set(d, scales[token + 1]));
+      if (n == kLanes) {
+        hn::StoreU(first, d, wide_values + token * value_dim + at);
+        hn::StoreU(second, d, wide_values + (token + 1) * value_dim + at);
+      } else {
+        store_n(first, wide_values + token * value_dim + at, n);
+        store_n(second, wide_values + (token + 1) * value_dim + at, n);
+      }
+    }
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace pagoda
 HWY_AFTER_NAMESPACE();

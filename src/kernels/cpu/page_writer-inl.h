@@ -132,6 +132,65 @@ class PageWriter {
   const View& v_;
 };
 
+// T: of the rows. The reference's codes and scales.
+template <class T>
+class CodeWriter {
+ public:
+  CodeWriter(const KvPages& pages, const View& k, const View& v)
+      : pages_(pages), layout_(pages.head_dim, pages.v_head_dim, pages.dtype), k_(k), v_(v) {}
+
+  // Rows [row, row + n) become tokens [token, token + n) of one page.
+  void write(int64_t page, int64_t token, int64_t row, int64_t n) const {
+    auto* to = reinterpret_cast<int8_t*>(pages_.page(page));
+    for (int64_t head = 0; head < pages_.num_key_value_heads; ++head) {
+      float* scales = reinterpret_cast<float*>(to + layout_.scales(head));
+      for (int64_t i = 0; i < n; ++i) {
+        int8_t* keys = to + layout_.key(head, token + i, 0);
+        write_row(k_.as<T>() + (row + i) * k_.strides[0] + head * k_.strides[1], pages_.head_dim, layout_.key_dim,
+                  scales + token + i, [&](int64_t d, const int8_t* codes, int64_t count) HWY_ATTR {
+                    for (int64_t j = 0; j < count; j += 2) std::memcpy(keys + (d + j) * kPageTokens, codes + j, 2);
+                  });
+        int8_t* values = to + layout_.value(head, token + i, 0);
+        write_row(v_.as<T>() + (row + i) * v_.strides[0] + head * v_.strides[1], pages_.v_head_dim, layout_.value_dim,
+                  scales + kPageTokens + token + i, [&](int64_t d, const int8_t* codes, int64_t count) HWY_ATTR {
+                    for (int64_t j = 0; j < count; ++j) values[(d + j) / 16 * (16 * kPageTokens) + (d + j) % 16 * 2] = codes[j];
+                  });
+      }
+    }
+  }
+
+ private:
+  static HWY_INLINE FloatVec part(const T* from, int64_t left) { return left >= kLanes ? load(from) : load_n(from, left); }
+
+  // put(d, codes, count): codes of dimensions [d, d + count), zeros from `dim` to `padded`.
+  template <class Put>
+  void write_row(const T* from, int64_t dim, int64_t padded, float* scale, const Put& put) const {
+    const FloatTag d;
+    const hn::RebindToUnsigned<FloatTag> bits;
+    auto largest = hn::Zero(bits);
+    for (int64_t i = 0; i < dim; i += kLanes) {
+      largest = hn::Max(largest, hn::And(hn::BitCast(bits, part(from + i, dim - i)), hn::Set(bits, 0x7FFFFFFFu)));
+    }
+    const CodeScale by = code_scale(hn::GetLane(hn::MaxOfLanes(bits, largest)));
+    *scale = by.scale;
+    const hn::Rebind<int8_t, FloatTag> d8;
+    constexpr int64_t kAtOnce = 64;
+    for (int64_t first = 0; first < padded; first += kAtOnce) {
+      int8_t codes[kAtOnce] = {};
+      for (int64_t i = 0; i < kAtOnce && first + i < dim && by.inverse != 0; i += kLanes) {
+        const FloatVec x = hn::Mul(part(from + first + i, dim - first - i), hn::Set(d, by.inverse));
+        hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(x)), d8, codes + i);
+      }
+      put(first, codes, std::min(kAtOnce, padded - first));
+    }
+  }
+
+  const KvPages& pages_;
+  PageLayout layout_;
+  const View& k_;
+  const View& v_;
+};
+
 }  // namespace HWY_NAMESPACE
 }  // namespace pagoda
 HWY_AFTER_NAMESPACE();

@@ -1,5 +1,6 @@
 // Scalar reference: attention dense and paged over one core, its backward, and the pages of the cache.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -34,9 +35,23 @@ void each_page_element(const KvPages& pages, Fn&& fn) {
     }
   }
 }
+
+// int8: fn(scale in the page, scale after the plain rows).
+template <class Fn>
+void each_page_scale(const KvPages& pages, int64_t page, void* keys, void* values, Fn&& fn) {
+  const PageLayout layout(pages.head_dim, pages.v_head_dim, pages.dtype);
+  if (!layout.codes) return;
+  const int64_t heads = pages.num_key_value_heads, rows = kPageTokens * heads;
+  for (int64_t row = 0; row < rows; ++row) {
+    float* scales = reinterpret_cast<float*>(pages.page(page) + layout.scales(row % heads)) + row / heads;
+    fn(scales, static_cast<uint8_t*>(keys) + rows * pages.head_dim + row * 4);
+    fn(scales + kPageTokens, static_cast<uint8_t*>(values) + rows * pages.v_head_dim + row * 4);
+  }
+}
 }  // namespace
 
 void export_page(const KvPages& pages, int64_t page, void* keys, void* values) {
+  each_page_scale(pages, page, keys, values, [](float* scale, void* row) { std::memcpy(row, scale, sizeof(float)); });
   const size_t size = static_cast<size_t>(dtype_size(pages.dtype));
   const uint8_t* data = pages.page(page);
   each_page_element(pages, [&](bool key, int64_t from, int64_t to) {
@@ -49,6 +64,8 @@ void import_page(const KvPages& pages, int64_t page, const void* keys, const voi
   // Padding is multiplied by zero, which a NaN left there would survive.
   std::memset(pages.page(page), 0,
               static_cast<size_t>(page_bytes(pages.num_key_value_heads, pages.head_dim, pages.v_head_dim, pages.dtype)));
+  each_page_scale(pages, page, const_cast<void*>(keys), const_cast<void*>(values),
+                  [](float* scale, const void* row) { std::memcpy(scale, row, sizeof(float)); });
   const size_t size = static_cast<size_t>(dtype_size(pages.dtype));
   uint8_t* data = pages.page(page);
   each_page_element(pages, [&](bool key, int64_t to, int64_t from) {
@@ -146,7 +163,41 @@ void attention(const Exec& exec, const AttentionSpec& spec, const RaggedRows& ro
   });
 }
 
+// row [dim] as codes; code(d): where the one of dimension d goes.
+template <class T, class Code>
+void write_codes(const T* row, int64_t dim, float* scale, Code&& code) {
+  uint32_t largest = 0;
+  for (int64_t d = 0; d < dim; ++d) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(static_cast<float>(load(row[d]))) & 0x7FFFFFFFu);
+  }
+  const CodeScale by = code_scale(largest);
+  *scale = by.scale;
+  for (int64_t d = 0; d < dim; ++d) {
+    code(d) = by.inverse == 0 ? int8_t{0} : static_cast<int8_t>(std::nearbyint(static_cast<float>(load(row[d])) * by.inverse));
+  }
+}
+
+void cache_write_codes(const KvPages& pages, const View& k, const View& v, const View& slots) {
+  const PageLayout layout(pages.head_dim, pages.v_head_dim, pages.dtype);
+  dispatch(k.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    for (int64_t t = 0; t < k.dims[0]; ++t) {
+      const int64_t slot = slots.as<int64_t>()[t], token = slot % kPageTokens;
+      if (slot < 0) continue;
+      auto* page = reinterpret_cast<int8_t*>(pages.page(slot / kPageTokens));
+      for (int64_t head = 0; head < pages.num_key_value_heads; ++head) {
+        float* scales = reinterpret_cast<float*>(page + layout.scales(head)) + token;
+        write_codes(k.as<T>() + t * k.strides[0] + head * k.strides[1], pages.head_dim, scales,
+                    [&](int64_t d) -> int8_t& { return page[layout.key(head, token, d)]; });
+        write_codes(v.as<T>() + t * v.strides[0] + head * v.strides[1], pages.v_head_dim, scales + kPageTokens,
+                    [&](int64_t d) -> int8_t& { return page[layout.value(head, token, d)]; });
+      }
+    }
+  });
+}
+
 void cache_write(const Exec&, const KvPages& pages, View k, View v, View slots) {
+  if (pages.dtype == DType::kInt8) return cache_write_codes(pages, k, v, slots);
   const PageLayout layout(pages.head_dim, pages.v_head_dim, pages.dtype);
   dispatch(pages.dtype, [&](auto zero_p) {
     using P = decltype(zero_p);
@@ -170,6 +221,12 @@ void cache_write(const Exec&, const KvPages& pages, View k, View v, View slots) 
   });
 }
 
+template <class Fn>
+void dispatch_pages(DType dtype, Fn&& fn) {
+  if (dtype == DType::kInt8) return fn(int8_t{});
+  dispatch(dtype, fn);
+}
+
 void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRows& rows, const KvPages& pages, View q,
                      View out) {
   const PageLayout layout(pages.head_dim, pages.v_head_dim, pages.dtype);
@@ -177,7 +234,7 @@ void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRow
   dispatch(q.dtype, [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
-    dispatch(pages.dtype, [&](auto zero_p) {
+    dispatch_pages(pages.dtype, [&](auto zero_p) {
       using P = decltype(zero_p);
       for (int64_t s = 0; s < rows.queries.count; ++s) {
         const int64_t start = rows.queries.starts[s], count = rows.queries.starts[s + 1] - start;
@@ -190,15 +247,19 @@ void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRow
             const T* from = q.as<T>() + t * q.strides[0] + head * q.strides[1];
             for (int64_t d = 0; d < pages.head_dim; ++d) query[static_cast<size_t>(d)] = load(from[d]);
             const auto page = [&](int64_t j) { return reinterpret_cast<const P*>(pages.page(table[j / kPageTokens])); };
+            const auto element = [&](int64_t j, int64_t at, [[maybe_unused]] int64_t scales) {
+              if constexpr (std::is_same_v<P, int8_t>) {
+                const float* scale = reinterpret_cast<const float*>(page(j) + layout.scales(head / group)) + scales;
+                return static_cast<C>(static_cast<float>(page(j)[at]) * scale[j % kPageTokens]);
+              } else {
+                return static_cast<C>(load(page(j)[at]));
+              }
+            };
             C log_sum;
             attend_row<C>(
                 spec, head, position, length, pages.head_dim, pages.v_head_dim, query.data(),
-                [&](int64_t j, int64_t d) {
-                  return static_cast<C>(load(page(j)[layout.key(head / group, j % kPageTokens, d)]));
-                },
-                [&](int64_t j, int64_t d) {
-                  return static_cast<C>(load(page(j)[layout.value(head / group, j % kPageTokens, d)]));
-                },
+                [&](int64_t j, int64_t d) { return element(j, layout.key(head / group, j % kPageTokens, d), 0); },
+                [&](int64_t j, int64_t d) { return element(j, layout.value(head / group, j % kPageTokens, d), kPageTokens); },
                 result.data(), log_sum);
             T* into = out.as<T>() + t * out.strides[0] + head * out.strides[1];
             for (int64_t d = 0; d < pages.v_head_dim; ++d) store(into[d], result[static_cast<size_t>(d)]);
