@@ -21,7 +21,7 @@ constexpr int64_t kPrefillRows = 512;  // of one step, as the engine's own defau
 
 struct Flags {
   MachineFlags machine;
-  std::string model, output_json;
+  std::string model, output_json, kv_cache_dtype = "auto";
   int64_t input_len = 32, output_len = 128, batch_size = 8, num_iters = 30, num_iters_warmup = 10;
   uint64_t seed = 0;
 };
@@ -65,7 +65,8 @@ class Bench {
       : plan_(flags),
         runtime_(loaded.runtime()),
         vocab_(loaded.model().vocab_size()),
-        cache_(loaded.model().layer_states(), loaded.model().compute_dtype(),
+        cache_(loaded.model().layer_states(),
+               parse_kv_cache_dtype(flags.kv_cache_dtype).value_or(loaded.model().compute_dtype()),
                checked_mul(flags.batch_size, div_up(flags.input_len + flags.output_len, kPageTokens), "bench")),
         blocks_(cache_.num_pages()),
         runner_(loaded.runtime(), loaded.model(), cache_),
@@ -81,6 +82,7 @@ class Bench {
   }
 
   const Plan& plan() const { return plan_; }
+  DType cache_dtype() const { return cache_.dtype(); }
 
   // One batch from its first token to its last; false when interrupted.
   bool run(Times& times) {
@@ -139,13 +141,13 @@ class Bench {
 };
 
 double least_seconds(const std::vector<std::vector<std::pair<int64_t, StepRows>>>& steps, const DecoderModel& model,
-                     const MachineRates& rates) {
+                     DType cached, const MachineRates& rates) {
   double seconds = 0;
   const WeightBytes weights = weight_bytes(model);
   for (const auto& step : steps) {
     std::vector<StepRows> rows;
     for (const auto& [sequence, part] : step) rows.push_back(part);
-    seconds += least_seconds(step_cost(model.config(), weights, model.compute_dtype(), rows), rates);
+    seconds += least_seconds(step_cost(model.config(), weights, cached, rows), rates);
   }
   return seconds;
 }
@@ -210,8 +212,8 @@ int run(const Program& program, const Flags& flags) {
   status.show("");
   const MachineRates& rates = machine.rates();
 
-  const Rate prefill_rate(flags.batch_size * flags.input_len, prefill, least_seconds(bench.plan().prefill, *model, rates));
-  const Rate decode_rate(flags.batch_size * (flags.output_len - 1), decode, least_seconds(bench.plan().decode, *model, rates));
+  const Rate prefill_rate(flags.batch_size * flags.input_len, prefill, least_seconds(bench.plan().prefill, *model, bench.cache_dtype(), rates));
+  const Rate decode_rate(flags.batch_size * (flags.output_len - 1), decode, least_seconds(bench.plan().decode, *model, bench.cache_dtype(), rates));
   Json all = Json::array(), percentiles = Json::object(), limits = Json::object(), result = Json::object();
   for (const double latency : latencies) all.push_back(latency);
   for (const int percent : {10, 25, 50, 75, 90, 99}) percentiles.set(std::to_string(percent), percentile(latencies, percent));
@@ -279,6 +281,7 @@ void add_bench_latency(Program& program, CLI::App* bench) {
       ->capture_default_str();
   verb->add_option("--output-json", flags->output_json, "Write the results to this file too");
   verb->add_option("--seed", flags->seed, "Seed of the random prompts")->capture_default_str();
+  add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

@@ -20,7 +20,7 @@ namespace {
 struct Flags {
   MachineFlags machine;
   DatasetFlags dataset;
-  std::string model, output_json, kv_cache_memory;
+  std::string model, output_json, kv_cache_memory, kv_cache_dtype = "auto";
   int64_t n = 1, beam_width = 1, max_num_seqs = 256, max_num_batched_tokens = 0, max_model_len = 0;
   double temperature = -1;
   bool prefix_caching = false;
@@ -115,11 +115,11 @@ Request to_request(const BenchRequest& from, const Flags& flags) {
 }
 
 // Keys and values that sequences share are read once at least: they are taken off what their contexts add up to.
-StepCost cost_of(const SchedulerOutput& step, const DecoderModel& model, int64_t shared_tokens) {
+StepCost cost_of(const SchedulerOutput& step, const DecoderModel& model, DType cached, int64_t shared_tokens) {
   std::vector<StepRows> rows;
   for (const SchedulerOutput::Item& item : step.items) rows.push_back({item.from, item.num_new_tokens, item.rows_wanted()});
-  StepCost cost = step_cost(model.config(), weight_bytes(model), model.compute_dtype(), rows);
-  const double token_bytes = static_cast<double>(KvCache::bytes_per_token(model.layer_states(), model.compute_dtype()));
+  StepCost cost = step_cost(model.config(), weight_bytes(model), cached, rows);
+  const double token_bytes = static_cast<double>(KvCache::bytes_per_token(model.layer_states(), cached));
   cost.bytes = std::max(0.0, cost.bytes - token_bytes * static_cast<double>(shared_tokens));
   return cost;
 }
@@ -145,7 +145,7 @@ class Throughput {
       const double start = steady_seconds();
       const std::vector<Event> events = engine.step();
       run_.seconds += steady_seconds() - start;
-      if (!engine.last_step().items.empty()) run_.costs.push_back(cost_of(engine.last_step(), model, use_.shared_tokens()));
+      if (!engine.last_step().items.empty()) run_.costs.push_back(cost_of(engine.last_step(), model, engine.cache().dtype(), use_.shared_tokens()));
       use_.observe(engine);
       for (const Event& event : events) {
         if (event.error) throw Error(*event.error);
@@ -259,6 +259,7 @@ EngineOptions engine_options(const Flags& flags) {
   options.max_num_seqs = flags.max_num_seqs;
   options.max_num_batched_tokens = batched_tokens(flags.max_num_batched_tokens, flags.max_num_seqs);
   options.enable_prefix_caching = flags.prefix_caching;
+  options.kv_cache_dtype = parse_kv_cache_dtype(flags.kv_cache_dtype);
   if (!flags.kv_cache_memory.empty()) options.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   return options;
 }
@@ -359,6 +360,7 @@ void add_bench_throughput(Program& program, CLI::App* bench) {
       ->check(CLI::PositiveNumber);
   verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
   verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
+  add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   verb->add_flag("--enable-prefix-caching", flags->prefix_caching, "Share pages between requests with equal beginnings");
   verb->add_option("--output-json", flags->output_json, "Write the results to this file too");
   add_machine_flags(verb, flags->machine);

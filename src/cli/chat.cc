@@ -34,7 +34,7 @@ constexpr const char* kHelp =
 struct Flags {
   MachineFlags machine;
   SamplingFlags sampling;
-  std::string model, system, tools, chat_template;
+  std::string model, system, tools, chat_template, kv_cache_dtype = "auto";
   RemoteFlags remote;
   bool truncate_history = false;
   CLI::App* verb = nullptr;
@@ -116,7 +116,7 @@ class Chat {
     if (flags_.truncate_history || !flags_.chat_template.empty()) {
       invalid("chat", "--truncate-history and --chat-template: not with --url, where the server has the template");
     }
-    refuse_given(*flags_.verb, {"--threads", "--cores", "--numa-node", "--isa", "--dtype", "--compiled"},
+    refuse_given(*flags_.verb, {"--threads", "--cores", "--numa-node", "--isa", "--dtype", "--compiled", "--kv-cache-dtype"},
                  "for a model of this machine: not with --url");
     fields_ = sampling_fields(*flags_.verb);
     remote_.emplace(flags_.remote, flags_.model);
@@ -135,7 +135,9 @@ class Chat {
                 "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json (or give --chat-template "
                 "FILE; for text that goes on without one use pagoda generate)");
     }
-    generation_ = TextGeneration::open(folder, load_options);
+    EngineOptions engine_options;
+    engine_options.kv_cache_dtype = parse_kv_cache_dtype(flags_.kv_cache_dtype);
+    generation_ = TextGeneration::open(folder, load_options, engine_options);
     generation_->require_tokenizer();
     params_ = flags_.sampling.apply(generation_->defaults());
     const Json* model_length = generation_->loaded().folder().generation_config().find("max_new_tokens");
@@ -350,6 +352,7 @@ void add_chat(Program& program) {
   add_sampling_flags(verb, flags->sampling);
   flags->max_new_tokens = verb->get_option("--max-new-tokens");
   flags->max_new_tokens->description("Most tokens of an answer (default: the model's, else what the context has room for)");
+  add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   add_machine_flags(verb, flags->machine);
   flags->verb = verb;
   verb->callback([&program, flags] { program.run = [&program, flags] { return Chat(program, *flags).run(); }; });

@@ -105,6 +105,22 @@ void add_placement_flags(CLI::App* verb, MachineFlags& flags) {
       ->check(CLI::Range(0, 1023));
 }
 
+void add_kv_cache_dtype(CLI::App* verb, std::string& to) {
+  verb->add_option("--kv-cache-dtype", to,
+                   "Keys and values in memory: auto (as products: bfloat16 or float32), float32, bfloat16, or int8 with a scale a "
+                   "token and head, about half of bfloat16")
+      ->type_name("DTYPE")
+      ->capture_default_str();
+}
+
+std::optional<DType> parse_kv_cache_dtype(const std::string& text) {
+  if (text == "auto") return std::nullopt;
+  if (text == "float32") return DType::kFloat32;
+  if (text == "bfloat16") return DType::kBFloat16;
+  if (text == "int8") return DType::kInt8;
+  unsupported("--kv-cache-dtype", "got '{}', need auto, float32, bfloat16 or int8", text);
+}
+
 void add_machine_flags(CLI::App* verb, MachineFlags& flags, bool inference) {
   flags.quiet = verb->get_option("--quiet");
   if (!inference) flags.cores = "none";  // training takes all cores there are

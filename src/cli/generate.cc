@@ -22,7 +22,7 @@ namespace {
 struct Flags {
   MachineFlags machine;
   SamplingFlags sampling;
-  std::string model, prompt, prompt_ids, prompt_file;
+  std::string model, prompt, prompt_ids, prompt_file, kv_cache_dtype = "auto";
   CLI::Option *prompt_option = nullptr, *ids_option = nullptr, *file_option = nullptr;
 };
 
@@ -52,6 +52,7 @@ int run(const Program& program, const Flags& flags) {
   const LoadOptions load_options = flags.machine.load_options();
   const SamplingParams asked = flags.sampling.apply(SamplingParams());
   EngineOptions engine_options;
+  engine_options.kv_cache_dtype = parse_kv_cache_dtype(flags.kv_cache_dtype);
   // There is one request, and all of its sequences may run at once.
   engine_options.max_num_seqs = std::max({engine_options.max_num_seqs, asked.num_return_sequences, asked.num_beams});
   engine_options.max_num_batched_tokens = std::max(engine_options.max_num_batched_tokens, engine_options.max_num_seqs);
@@ -134,6 +135,7 @@ void add_generate(Program& program) {
                            ->excludes(flags->prompt_option)
                            ->excludes(flags->ids_option);
   add_sampling_flags(verb, flags->sampling);
+  add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

@@ -20,7 +20,7 @@ namespace {
 
 struct Flags {
   MachineFlags machine;
-  std::string input, output, model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto";
+  std::string input, output, model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", kv_cache_dtype = "auto";
   int64_t max_model_len = 0, max_num_seqs = 256, max_num_batched_tokens = 0;
   std::vector<std::string> names;
 };
@@ -44,6 +44,7 @@ int run(const Program& program, const Flags& flags) {
   engine.max_model_len = flags.max_model_len;
   engine.max_num_seqs = flags.max_num_seqs;
   engine.max_num_batched_tokens = batched_tokens(flags.max_num_batched_tokens, flags.max_num_seqs);
+  engine.kv_cache_dtype = parse_kv_cache_dtype(flags.kv_cache_dtype);
   if (!flags.kv_cache_memory.empty()) engine.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   server::AppOptions options = app_options(flags);
   const auto generation = TextGeneration::open(find_model(program, flags.model), flags.machine.load_options(), engine);
@@ -110,6 +111,7 @@ void add_run_batch(Program& program) {
   verb->add_option("--served-model-name", flags->names, "Name of the model in requests and answers; the first answers");
   verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
   verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
+  add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));

@@ -24,7 +24,7 @@ constexpr int kMostSeconds = 10'000'000;  // of a time-out
 
 struct Flags {
   MachineFlags machine;
-  std::string model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", policy = "fcfs",
+  std::string model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", policy = "fcfs", kv_cache_dtype = "auto",
                                                                     allowed_origins;
   double memory_utilization = 0.6;
   int64_t max_model_len = 0, max_num_seqs = 256, max_num_batched_tokens = 0, shutdown_timeout = 30;
@@ -72,6 +72,7 @@ EngineOptions engine_options(const Flags& flags) {
   options.enable_prefix_caching = !flags.no_prefix_caching;
   options.by_priority = flags.policy == "priority";
   options.memory_utilization = flags.memory_utilization;
+  options.kv_cache_dtype = parse_kv_cache_dtype(flags.kv_cache_dtype);
   if (!flags.kv_cache_memory.empty()) options.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   options.measure_rates = flags.max_num_batched_tokens == 0;
   return options;
@@ -163,6 +164,7 @@ void add_serve(Program& program) {
   verb->add_option("--served-model-name", flags->names, "Name of the model in requests and answers; the first answers");
   verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
   verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
+  add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   verb->add_option("--memory-utilization,--gpu-memory-utilization", flags->memory_utilization,
                    "Without --kv-cache-memory: share of the memory that is free once the model is loaded")
       ->capture_default_str()

@@ -23,11 +23,12 @@ WeightBytes weight_bytes(const DecoderModel& model) {
   return {static_cast<double>(model.block_bytes()), static_cast<double>(model.head_bytes())};
 }
 
-StepCost step_cost(const DecoderConfig& config, const WeightBytes& weights, DType compute, const std::vector<StepRows>& rows) {
-  const auto element = static_cast<double>(dtype_size(compute));
+StepCost step_cost(const DecoderConfig& config, const WeightBytes& weights, DType cached, const std::vector<StepRows>& rows) {
   const auto products = static_cast<double>(product_weights(config)), head = static_cast<double>(head_weights(config));
   const double pair = 4.0 * static_cast<double>(config.num_attention_heads * config.head_dim);
-  const double token_bytes = 2.0 * static_cast<double>(config.num_key_value_heads * config.head_dim) * element;
+  const int64_t scale_bytes = cached == DType::kInt8 ? 4 : 0;
+  const double token_bytes =
+      2.0 * static_cast<double>(config.num_key_value_heads * (config.head_dim * dtype_size(cached) + scale_bytes));
   StepCost cost;
   cost.bytes = weights.products;
   bool wants_logits = false;

@@ -26,8 +26,8 @@ struct WeightBytes {
 };
 WeightBytes weight_bytes(const DecoderConfig& config, DType dtype);  // all of one dtype
 WeightBytes weight_bytes(const DecoderModel& model);                 // prepared for inference
-// compute: of keys and values.
-StepCost step_cost(const DecoderConfig& config, const WeightBytes& weights, DType compute, const std::vector<StepRows>& rows);
+// cached: of keys and values.
+StepCost step_cost(const DecoderConfig& config, const WeightBytes& weights, DType cached, const std::vector<StepRows>& rows);
 
 // A whole pass of an encoder over sequences of these lengths: products of every row, its head where it has one, attention of
 // every row to every row of its sequence, and the weights of products once, shared layers too.

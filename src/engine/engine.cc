@@ -27,9 +27,13 @@ class Stopwatch {
   std::chrono::steady_clock::time_point at_ = std::chrono::steady_clock::now();
 };
 
+DType cache_dtype(const Model& model, const EngineOptions& options) {
+  return options.kv_cache_dtype.value_or(model.compute_dtype());
+}
+
 int64_t num_pages(const Model& model, const EngineOptions& options) {
   const int64_t page =
-      std::max<int64_t>(1, KvCache::bytes_per_token(model.layer_states(), model.compute_dtype()) * kPageTokens);
+      std::max<int64_t>(1, KvCache::bytes_per_token(model.layer_states(), cache_dtype(model, options)) * kPageTokens);
   const int64_t free = std::max<int64_t>(0, detect_cpu().memory_available - options.mapped_weight_bytes);
   int64_t bytes = options.kv_cache_bytes;
   if (bytes > free) {
@@ -72,7 +76,7 @@ SchedulerOptions scheduler_options(Runtime& runtime, const Model& model, const E
   result.by_priority = options.by_priority;
   result.max_prompt_logits =
       std::max<int64_t>(1, kMostPromptLogitsBytes / (static_cast<int64_t>(sizeof(float)) * model.vocab_size()));
-  if (options.measure_rates) result.rates = measure_step_rates(runtime, model);
+  if (options.measure_rates) result.rates = measure_step_rates(runtime, model, cache_dtype(model, options));
   return result;
 }
 
@@ -91,7 +95,7 @@ Engine::Engine(Runtime& runtime, const Model& model, std::shared_ptr<const Token
       model_(model),
       tokenizer_(std::move(tokenizer)),
       options_(options),
-      cache_(model.layer_states(), model.compute_dtype(), num_pages(model, options)),
+      cache_(model.layer_states(), cache_dtype(model, options), num_pages(model, options)),
       max_model_len_(longest(model, options, cache_.num_pages())),
       blocks_(cache_.num_pages(), KvCache::window(model.layer_states())),
       runner_(runtime, model, cache_),
@@ -345,11 +349,11 @@ CacheMap Engine::cache_map() const {
   return map;
 }
 
-StepRates measure_step_rates(Runtime& runtime, const Model& model) {
+StepRates measure_step_rates(Runtime& runtime, const Model& model, DType cache_dtype) {
   // A few rows more cost little, as their weights must be read anyhow; what a long prompt's tokens cost shows beyond that.
   constexpr int64_t kFew = 64, kMany = 256;
   const int64_t few = std::min(kFew, model.max_positions()), many = std::min(kMany, model.max_positions());
-  KvCache cache(model.layer_states(), model.compute_dtype(), 32);
+  KvCache cache(model.layer_states(), cache_dtype, 32);
   BlockManager blocks(cache.num_pages());
   Runner runner(runtime, model, cache);
   const std::vector<int32_t> ids(static_cast<size_t>(many), 0);

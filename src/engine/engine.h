@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -19,6 +20,9 @@ namespace pagoda {
 
 struct EngineOptions {
   int64_t max_model_len = 0;   // prompt and output together; 0: what the model was made for, and fits into the cache
+  // Elements of the cache: float32, bfloat16, or int8 codes with a scale a token and head (KvPages); none: those of the model's
+  // products.
+  std::optional<DType> kv_cache_dtype;
   int64_t kv_cache_bytes = 0;  // more than is free now (the container's limit counted) is kOutOfMemory
   // Where kv_cache_bytes is 0: this share of the memory that is free now; 0: 60 %, at most what 2^20 tokens need.
   double memory_utilization = 0;
@@ -99,6 +103,6 @@ class Engine {
 };
 
 // Times a few steps of this model on this machine.
-StepRates measure_step_rates(Runtime& runtime, const Model& model);
+StepRates measure_step_rates(Runtime& runtime, const Model& model, DType cache_dtype);
 
 }  // namespace pagoda

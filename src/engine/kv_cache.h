@@ -22,6 +22,7 @@ class KvCache {
   static int64_t window(const std::vector<LayerStateSpec>& layers);
   int64_t num_pages() const { return num_pages_; }
   int64_t page_bytes() const { return page_bytes_; }
+  DType dtype() const { return layers_.empty() ? DType::kFloat32 : layers_.front().dtype; }
   const KvPages& pages(int layer) const { return layers_[static_cast<size_t>(layer)]; }
   void copy(const BlockCopy& copy);  // in every layer
 

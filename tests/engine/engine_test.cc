@@ -354,7 +354,7 @@ TEST_F(EngineTest, AConstraintDecidesAndEnds) {
 }
 
 TEST_F(EngineTest, RatesOfThisMachine) {
-  const StepRates rates = measure_step_rates(*runtime_, *model_);
+  const StepRates rates = measure_step_rates(*runtime_, *model_, model_->compute_dtype());
   EXPECT_GT(rates.step, 0);
   EXPECT_GE(rates.decode_row, 0);
   EXPECT_GT(rates.prefill_row, 0);

@@ -87,16 +87,16 @@ HWY_INLINE void round_weights(FloatVec low, FloatVec high, BFloat16* to) {
   }
 }
 
-// 32 codes as bfloat16, each multiplied by its scale.
+// 32 codes as bfloat16; scales of the first and the second half of each two vectors of codes.
 template <class I>
-HWY_INLINE void widen_line(const int8_t* codes, const float* scales, BFloat16* to) {
+HWY_INLINE void widen_line(const int8_t* codes, const FloatVec* scales, BFloat16* to) {
   const FloatTag d;
   const hn::Rebind<int8_t, FloatTag> d8;
   const hn::Rebind<int32_t, FloatTag> d32;
-  for (int64_t i = 0; i < 32; i += 2 * kLanes) {
-    const FloatVec low = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, codes + i)));
-    const FloatVec high = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, codes + i + kLanes)));
-    round_weights<I>(hn::Mul(low, hn::LoadU(d, scales + i)), hn::Mul(high, hn::LoadU(d, scales + i + kLanes)), to + i);
+  for (int64_t i = 0; i < 32 / kLanes; i += 2) {
+    const FloatVec low = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, codes + i * kLanes)));
+    const FloatVec high = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, codes + (i + 1) * kLanes)));
+    round_weights<I>(hn::Mul(low, scales[i]), hn::Mul(high, scales[i + 1]), to + i * kLanes);
   }
 }
 
@@ -104,12 +104,22 @@ HWY_INLINE void widen_line(const int8_t* codes, const float* scales, BFloat16* t
 template <class I>
 HWY_NOINLINE void widen_codes(const int8_t* keys, const int8_t* values, const float* scales, int64_t key_dim, int64_t value_dim,
                               BFloat16* wide_keys, BFloat16* wide_values) {
-  HWY_ALIGN float by_token[32], by_pair[kPageTokens / 2][32];
-  for (int64_t i = 0; i < 32; ++i) by_token[i] = scales[i / 2];
+  const FloatTag d;
+  constexpr int64_t kVectors = 32 / kLanes;
+  HWY_ALIGN float twice[32];
+  for (int64_t token = 0; token < kPageTokens; ++token) twice[2 * token] = twice[2 * token + 1] = scales[token];
+  FloatVec by_token[kVectors];
+  for (int64_t i = 0; i < kVectors; ++i) by_token[i] = hn::Load(d, twice + i * kLanes);
   for (int64_t at = 0; at < key_dim * kPageTokens; at += 32) widen_line<I>(keys + at, by_token, wide_keys + at);
-  for (int64_t i = 0; i < 32 * kPageTokens / 2; ++i) by_pair[i / 32][i % 32] = scales[kPageTokens + i / 32 * 2 + i % 2];
-  for (int64_t at = 0; at < value_dim * kPageTokens; at += 32) {
-    widen_line<I>(values + at, by_pair[at / 32 % (kPageTokens / 2)], wide_values + at);
+  const hn::Repartition<uint64_t, FloatTag> d64;
+  for (int64_t token = 0; token < kPageTokens; token += 2) {
+    uint64_t both;
+    std::memcpy(&both, scales + kPageTokens + token, sizeof both);
+    FloatVec by_pair[kVectors];
+    for (int64_t i = 0; i < kVectors; ++i) by_pair[i] = hn::BitCast(d, hn::Set(d64, both));
+    for (int64_t at = token * 16; at < value_dim * kPageTokens; at += kPageSlot) {
+      widen_line<I>(values + at, by_pair, wide_values + at);
+    }
   }
 }
 
