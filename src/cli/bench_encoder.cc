@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "cli/bench_common.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "cli/step_cost.h"
 #include "metrics/svg_plot.h"
 #include "ops/tape.h"
@@ -235,18 +236,17 @@ void add_bench_encoder(Program& program, CLI::App* bench) {
       "of FLOPs / measured FLOP/s and bytes of the weights / measured read rate)",
       {"pagoda bench encoder MODEL", "pagoda bench encoder MODEL --lengths 16 128 --batch-sizes 1 --max-seconds 3 --json",
        "pagoda bench encoder MODEL --ragged 8 12 14 16 16 18 20 24 --csv latency.csv --plot latency.svg"});
-  const CLI::Range one(int64_t{1}, int64_t{1} << 24);
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME of an encoder")->required();
+  const Range one(int64_t{1}, int64_t{1} << 24);
+  add_model(verb, flags->model, "Folder, ORG/NAME or ORG/NAME@REVISION of an encoder")->required();
   verb->add_option("--lengths", flags->lengths, "Tokens of a sequence (8 16 32 64 128 256 512)")->check(one);
-  verb->add_option("--batch-sizes", flags->batch_sizes, "Sequences together (1 8)")
-      ->check(CLI::Range(int64_t{1}, int64_t{4096}));
+  verb->add_option("--batch-sizes", flags->batch_sizes, "Sequences together (1 8)")->check(Range(int64_t{1}, int64_t{4096}));
   verb->add_option("--ragged", flags->ragged, "One more batch, of sequences of these lengths")->check(one);
   verb->add_option("--num-iters", flags->num_iters, "Runs timed for each length and batch")->check(one)->capture_default_str();
   verb->add_option("--num-iters-warmup", flags->num_iters_warmup, "Runs before that, not counted")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->check(Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
   verb->add_option("--max-seconds", flags->max_seconds, "A length and batch ends after this, whatever has been counted")
-      ->check(CLI::Range(1e-3, 1e6))
+      ->check(Range(1e-3, 1e6))
       ->capture_default_str();
   verb->add_option("--csv", flags->csv, "Write the table as CSV to this file");
   verb->add_option("--plot", flags->plot, "Write a plot (SVG) to this file");

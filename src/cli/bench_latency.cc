@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "cli/bench_common.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "cli/step_cost.h"
 #include "engine/runner.h"
 #include "generate/sampler.h"
@@ -212,8 +213,10 @@ int run(const Program& program, const Flags& flags) {
   status.show("");
   const MachineRates& rates = machine.rates();
 
-  const Rate prefill_rate(flags.batch_size * flags.input_len, prefill, least_seconds(bench.plan().prefill, *model, bench.cache_dtype(), rates));
-  const Rate decode_rate(flags.batch_size * (flags.output_len - 1), decode, least_seconds(bench.plan().decode, *model, bench.cache_dtype(), rates));
+  const Rate prefill_rate(flags.batch_size * flags.input_len, prefill,
+                          least_seconds(bench.plan().prefill, *model, bench.cache_dtype(), rates));
+  const Rate decode_rate(flags.batch_size * (flags.output_len - 1), decode,
+                         least_seconds(bench.plan().decode, *model, bench.cache_dtype(), rates));
   Json all = Json::array(), percentiles = Json::object(), limits = Json::object(), result = Json::object();
   for (const double latency : latencies) all.push_back(latency);
   for (const int percent : {10, 25, 50, 75, 90, 99}) percentiles.set(std::to_string(percent), percentile(latencies, percent));
@@ -268,16 +271,16 @@ void add_bench_latency(Program& program, CLI::App* bench) {
       "and their share of the limit: over all steps, the longer of FLOPs / measured FLOP/s and bytes / measured read rate",
       {"pagoda bench latency MODEL --input-len 512 --output-len 64 --batch-size 1 --num-iters 10",
        "pagoda bench latency MODEL --json --output-json latency.json"});
-  const CLI::Range one(int64_t{1}, int64_t{1} << 24);
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  const Range one(int64_t{1}, int64_t{1} << 24);
+  add_model(verb, flags->model)->required();
   verb->add_option("--input-len", flags->input_len, "Tokens of each prompt")->check(one)->capture_default_str();
   verb->add_option("--output-len", flags->output_len, "Tokens generated for each")->check(one)->capture_default_str();
   verb->add_option("--batch-size", flags->batch_size, "Sequences together")
-      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->check(Range(int64_t{1}, int64_t{4096}))
       ->capture_default_str();
   verb->add_option("--num-iters", flags->num_iters, "Batches timed")->check(one)->capture_default_str();
   verb->add_option("--num-iters-warmup", flags->num_iters_warmup, "Batches before that, not counted")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->check(Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
   verb->add_option("--output-json", flags->output_json, "Write the results to this file too");
   verb->add_option("--seed", flags->seed, "Seed of the random prompts")->capture_default_str();

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "cli/bench_common.h"
 #include "cli/bench_requests.h"
+#include "cli/flag_checks.h"
 
 namespace pagoda::cli {
 
@@ -100,10 +101,10 @@ void add_bench_lengths(Program& program, CLI::App* bench) {
        "pagoda bench lengths --dataset-name alpaca-lengths --vocab-size 49152 > requests.jsonl"});
   add_dataset_flags(verb, flags->dataset);
   verb->add_option("--vocab-size", flags->vocab_size, "Add prompt_token_ids below this, as bench throughput draws them")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+      ->check(Range(int64_t{1}, int64_t{1} << 31));
   verb->add_option("--max-model-len", flags->max_model_len, "The model's context: where it is short, so are the lengths")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->callback([&program, flags] { program.run = [flags] { return run(*flags); }; });
 }
 

@@ -1,5 +1,6 @@
 // Random prompts and prompts from files.
 #include "cli/bench_requests.h"
+#include "cli/flag_checks.h"
 
 #include <fmt/format.h>
 
@@ -175,7 +176,7 @@ Json ids_json(const std::vector<int32_t>& ids) {
 }
 
 void add_dataset_flags(CLI::App* verb, DatasetFlags& flags) {
-  const CLI::Range length(int64_t{1}, int64_t{1} << 24);
+  const Range length(int64_t{1}, int64_t{1} << 24);
   verb->add_option("--dataset-name,--dataset", flags.dataset_name,
                    "Requests: random ids; the same at lengths drawn from a law with the means of ShareGPT or Alpaca; "
                    "conversations or lines {\"prompt\": ...} from --dataset-path")
@@ -184,7 +185,7 @@ void add_dataset_flags(CLI::App* verb, DatasetFlags& flags) {
   verb->add_option("--dataset-path", flags.dataset_path, "JSON of ShareGPT's form, or JSON lines")->type_name("FILE");
   verb->add_option("--num-prompts", flags.num_prompts, "Requests")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+      ->check(Range(int64_t{1}, int64_t{1} << 20));
   verb->add_option("--input-len", flags.input_len, "Tokens of every prompt, whatever the data set has (not of files)")
       ->check(length);
   verb->add_option("--output-len", flags.output_len, "Tokens of every answer, whatever the data set has")->check(length);
@@ -196,10 +197,10 @@ void add_dataset_flags(CLI::App* verb, DatasetFlags& flags) {
       ->check(length);
   verb->add_option("--random-range-ratio", flags.random_range_ratio, "random: lengths vary by this share, up and down")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 0.999));
+      ->check(Range(0.0, 0.999));
   verb->add_option("--random-prefix-len", flags.random_prefix_len, "Tokens before each random prompt, the same for all")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+      ->check(Range(int64_t{0}, int64_t{1} << 24));
   verb->add_option("--sharegpt-output-len", flags.sharegpt_output_len, "sharegpt: tokens of every answer")->check(length);
   verb->add_option("--custom-output-len", flags.custom_output_len,
                    "custom: tokens of an answer where a line has no output_tokens")

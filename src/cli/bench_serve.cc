@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/bench_serve_load.h"
 #include "cli/bench_serve_report.h"
+#include "cli/flag_checks.h"
 #include "formats/tokenizer_loader.h"
 
 namespace pagoda::cli {
@@ -92,28 +93,27 @@ void add_bench_serve(Program& program, CLI::App* bench) {
       ->check(CLI::IsMember({"openai", "vllm", "openai-chat"}));
   verb->add_option("--url,--base-url", flags->url, "http://, https:// or unix:/PATH, instead of host and port");
   verb->add_option("--host", flags->host, "Address of the server")->capture_default_str();
-  verb->add_option("--port", flags->port, "Its port")->capture_default_str()->check(CLI::Range(1, 65535));
+  verb->add_option("--port", flags->port, "Its port")->capture_default_str()->check(Range(1, 65535));
   verb->add_option("--endpoint", flags->endpoint, "Path (default: /v1/completions, of a chat /v1/chat/completions)");
   verb->add_option("--model", flags->model, "Model in the requests (default: the first that the server lists)");
   verb->add_option("--tokenizer", flags->tokenizer, "Folder of the model's tokenizer: for texts, and for the ids to draw from");
   verb->add_option("--vocab-size", flags->vocab_size, "Random ids lie below this (default: the tokenizer's, else 256)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+      ->check(Range(int64_t{1}, int64_t{1} << 31));
   add_dataset_flags(verb, flags->dataset);
   verb->add_option("--request-rate", flags->request_rate, "Requests a second, arriving as a Poisson process; inf: all at once")
       ->capture_default_str();
   verb->add_option("--burstiness", flags->burstiness,
                    "Shape of the gamma-distributed gaps between requests; below 1: in bursts")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--max-concurrency", flags->max_concurrency, "Most requests under way; later ones wait")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
+  verb->add_option("--max-concurrency", flags->max_concurrency, "Most requests under way; later ones wait")->check(positive());
   verb->add_option("--num-warmups", flags->num_warmups, "Requests before the clock runs")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
+      ->check(Range(int64_t{0}, int64_t{1} << 20));
   verb->add_flag("--ignore-eos", flags->ignore_eos, "Answers go on to their full length (servers that know ignore_eos)");
   verb->add_option("--temperature", flags->temperature, "Temperature of the requests")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative());
   verb->add_option("--extra-body", flags->extra_body, "JSON object of more fields for every request");
   verb->add_option("--percentile-metrics", flags->percentile_metrics, "Which of ttft, tpot, itl, e2el are reported")
       ->capture_default_str();
@@ -130,7 +130,7 @@ void add_bench_serve(Program& program, CLI::App* bench) {
   verb->add_option("--api-key", flags->api_key, "Key for the server (also OPENAI_API_KEY)");
   verb->add_option("--timeout", flags->timeout, "Seconds without a byte after which a request has failed")
       ->capture_default_str()
-      ->check(CLI::Range(1e-3, 1e7));
+      ->check(Range(1e-3, 1e7));
   verb->add_flag("--insecure", flags->insecure, "Take any certificate of an https server");
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

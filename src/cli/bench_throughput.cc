@@ -10,6 +10,7 @@
 #include "cli/bench_requests.h"
 #include "cli/byte_size.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "cli/step_cost.h"
 #include "pipelines/text_generation.h"
 
@@ -145,7 +146,8 @@ class Throughput {
       const double start = steady_seconds();
       const std::vector<Event> events = engine.step();
       run_.seconds += steady_seconds() - start;
-      if (!engine.last_step().items.empty()) run_.costs.push_back(cost_of(engine.last_step(), model, engine.cache().dtype(), use_.shared_tokens()));
+      if (!engine.last_step().items.empty())
+        run_.costs.push_back(cost_of(engine.last_step(), model, engine.cache().dtype(), use_.shared_tokens()));
       use_.observe(engine);
       for (const Event& event : events) {
         if (event.error) throw Error(*event.error);
@@ -344,21 +346,20 @@ void add_bench_throughput(Program& program, CLI::App* bench) {
        "pagoda bench throughput MODEL --dataset-name alpaca-lengths --num-prompts 100 --n 4",
        "pagoda bench throughput MODEL --random-prefix-len 341 --random-input-len 20 --random-output-len 16 --num-prompts 64 "
        "--enable-prefix-caching"});
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   add_dataset_flags(verb, flags->dataset);
-  const CLI::Range width(int64_t{1}, int64_t{1024});
+  const Range width(int64_t{1}, int64_t{1024});
   verb->add_option("--n", flags->n, "Answers to each prompt")->capture_default_str()->check(width);
   verb->add_option("--beam-width", flags->beam_width, "Beams of each prompt, instead of --n")
       ->capture_default_str()
       ->check(width);
-  verb->add_option("--temperature", flags->temperature, "Default: 0 (greedy), 1 with --n above 1")
-      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--temperature", flags->temperature, "Default: 0 (greedy), 1 with --n above 1")->check(non_negative());
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
       ->capture_default_str()
-      ->check(CLI::Range(1, 65536));
+      ->check(Range(1, 65536));
   verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens, "Tokens of one step (default 2048)")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
+      ->check(positive());
+  add_max_model_len(verb, flags->max_model_len);
   verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
   add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   verb->add_flag("--enable-prefix-caching", flags->prefix_caching, "Share pages between requests with equal beginnings");

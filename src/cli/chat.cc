@@ -116,7 +116,8 @@ class Chat {
     if (flags_.truncate_history || !flags_.chat_template.empty()) {
       invalid("chat", "--truncate-history and --chat-template: not with --url, where the server has the template");
     }
-    refuse_given(*flags_.verb, {"--threads", "--cores", "--numa-node", "--isa", "--dtype", "--compiled", "--kv-cache-dtype"},
+    refuse_given(*flags_.verb,
+                 {"--threads", "--cores", "--numa-node", "--isa", "--dtype", "--compiled", "--kv-cache-dtype", "--revision"},
                  "for a model of this machine: not with --url");
     fields_ = sampling_fields(*flags_.verb);
     remote_.emplace(flags_.remote, flags_.model);
@@ -342,7 +343,7 @@ void add_chat(Program& program) {
       {"pagoda chat MODEL --system 'Answer in one sentence.'",
        "printf 'Hello\\nAnd in French?\\n' | pagoda chat MODEL --temperature 0 --json",
        "pagoda chat MODEL --chat-template chat_template.jinja --tools tools.json", "pagoda chat --url http://127.0.0.1:8000"});
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME; with --url a name of the server's (default: its first)");
+  add_model(verb, flags->model, std::string(kModelHelp) + "; with --url a name of the server's (default: its first)");
   add_remote_flags(verb, flags->remote);
   flags->system_option = verb->add_option("--system", flags->system, "System text at the start of the conversation");
   verb->add_option("--tools", flags->tools, "JSON list of the tools that the template shows the model")->type_name("FILE");

@@ -1,15 +1,19 @@
 // Shared parts of the verbs.
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <memory>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -72,6 +76,22 @@ CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, 
   return verb;
 }
 
+CLI::Option* add_model(CLI::App* verb, std::string& model, const std::string& help) {
+  add_revision(verb, model);
+  return verb->add_option("MODEL", model, help);
+}
+
+void add_revision(CLI::App* verb, std::string& model) {
+  const auto revision = std::make_shared<std::string>();
+  verb->add_option("--revision", *revision, "Branch, tag or commit of ORG/NAME (default: main)");
+  verb->parse_complete_callback([&model, revision] {
+    if (revision->empty()) return;
+    if (file_exists(model) || directory_exists(model)) invalid("--revision", "got a local MODEL, need ORG/NAME: {}", model);
+    if (model.find('@') != std::string::npos) invalid("--revision", "MODEL names one already: got {}", model);
+    model += "@" + *revision;
+  });
+}
+
 std::string find_model(const Program& program, const std::string& model) {
   // The hub's rules of names would be a puzzling answer to a path that was mistyped.
   const bool is_path =
@@ -94,7 +114,7 @@ std::string find_model(const Program& program, const std::string& model) {
 void add_placement_flags(CLI::App* verb, MachineFlags& flags) {
   verb->add_option("--threads", flags.threads,
                    "Threads (default: one a physical core of a NUMA node, as many as a control group's quota pays for)")
-      ->check(CLI::Range(1, 4096));
+      ->check(Range(1, 4096));
   verb->add_option("--cores", flags.cores,
                    "Cores to pin threads to, such as 0,2,4-6; none: pin nothing; auto: one thread a physical core, where "
                    "there are others to keep off")
@@ -102,13 +122,14 @@ void add_placement_flags(CLI::App* verb, MachineFlags& flags) {
       ->capture_default_str();
   verb->add_option("--numa-node", flags.numa_node,
                    "NUMA node whose cores and memory are used (default: the one with most cores)")
-      ->check(CLI::Range(0, 1023));
+      ->check(Range(0, 1023));
 }
 
 void add_kv_cache_dtype(CLI::App* verb, std::string& to) {
-  verb->add_option("--kv-cache-dtype", to,
-                   "Keys and values in memory: auto (as products: bfloat16 or float32), float32, bfloat16, or int8 with a scale a "
-                   "token and head, about half of bfloat16")
+  verb->add_option(
+          "--kv-cache-dtype", to,
+          "Keys and values in memory: auto (as products: bfloat16 or float32), float32, bfloat16, or int8 with a scale a "
+          "token and head, about half of bfloat16")
       ->type_name("DTYPE")
       ->capture_default_str();
 }
@@ -233,6 +254,34 @@ std::vector<IdsLine> read_ids_file(const std::string& path, int64_t vocab_size, 
   });
   if (lines.empty()) invalid(path, "no lines: need at least one list of token ids");
   return lines;
+}
+
+void add_max_model_len(CLI::App* verb, int64_t& tokens) {
+  const auto read = [](const std::string& text) -> int64_t {
+    if (text == "auto" || text == "-1") return 0;
+    char* end = nullptr;
+    const double number = std::strtod(text.c_str(), &end);
+    const std::string_view unit = end;
+    const double scale = unit.empty()  ? 1
+                         : unit == "k" ? 1e3
+                         : unit == "K" ? 1024
+                         : unit == "m" ? 1e6
+                         : unit == "M" ? 1048576
+                                       : 0;
+    const double length = number * scale;
+    if (end == text.c_str() || !(length >= 1 && length <= 1e15) || length != std::floor(length)) return -1;
+    return static_cast<int64_t>(length);
+  };
+  const CLI::Validator check(
+      [read](std::string& text) {
+        return read(text) >= 0 ? std::string() : fmt::format("got {}, need a number of tokens (4096, 4k, 4K) or auto", text);
+      },
+      "");
+  verb->add_option_function<std::string>(
+          "--max-model-len", [&tokens, read](const std::string& text) { tokens = read(text); },
+          "Longest prompt and answer together: 4096, 4k (4000), 4K (4096); auto, as without it: what model and cache allow")
+      ->type_name("TOKENS|auto")
+      ->check(check);
 }
 
 int64_t batched_tokens(int64_t given, int64_t max_num_seqs) {

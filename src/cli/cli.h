@@ -29,6 +29,12 @@ CLI::App* add_verb(Program& program, const std::string& name, const std::string&
 CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, const std::string& description,
                    const std::vector<std::string>& examples);
 
+// What MODEL may be, for help texts.
+inline constexpr const char* kModelHelp = "Model folder, .gguf file, ORG/NAME or ORG/NAME@REVISION of the hub";
+// Adds MODEL, and --revision, which becomes MODEL's "@REVISION".
+CLI::Option* add_model(CLI::App* verb, std::string& model, const std::string& help = kModelHelp);
+void add_revision(CLI::App* verb, std::string& model);  // the latter alone
+
 // A MODEL argument as a path: a file or folder as it is, ORG/NAME out of the cache or pulled into it with a progress line.
 // A path that leads nowhere is kNotFound. Ctrl-C during the pull throws Interrupted.
 std::string find_model(const Program& program, const std::string& model);
@@ -113,6 +119,9 @@ void add_doctor(Program& program);
 void add_bench(Program& program);
 void add_completion(Program& program);
 void add_man(Program& program);
+
+// --max-model-len: a number, or as vLLM has it 4k (4,000), 4K (4,096), and auto or -1: what the cache holds, 0 here.
+void add_max_model_len(CLI::App* verb, int64_t& tokens);
 
 // Tokens of a step at most, of --max-num-batched-tokens (0: not given): every sequence that may run has its token in a step.
 int64_t batched_tokens(int64_t given, int64_t max_num_seqs);

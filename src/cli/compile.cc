@@ -8,6 +8,7 @@
 #include "base/progress.h"
 #include "cli/bench_common.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "pipelines/compiled_model.h"
 
 namespace pagoda::cli {
@@ -49,14 +50,14 @@ void add_compile(Program& program) {
       {"pagoda compile MODEL",
        "pagoda compile MODEL --out /var/cache/model.pagoda && pagoda serve MODEL --compiled /var/cache/model.pagoda",
        "pagoda compile MODEL --isa avx2 --dtype bfloat16 --json"});
-  verb->add_option("MODEL", flags->model, "Model folder, .gguf file or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   verb->add_option("--out", flags->out,
                    "File to write (default: model.ISA.DTYPE.pagoda beside the weights, which is found by itself)");
   verb->add_option("--isa", flags->isa, "Instruction set it is for")
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")
       ->capture_default_str();
   verb->add_option("--dtype", flags->dtype, "Arithmetic it is for")->type_name("auto|float32|bfloat16")->capture_default_str();
-  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(CLI::Range(1, 4096));
+  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(Range(1, 4096));
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }
 

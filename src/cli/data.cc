@@ -123,20 +123,18 @@ void add_input_flags(CLI::App* verb, Flags& flags) {
 void add_output_flags(CLI::App* verb, Flags& flags) {
   train::PrepareOptions& options = flags.options;
   verb->add_option("--block-size,--max-seq-length", options.block_size, "Tokens of an example")
-      ->check(CLI::Range(1, 1 << 24))
+      ->check(Range(1, 1 << 24))
       ->capture_default_str();
   CLI::Option* packing =
       verb->add_flag("--packing", flags.packing, "Whole rows, several in an example (position_ids tell them apart)");
   verb->add_flag("--line-by-line", flags.line_by_line, "A row an example, cut off at the block size")->excludes(packing);
   verb->add_option("--group-size", options.group_size,
                    "Drop the rest after every so many rows (the published scripts: 1000); 0: at the end only")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->capture_default_str();
   verb->add_flag("--no-special-tokens", flags.no_special_tokens, "Leave out what the tokenizer puts round a text");
   verb->add_flag("--append-eos-token", flags.append_eos, "Put the end-of-text token behind each row");
-  verb->add_option("--shard-size", options.shard_size, "Examples of a shard")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  verb->add_option("--shard-size", options.shard_size, "Examples of a shard")->check(positive())->capture_default_str();
   verb->add_option("--output-format", flags.output_format, "tfrecord, or native: mapped safetensors")
       ->check(CLI::IsMember({"tfrecord", "native"}))
       ->capture_default_str();
@@ -145,12 +143,12 @@ void add_output_flags(CLI::App* verb, Flags& flags) {
       ->capture_default_str();
   verb->add_option("--validation-split-percentage", options.validation_split_percentage,
                    "Share of rows held out, by a hash of the row")
-      ->check(CLI::Range(0.0, 99.9));
-  verb->add_option("--validation-every", options.validation_every, "Hold out every N-th row")->check(CLI::PositiveNumber);
+      ->check(Range(0.0, 99.9));
+  verb->add_option("--validation-every", options.validation_every, "Hold out every N-th row")->check(positive());
   verb->add_option("--validation-files", options.validation_files, "Files of the validation split");
   verb->add_flag("--overwrite", options.overwrite, "Replace the shards that are there once the new ones are complete");
   verb->add_option("--threads", flags.threads, "Threads (default: all usable cores); the shards do not depend on them")
-      ->check(CLI::Range(1, 4096));
+      ->check(Range(1, 4096));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "cli/task_flags.h"
 #include "cli/train_extras.h"
 #include "cli/verbs_training.h"
@@ -138,12 +139,12 @@ int run_lm(const Program& program, const EvaluateFlags& flags, bool masked) {
 }
 
 void add_common_flags(CLI::App* verb, EvaluateFlags& flags) {
-  verb->add_option("MODEL", flags.model, "Folder or ORG/NAME")->required();
+  add_model(verb, flags.model)->required();
   verb->add_option("--validation-file,--validation-files", flags.validation_files, "Validation data, as pagoda train reads it");
   verb->add_option("--tokenizer-name", flags.tokenizer, "Folder, file or ORG/NAME of the tokenizer (default: the model's)");
   verb->add_option("--adapter", flags.adapter, "LoRA adapter in PEFT's format that goes with MODEL");
   verb->add_option("--per-device-eval-batch-size", flags.arguments.per_device_eval_batch_size, "Examples of one pass")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->capture_default_str();
   add_machine_flags(verb, flags.machine, false);
 }
@@ -157,7 +158,7 @@ void add_lm(Program& program, CLI::App* parent, bool masked) {
                         {"pagoda evaluate clm MODEL --validation-file text.txt --block-size 512 --json"});
   add_common_flags(verb, *flags);
   verb->add_option("--block-size,--max-seq-length", flags->block_size, "Tokens of an example (default: at most 1024)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--text-column", flags->data.rows.text_column, "Field of JSON lines, CSV and TFRecord")
       ->capture_default_str();
   verb->add_option("--sample-by", flags->data.rows.sample_by, "What of a text file is a row")

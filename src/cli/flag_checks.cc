@@ -39,7 +39,25 @@ bool overflows(const std::string& text, const std::string& type) {
   return errno == ERANGE;
 }
 
+CLI::Validator at_least(bool zero, const std::string& name) {
+  return {[zero](std::string& text) {
+            double value = 0;
+            const bool good = CLI::detail::lexical_cast(text, value) && (zero ? value >= 0 : value > 0);
+            return good ? std::string() : fmt::format("got {}, need {}", text, zero ? "0 or more" : "more than 0");
+          },
+          name};
+}
+
 }  // namespace
+
+const CLI::Validator& positive() {
+  static const CLI::Validator check = at_least(false, "POSITIVE");
+  return check;
+}
+const CLI::Validator& non_negative() {
+  static const CLI::Validator check = at_least(true, "NONNEGATIVE");
+  return check;
+}
 
 const CLI::App& asked_verb(const CLI::App& app) {
   const CLI::App* verb = &app;

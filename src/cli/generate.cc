@@ -126,7 +126,7 @@ void add_generate(Program& program) {
                              "pagoda generate MODEL --prompt-file story.txt --temperature 0.8 --top-p 0.95 --seed 7",
                              "echo 'Hello' | pagoda generate MODEL --json",
                              "pagoda generate MODEL --prompt-ids '[1, 403]' --num-beams 4 --num-return-sequences 2"});
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   flags->prompt_option =
       verb->add_option("--prompt", flags->prompt, "Prompt; \"\" is the model's own start. Without any prompt flag: stdin");
   flags->ids_option =

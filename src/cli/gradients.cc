@@ -83,7 +83,7 @@ void add_gradients(Program& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* verb = add_verb(program, "gradients", "Write the loss and the gradient of every parameter to a safetensors file",
                             {"pagoda gradients MODEL --ids batch.jsonl --out gradients.safetensors"});
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   verb->add_option("--ids", flags->ids, "JSON lines: {\"input_ids\": [...], \"labels\": [...]}; -100 is ignored; - reads stdin")
       ->required();
   verb->add_option("--out", flags->out, "File to write: loss, and a tensor a parameter under its state-dict name")->required();

@@ -229,7 +229,7 @@ void add_info(Program& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* verb = add_verb(program, "info", "Say what a model is: architecture, sizes, memory it needs, tokenizer, defaults",
                             {"pagoda info MODEL", "pagoda info HuggingFaceTB/SmolLM2-135M --json"});
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }
 

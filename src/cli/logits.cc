@@ -34,12 +34,12 @@ int run(const Program& program, const Flags& flags) {
   const std::vector<IdsLine> lines = read_ids_file(flags.ids, model.vocab_size(), false);
   std::vector<TensorSpec> specs;
   const Head head = model.head_kind();
-  const bool hidden = flags.hidden || head == Head::kNone;  // which has nothing else
+  const bool has_logits = model.num_logits() > 0, hidden = flags.hidden || !has_logits;
   for (size_t i = 0; i < lines.size(); ++i) {
     const int64_t positions = static_cast<int64_t>(lines[i].input_ids.size());
     if (head == Head::kSequenceClassification) {
       specs.push_back({fmt::format("logits.{}", i), DType::kFloat32, {model.num_logits()}});
-    } else if (head != Head::kNone) {
+    } else if (has_logits) {
       specs.push_back({fmt::format("logits.{}", i), DType::kFloat32, {positions, model.num_logits()}});
     }
     if (hidden) specs.push_back({fmt::format("hidden.{}", i), DType::kFloat32, {positions, model.hidden_size()}});
@@ -52,11 +52,13 @@ int run(const Program& program, const Flags& flags) {
     Inputs inputs{int32_tensor(device, line.input_ids), {}};
     if (!line.token_type_ids.empty()) inputs.type_ids = int32_tensor(device, line.token_type_ids);
     ForwardContext context;
-    context.layout = Layout::whole({static_cast<int32_t>(line.input_ids.size())}, true);
+    const auto layout = std::make_shared<Layout>(*Layout::whole({static_cast<int32_t>(line.input_ids.size())}, true));
+    if (!has_logits) layout->wanted_rows.clear();
+    context.layout = layout;
     const Outputs outputs = model.forward(inputs, context);
     if (head == Head::kSequenceClassification) {
       writer.append(outputs.logits.reshape({model.num_logits()}));
-    } else if (head != Head::kNone) {
+    } else if (has_logits) {
       writer.append(outputs.logits);
     }
     if (hidden) writer.append(ops::cast(outputs.hidden, DType::kFloat32));
@@ -80,7 +82,7 @@ void add_logits(Program& program) {
   CLI::App* verb = add_verb(program, "logits", "Write the logits of token ids to a safetensors file",
                             {"echo '[1, 403, 407]' | pagoda logits MODEL --ids - --out logits.safetensors",
                              "pagoda logits MODEL --ids ids.jsonl --out logits.safetensors --hidden --dtype float32"});
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   verb->add_option("--ids", flags->ids,
                    "JSON lines: [id, ...] or {\"input_ids\": [...], \"token_type_ids\": [...]}; - reads stdin")
       ->required();

@@ -77,6 +77,9 @@ int parse_and_run(int argc, char** argv) {
     return code;
   } catch (const CLI::ExtrasError& error) {
     refuse_extras(app, error.what());
+  } catch (const CLI::ValidationError& error) {  // "--seed: got -1, need 0 or more"
+    const std::string text = error.what(), name = text.substr(0, text.find(": "));
+    invalid(name, "{} (see pagoda {} --help)", name == text ? text : text.substr(name.size() + 2), argv[1]);
   } catch (const CLI::ParseError& error) {
     invalid("flags", "{} (see pagoda {}--help)", error.what(), argv[1][0] != '-' ? std::string(argv[1]) + " " : "");
   }

@@ -46,7 +46,7 @@ void add_merge(Program& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* verb = add_verb(program, "merge", "Write a model folder with a LoRA adapter (PEFT's format) added to its weights",
                             {"pagoda merge MODEL --adapter my-adapter --out my-model"});
-  verb->add_option("MODEL", flags->model, "The adapter's base: folder or ORG/NAME")->required();
+  add_model(verb, flags->model, "The adapter's base: folder, ORG/NAME or ORG/NAME@REVISION")->required();
   verb->add_option("--adapter", flags->adapter, "Folder or ORG/NAME with adapter_config.json")->required();
   verb->add_option("--out", flags->out, "Folder to write")->required();
   verb->add_flag("--force", flags->force, "Replace a model that is there");

@@ -7,6 +7,7 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "server/sse_parser.h"
 
 namespace pagoda::cli {
@@ -23,7 +24,7 @@ Limits foreign_limits() {
 }
 
 Error answer_error(int status, const std::string& body) {
-  std::string text = body.substr(0, 300);
+  std::string text(utf8_cut(body, 300));
   try {
     const Json object = Json::parse(body, "answer", foreign_limits());
     const Json* error = object.find("error");

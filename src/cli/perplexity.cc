@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "formats/tokenizer_loader.h"
 
 namespace pagoda::cli {
@@ -74,12 +75,12 @@ void add_perplexity(Program& program) {
   CLI::App* verb = add_verb(program, "perplexity", "Perplexity of a text under a model, by Hugging Face's strided method",
                             {"pagoda perplexity MODEL wiki.test.txt", "head -c 100000 stories.txt | pagoda perplexity MODEL -",
                              "pagoda perplexity MODEL.gguf text.txt --stride 256 --max-length 1024 --json"});
-  verb->add_option("MODEL", flags->model, "Model folder, .gguf file or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   verb->add_option("TEXT", flags->text, "Text file (UTF-8); - reads stdin")->required();
   verb->add_option("--stride", flags->stride, "Tokens from one window to the next (default: 512, or the max length if less)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--max-length", flags->max_length, "Tokens of a window (default: the model's context, at most 2048)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

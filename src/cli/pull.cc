@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "hub/pull.h"
 
 namespace pagoda::cli {
@@ -89,7 +90,7 @@ void add_pull(Program& program) {
   verb->add_option("--endpoint", flags->endpoint, "Address of the hub (default: HF_ENDPOINT, https://huggingface.co)");
   verb->add_flag("--offline", flags->offline, "Only look into the cache (default: HF_HUB_OFFLINE)");
   verb->add_flag("--force", flags->force, "Download again what the cache has");
-  verb->add_option("--max-workers", flags->max_workers, "Files at a time")->check(CLI::Range(1, 64))->capture_default_str();
+  verb->add_option("--max-workers", flags->max_workers, "Files at a time")->check(Range(1, 64))->capture_default_str();
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }
 

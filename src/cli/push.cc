@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "cli/verbs_training.h"
 #include "hub/model_card.h"
 
@@ -85,7 +86,7 @@ void add_push(Program& program) {
   flags->token_option = verb->add_option("--token", flags->token, "Access token (default: HF_TOKEN, or the saved one)");
   verb->add_option("--endpoint", flags->endpoint, "Address of the hub (default: HF_ENDPOINT, https://huggingface.co)");
   verb->add_option("--max-workers", flags->options.parallel, "Large files at a time")
-      ->check(CLI::Range(1, 64))
+      ->check(Range(1, 64))
       ->capture_default_str();
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

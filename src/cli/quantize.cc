@@ -124,7 +124,7 @@ void add_quantize(Program& program) {
                             {"pagoda quantize MODEL --to int8 --out MODEL-int8",
                              "pagoda quantize MODEL --to int4 --group-size 32 --calibrate text.txt --out MODEL-int4",
                              "pagoda quantize MODEL.gguf --to int8 --out MODEL-int8 --json"});
-  verb->add_option("MODEL", flags->model, "Model folder, .gguf file or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   verb->add_option("--to", flags->to, "int8: a scale a row, activations by token; int4: groups of columns")
       ->type_name("int8|int4")
       ->check(CLI::IsMember({"int8", "int4"}))
@@ -147,17 +147,17 @@ void add_quantize(Program& program) {
   verb->add_option("--calibrate", flags->calibrate,
                    "Text (- reads stdin) for calibration by GPTQ; without it weights are rounded to nearest");
   verb->add_option("--calibration-tokens", flags->calibration_tokens, "Tokens of the text at most")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->capture_default_str();
   verb->add_option("--max-length", flags->max_length,
                    "Tokens of a calibration window (default: the model's context, at most 512)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--damp", flags->damp, "Damping of GPTQ, as a share of the mean input power")
-      ->check(CLI::Range(1e-6, 10.0))
+      ->check(Range(1e-6, 10.0))
       ->capture_default_str();
   verb->add_flag("--no-act-order", flags->no_act_order,
                  "Round columns from left to right, not in order of their inputs' power");
-  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(CLI::Range(1, 4096));
+  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(Range(1, 4096));
   verb->add_option("--isa", flags->isa, "Instruction set")
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")
       ->capture_default_str();

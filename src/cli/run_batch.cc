@@ -11,6 +11,7 @@
 #include "base/progress.h"
 #include "cli/byte_size.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "server/app.h"
 #include "server/batch.h"
 
@@ -20,7 +21,8 @@ namespace {
 
 struct Flags {
   MachineFlags machine;
-  std::string input, output, model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", kv_cache_dtype = "auto";
+  std::string input, output, model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto",
+                                                                                   kv_cache_dtype = "auto";
   int64_t max_model_len = 0, max_num_seqs = 256, max_num_batched_tokens = 0;
   std::vector<std::string> names;
 };
@@ -107,16 +109,17 @@ void add_run_batch(Program& program) {
           "-o,--output-file", flags->output,
           "Answers in the same order. Until all are there they gather in FILE.part, from which a run that was ended goes on")
       ->required();
-  verb->add_option("--model", flags->model, "Model folder or ORG/NAME")->required();
+  verb->add_option("--model", flags->model, kModelHelp)->required();
+  add_revision(verb, flags->model);
   verb->add_option("--served-model-name", flags->names, "Name of the model in requests and answers; the first answers");
-  verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
+  add_max_model_len(verb, flags->max_model_len);
   verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
   add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
       ->capture_default_str()
-      ->check(CLI::Range(1, 65536));
+      ->check(Range(1, 65536));
   verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens, "Tokens of one step (default 2048)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--chat-template", flags->chat_template, "File of a chat template that stands for the model's own");
   verb->add_option(
       "--pooler-config", flags->pooler_config,

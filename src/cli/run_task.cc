@@ -253,7 +253,7 @@ void add_run(Program& program) {
   std::string tasks;
   for (const TaskInfo& task : pipeline_tasks()) tasks += (tasks.empty() ? "" : ", ") + std::string(task.name);
   verb->add_option("TASK", flags->task, "Task: " + tasks)->required();
-  verb->add_option("MODEL", flags->model, "Model folder (of sentence-transformers too) or ORG/NAME")->required();
+  add_model(verb, flags->model, "Model folder (of sentence-transformers too), ORG/NAME or ORG/NAME@REVISION")->required();
   flags->has_text = verb->add_option("--text", flags->text, "Text; without any input: stdin");
   flags->has_pair = verb->add_option("--text-pair", flags->text_pair, "text-classification: the second text of a pair");
   flags->has_question = verb->add_option("--question", flags->question, "question-answering: question");

@@ -1,16 +1,27 @@
 // Flags of sampling, each bound to its parameter.
 #include "cli/sampling_flags.h"
+#include "cli/flag_checks.h"
 
+#include <algorithm>
 #include <memory>
 #include <type_traits>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace pagoda::cli {
 
 namespace {
 
 std::vector<int32_t> id_list(const Json& json, const std::string& where) { return parse_ids(json, int64_t{1} << 31, where); }
+
+int32_t id_key(const std::string& text, const std::string& where) {
+  const bool digits = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits || text.size() > 10) invalid(where, "no token id: got '{}', need digits", utf8_cut(text, 32));
+  Json list = Json::array();
+  list.push_back(static_cast<int64_t>(std::stoll(text)));
+  return id_list(list, where)[0];
+}
 
 int32_t one_id(const std::string& text, const std::string& where) {
   Json list = Json::array();
@@ -39,9 +50,23 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
   };
   const auto text = std::string();
   bind(int64_t{}, "--max-new-tokens", "Most tokens to generate (default: the model's, else 256)",
-       [](SamplingParams& p, int64_t v) { p.max_new_tokens = v; });
-  bind(int64_t{}, "--min-new-tokens,--min-tokens", "No end token before this many",
-       [](SamplingParams& p, int64_t v) { p.min_new_tokens = v; });
+       [](SamplingParams& p, int64_t v) {
+         p.max_new_tokens = v;
+         p.max_length = 0;
+       });
+  bind(int64_t{}, "--min-new-tokens,--min-tokens", "No end token before this many", [](SamplingParams& p, int64_t v) {
+    p.min_new_tokens = v;
+    p.min_length = 0;
+  });
+  for (const bool most : {true, false}) {
+    const CLI::Option* other = verb->get_option(most ? "--max-new-tokens" : "--min-new-tokens");
+    bind(int64_t{}, most ? "--max-length" : "--min-length",
+         most ? "Most tokens of prompt and answer together; --max-new-tokens wins" : "Least; --min-new-tokens wins",
+         [other, most](SamplingParams& p, int64_t v) {
+           if (other->count() == 0) (most ? p.max_length : p.min_length) = v;
+         })
+        ->check(most ? positive() : non_negative());
+  }
   const CLI::Option* temperature =
       bind(double{}, "--temperature", "0 is greedy", [](SamplingParams& p, double v) { p.temperature = v; });
   bind(int64_t{}, "--top-k", "Keep the k likeliest tokens; 0 or -1: all", [](SamplingParams& p, int64_t v) { p.top_k = v; });
@@ -55,7 +80,7 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
   bind(double{}, "--eta-cutoff", "Drop by entropy", [](SamplingParams& p, double v) { p.eta_cutoff = v; });
   bind(uint64_t{}, "--seed", "Seed of the draws (default: another each time)", [](SamplingParams& p, uint64_t v) {
     p.seed = v;
-  })->check(CLI::NonNegativeNumber);
+  })->check(non_negative());
   bind(double{}, "--repetition-penalty", "Of tokens in prompt or output; 1 is none",
        [](SamplingParams& p, double v) { p.repetition_penalty = v; });
   bind(double{}, "--presence-penalty", "Taken from the logit of every token in the output",
@@ -73,7 +98,7 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
     p.logit_bias.clear();
     const Json json = Json::parse(v, "--logit-bias");
     for (const JsonMember& member : json.as_object("--logit-bias")) {
-      p.logit_bias[one_id(member.key, "--logit-bias")] = member.value.as_double("--logit-bias");
+      p.logit_bias[id_key(member.key, "--logit-bias")] = member.value.as_double("--logit-bias");
     }
   });
   bind(text, "--sequence-bias", "Added where a sequence would end: [[[id, ...], X], ...]",

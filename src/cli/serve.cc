@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "cli/byte_size.h"
 #include "cli/cli.h"
+#include "cli/flag_checks.h"
 #include "pipelines/sequence_model.h"
 #include "server/app.h"
 #include "server/http_server.h"
@@ -24,12 +25,15 @@ constexpr int kMostSeconds = 10'000'000;  // of a time-out
 
 struct Flags {
   MachineFlags machine;
-  std::string model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", policy = "fcfs", kv_cache_dtype = "auto",
-                                                                    allowed_origins;
+  std::string model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", policy = "fcfs";
+  std::string kv_cache_dtype = "auto", allowed_origins, allowed_methods, allowed_headers;
   double memory_utilization = 0.6;
   int64_t max_model_len = 0, max_num_seqs = 256, max_num_batched_tokens = 0, shutdown_timeout = 30;
   double header_timeout = 10, body_timeout = 60, keep_alive_timeout = 75, write_timeout = 60;
   bool no_prefix_caching = false, no_access_log = false;
+  int64_t block_size = kPageTokens;
+  std::optional<uint64_t> seed;
+  std::string override_generation_config, default_chat_template_kwargs, tokenizer;
   std::vector<std::string> api_keys, names;
   server::HttpOptions http;
   server::AppOptions app;
@@ -46,22 +50,38 @@ std::vector<std::string> string_list(const std::string& text, const std::string&
   return list;
 }
 
+Json json_object(const std::string& text, const std::string& where) {
+  if (text.empty()) return {};
+  Json json = Json::parse(text, where);
+  json.as_object(where);
+  return json;
+}
+
 void complete(Flags& flags) {
   flags.http.header_timeout = milliseconds(flags.header_timeout);
   flags.http.body_timeout = milliseconds(flags.body_timeout);
   flags.http.keep_alive_timeout = milliseconds(flags.keep_alive_timeout);
   flags.http.write_timeout = milliseconds(flags.write_timeout);
   flags.app.model = flags.model;
-  flags.app.served_model_names = flags.names.empty() ? std::vector<std::string>{flags.model} : flags.names;
+  const bool local = file_exists(flags.model) || directory_exists(flags.model);
+  const std::string name = local ? flags.model : flags.model.substr(0, flags.model.find('@'));  // as vLLM: no revision
+  flags.app.served_model_names = flags.names.empty() ? std::vector<std::string>{name} : flags.names;
   flags.app.api_keys = flags.api_keys;
   if (const std::optional<std::string> key = env("PAGODA_API_KEY"); key && !key->empty()) flags.app.api_keys.push_back(*key);
   for (const std::string& key : flags.app.api_keys) {
     if (key.empty()) invalid("--api-key", "empty key");
   }
-  if (!flags.allowed_origins.empty()) flags.app.allowed_origins = string_list(flags.allowed_origins, "--allowed-origins");
+  const auto read_list = [](const std::string& text, const char* name, std::vector<std::string>& into) {
+    if (!text.empty()) into = string_list(text, name);
+  };
+  read_list(flags.allowed_origins, "--allowed-origins", flags.app.allowed_origins);
+  read_list(flags.allowed_methods, "--allowed-methods", flags.app.allowed_methods);
+  read_list(flags.allowed_headers, "--allowed-headers", flags.app.allowed_headers);
   if (!flags.chat_template.empty()) flags.app.chat_template = read_file(flags.chat_template, Limits().max_string_bytes);
   flags.app.pooling = server::parse_pooler_config(flags.pooler_config);
   flags.app.plain_defaults = flags.generation_config == "vllm";
+  flags.app.override_generation_config = json_object(flags.override_generation_config, "--override-generation-config");
+  flags.app.default_chat_template_kwargs = json_object(flags.default_chat_template_kwargs, "--default-chat-template-kwargs");
 }
 
 EngineOptions engine_options(const Flags& flags) {
@@ -71,6 +91,7 @@ EngineOptions engine_options(const Flags& flags) {
   options.max_num_batched_tokens = batched_tokens(flags.max_num_batched_tokens, flags.max_num_seqs);
   options.enable_prefix_caching = !flags.no_prefix_caching;
   options.by_priority = flags.policy == "priority";
+  options.seed = flags.seed;
   options.memory_utilization = flags.memory_utilization;
   options.kv_cache_dtype = parse_kv_cache_dtype(flags.kv_cache_dtype);
   if (!flags.kv_cache_memory.empty()) options.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
@@ -91,7 +112,8 @@ bool is_encoder(const std::string& path) {
 
 int run(const Program& program, Flags flags) {
   const auto begun = std::chrono::steady_clock::now();
-  const LoadOptions load_options = flags.machine.load_options();
+  LoadOptions load_options = flags.machine.load_options();
+  if (!flags.tokenizer.empty()) load_options.tokenizer = find_model(program, flags.tokenizer);
   complete(flags);
   const EngineOptions options = engine_options(flags);
   // Clients find the port open, and are told to wait, while the model loads.
@@ -156,31 +178,38 @@ void add_serve(Program& program) {
        "pagoda serve MODEL --tool-call-parser hermes --reasoning-parser qwen3",
        "pagoda serve BAAI/bge-small-en-v1.5 --port 8000  # an encoder: embeddings, rerank, score, classify, pipelines",
        "pagoda serve MODEL --ssl-certfile cert.pem --ssl-keyfile key.pem --allowed-origins '[\"https://app.example\"]'"});
-  verb->add_option("MODEL", flags->model, "Model folder or ORG/NAME")->required();
+  add_model(verb, flags->model)->required();
   verb->add_option("--host", flags->http.host, "Address to listen at")->capture_default_str();
-  verb->add_option("--port", flags->http.port, "Port; 0: one that is free")->capture_default_str()->check(CLI::Range(0, 65535));
+  verb->add_option("--port", flags->http.port, "Port; 0: one that is free")->capture_default_str()->check(Range(0, 65535));
   verb->add_option("--uds", flags->http.uds, "Unix socket instead of host and port");
   verb->add_option("--api-key", flags->api_keys, "Key that clients must send (also PAGODA_API_KEY); several may be given");
   verb->add_option("--served-model-name", flags->names, "Name of the model in requests and answers; the first answers");
-  verb->add_option("--max-model-len", flags->max_model_len, "Longest prompt and answer together")->check(CLI::PositiveNumber);
+  add_max_model_len(verb, flags->max_model_len);
   verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
   add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   verb->add_option("--memory-utilization,--gpu-memory-utilization", flags->memory_utilization,
                    "Without --kv-cache-memory: share of the memory that is free once the model is loaded")
       ->capture_default_str()
-      ->check(CLI::Range(0.01, 0.95));
+      ->check(Range(0.01, 0.95));
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
       ->capture_default_str()
-      ->check(CLI::Range(1, 65536));
+      ->check(Range(1, 65536));
   verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens,
                    "Tokens of one step. Without it prompts are cut so that a step with decodes takes at most twice as long as "
                    "the decodes alone, by rates measured at start")
-      ->check(CLI::PositiveNumber);
-  verb->add_flag("--no-enable-prefix-caching", flags->no_prefix_caching,
-                 "Share no pages between requests with equal beginnings");
+      ->check(positive());
+  CLI::Option* shares = verb->add_flag("--enable-prefix-caching",
+                                       std::string("Share pages between requests with equal beginnings, as without this flag"));
+  verb->add_flag("--no-enable-prefix-caching", flags->no_prefix_caching, "Share none")->excludes(shares);
+  verb->add_option("--block-size", flags->block_size, "Tokens of a page of the cache: 16, and no other number")
+      ->check(Range(kPageTokens, kPageTokens));
   verb->add_option("--scheduling-policy", flags->policy, "Who runs first")
       ->check(CLI::IsMember({"fcfs", "priority"}))
       ->capture_default_str();
+  verb->add_option("--tokenizer", flags->tokenizer, "Folder or ORG/NAME of another tokenizer, with its chat template");
+  verb->add_option("--seed", flags->seed,
+                   "Of requests without a seed: the same ones in the same order draw the same (default: chance)")
+      ->check(non_negative());
   verb->add_option("--chat-template", flags->chat_template, "File of a chat template that stands for the model's own");
   verb->add_flag("--trust-request-chat-template", flags->app.trust_request_chat_template,
                  "Requests may bring chat templates of their own, which are programs");
@@ -197,7 +226,15 @@ void add_serve(Program& program) {
                    "auto: the model's defaults; vllm: temperature 1 and no cuts")
       ->check(CLI::IsMember({"auto", "vllm"}))
       ->capture_default_str();
+  verb->add_option("--override-generation-config", flags->override_generation_config,
+                   "Defaults over the model's, as JSON: {\"temperature\": 0.6}");
+  verb->add_option("--default-chat-template-kwargs", flags->default_chat_template_kwargs,
+                   "Variables of the chat template where requests do not say, as JSON: {\"enable_thinking\": false}");
   verb->add_option("--allowed-origins", flags->allowed_origins, "Browsers' origins that may call, a JSON list; [\"*\"]: any");
+  verb->add_option("--allowed-methods", flags->allowed_methods,
+                   "Methods that they may use, a JSON list (default: [\"*\"], any)");
+  verb->add_option("--allowed-headers", flags->allowed_headers,
+                   "Headers that they may send, a JSON list (default: [\"*\"], any)");
   verb->add_option("--root-path", flags->app.root_path, "Prefix that a proxy leaves before every path");
   verb->add_option("--ssl-certfile", flags->http.ssl_certfile, "TLS certificate (PEM)")->check(CLI::ExistingFile);
   verb->add_option("--ssl-keyfile", flags->http.ssl_keyfile, "Its key (PEM)")->check(CLI::ExistingFile);
@@ -205,35 +242,33 @@ void add_serve(Program& program) {
       ->check(CLI::ExistingFile);
   verb->add_option("--http-threads", flags->http.threads, "Threads that talk to clients")
       ->capture_default_str()
-      ->check(CLI::Range(1, 64));
+      ->check(Range(1, 64));
   verb->add_option("--max-open-requests", flags->app.max_open, "Requests that run or wait; more get 503")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--max-connections", flags->http.max_connections, "Connections")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
+  verb->add_option("--max-connections", flags->http.max_connections, "Connections")->capture_default_str()->check(positive());
   verb->add_option("--max-header-bytes", flags->http.max_header_bytes, "Larger headers get 431")
       ->capture_default_str()
-      ->check(CLI::Range(1024, 1 << 20));
+      ->check(Range(1024, 1 << 20));
   verb->add_option("--max-body-bytes", flags->http.max_body_bytes, "Larger requests get 413")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--max-n", flags->app.limits.max_n, "Largest n, best_of and number of beams")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--max-logprobs", flags->app.limits.max_logprobs, "Largest logprobs and top_logprobs")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative());
   verb->add_option("--max-stop-sequences", flags->app.limits.max_stop, "Most stop strings")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative());
   verb->add_option("--max-prompts", flags->app.limits.max_prompts, "Most prompts of one completion request")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--max-inputs", flags->app.limits.max_inputs, "Most inputs of one embedding request")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  const CLI::Range kSeconds(1e-3, static_cast<double>(kMostSeconds));
+      ->check(positive());
+  const Range kSeconds(1e-3, static_cast<double>(kMostSeconds));
   verb->add_option("--header-timeout", flags->header_timeout, "Seconds for a client to send its headers")
       ->capture_default_str()
       ->check(kSeconds);
@@ -246,7 +281,7 @@ void add_serve(Program& program) {
       ->check(kSeconds);
   verb->add_option("--shutdown-timeout", flags->shutdown_timeout, "Seconds for open answers to finish after Ctrl-C or SIGTERM")
       ->capture_default_str()
-      ->check(CLI::Range(0, kMostSeconds));
+      ->check(Range(0, kMostSeconds));
   verb->add_flag("--disable-access-log", flags->no_access_log, "No line a request on stderr (never holds prompts)");
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });

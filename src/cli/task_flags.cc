@@ -1,5 +1,6 @@
 // Text classification, token classification, question answering.
 #include "cli/task_flags.h"
+#include "cli/flag_checks.h"
 
 #include "train/tasks/label_names.h"
 #include "train/tasks/question_answering.h"
@@ -88,10 +89,10 @@ class QuestionAnswering final : public LabelledTask {
         ->capture_default_str();
     verb->add_option("--doc-stride", options_.doc_stride, "Tokens that two windows share")->capture_default_str();
     verb->add_option("--n-best-size", options_.answers.n_best_size, "Candidates looked at")
-        ->check(CLI::Range(1, 1000))
+        ->check(Range(1, 1000))
         ->capture_default_str();
     verb->add_option("--max-answer-length", options_.answers.max_answer_length, "Tokens of an answer")
-        ->check(CLI::PositiveNumber)
+        ->check(positive())
         ->capture_default_str();
     verb->add_flag("--version-2-with-negative", options_.answers.version_2_with_negative,
                    "Some questions have no answer (SQuAD 2.0)");

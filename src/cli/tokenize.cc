@@ -26,8 +26,9 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const Program& program, const Fl
 }
 
 void add_common(CLI::App* verb, Flags& flags) {
-  verb->add_option("MODEL", flags.model,
-                   "Model folder, ORG/NAME, or a tokenizer file (tokenizer.json, .model, .tiktoken, .gguf, vocab.txt)")
+  add_model(
+      verb, flags.model,
+      "Model folder, ORG/NAME, ORG/NAME@REVISION, or a tokenizer file (tokenizer.json, .model, .tiktoken, .gguf, vocab.txt)")
       ->required();
   verb->add_flag("--jsonl", flags.jsonl, "JSON lines on stdin and stdout (--json means the same here)");
   verb->add_option("--pattern", flags.pattern, "Splitting pattern of a .tiktoken file of unknown vocabulary");

@@ -116,16 +116,16 @@ void add_model_flags(CLI::App* verb, train::TokenizerRecipe& recipe) {
   verb->add_option("--type", recipe.type, "Kind of model")->required()->check(CLI::IsMember({"bpe", "unigram", "wordpiece"}));
   verb->add_option("--vocab-size", recipe.vocab_size,
                    "Tokens in all, special ones and alphabet included (default 30000; unigram 8000)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--min-frequency", recipe.min_frequency, "Least count of a pair that is merged (bpe, wordpiece)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative());
   verb->add_option("--limit-alphabet", recipe.limit_alphabet, "Characters kept, most frequent first (default: all)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative());
   verb->add_option("--initial-alphabet", recipe.initial_alphabet, "Characters that are kept whatever the text holds");
   verb->add_option("--end-of-word-suffix", recipe.end_of_word_suffix, "Suffix of a word's last token, such as </w> (bpe)");
   verb->add_option("--max-token-length", recipe.max_token_length,
                    "Merged tokens stay below this many characters (bpe, wordpiece)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--unk-token", recipe.unk_token, "Token for what the vocabulary cannot spell");
   verb->add_option("--shrinking-factor", recipe.shrinking_factor, "Share of pieces kept at each pruning (unigram)")
       ->capture_default_str();
@@ -152,8 +152,7 @@ void add_pipeline_flags(CLI::App* verb, train::TokenizerRecipe& recipe) {
   verb->add_option("--post-processor", recipe.post_processor,
                    "auto: [CLS] A [SEP] where there are such tokens; template: also <s> A </s>; none; or an object")
       ->capture_default_str();
-  verb->add_option("--model-max-length", recipe.model_max_length, "Written to tokenizer_config.json")
-      ->check(CLI::PositiveNumber);
+  verb->add_option("--model-max-length", recipe.model_max_length, "Written to tokenizer_config.json")->check(positive());
 }
 
 void add_train(Program& program, CLI::App* parent) {
@@ -184,7 +183,7 @@ void add_train(Program& program, CLI::App* parent) {
       ->capture_default_str();
   verb->add_flag("--trim-linebreaks", flags->trim_linebreaks, "Lines of text lose their line ends, blank ones are left out");
   verb->add_option("--threads", flags->threads, "Threads (default: all usable cores); the result does not depend on them")
-      ->check(CLI::Range(1, 4096));
+      ->check(Range(1, 4096));
   verb->callback([&program, flags, specials, prefix, verb] {
     check_flags(*verb, *flags);
     program.run = [&program, flags, specials, prefix] {

@@ -1,5 +1,6 @@
 // pagoda train: flags that all tasks share, and the run itself.
 #include "cli/train.h"
+#include "cli/flag_checks.h"
 
 #include <fmt/format.h>
 
@@ -167,7 +168,7 @@ void add_rank_flags(CLI::App* verb, TrainFlags& flags) {
   verb->add_option_function<int64_t>(
           "--bucket-cap-mb", [&flags](const int64_t& value) { flags.data_parallel.bucket_bytes = value << 20; },
           "Gradients that travel together, in MiB (default, as torch's DDP: 25)")
-      ->check(CLI::Range(1, 4096))
+      ->check(Range(1, 4096))
       ->group(group);
   verb->add_flag_function(
           "--no-overlap", [&flags](int64_t) { flags.data_parallel.overlap = false; },
@@ -295,6 +296,7 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const T
       flags.lora.wanted() ? open_lora(program, path, options, flags.lora) : train::TrainingModel::open(path, options);
   set_dropouts(flags, model->model());
   if (model->from_scratch()) note(program, fmt::format("{}: new weights", path));
+  for (const std::string& line : model->model().notices()) note(program, "warning: " + line);
   for (const std::string& name : model->new_parameters())
     note(program, fmt::format("{}: new, the folder has none, or of another shape", name));
   return model;
@@ -364,9 +366,9 @@ void apply_config_file(TrainFlags& flags) {
 
 void add_train_flags(CLI::App* verb, TrainFlags& flags) {
   flags.verb = verb;
-  verb->add_option(
-      "MODEL_OR_CONFIG", flags.model,
-      "Folder or ORG/NAME with weights (fine-tuning), or a config.json, or a folder without weights (from scratch)");
+  verb->add_option("MODEL_OR_CONFIG", flags.model,
+                   "Folder, ORG/NAME or ORG/NAME@REVISION with weights (fine-tuning), or a config.json, or a folder without "
+                   "weights (from scratch)");
   verb->add_option("--config", flags.config, "JSON file of flags, under these names (- or _); the command line wins");
   verb->add_option("--train-file,--train-files", flags.train_files,
                    "Training data: files of rows, shards, or folders of shards");

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/flag_checks.h"
 #include "cli/train.h"
 #include "train/conversations.h"
 #include "train/data/fingerprint.h"
@@ -117,7 +118,7 @@ void add_lm_flags(CLI::App* verb, LmFlags& flags, bool text) {
   add_train_flags(verb, flags.train);
   verb->add_option("--block-size,--max-seq-length", flags.block_size,
                    "Tokens of an example (default: the smallest of 1024, the model's positions and the tokenizer's maximum)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   verb->add_option("--dump-batches", flags.lm.dump_batches,
                    "Write the batches that are really used: JSON lines of input_ids and labels");
   if (!text) return;
@@ -128,7 +129,7 @@ void add_lm_flags(CLI::App* verb, LmFlags& flags, bool text) {
       ->capture_default_str();
   verb->add_option("--validation-split-percentage", flags.data.validation_split_percentage,
                    "Share of the rows held out for validation, by a hash of the row")
-      ->check(CLI::Range(0.0, 99.9));
+      ->check(Range(0.0, 99.9));
   verb->add_flag("--keep-linebreaks,!--no-keep-linebreaks", flags.data.rows.keep_linebreaks,
                  "Lines keep their line ends, and blank lines are rows (clm: the default)");
   verb->add_flag("--append-eos-token", flags.append_eos, "Put the end-of-text token behind each row");

@@ -93,7 +93,7 @@ TEST(Flags, UnknownFlagNamesTheNearest) {
 
 TEST(Flags, NumbersThatDoNotFitAreRefused) {
   const std::string many = "99999999999999999999999";
-  expect_error(run_pagoda({"serve", kLlama, "--max-model-len", many}), 2, "[--max-model-len] out of range: got " + many);
+  expect_error(run_pagoda({"serve", kLlama, "--max-model-len", many}), 2, "[--max-model-len] got " + many);
   expect_error(run_pagoda({"serve", kLlama, "--max-body-bytes", many}), 2, "[--max-body-bytes]");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--seed", many}), 2, "[--seed]");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--temperature", "1e999"}), 2, "[--temperature]");
@@ -101,6 +101,59 @@ TEST(Flags, NumbersThatDoNotFitAreRefused) {
   expect_error(run_pagoda({"serve", kLlama, "--shutdown-timeout", "9223372036854775807"}), 2, "--shutdown-timeout");
   EXPECT_EQ(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--temperature", "1e-999", "--max-new-tokens", "1"}).code,
             0);
+}
+
+TEST(Flags, BoundsAreToldShortly) {
+  expect_error(run_pagoda({"generate", kLlama, "--seed", "-1"}), 2,
+               "error: [--seed] got -1, need 0 or more (see pagoda generate --help)");
+  expect_error(run_pagoda({"serve", kLlama, "--max-inputs", "0"}), 2, "[--max-inputs] got 0, need more than 0 (");
+  expect_error(run_pagoda({"serve", kLlama, "--port", "70000"}), 2, "[--port] got 70000, need 0 to 65535 (");
+  expect_error(run_pagoda({"serve", kLlama, "--memory-utilization", "2"}), 2, "got 2, need 0.01 to 0.95 (");
+  expect_error(run_pagoda({"serve", kLlama, "--max-model-len", "x"}), 2,
+               "[--max-model-len] got x, need a number of tokens (4096, 4k, 4K) or auto (");
+  // As vLLM reads them: 1k is 1000.
+  expect_error(run_pagoda({"serve", kLlama, "--port", "0", "--max-model-len", "1k"}), 2,
+               "--max-model-len: got 1000, need 1 to");
+  expect_error(run_pagoda({"serve", kLlama, "--port", "0", "--max-model-len", "1K"}), 2,
+               "--max-model-len: got 1024, need 1 to");
+  expect_error(run_pagoda({"serve", kLlama, "--max-model-len", "auto", "--root-path", "a b"}), 2, "[--root-path]");
+}
+
+TEST(Flags, LogitBiasNamesItsKey) {
+  expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--logit-bias", R"({"a": 1})"}), 2,
+               "[--logit-bias] no token id: got 'a', need digits");
+}
+
+TEST(Flags, ARevisionIsOfTheHubAlone) {
+  expect_error(run_pagoda({"generate", kLlama, "--revision", "main"}), 2, "[--revision] got a local MODEL");
+  expect_error(run_pagoda({"info", "org/name@main", "--revision", "v1"}), 2, "[--revision] MODEL names one already");
+  expect_error(run_pagoda({"serve", "org/name", "--port", "0", "--revision", "c d"}), 2, "got 'c d'");
+  for (const char* verb :
+       {"generate", "chat", "run", "serve", "run-batch", "tokenize", "template", "logits", "gradients", "info"}) {
+    const Ended help = run_pagoda({verb, "--help"});
+    EXPECT_NE(help.out.find("--revision"), std::string::npos) << verb;
+    EXPECT_NE(help.out.find("ORG/NAME@REVISION"), std::string::npos) << verb;
+  }
+}
+
+TEST(Flags, VllmsFlagsOfServe) {
+  const std::vector<std::string> flags{"--enable-prefix-caching",
+                                       "--block-size",
+                                       "16",
+                                       "--seed",
+                                       "3",
+                                       "--max-model-len",
+                                       "auto",
+                                       "--default-chat-template-kwargs",
+                                       R"({"a": 1})",
+                                       "--allowed-headers",
+                                       R"(["*"])"};
+  std::vector<std::string> all{"serve", kLlama, "--root-path", "a b"};  // what is refused last
+  all.insert(all.end(), flags.begin(), flags.end());
+  expect_error(run_pagoda(all), 2, "[--root-path]");
+  expect_error(run_pagoda({"serve", kLlama, "--block-size", "32"}), 2, "[--block-size] got 32, need 16 to 16");
+  expect_error(run_pagoda({"serve", kLlama, "--override-generation-config", "[1]"}), 2, "--override-generation-config");
+  expect_error(run_pagoda({"serve", kLlama, "--enable-prefix-caching", "--no-enable-prefix-caching"}), 2, "excludes");
 }
 
 TEST(Flags, WithoutEffectAreRefused) {
