@@ -27,7 +27,8 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const Program& program, const Fl
 
 void add_common(CLI::App* verb, Flags& flags) {
   verb->add_option("MODEL", flags.model,
-                   "Model folder, ORG/NAME, or a tokenizer file (tokenizer.json, .model, .tiktoken, .gguf, vocab.txt)")
+                   "Model folder or ORG/NAME, read as transformers' AutoTokenizer does, or a tokenizer file (tokenizer.json, "
+                   ".model, .tiktoken, .gguf, vocab.txt), read as its own library does")
       ->required();
   verb->add_flag("--jsonl", flags.jsonl, "JSON lines on stdin and stdout (--json means the same here)");
   verb->add_option("--pattern", flags.pattern, "Splitting pattern of a .tiktoken file of unknown vocabulary");

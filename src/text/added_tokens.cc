@@ -238,6 +238,8 @@ void AddedVocabulary::extract(std::string_view original, const Normalizer* norma
       continue;
     }
     if (normalizer != nullptr) normalizer->apply(text, scratch);
+    // Where the normaliser took the beginning away, the text begins where its first byte comes from.
+    if (track && !text.align.empty()) text.shift = text.align[0].begin;
     if (normalized_.finder.empty()) {
       out.append(text);
       continue;
