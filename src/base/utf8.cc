@@ -112,6 +112,13 @@ std::string utf8_replace_invalid(std::string_view text) {
   return out;
 }
 
+std::string_view utf8_cut(std::string_view text, size_t most_bytes) {
+  if (text.size() <= most_bytes) return text;
+  size_t end = most_bytes;
+  while (end > 0 && most_bytes - end < 3 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+  return text.substr(0, end);
+}
+
 size_t utf8_complete_prefix(std::string_view text) {
   const size_t from = text.size() > 4 ? text.size() - 4 : 0;
   for (size_t pos = text.size(); pos > from;) {

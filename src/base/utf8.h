@@ -22,6 +22,8 @@ size_t utf8_invalid_at(std::string_view text);
 size_t utf8_length(std::string_view text);
 // Ill-formed bytes replaced by U+FFFD, as Python's errors="replace".
 std::string utf8_replace_invalid(std::string_view text);
+// The beginning of a text, at most so many bytes and no part of a character: for messages.
+std::string_view utf8_cut(std::string_view text, size_t most_bytes);
 // Length of the longest prefix that does not end inside a code point: what may be shown of a stream so far.
 size_t utf8_complete_prefix(std::string_view text);
 

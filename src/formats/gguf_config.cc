@@ -134,7 +134,7 @@ class Reader {
     if (has("rope.dimension_count") && head_dim > 0) {
       const int64_t dims = number("rope.dimension_count");
       if (dims < 1 || dims > head_dim) invalid(where_, "{}: got {}, need 1 to {}", key("rope.dimension_count"), dims, head_dim);
-      if (dims != head_dim) rope.set("partial_rotary_factor", static_cast<double>(dims) / static_cast<double>(head_dim));
+      if (dims != head_dim) rope.set("dimension_count", dims);
     }
     std::string type = file_.text(key("rope.scaling.type"), "none");
     double factor = file_.real(key("rope.scaling.factor"), 1);

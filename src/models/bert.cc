@@ -1,5 +1,6 @@
 // BERT (HF modeling_bert.py): learned positions and types, post-norm blocks, a pooler over the first row.
 #include "base/error.h"
+#include "base/utf8.h"
 #include "models/encoder.h"
 #include "models/labels.h"
 
@@ -22,7 +23,7 @@ EncoderConfig bert_like(const ConfigReader& config, Head head) {
   c.norm_eps = static_cast<float>(config.positive("layer_norm_eps", 1e-12));
   c.activation = config.activation("hidden_act", "gelu");
   c.tie_word_embeddings = config.flag("tie_word_embeddings", true);
-  c.initializer_range = config.positive("initializer_range", 0.02);
+  c.initializer_range = config.initializer_range();
   if (head == Head::kSequenceClassification || head == Head::kTokenClassification) {
     c.num_labels = static_cast<int64_t>(read_labels(config.json(), config.where()).names.size());
   }
@@ -34,7 +35,7 @@ EncoderConfig bert_like(const ConfigReader& config, Head head) {
   }
   const std::string positions = config.json().get_string("position_embedding_type", "absolute", config.where());
   if (positions != "absolute") {
-    unsupported(config.where(), "position_embedding_type: got '{}', need absolute", positions.substr(0, 64));
+    unsupported(config.where(), "position_embedding_type: got '{}', need absolute", utf8_cut(positions, 64));
   }
   if (config.flag("is_decoder", false)) unsupported(config.where(), "is_decoder: got true, need an encoder");
   EncoderNames& n = c.names;

@@ -80,17 +80,27 @@ const Json* ConfigReader::rope() const {
   return nullptr;
 }
 
+// transformers' LLaMA, Mistral and Qwen2 turn whole heads: rope type default does not look at partial_rotary_factor, and with
+// any other their tables and heads would differ in width.
+void ConfigReader::check_partial_rotary(const ConfigReader& rope, const std::string& type, int64_t head_dim) const {
+  if (type == "default") return;
+  const double partial = rope.positive("partial_rotary_factor", positive("partial_rotary_factor", 1));
+  if (static_cast<int64_t>(static_cast<double>(head_dim) * partial) == head_dim) return;
+  unsupported(where_, "partial_rotary_factor: got {} with rope type '{}', need 1 (or type 'default', which ignores it)",
+              partial, type);
+}
+
 RotaryConfig ConfigReader::rotary(int64_t head_dim, int64_t max_position_embeddings) const {
   RotaryConfig c;
   const Json* rope_json = rope();
   const Json none = Json::object();
   const ConfigReader r(rope_json != nullptr ? *rope_json : none, where_ + ": rope");
   c.theta = r.positive("rope_theta", positive("rope_theta", 10000));
-  const double partial = r.positive("partial_rotary_factor", positive("partial_rotary_factor", 1));
-  c.dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial) / 2 * 2;
-  if (c.dim < 2 || c.dim > head_dim) invalid(where_, "partial_rotary_factor: got {}, need more than 0 and at most 1", partial);
   c.max_position_embeddings = max_position_embeddings;
   const std::string type = r.json().get_string("rope_type", r.json().get_string("type", "default", where_), where_);
+  c.dim = r.size("dimension_count", head_dim, head_dim) / 2 * 2;  // GGUF's
+  if (c.dim < 2) invalid(r.where(), "dimension_count: got {}, need an even number", c.dim);
+  check_partial_rotary(r, type, head_dim);
   c.original_max_position_embeddings =
       r.size("original_max_position_embeddings",
              config_.get_int("original_max_position_embeddings", max_position_embeddings, where_), int64_t{1} << 31);

@@ -20,6 +20,8 @@ class ConfigReader {
   int64_t size(const char* key, int64_t fallback, int64_t most) const;
   double positive(const char* key, double fallback) const;
   float probability(const char* key, double fallback) const;  // 0 to 1; null: the fallback
+  // Whatever number stands there: only who draws weights needs a good one (Model::initialize_parameter).
+  double initializer_range() const { return config_.get_double("initializer_range", 0.02, where_); }
   bool flag(const char* key, bool fallback) const { return config_.get_bool(key, fallback, where_); }
   Activation activation(const char* key, const char* fallback) const;
   // rope_parameters (transformers 5) or rope_scaling and rope_theta (4).
@@ -27,6 +29,7 @@ class ConfigReader {
 
  private:
   const Json* rope() const;
+  void check_partial_rotary(const ConfigReader& rope, const std::string& type, int64_t head_dim) const;
   const Json& config_;
   std::string where_;
 };

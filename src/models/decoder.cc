@@ -10,6 +10,8 @@ namespace pagoda {
 
 namespace {
 
+const char* const kHead = "lm_head.weight";
+
 // Rows of hidden whose logits are wanted; differentiable where all are wanted.
 Tensor pick_rows(const Tensor& hidden, const std::vector<int32_t>& rows) {
   if (static_cast<int64_t>(rows.size()) == hidden.dim(0)) return hidden;
@@ -62,9 +64,29 @@ DecoderModel::DecoderModel(DecoderConfig config)
   }
   blocks_.reserve(static_cast<size_t>(config_.num_hidden_layers));
   for (int layer = 0; layer < static_cast<int>(config_.num_hidden_layers); ++layer) blocks_.push_back(make_block(layer));
-  if (!config_.tie_word_embeddings) {
-    head_.emplace(LinearSpec{config_.hidden_size, {{"lm_head", config_.vocab_size}}, false, false, Init::kNormal});
+  if (!config_.tie_word_embeddings) make_head();
+}
+
+void DecoderModel::make_head() {
+  head_.emplace(LinearSpec{config_.hidden_size, {{"lm_head", config_.vocab_size}}, false, false, Init::kNormal});
+}
+
+void DecoderModel::adapt(const WeightSource& weights, bool draws_missing) {
+  const std::string table = config_.names.base + config_.names.embed + ".weight";
+  if (config_.tie_word_embeddings) {
+    if (!comes_untied(weights, kHead, table)) return;
+    config_.tie_word_embeddings = false;
+    make_head();
+  } else if (config_.may_lack_head && !draws_missing && find_entry(weights, kHead) == nullptr) {
+    head_.reset();
+    has_head_ = false;
   }
+}
+
+std::vector<std::string> DecoderModel::stored_names(const std::string& name) const {
+  // Of two that are tied a checkpoint may hold either.
+  if (config_.tie_word_embeddings && name == config_.names.base + config_.names.embed + ".weight") return {name, kHead};
+  return {name};
 }
 
 void DecoderModel::collect(std::vector<Parameter*>& parameters) {
@@ -100,11 +122,11 @@ void DecoderModel::prepare(Device& device, DType compute) {
   }
   final_norm_.prepare(device, compute);
   if (config_.tie_word_embeddings) {
-    head_.emplace(LinearSpec{config_.hidden_size, {{"lm_head", config_.vocab_size}}, false, false, Init::kNormal});
+    make_head();
     head_->share(embed_.prepare_tied(device, compute));
   } else {
     embed_.prepare(device, compute);
-    head_->prepare(device, compute);
+    if (head_) head_->prepare(device, compute);
   }
 }
 
@@ -123,6 +145,7 @@ std::vector<LayerStateSpec> DecoderModel::layer_states() const {
 }
 
 Tensor DecoderModel::logits(const Tensor& hidden) const {
+  if (!has_head_) unsupported(architecture(), "no lm_head in the checkpoint: it gives hidden states (embeddings) alone");
   return head_ ? head_->forward_float32(hidden) : embed_.logits(hidden, Tensor());
 }
 

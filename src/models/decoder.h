@@ -43,6 +43,7 @@ struct DecoderConfig {
   Bias qkv_bias = Bias::kNone, attention_out_bias = Bias::kNone, mlp_bias = Bias::kNone;
   bool transposed_linear = false;  // Conv1D
   bool tie_word_embeddings = false;
+  bool may_lack_head = false;           // HF's class without one (LlamaModel): a checkpoint of it need not have lm_head
   std::vector<int64_t> windows;         // a layer each; 0: none
   std::vector<float> attention_scales;  // a layer each
   double initializer_range = 0.02;
@@ -69,6 +70,8 @@ class DecoderModel : public Model {
   const Dropouts& dropouts() const override { return config_.dropouts; }
   void set_dropouts(const Dropouts& dropouts) override { config_.dropouts = dropouts; }
   void collect(std::vector<Parameter*>& parameters) override;
+  // 0: a checkpoint without a head, which gives hidden states alone.
+  int64_t num_logits() const override { return has_head_ ? config_.vocab_size : 0; }
   std::vector<Linear*> linears();  // of the blocks, and an untied head
   void prepare(Device& device, DType compute) override;
   const DecoderConfig& config() const { return config_; }
@@ -84,6 +87,9 @@ class DecoderModel : public Model {
     Mlp mlp;
   };
   std::string base_prefix() const override { return config_.names.base; }
+  void adapt(const WeightSource& weights, bool draws_missing) override;
+  std::vector<std::string> stored_names(const std::string& name) const override;
+  void make_head();
   Block make_block(int layer) const;
   Rotary::Turns turns(Device& device, const Layout& layout) const;  // none where positions are learned
   Tensor run(int layer, const Tensor& x, const Rotary::Turns& turns, const ForwardContext& context) const;
@@ -94,6 +100,7 @@ class DecoderModel : public Model {
   std::vector<Block> blocks_;
   Norm final_norm_;
   std::optional<Linear> head_;  // untied, or sharing the packed table
+  bool has_head_ = true;
 };
 
 }  // namespace pagoda

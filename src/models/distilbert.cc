@@ -21,7 +21,7 @@ EncoderConfig distilbert_config(const ConfigReader& config, Head head) {
   c.lm_activation = c.activation;
   c.class_activation = Activation::kRelu;
   c.tie_word_embeddings = config.flag("tie_word_embeddings", true);
-  c.initializer_range = config.positive("initializer_range", 0.02);
+  c.initializer_range = config.initializer_range();
   if (head == Head::kSequenceClassification || head == Head::kTokenClassification) {
     c.num_labels = static_cast<int64_t>(read_labels(config.json(), config.where()).names.size());
   }

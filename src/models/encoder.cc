@@ -188,17 +188,24 @@ void EncoderModel::prepare(Device& device, DType compute) {
 }
 
 // Folders of models with other heads have no pooler; only a model without a head does without.
-void EncoderModel::adapt(const WeightSource& weights) {
-  if (config_.head != Head::kNone || !pooler_) return;
-  const std::string name = config_.names.pooler + ".weight";
-  if (weights.find(name) == nullptr && weights.find(config_.names.base + name) == nullptr) pooler_.reset();
+void EncoderModel::adapt(const WeightSource& weights, bool) {
+  const EncoderNames& n = config_.names;
+  if (config_.head == Head::kNone && pooler_ && find_entry(weights, n.pooler + ".weight") == nullptr) pooler_.reset();
+  if (!lm_ || lm_->decoder) return;
+  if (n.lm_bias != n.lm_decoder + ".bias") comes_untied(weights, n.lm_decoder + ".bias", n.lm_bias);  // see stored_names()
+  if (!comes_untied(weights, n.lm_decoder + ".weight", at(n.words) + ".weight")) return;
+  lm_->decoder.emplace(dense(n.lm_decoder, config_.embedding_size, config_.vocab_size));
 }
 
-std::string EncoderModel::older_name(const std::string& name) const {
-  if (ends_with(name, "LayerNorm.weight")) return name.substr(0, name.size() - 6) + "gamma";
-  if (ends_with(name, "LayerNorm.bias")) return name.substr(0, name.size() - 4) + "beta";
-  if (name == config_.names.lm_bias) return config_.names.lm_decoder + ".bias";
-  return {};
+std::vector<std::string> EncoderModel::stored_names(const std::string& name) const {
+  const EncoderNames& n = config_.names;
+  if (ends_with(name, "LayerNorm.weight")) return {name, name.substr(0, name.size() - 6) + "gamma"};
+  if (ends_with(name, "LayerNorm.bias")) return {name, name.substr(0, name.size() - 4) + "beta"};
+  // Of two that are tied a checkpoint may hold either; where the biases differ, the decoder's own is the one that is added.
+  if (!lm_ || !config_.tie_word_embeddings) return {name};
+  if (name == n.lm_bias || name == n.lm_decoder + ".bias") return {n.lm_decoder + ".bias", n.lm_bias};
+  if (name == at(n.words) + ".weight" && !lm_->decoder) return {name, n.lm_decoder + ".weight"};
+  return {name};
 }
 
 Tensor EncoderModel::positions(const Inputs& inputs, const Layout& layout) const {

@@ -86,8 +86,8 @@ class EncoderModel : public Model {
     Parameter bias;                 // tied
   };
   std::string base_prefix() const override { return config_.names.base; }
-  void adapt(const WeightSource& weights) override;
-  std::string older_name(const std::string& name) const override;
+  void adapt(const WeightSource& weights, bool draws_missing) override;
+  std::vector<std::string> stored_names(const std::string& name) const override;
   std::string at(const std::string& name) const;  // under the base
   Linear dense(const std::string& path, int64_t in, int64_t out) const;
   Block make_block(const std::string& path) const;

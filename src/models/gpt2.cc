@@ -31,7 +31,7 @@ DecoderConfig gpt2_like(const ConfigReader& config) {
   c.attention_scales.assign(static_cast<size_t>(c.num_hidden_layers),
                             scaled ? static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim))) : 1.0f);
   c.tie_word_embeddings = config.flag("tie_word_embeddings", true);
-  c.initializer_range = config.positive("initializer_range", 0.02);
+  c.initializer_range = config.initializer_range();
   c.dropouts.embedding = config.probability("embd_pdrop", 0.1);
   c.dropouts.attention_output = c.dropouts.mlp_output = config.probability("resid_pdrop", 0.1);
   c.dropouts.attention_probs = config.probability("attn_pdrop", 0.1);

@@ -2,6 +2,7 @@
 #include "models/labels.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace pagoda {
 
@@ -21,7 +22,7 @@ std::vector<std::string> names_of(const Json& id2label, const std::string& where
       if (!good) break;
     }
     if (!good || id >= names.size()) {
-      invalid(where, "id2label: got id '{}', need 0 to {}", member.key.substr(0, 64), names.size() - 1);
+      invalid(where, "id2label: got id '{}', need 0 to {}", utf8_cut(member.key, 64), names.size() - 1);
     }
     names[id] = member.value.is_string() ? member.value.as_string(where) : member.value.dump();
   }
@@ -48,7 +49,7 @@ Labels read_labels(const Json& config, const std::string& where) {
     for (const JsonMember& member : label2id->as_object(where)) {
       const int64_t id = member.value.as_int(where + ": label2id");
       if (id < 0 || id >= static_cast<int64_t>(labels.names.size())) {
-        invalid(where, "label2id: got {} for '{}', need 0 to {}", id, member.key.substr(0, 64), labels.names.size() - 1);
+        invalid(where, "label2id: got {} for '{}', need 0 to {}", id, utf8_cut(member.key, 64), labels.names.size() - 1);
       }
       labels.label2id.emplace_back(member.key, id);
     }
@@ -59,7 +60,7 @@ Labels read_labels(const Json& config, const std::string& where) {
   if (!labels.problem_type.empty() && labels.problem_type != "regression" &&
       labels.problem_type != "single_label_classification" && labels.problem_type != "multi_label_classification") {
     invalid(where, "problem_type: got '{}', need regression, single_label_classification or multi_label_classification",
-            labels.problem_type.substr(0, 64));
+            utf8_cut(labels.problem_type, 64));
   }
   return labels;
 }

@@ -52,7 +52,7 @@ DecoderConfig llama_like(const ConfigReader& config) {
   c.attention_scales.assign(static_cast<size_t>(c.num_hidden_layers),
                             static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim))));
   c.tie_word_embeddings = config.flag("tie_word_embeddings", false);
-  c.initializer_range = config.positive("initializer_range", 0.02);
+  c.initializer_range = config.initializer_range();
   c.dropouts.attention_probs = config.probability("attention_dropout", 0);
   return c;
 }

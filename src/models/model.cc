@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -26,11 +27,42 @@ Tensor to_tensor(Device& device, const TensorEntry& entry) {
   return copy;
 }
 
-// A parameter under its own name, without the base prefix, or with it.
-const TensorEntry* find_entry(const WeightSource& weights, const std::string& name, const std::string& prefix) {
+// Under a name as it is, without the base prefix, or with it.
+const TensorEntry* find_stored(const WeightSource& weights, const std::string& name, const std::string& prefix) {
   if (const TensorEntry* entry = weights.find(name)) return entry;
   if (name.rfind(prefix, 0) == 0) return weights.find(name.substr(prefix.size()));
   return weights.find(prefix + name);
+}
+
+float value_at(const TensorEntry& entry, int64_t index) {
+  const uint8_t* at = entry.data + index * dtype_size(entry.dtype);
+  const auto read = [&](auto zero) {
+    std::memcpy(&zero, at, sizeof(zero));
+    return static_cast<float>(zero);
+  };
+  switch (entry.dtype) {
+    case DType::kFloat64: return read(double{});
+    case DType::kFloat32: return read(float{});
+    case DType::kBFloat16: return read(BFloat16{});
+    default: return read(Float16{});
+  }
+}
+
+bool is_plain(const TensorEntry& entry) {
+  return !entry.encoded && (entry.dtype == DType::kFloat64 || entry.dtype == DType::kFloat32 ||
+                            entry.dtype == DType::kBFloat16 || entry.dtype == DType::kFloat16);
+}
+
+bool same_values(const TensorEntry& a, const TensorEntry& b) {
+  if (a.shape != b.shape) return false;
+  if (a.encoded || b.encoded) return a.encoded == b.encoded;
+  if (a.dtype == b.dtype) return a.data == b.data || std::memcmp(a.data, b.data, static_cast<size_t>(a.bytes)) == 0;
+  if (!is_plain(a) || !is_plain(b)) return false;
+  const int64_t count = a.bytes / dtype_size(a.dtype);
+  for (int64_t i = 0; i < count; ++i) {
+    if (value_at(a, i) != value_at(b, i)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -47,6 +79,24 @@ const char* head_name(Head head) {
   return "ForCausalLM";
 }
 
+const TensorEntry* Model::find_entry(const WeightSource& weights, const std::string& name) const {
+  const std::string prefix = base_prefix();
+  for (const std::string& each : stored_names(name)) {
+    if (const TensorEntry* entry = find_stored(weights, each, prefix)) return entry;
+  }
+  return nullptr;
+}
+
+bool Model::comes_untied(const WeightSource& weights, const std::string& name, const std::string& tied_to) {
+  const std::string prefix = base_prefix();
+  const TensorEntry* own = find_stored(weights, name, prefix);
+  const TensorEntry* other = find_stored(weights, tied_to, prefix);
+  if (own == nullptr || other == nullptr || same_values(*own, *other)) return false;
+  notices_.push_back(name + " is in the checkpoint with other values than " + tied_to +
+                     ": they are not tied, though config.json ties them (its \"tie_word_embeddings\": false would say so)");
+  return true;
+}
+
 std::vector<Parameter*> Model::parameters() {
   std::vector<Parameter*> all;
   collect(all);
@@ -55,13 +105,10 @@ std::vector<Parameter*> Model::parameters() {
 
 void Model::load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing) {
   const WeightSource& weights = folder.weights();
-  const std::string prefix = base_prefix();
-  adapt(weights);
+  notices_.clear();
+  adapt(weights, missing != nullptr);
   for (Parameter* parameter : parameters()) {
-    const TensorEntry* entry = find_entry(weights, parameter->name, prefix);
-    if (const std::string older = older_name(parameter->name); entry == nullptr && !older.empty()) {
-      entry = find_entry(weights, older, prefix);
-    }
+    const TensorEntry* entry = find_entry(weights, parameter->name);
     if (entry == nullptr && parameter->init == Init::kZeros && missing == nullptr) {
       // transformers initialises what a checkpoint lacks, biases with zeros: a checkpoint trained without them loads.
       parameter->value = Tensor::zeros(device, DType::kFloat32, parameter->shape);
@@ -85,11 +132,15 @@ void Model::load(Device& device, const ModelFolder& folder, std::vector<Paramete
       }
       continue;
     }
-    if (entry->dtype != DType::kFloat32 && entry->dtype != DType::kBFloat16 && entry->dtype != DType::kFloat16) {
-      unsupported(folder.path(), "{}: got dtype {}, need float32, bfloat16 or float16", parameter->name,
+    if (!is_plain(*entry)) {
+      unsupported(folder.path(), "{}: got dtype {}, need float64, float32, bfloat16 or float16", parameter->name,
                   dtype_name(entry->dtype));
     }
     parameter->value = to_tensor(device, *entry);
+    if (entry->dtype == DType::kFloat64) {
+      const Tensor wide = std::exchange(parameter->value, Tensor::empty(device, DType::kFloat32, entry->shape));
+      device.kernels->cast(device.exec, wide.view(), parameter->value.view());
+    }
   }
 }
 
@@ -119,6 +170,9 @@ void Model::initialize_parameter(Device& device, Parameter& parameter, DType dty
   double deviation = initializer_range();
   if (parameter.init == Init::kNormalResidual) deviation /= std::sqrt(2.0 * static_cast<double>(num_layers()));
   const bool drawn = parameter.init == Init::kNormal || parameter.init == Init::kNormalResidual;
+  if (drawn && !(deviation >= 0 && std::isfinite(deviation))) {
+    invalid("config.json", "initializer_range: got {}, need 0 or more to draw weights", initializer_range());
+  }
   device.exec.pool->parallel_for(value.numel(), 1 << 14, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       const double x = drawn ? random.normal(static_cast<uint64_t>(i)) * deviation : parameter.init == Init::kOnes ? 1 : 0;

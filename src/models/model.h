@@ -78,6 +78,8 @@ class Model : public Module {
   void set_gradient_checkpointing(bool value) { gradient_checkpointing_ = value; }
 
   const std::string& architecture() const { return architecture_; }
+  // What load() met that its caller should tell: a line each.
+  const std::vector<std::string>& notices() const { return notices_; }
   void set_architecture(std::string name) { architecture_ = std::move(name); }
   DType compute_dtype() const { return compute_dtype_; }
 
@@ -85,7 +87,7 @@ class Model : public Module {
   // Fills every parameter from a folder's weights; names may lack the base prefix ("model.", "transformer.") as HF allows, or
   // have it where this model has none (a BertModel out of a BertForMaskedLM's folder).
   // A missing weight or a wrong shape throws kInvalidInput; a missing bias is zeros, as HF initialises it. The tensors look
-  // into the mapped file.
+  // into the mapped file; float64 becomes float32. What config.json ties and the file holds apart is read apart.
   // `missing`: gets the parameters that the folder lacks, whose values stay undefined, instead of the error.
   void load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing = nullptr);
   // load() and prepare(): ready to serve in `compute`.
@@ -98,19 +100,26 @@ class Model : public Module {
 
  protected:
   virtual std::string base_prefix() const = 0;  // "model." or "transformer."
-  // Called before weights are looked up: a model drops modules here that a checkpoint may lack (a pooler).
-  virtual void adapt(const WeightSource&) {}
-  // The name by which older checkpoints hold a parameter; empty: none.
-  virtual std::string older_name(const std::string&) const { return {}; }
+  // Called before weights are looked up: a model drops modules here that a checkpoint may lack (a pooler), and adds those that
+  // it has beyond the configuration (a head of its own). draws_missing: load() has `missing`.
+  virtual void adapt(const WeightSource&, bool draws_missing) { static_cast<void>(draws_missing); }
+  // The names under which a checkpoint may hold a parameter, the first that it has counts.
+  virtual std::vector<std::string> stored_names(const std::string& name) const { return {name}; }
+  const TensorEntry* find_entry(const WeightSource& weights, const std::string& name) const;
+  // transformers' rule for two parameters that config.json ties (PreTrainedModel.tie_weights): with both in the checkpoint and
+  // of different values they stay two, with a notice.
+  bool comes_untied(const WeightSource& weights, const std::string& name, const std::string& tied_to);
   DType compute_dtype_ = DType::kFloat32;
   bool gradient_checkpointing_ = false;
 
  private:
   std::string architecture_;
+  std::vector<std::string> notices_;
 };
 
-// Builds the model that config.json names. kUnsupported says which architectures there are and which is nearest.
-// head: another than the config's own, of the families that have it (encoders); kUnsupported where it has not.
+// Builds the model that config.json names: by `architectures`, and a class that is not known by `model_type`. kUnsupported says
+// which architectures there are and which is nearest. head: another than the config's own, of the families that have it
+// (encoders); kUnsupported where it has not.
 std::unique_ptr<Model> make_model(const Json& config, const std::string& where, std::optional<Head> head = {});
 std::vector<std::string> supported_architectures();
 

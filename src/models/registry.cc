@@ -1,6 +1,7 @@
 // The explicit list of model families, and the nearest name for one that is not in it.
 #include "base/error.h"
 #include "base/suggest.h"
+#include "base/utf8.h"
 #include "models/encoder.h"
 #include "models/families.h"
 
@@ -10,16 +11,17 @@ namespace {
 
 struct Family {
   const char* architecture;  // HF class
+  const char* base;          // the same without a head
   const char* model_type;
   DecoderConfig (*read)(const ConfigReader&);
 };
 
 constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", "llama", llama_config},
-    {"MistralForCausalLM", "mistral", mistral_config},
-    {"Qwen2ForCausalLM", "qwen2", qwen2_config},
-    {"GPT2LMHeadModel", "gpt2", gpt2_config},
-    {"GPTBigCodeForCausalLM", "gpt_bigcode", gpt_bigcode_config},
+    {"LlamaForCausalLM", "LlamaModel", "llama", llama_config},
+    {"MistralForCausalLM", "MistralModel", "mistral", mistral_config},
+    {"Qwen2ForCausalLM", "Qwen2Model", "qwen2", qwen2_config},
+    {"GPT2LMHeadModel", "GPT2Model", "gpt2", gpt2_config},
+    {"GPTBigCodeForCausalLM", "GPTBigCodeModel", "gpt_bigcode", gpt_bigcode_config},
 };
 
 // Encoders by the beginning of their HF classes' names; the rest of the name is the head.
@@ -51,11 +53,46 @@ std::optional<Head> encoder_head(const EncoderFamily& family, const std::string&
   return {};
 }
 
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+// Whether a class that is not in the lists may be read by its model_type alone, as transformers' AutoModel does: not where its
+// name tells of a head that is not here.
+bool goes_by_type(const std::string& architecture, bool decoder) {
+  if (decoder) return !contains(architecture, "For") || contains(architecture, "ForCausalLM");
+  return !contains(architecture, "For") && !contains(architecture, "LMHead");
+}
+
+const Family* find_decoder(const std::string& architecture) {
+  for (const Family& family : kFamilies) {
+    if (architecture == family.architecture || architecture == family.base) return &family;
+  }
+  return nullptr;
+}
+
+const Family* find_decoder_by_type(const std::string& architecture, const std::string& type) {
+  for (const Family& family : kFamilies) {
+    if (type == family.model_type && goes_by_type(architecture, true)) return &family;
+  }
+  return nullptr;
+}
+
+std::unique_ptr<Model> make_decoder(const Family& family, const Json& config, const std::string& where,
+                                    const std::string& architecture, std::optional<Head> head) {
+  if (head && *head != Head::kCausalLm) {
+    unsupported(where, "{} generates text: this task needs an encoder, such as Bert{}", family.architecture, head_name(*head));
+  }
+  DecoderConfig read = family.read(ConfigReader(config, where));
+  read.may_lack_head = architecture != family.architecture;
+  auto model = std::make_unique<DecoderModel>(std::move(read));
+  model->set_architecture(family.architecture);
+  return model;
+}
+
 std::unique_ptr<Model> make_encoder(const Json& config, const std::string& where, const std::string& architecture,
-                                    const std::string& type, std::optional<Head> head) {
+                                    const std::string& type, std::optional<Head> head, bool by_type) {
   for (const EncoderFamily& family : kEncoders) {
     std::optional<Head> own = encoder_head(family, architecture);
-    if (!own && (architecture.empty() || head) && type == family.model_type) own = Head::kNone;
+    if (!own && by_type && (head || goes_by_type(architecture, false)) && type == family.model_type) own = Head::kNone;
     if (!own) continue;
     const Head used = head.value_or(*own);
     if (used == Head::kCausalLm) {
@@ -72,7 +109,10 @@ std::unique_ptr<Model> make_encoder(const Json& config, const std::string& where
 // Every architecture with its model_type.
 std::vector<std::pair<std::string, std::string>> all_architectures() {
   std::vector<std::pair<std::string, std::string>> names;
-  for (const Family& family : kFamilies) names.emplace_back(family.architecture, family.model_type);
+  for (const Family& family : kFamilies) {
+    names.emplace_back(family.architecture, family.model_type);
+    names.emplace_back(family.base, family.model_type);
+  }
   for (const EncoderFamily& family : kEncoders) {
     for (const Head head : kEncoderHeads) names.emplace_back(std::string(family.prefix) + head_name(head), family.model_type);
   }
@@ -93,17 +133,13 @@ std::unique_ptr<Model> make_model(const Json& config, const std::string& where, 
     architecture = list->as_array(where)[0].as_string(where + ": architectures");
   }
   const std::string type = config.get_string("model_type", "", where);
-  for (const Family& family : kFamilies) {
-    if (architecture != family.architecture && !(architecture.empty() && type == family.model_type)) continue;
-    if (head && *head != Head::kCausalLm) {
-      unsupported(where, "{} generates text: this task needs an encoder, such as Bert{}", family.architecture,
-                  head_name(*head));
-    }
-    auto model = std::make_unique<DecoderModel>(family.read(ConfigReader(config, where)));
-    model->set_architecture(family.architecture);
-    return model;
+  // By the class's name first.
+  if (const Family* family = find_decoder(architecture)) return make_decoder(*family, config, where, architecture, head);
+  if (std::unique_ptr<Model> model = make_encoder(config, where, architecture, type, head, false)) return model;
+  if (const Family* family = find_decoder_by_type(architecture, type)) {
+    return make_decoder(*family, config, where, architecture, head);
   }
-  if (std::unique_ptr<Model> model = make_encoder(config, where, architecture, type, head)) return model;
+  if (std::unique_ptr<Model> model = make_encoder(config, where, architecture, type, head, true)) return model;
   const std::string wanted = !architecture.empty() ? architecture : !type.empty() ? type : "nothing";
   std::string known, nearest;
   size_t best = std::string::npos;
@@ -115,7 +151,7 @@ std::unique_ptr<Model> make_model(const Json& config, const std::string& where, 
       nearest = name;
     }
   }
-  unsupported(where, "unknown architecture: got '{}', need one of {}; the nearest is {}", wanted.substr(0, 200), known,
+  unsupported(where, "unknown architecture: got '{}', need one of {}; the nearest is {}", utf8_cut(wanted, 200), known,
               nearest);
 }
 

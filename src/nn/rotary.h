@@ -13,7 +13,7 @@ struct RotaryConfig {
   enum class Type : uint8_t { kDefault, kLinear, kDynamic, kYarn, kLlama3 };
   Type type = Type::kDefault;
   double theta = 10000;
-  int64_t dim = 0;  // head_dim * partial_rotary_factor, even
+  int64_t dim = 0;  // of each head, from its first on; even
   double factor = 1;
   int64_t max_position_embeddings = 0;               // dynamic: where the base begins to grow
   int64_t original_max_position_embeddings = 0;      // yarn, llama3

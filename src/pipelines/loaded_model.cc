@@ -29,6 +29,9 @@ std::unique_ptr<LoadedModel> LoadedModel::open_plain(const std::string& name, co
   } else {
     loaded->model_->load(device, *loaded->folder_);
   }
+  if (options.notice) {
+    for (const std::string& line : loaded->model_->notices()) options.notice("warning: " + line);
+  }
   return loaded;
 }
 

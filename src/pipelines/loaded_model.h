@@ -15,11 +15,12 @@ namespace pagoda {
 struct LoadOptions {
   RuntimeOptions runtime;
   std::string dtype = "auto";  // "auto", "float32", "bfloat16"
+  std::string tokenizer;       // folder or ORG/NAME of another tokenizer, with its chat template; "": the model's
   std::optional<Head> head;    // another than config.json's; see make_model
   // A compiled model's file (pipelines/compiled_model.h); "": the one beside the weights, where it is there and fits; "none".
   std::string compiled;
   std::shared_ptr<PackedStore> packed;                  // stands for it
-  std::function<void(const std::string& text)> notice;  // told why a compiled file is not used
+  std::function<void(const std::string& text)> notice;  // told what load() met, and why a compiled file is not used
 };
 
 class LoadedModel {
