@@ -43,6 +43,16 @@ TEST(Regex, ClassesAreThoseOfUnicode16OverAllCodePoints) {
   }
 }
 
+TEST(Regex, PropertiesAndScriptsByShortName) {
+  EXPECT_EQ(matches("\\p{Hira}+", "a\u3042\u3044\u30A2"), List({"\u3042\u3044"}));
+  EXPECT_EQ(matches("\\p{Hani}", "\u6F22\u304B"), matches("\\p{Han}", "\u6F22\u304B"));
+  EXPECT_EQ(matches("\\p{Emoji}", "#\u2764x\U0001F600"), List({"#", "\u2764", "\U0001F600"}));
+  EXPECT_EQ(matches("\\p{Extended_Pictographic}", "#\u2764x\U0001F600"), List({"\u2764", "\U0001F600"}));
+  EXPECT_EQ(matches("\\p{Ideographic}+", "\u6F22\u3007\u304B"), List({"\u6F22\u3007"}));
+  EXPECT_EQ(matches("\\p{Lowercase}+", "\u10FC\u1E91\u1E90\u02B0"), List({"\u10FC\u1E91", "\u02B0"}));
+  EXPECT_THROW(Regex::compile("\\p{Zzzy}", PatternDialect::kOniguruma, "test"), Error);
+}
+
 TEST(Regex, WhiteSpaceLeavesTheMongolianSeparatorOut) {
   EXPECT_EQ(matches("\\s+", "a\u180E\u3000\u0085b"), List({"\u3000\u0085"}));
   EXPECT_EQ(matches("[^\\s]+", "a\u180E b"), List({"a\u180E", "b"}));
