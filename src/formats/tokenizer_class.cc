@@ -10,7 +10,6 @@ namespace {
 struct KnownClass {
   std::string_view name;
   TokenizerKind kind;
-  bool follows_its_file = false;
 };
 
 constexpr KnownClass kClasses[] = {
@@ -21,7 +20,6 @@ constexpr KnownClass kClasses[] = {
     {"SentencePieceBackend", TokenizerKind::kGeneric},
     {"BloomTokenizer", TokenizerKind::kGeneric},
     {"BertTokenizer", TokenizerKind::kBert},
-    {"ConvBertTokenizer", TokenizerKind::kBert, true},
     {"DistilBertTokenizer", TokenizerKind::kBert},
     {"ElectraTokenizer", TokenizerKind::kBert},
     {"LxmertTokenizer", TokenizerKind::kBert},
@@ -193,9 +191,9 @@ std::string without_fast(std::string name) {
 
 TokenizerClass known(std::string_view name) {
   for (const KnownClass& entry : kClasses) {
-    if (entry.name == name) return {entry.kind, std::string(name), entry.follows_its_file};
+    if (entry.name == name) return {entry.kind, std::string(name)};
   }
-  return {TokenizerKind::kOther, std::string(name), false};
+  return {TokenizerKind::kOther, std::string(name)};
 }
 
 std::string string_of(const Json& json, std::string_view key) {

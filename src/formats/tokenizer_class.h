@@ -27,8 +27,7 @@ enum class TokenizerKind {
 
 struct TokenizerClass {
   TokenizerKind kind = TokenizerKind::kGeneric;
-  std::string name;               // as the folder or the model type has it, without "Fast"; empty: none
-  bool follows_its_file = false;  // takes a tokenizer.json as it stands, unlike others of its kind
+  std::string name;  // as the folder or the model type has it, without "Fast"; empty: none
 };
 
 // `model_config`: config.json or null. `byte_level`: there is a tokenizer.json and it names ByteLevel. Source: transformers

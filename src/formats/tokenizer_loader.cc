@@ -2,6 +2,9 @@
 #include "formats/tokenizer_loader.h"
 
 #include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -66,32 +69,40 @@ TokenizerPtr finish(PipelineParts parts) {
   return make_pipeline_tokenizer(std::move(parts));
 }
 
-// The tokens that transformers adds to a tokenizer that is there: those of the configuration that it lacks, then the named ones
-// and the others that nobody knows.
+// The tokens that transformers adds to a tokenizer that is there: those listed, known or not, then the named ones and the
+// others that nobody knows.
 void add_tokens(const TokenizerConfig& config, const std::vector<std::pair<int64_t, AddedToken>>& listed,
                 PipelineParts& parts) {
-  std::vector<AddedToken> missing;
-  for (const auto& [id, token] : listed) {
-    const bool have = std::any_of(parts.added.tokens().begin(), parts.added.tokens().end(),
-                                  [&](const auto& entry) { return entry.second == token; });
-    if (!have) missing.push_back(token);
-  }
-  const auto known = [&](const std::string& content) {
-    return parts.added.find(content) >= 0 ||
-           std::any_of(missing.begin(), missing.end(), [&](const AddedToken& t) { return t.content == content; });
-  };
-  std::vector<AddedToken> wanted;
+  std::vector<AddedToken> tokens, wanted;
+  std::unordered_set<std::string> known, names;
   for (const auto& [name, token] : config.named) {
-    if (token) wanted.push_back(*token);
-  }
-  for (AddedToken& token : missing) {
-    for (const AddedToken& named : wanted) token.special = token.special || named.content == token.content;
+    if (!token) continue;
+    wanted.push_back(*token);
+    names.insert(token->content);
   }
   wanted.insert(wanted.end(), config.extra_tokens.begin(), config.extra_tokens.end());
-  for (const AddedToken& token : wanted) {
-    if (!token.content.empty() && !known(token.content)) missing.push_back(token);
+  for (const auto& [id, token] : listed) {
+    tokens.push_back(token);
+    tokens.back().special = token.special || names.count(token.content) != 0;
+    known.insert(token.content);
   }
-  if (!missing.empty()) parts.added.add(missing, *parts.model);
+  std::unordered_set<std::string> taken;
+  for (const AddedToken& token : wanted) {
+    if (token.content.empty() || parts.added.find(token.content) >= 0 || known.count(token.content) != 0) continue;
+    // Named twice with other flags, the later ones hold.
+    if (!taken.insert(token.content).second && std::find(tokens.begin(), tokens.end(), token) != tokens.end()) continue;
+    tokens.push_back(token);
+  }
+  if (!tokens.empty()) parts.added.add(tokens, *parts.model);
+}
+
+// The configuration's added tokens; where it does not list them, those of the file too.
+std::vector<std::pair<int64_t, AddedToken>> listed_tokens(const TokenizerConfig& config, const Json& tree,
+                                                          std::string_view where) {
+  if (config.lists_added_tokens) return config.added_tokens;
+  std::map<int64_t, AddedToken> by_id(config.added_tokens.begin(), config.added_tokens.end());
+  for (auto& [id, token] : json_added_tokens(tree, where)) by_id[id] = std::move(token);
+  return {by_id.begin(), by_id.end()};
 }
 
 PostProcessorPtr beginning_and_end(const TokenizerConfig& config, const PipelineParts& parts) {
@@ -158,15 +169,7 @@ TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool f
     if (name == "bos_token") config.bos_token = token ? token->content : "";
     if (name == "eos_token") config.eos_token = token ? token->content : "";
   }
-  std::vector<std::pair<int64_t, AddedToken>> listed = config.added_tokens;
-  if (from_json && !config.lists_added_tokens) {
-    for (auto& entry : json_added_tokens(tree, where)) {
-      listed.erase(std::remove_if(listed.begin(), listed.end(), [&](const auto& old) { return old.first == entry.first; }),
-                   listed.end());
-      listed.push_back(std::move(entry));
-    }
-    std::stable_sort(listed.begin(), listed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  }
+  const std::vector<std::pair<int64_t, AddedToken>> listed = listed_tokens(config, tree, where);
   rebuild(kind, config, tree, where);
   TokenizerJsonOptions options;
   options.decimal_scores = false;
@@ -184,11 +187,11 @@ TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool f
   // Beside a tokenizer.json its own post-processor counts, not the wish for beginning and end.
   const bool wished = !from_json && (config.add_bos_token || config.add_eos_token);
   if (from_json) config.add_bos_token = config.add_eos_token = std::nullopt;
-  if (PostProcessorPtr own = own_post_processor(kind, config, id_of)) {
-    parts.post_processor = std::move(own);
-  } else if (wished || kind == TokenizerKind::kGptNeoX) {
+  const bool albert = kind == TokenizerKind::kAlbert;  // whose own comes first, and gives way
+  PostProcessorPtr own = own_post_processor(kind, config, id_of);
+  if (own != nullptr && !(albert && parts.post_processor != nullptr)) parts.post_processor = own;
+  if ((own == nullptr || albert) && (wished || kind == TokenizerKind::kGptNeoX))
     parts.post_processor = beginning_and_end(config, parts);
-  }
   return finish(std::move(parts));
 }
 
@@ -196,34 +199,45 @@ TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool f
 TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::string& path, const TokenizerConfig& config) {
   SentencePieceOptions options;
   int32_t next = static_cast<int32_t>(model.pieces.size());
-  const auto id_of = [&](const std::string& text) -> int32_t {
-    for (const auto& [token, id] : options.added) {
-      if (token.content == text) return id;
-    }
-    for (size_t i = 0; i < model.pieces.size(); ++i) {
-      if (model.pieces[i].text == text) return static_cast<int32_t>(i);
-    }
-    return -1;
+  std::unordered_map<std::string, int32_t> ids;
+  for (size_t i = 0; i < model.pieces.size(); ++i) ids.emplace(model.pieces[i].text, static_cast<int32_t>(i));
+  const auto id_of = [&](const std::string& text) {
+    const auto found = ids.find(text);
+    return found == ids.end() ? -1 : found->second;
   };
-  for (size_t i = 0; i < model.pieces.size(); ++i) {
-    const SentencePieceModel::Type type = model.pieces[i].type;
-    if (type == SentencePieceModel::Type::kControl || type == SentencePieceModel::Type::kUnknown) {
-      options.added.emplace_back(special_token(model.pieces[i].text), static_cast<int32_t>(i));
-    }
-  }
-  for (const auto& [id, token] : config.added_tokens) {
-    if (id > Vocab::kMaxId) invalid(path, "added tokens: got id {}, need at most {}", id, Vocab::kMaxId);
-    options.added.emplace_back(token, static_cast<int32_t>(id));
-    next = std::max(next, static_cast<int32_t>(id) + 1);
+  std::unordered_set<std::string> there;
+  std::unordered_set<int64_t> renamed;
+  for (const auto& [id, token] : config.added_tokens) renamed.insert(id);
+  for (const auto& [listed, token] : config.added_tokens) {
+    if (listed > Vocab::kMaxId) invalid(path, "added tokens: got id {}, need at most {}", listed, Vocab::kMaxId);
+    // A piece keeps its id, unless that is given to another token; behind the pieces ids have no gaps.
+    const int32_t piece = id_of(token.content);
+    const bool keeps = piece >= 0 && renamed.count(piece) == 0;
+    const bool renames = listed < static_cast<int64_t>(model.pieces.size());
+    const int32_t id = keeps ? piece : renames ? static_cast<int32_t>(listed) : next++;
+    options.added.emplace_back(token, id);
+    ids[token.content] = id;
+    there.insert(token.content);
   }
   std::vector<AddedToken> others;
   for (const auto& [name, token] : config.named) {
     if (token && !token->content.empty()) others.push_back(*token);
   }
-  others.insert(others.end(), config.extra_tokens.begin(), config.extra_tokens.end());
+  for (const auto& [name, text] : {std::pair{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}}) {
+    const bool given =
+        std::any_of(config.named.begin(), config.named.end(), [name = name](const auto& entry) { return entry.first == name; });
+    if (!given && id_of(text) >= 0) others.push_back(special_token(text));
+  }
+  if (config.extra_tokens_given) others.insert(others.end(), config.extra_tokens.begin(), config.extra_tokens.end());
+  for (const SentencePieceModel::Piece& piece : model.pieces) {
+    if (!config.extra_tokens_given && piece.type == SentencePieceModel::Type::kControl)
+      others.push_back(special_token(piece.text));
+  }
   for (const AddedToken& token : others) {
-    const int32_t known = id_of(token.content);
-    options.added.emplace_back(token, known >= 0 ? known : next++);
+    if (!there.insert(token.content).second) continue;
+    const auto [known, is_new] = ids.emplace(token.content, next);
+    if (is_new) ++next;
+    options.added.emplace_back(token, known->second);
   }
   if (config.add_bos_token.value_or(false)) options.bos_id = id_of(or_default(config.bos_token, "<s>"));
   if (config.add_eos_token.value_or(false)) options.eos_id = id_of(or_default(config.eos_token, "</s>"));
@@ -283,7 +297,7 @@ TokenizerPtr read_json_folder(const std::string& file, const TokenizerConfig& co
     return build(known.kind, completed(known.kind, config, file), std::move(tree), true, file, limits);
   }
   PipelineParts parts = parse_tokenizer_json(tree, file, limits);
-  add_tokens(config, config.added_tokens, parts);
+  add_tokens(config, listed_tokens(config, tree, file), parts);
   return finish(std::move(parts));
 }
 

@@ -244,7 +244,7 @@ VocabularyFiles vocabulary_files(TokenizerKind kind) {
 }
 
 bool rebuilds(const TokenizerClass& known, const Json& model) {
-  if (known.kind == Kind::kGeneric || known.kind == Kind::kOther || known.follows_its_file) return false;
+  if (known.kind == Kind::kGeneric || known.kind == Kind::kOther) return false;
   const Json *const vocab = model.find("vocab"), *const merges = model.find("merges");
   if (vocab == nullptr) return false;
   if (vocabulary_files(known.kind) == VocabularyFiles::kVocabTxt) return vocab->is_object();
