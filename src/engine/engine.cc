@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/random.h"
 
 namespace pagoda {
 
@@ -106,6 +107,9 @@ Engine::~Engine() = default;
 
 void Engine::check(const Request& request) const {
   validate(request.params, model_.vocab_size());
+  if (!request.pooling && model_.num_logits() == 0) {
+    unsupported("model", "the checkpoint has no lm_head and generates no text: it gives embeddings");
+  }
   const int64_t length = static_cast<int64_t>(request.prompt_ids.size());
   if (length == 0) invalid("prompt", "empty prompt: need at least one token (this model has no start token to stand for it)");
   for (const int32_t id : request.prompt_ids) {
@@ -140,10 +144,13 @@ void Engine::check(const Request& request) const {
 uint64_t Engine::add(Request request) {
   check(request);
   const auto length = static_cast<int64_t>(request.prompt_ids.size());
+  settle_lengths(request.params, length);
   // At least one token comes out: the last position of the context still predicts one.
   request.params.max_new_tokens = std::min(request.params.max_new_tokens, std::max<int64_t>(1, max_model_len_ - length));
   request.params.min_new_tokens = std::min(request.params.min_new_tokens, request.params.max_new_tokens);
-  if (!request.params.seed) {
+  if (!request.params.seed && options_.seed) {
+    request.params.seed = RandomStream(*options_.seed, next_id_).bits(0);
+  } else if (!request.params.seed) {
     std::random_device device;
     request.params.seed = (uint64_t{device()} << 32) | device();
   }
@@ -365,7 +372,7 @@ StepRates measure_step_rates(Runtime& runtime, const Model& model, DType cache_d
       SchedulerOutput step;
       for (BlockTable& table : tables) {
         blocks.reserve(table, count, step.copies);
-        step.items.push_back({&ids, &table, 0, count, true, false, nullptr, nullptr});
+        step.items.push_back({&ids, &table, 0, count, model.num_logits() > 0, false, nullptr, nullptr});
       }
       const auto start = std::chrono::steady_clock::now();
       runner.run(step);

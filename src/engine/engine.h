@@ -19,7 +19,7 @@
 namespace pagoda {
 
 struct EngineOptions {
-  int64_t max_model_len = 0;   // prompt and output together; 0: what the model was made for, and fits into the cache
+  int64_t max_model_len = 0;  // prompt and output together; 0: what the model was made for, and fits into the cache
   // Elements of the cache: float32, bfloat16, or int8 codes with a scale a token and head (KvPages); none: those of the model's
   // products.
   std::optional<DType> kv_cache_dtype;
@@ -31,6 +31,7 @@ struct EngineOptions {
   int64_t max_num_batched_tokens = 2048;
   bool enable_prefix_caching = true;
   bool by_priority = false;
+  std::optional<uint64_t> seed;  // of requests that bring none: each gets its own, by its number; none: seeds of chance
   // Times a few steps at start (tenths of a second), and bounds chunks of prompts beside decodes by what they cost.
   bool measure_rates = false;
 };

@@ -114,6 +114,7 @@ void Group::choose(Choice& choice, LogitsScratch& scratch) {
   if (request_.prompt_only) return;
   if (beams_) {
     beams_->propose(choice.logits);
+    if (request_.logprobs) note_beams(choice.logits);
     return;
   }
   Answer& answer = answers_[choice.sequence];
@@ -209,6 +210,14 @@ void Group::finish_prompt(std::vector<Event>& events) {
   }
 }
 
+void Group::note_beams(const float* logits) {
+  beam_notes_.clear();
+  for (const BeamCandidate& candidate : beams_->candidates()) {
+    const int64_t row = beams_->rows() == 1 ? 0 : candidate.parent;  // all beams begin as the one prompt
+    beam_notes_.push_back(std::make_shared<PositionLogprobs>(answer_logprobs(logits + row * vocab_size_, candidate.token)));
+  }
+}
+
 void Group::advance_beams(std::vector<Event>& events) {
   const std::vector<BeamCandidate>& candidates = beams_->candidates();
   std::vector<bool> also_ends;
@@ -226,7 +235,7 @@ void Group::advance_beams(std::vector<Event>& events) {
       also_ends.push_back(stops.matched());
     }
   }
-  const BeamStep& step = beams_->commit(also_ends);
+  const BeamStep& step = beams_->commit(also_ends, std::move(beam_notes_));
   if (beams_->done()) return finish_beams(events);
   std::vector<SequenceState*> parents;
   for (SequenceState& sequence : state_.sequences) parents.push_back(&sequence);
@@ -249,6 +258,7 @@ void Group::finish_beams(std::vector<Event>& events) {
     event.index = static_cast<int>(i);
     event.token_ids = hypothesis.ids;
     event.score = hypothesis.score;
+    for (const BeamNote& note : hypothesis.notes) event.logprobs.push_back(*note);
     event.finish = hypothesis.stopped ? FinishReason::kStop : FinishReason::kLength;
     if (after_prompt) {
       StreamDecoder decoder = *after_prompt;

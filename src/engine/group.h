@@ -54,6 +54,7 @@ class Group {
   void fork_prompt();
   void append(Answer& answer, int32_t token, Event& event);
   void end(Answer& answer);
+  void note_beams(const float* logits);
   void advance_beams(std::vector<Event>& events);
   void finish_beams(std::vector<Event>& events);
   void finish_prompt(std::vector<Event>& events);
@@ -68,6 +69,7 @@ class Group {
   RequestState state_;
   std::vector<Answer> answers_;  // of sampling, once the prompt is computed
   std::optional<BeamSearch> beams_;
+  std::vector<BeamNote> beam_notes_;  // of the candidates, where log-probabilities are wanted
   std::optional<Pooler> pooler_;
   std::vector<PositionLogprobs> prompt_logprobs_;
   bool told_ = false;  // an event was sent

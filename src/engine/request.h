@@ -39,14 +39,6 @@ struct Request {
   std::unique_ptr<TokenConstraint> constraint;  // each sequence gets a copy; not for beams
 };
 
-// Of one position.
-struct PositionLogprobs {
-  int32_t token = 0;
-  double logprob = 0;
-  int64_t rank = 1;               // 1: no token was likelier
-  std::vector<TokenLogprob> top;  // the likeliest, best first
-};
-
 // News of one sequence of a request. Beams tell everything when they are done; else there is one event a token.
 struct Event {
   uint64_t request = 0;

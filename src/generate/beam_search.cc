@@ -34,7 +34,7 @@ BeamSearch::BeamSearch(const SamplingParams& params, int64_t vocab_size, std::ve
   const TokenHistory start(std::move(prompt));
   for (int64_t beam = 0; beam < num_beams_; ++beam) {
     running_.push_back({start, beam == 0 ? 0.0F : kNever});
-    finished_.push_back({{{}, kNever, false}, kNever, false});
+    finished_.push_back({{{}, {}, kNever, false}, kNever, false});
   }
   scores_.resize(static_cast<size_t>(num_beams_ * vocab_));
 }
@@ -131,11 +131,15 @@ float BeamSearch::penalized(float score, int64_t length) const {
   return score / static_cast<float>(std::pow(static_cast<double>(length), params_.length_penalty));
 }
 
-const BeamStep& BeamSearch::commit(const std::vector<bool>& also_ends) {
+const BeamStep& BeamSearch::commit(const std::vector<bool>& also_ends, std::vector<BeamNote> notes) {
   if (candidates_.empty()) fail(ErrorKind::kInternal, kWhere, "commit without propose");
   if (!also_ends.empty() && also_ends.size() != candidates_.size()) {
     fail(ErrorKind::kInternal, kWhere, "wrong number of flags: got {}, need {}", also_ends.size(), candidates_.size());
   }
+  if (!notes.empty() && notes.size() != candidates_.size()) {
+    fail(ErrorKind::kInternal, kWhere, "wrong number of notes: got {}, need {}", notes.size(), candidates_.size());
+  }
+  notes_ = std::move(notes);
   std::vector<bool> hits(candidates_.size());
   std::vector<bool> stopped(candidates_.size());
   for (size_t i = 0; i < candidates_.size(); ++i) {
@@ -190,8 +194,13 @@ void BeamSearch::keep_finished(const std::vector<bool>& hits, const std::vector<
     }
     const size_t from = index - finished_.size();
     const BeamCandidate& candidate = candidates_[from];
-    const TokenHistory& parent = running_[static_cast<size_t>(candidate.parent)].history;
+    const Running& beam = running_[static_cast<size_t>(candidate.parent)];
+    const TokenHistory& parent = beam.history;
     BeamHypothesis hypothesis;
+    if (!notes_.empty()) {
+      hypothesis.notes = beam.notes;
+      hypothesis.notes.push_back(notes_[from]);
+    }
     hypothesis.ids.assign(parent.ids().begin() + static_cast<std::ptrdiff_t>(parent.prompt_length()), parent.ids().end());
     hypothesis.ids.push_back(candidate.token);
     hypothesis.score = best.score;
@@ -211,8 +220,10 @@ void BeamSearch::keep_running(const std::vector<bool>& hits) {
   step_.tokens.clear();
   for (const Scored& best : torch_top_k(scores.data(), static_cast<int64_t>(scores.size()), num_beams_)) {
     const BeamCandidate& candidate = candidates_[static_cast<size_t>(best.index)];
-    next.push_back({running_[static_cast<size_t>(candidate.parent)].history, best.score});
+    const Running& parent = running_[static_cast<size_t>(candidate.parent)];
+    next.push_back({parent.history, best.score, parent.notes});
     next.back().history.append(candidate.token);
+    if (!notes_.empty()) next.back().notes.push_back(notes_[static_cast<size_t>(best.index)]);
     step_.parents.push_back(started_ ? candidate.parent : 0);  // at first all beams share one row
     step_.tokens.push_back(candidate.token);
   }
@@ -229,6 +240,7 @@ std::vector<BeamHypothesis> BeamSearch::finish() const {
     if (done_ || best.size() >= count) break;
     const std::vector<int32_t>& ids = beam.history.ids();
     best.push_back({{ids.begin() + static_cast<std::ptrdiff_t>(beam.history.prompt_length()), ids.end()},
+                    beam.notes,
                     length_ == 0 ? 0.0 : penalized(beam.score, length_),
                     false});
   }

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "generate/history.h"
 #include "generate/logits.h"
 #include "generate/params.h"
+#include "generate/sampler.h"
 
 namespace pagoda {
 
@@ -16,10 +18,14 @@ struct BeamStep {
   std::vector<int32_t> tokens;
 };
 
+// What the caller knows of a candidate's token; beams that share it share the note.
+using BeamNote = std::shared_ptr<const PositionLogprobs>;
+
 struct BeamHypothesis {
-  std::vector<int32_t> ids;  // the new ids alone, the end token included where it was generated
-  double score = 0.0;        // sum of processed log-probabilities / length ^ length_penalty
-  bool stopped = false;      // by an end id or a stop of the caller's; else by max_new_tokens
+  std::vector<int32_t> ids;     // the new ids alone, the end token included where it was generated
+  std::vector<BeamNote> notes;  // of ids, where commit() had them
+  double score = 0.0;           // sum of processed log-probabilities / length ^ length_penalty
+  bool stopped = false;         // by an end id or a stop of the caller's; else by max_new_tokens
 };
 
 // One possible next step, best first.
@@ -45,8 +51,9 @@ class BeamSearch {
 
   // logits: raw, [rows(), vocab_size]. Softmax and processors are applied here.
   const std::vector<BeamCandidate>& propose(const float* logits);
-  // also_ends: empty, or one flag a candidate for ends that only the caller can see (stop strings).
-  const BeamStep& commit(const std::vector<bool>& also_ends = {});
+  // also_ends: empty, or one flag a candidate for ends that only the caller can see (stop strings). notes: empty, or one a
+  // candidate, which goes with its token into the hypotheses.
+  const BeamStep& commit(const std::vector<bool>& also_ends = {}, std::vector<BeamNote> notes = {});
   const BeamStep& advance(const float* logits) {
     propose(logits);
     return commit();
@@ -62,6 +69,7 @@ class BeamSearch {
   struct Running {
     TokenHistory history;
     float score;
+    std::vector<BeamNote> notes = {};
   };
   struct Finished {
     BeamHypothesis hypothesis;
@@ -83,7 +91,8 @@ class BeamSearch {
   std::vector<Running> running_;
   std::vector<Finished> finished_;  // num_beams places, best first
   std::vector<BeamCandidate> candidates_;
-  std::vector<float> scores_;  // [num_beams, vocab]: accumulated log-probabilities of all continuations
+  std::vector<BeamNote> notes_;  // of candidates_; empty: none
+  std::vector<float> scores_;    // [num_beams, vocab]: accumulated log-probabilities of all continuations
   LogitsScratch scratch_;
   BeamStep step_;
   int64_t length_ = 0;  // new tokens

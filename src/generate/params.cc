@@ -161,6 +161,42 @@ std::vector<int32_t> SamplingParams::end_token_ids() const {
   return ids;
 }
 
+void settle_lengths(SamplingParams& params, int64_t prompt_length) {
+  if (params.max_length > 0) {
+    if (prompt_length >= params.max_length) {
+      invalid(kWhere, "max_length leaves no room for an answer: got a prompt of {} tokens, need fewer than {}", prompt_length,
+              params.max_length);
+    }
+    params.max_new_tokens = params.max_length - prompt_length;
+  }
+  if (params.min_length > 0) params.min_new_tokens = std::max<int64_t>(0, params.min_length - prompt_length);
+  params.max_length = params.min_length = 0;
+}
+
+std::vector<std::string> keys_without_effect(const Json& config) {
+  // With the value that means nothing; null always does.
+  static const std::pair<const char*, Json> kKeys[] = {{"exponential_decay_length_penalty", Json()},
+                                                       {"guidance_scale", Json(1.0)},
+                                                       {"encoder_repetition_penalty", Json(1.0)},
+                                                       {"encoder_no_repeat_ngram_size", Json(0)},
+                                                       {"num_beam_groups", Json(1)},
+                                                       {"diversity_penalty", Json(0.0)},
+                                                       {"penalty_alpha", Json(0.0)},
+                                                       {"top_h", Json()},
+                                                       {"renormalize_logits", Json(false)},
+                                                       {"watermarking_config", Json()},
+                                                       {"token_healing", Json(false)},
+                                                       {"dola_layers", Json()},
+                                                       {"constraints", Json()},
+                                                       {"force_words_ids", Json()}};
+  std::vector<std::string> keys;
+  for (const auto& [key, none] : kKeys) {
+    const Json* value = config.find(key);
+    if (value != nullptr && !value->is_null() && !(*value == none)) keys.emplace_back(key);
+  }
+  return keys;
+}
+
 void validate(const SamplingParams& params, int64_t vocab_size) {
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
   if (vocab_size < 1) invalid(kWhere, "the vocabulary is empty: got {}, need at least one token", vocab_size);
@@ -168,6 +204,8 @@ void validate(const SamplingParams& params, int64_t vocab_size) {
 
   check_count("max_new_tokens", p.max_new_tokens, 1, kMost);
   check_count("min_new_tokens", p.min_new_tokens, 0, kMost);
+  check_count("max_length", p.max_length, 0, kMost);
+  check_count("min_length", p.min_length, 0, kMost);
 
   check_number("temperature", p.temperature, p.temperature >= 0, "0 (greedy) or more");
   check_count("top_k", p.top_k, -1, kMost);
@@ -219,6 +257,9 @@ SamplingParams from_generation_config(const Json& config, std::string_view where
   SamplingParams params;
   reader.count("max_new_tokens", params.max_new_tokens);
   reader.count("min_new_tokens", params.min_new_tokens);
+  // The two above win, as in HF.
+  if (reader.find("max_new_tokens") == nullptr) reader.count("max_length", params.max_length);
+  if (reader.find("min_new_tokens") == nullptr) reader.count("min_length", params.min_length);
   read_temperature(reader, params);
   reader.count("top_k", params.top_k);
   reader.number("top_p", params.top_p);

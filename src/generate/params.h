@@ -30,6 +30,8 @@ constexpr double kLeastTemperature = 1e-5;
 struct SamplingParams {
   // Lengths, in tokens after the prompt.
   int64_t max_new_tokens = 256;
+  // HF's max_length and min_length: the prompt counts. 0: none, else they stand in for the two others (settle_lengths).
+  int64_t max_length = 0, min_length = 0;
   int64_t min_new_tokens =
       0;  // until then no end or stop id is chosen; above max_new_tokens it has no further effect, as in HF
 
@@ -77,6 +79,10 @@ struct SamplingParams {
   std::vector<int32_t> end_token_ids() const;
 };
 
+// Turns max_length and min_length into max_new_tokens and min_new_tokens once the prompt is known. kInvalidInput for a prompt
+// of max_length or more.
+void settle_lengths(SamplingParams& params, int64_t prompt_length);
+
 // Throws kInvalidInput "[sampling] NAME is ...: got X, need Y" for a value out of range, an id outside the vocabulary, or
 // a combination that cannot be met. Ids of ends and suppress_tokens may lie outside: some models' files hold such.
 void validate(const SamplingParams& params, int64_t vocab_size);
@@ -85,6 +91,8 @@ void validate(const SamplingParams& params, int64_t vocab_size);
 // unknown, or of no use here are passed over. do_sample true: temperature 1 where the file has none (top_k stays off, as
 // vLLM has it); false: greedy; missing: greedy, or the temperature that the file names.
 SamplingParams from_generation_config(const Json& config, std::string_view where);
+// Keys of a generation_config.json that change HF's answers, are set so that they do, and have no effect here.
+std::vector<std::string> keys_without_effect(const Json& config);
 
 // "false", "true", "never" and Python's spellings; throws kInvalidInput for anything else.
 EarlyStopping parse_early_stopping(std::string_view text);

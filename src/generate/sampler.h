@@ -33,6 +33,13 @@ struct TokenLogprob {
   int32_t id;
   double logprob;
 };
+// Of one position of an answer or a prompt.
+struct PositionLogprobs {
+  int32_t token = 0;
+  double logprob = 0;
+  int64_t rank = 1;               // 1: no token was likelier
+  std::vector<TokenLogprob> top;  // the likeliest, best first
+};
 // The k likeliest tokens, best first; ties by lower id.
 std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k);
 // One plus the number of tokens with a larger logit.

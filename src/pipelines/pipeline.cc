@@ -44,7 +44,7 @@ const Task& task_of(const std::string& name) {
     if (name == task.info.name || (task.info.alias[0] != '\0' && name == task.info.alias)) return task;
     known += (known.empty() ? "" : ", ") + std::string(task.info.name);
   }
-  not_found("task", "unknown: got '{}', need one of {}", name.substr(0, 64), known);
+  not_found("task", "unknown: got '{}', need one of {}", utf8_cut(name, 64), known);
 }
 
 // What one request may cost, counted input by input, so that a list ends where it has become too long.
@@ -127,7 +127,7 @@ std::string TaskParameters::choice(std::string_view key, std::string_view fallba
     if (word == value) return word;
     known += (known.empty() ? "" : ", ") + std::string(value);
   }
-  invalid(key, "got '{}', need one of {}", word.substr(0, 64), known);
+  invalid(key, "got '{}', need one of {}", utf8_cut(word, 64), known);
 }
 
 std::vector<std::string> TaskParameters::strings(std::string_view key) {
@@ -145,7 +145,7 @@ void TaskParameters::finish() const {
     if (known_.count(member.key) > 0) continue;
     std::string known;
     for (const std::string& each : known_) known += (known.empty() ? "" : ", ") + each;
-    invalid("parameters", "unknown for {}: got '{}', need one of {}", task_, member.key.substr(0, 64), known);
+    invalid("parameters", "unknown for {}: got '{}', need one of {}", task_, utf8_cut(member.key, 64), known);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 namespace pagoda {
 
@@ -83,7 +84,7 @@ RowPooling parse_row_pooling(const std::string& name, const std::string& where) 
     if (name == mode.name) return mode.pooling;
     known += (known.empty() ? "" : ", ") + std::string(mode.name);
   }
-  invalid(where, "pooling: got '{}', need one of {}", name.substr(0, 64), known);
+  invalid(where, "pooling: got '{}', need one of {}", utf8_cut(name, 64), known);
 }
 
 std::string transformer_folder(const std::string& folder) {

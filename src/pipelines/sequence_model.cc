@@ -75,8 +75,9 @@ std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, Load
   if (self->head() == Head::kCausalLm) {
     unsupported(path, "{} generates text: need an encoder", self->model().architecture());
   }
-  self->tokenizer_ = load_tokenizer(path);
-  self->tokenizer_config_ = load_tokenizer_config(path);
+  const std::string tokenizer_path = options.tokenizer.empty() ? path : hub::resolve_model(options.tokenizer);
+  self->tokenizer_ = load_tokenizer(tokenizer_path);
+  self->tokenizer_config_ = load_tokenizer_config(tokenizer_path);
   self->labels_ = read_labels(self->loaded_->folder().config(), join_path(path, "config.json"));
   const Tokenizer& tokenizer = *self->tokenizer_;
   const TokenizerConfig& config = self->tokenizer_config_;

@@ -3,10 +3,11 @@
 
 #include "base/error.h"
 #include "formats/tokenizer_loader.h"
+#include "hub/pull.h"
 
 namespace pagoda {
 
-SamplingParams generation_defaults(const ModelFolder& folder) {
+SamplingParams generation_defaults(const ModelFolder& folder, const Json& overrides) {
   // transformers takes token ids from config.json where there is no generation config.
   Json merged = Json::object();
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
@@ -18,6 +19,11 @@ SamplingParams generation_defaults(const ModelFolder& folder) {
     for (const JsonMember& member : folder.generation_config().as_object(where)) {
       if (!member.value.is_null()) merged.set(member.key, member.value);
     }
+  }
+  if (overrides.is_object()) {
+    // A temperature that is asked for draws, whatever the file says of do_sample.
+    if (overrides.contains("temperature")) merged.set("do_sample", Json());
+    for (const JsonMember& member : overrides.as_object(where)) merged.set(member.key, member.value);
   }
   return from_generation_config(merged, where);
 }
@@ -32,11 +38,16 @@ std::unique_ptr<TextGeneration> TextGeneration::open(const std::string& name, co
                                                      const EngineOptions& engine) {
   std::unique_ptr<TextGeneration> self(new TextGeneration);
   self->loaded_ = LoadedModel::open(name, options);
-  const std::string& path = self->loaded_->folder().path();
   refuse_encoder(self->loaded_->folder());
+  self->tokenizer_path_ = options.tokenizer.empty() ? self->loaded_->folder().path() : hub::resolve_model(options.tokenizer);
+  const std::string& path = self->tokenizer_path_;
+  if (!options.tokenizer.empty() && !has_tokenizer(path)) not_found(path, "no tokenizer in it");
   if (has_tokenizer(path)) self->tokenizer_ = load_tokenizer(path);
   self->tokenizer_config_ = load_tokenizer_config(path);
   self->defaults_ = generation_defaults(self->loaded_->folder());
+  for (const std::string& key : keys_without_effect(self->loaded_->folder().generation_config())) {
+    if (options.notice) options.notice("warning: generation_config.json: " + key + " is not supported and has no effect");
+  }
   EngineOptions engine_options = engine;
   engine_options.mapped_weight_bytes = self->loaded_->mapped_bytes();
   self->engine_ = std::make_unique<Engine>(self->loaded_->runtime(), self->loaded_->model(), self->tokenizer_, engine_options);

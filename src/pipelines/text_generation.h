@@ -24,6 +24,7 @@ class TextGeneration {
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }  // may be null
   const Tokenizer& require_tokenizer() const;                                       // kNotFound if there is none
   const TokenizerConfig& tokenizer_config() const { return tokenizer_config_; }
+  const std::string& tokenizer_path() const { return tokenizer_path_; }  // where it and the chat template lie
   // The model's own defaults: generation_config.json, with the end and start tokens of config.json where it names none.
   // Without generation_config.json: greedy.
   const SamplingParams& defaults() const { return defaults_; }
@@ -35,6 +36,7 @@ class TextGeneration {
   std::unique_ptr<LoadedModel> loaded_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   TokenizerConfig tokenizer_config_;
+  std::string tokenizer_path_;
   SamplingParams defaults_;
   std::unique_ptr<Engine> engine_;
 };
@@ -43,6 +45,7 @@ class TextGeneration {
 void refuse_encoder(const ModelFolder& folder);
 
 // generation_config.json over config.json: what decides how a model generates when nobody says.
-SamplingParams generation_defaults(const ModelFolder& folder);
+// overrides: an object whose members stand over both.
+SamplingParams generation_defaults(const ModelFolder& folder, const Json& overrides = {});
 
 }  // namespace pagoda

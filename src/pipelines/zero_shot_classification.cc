@@ -5,6 +5,7 @@
 #include "base/ascii.h"
 #include "base/error.h"
 #include "base/stable_sort.h"
+#include "base/utf8.h"
 #include "pipelines/tasks.h"
 
 namespace pagoda::tasks {
@@ -35,7 +36,7 @@ std::string fill_template(const std::string& form, const std::string& label) {
       invalid("hypothesis_template", "too long with its label: need at most {} bytes", kLongestHypothesis);
     }
   }
-  if (!filled) invalid("hypothesis_template", "got '{}', need {{}} where the label goes", form.substr(0, 128));
+  if (!filled) invalid("hypothesis_template", "got '{}', need {{}} where the label goes", utf8_cut(form, 128));
   return out;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/ascii.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "pipelines/chat_templates.h"
 #include "server/answer_json.h"
 #include "server/chat_messages.h"
@@ -45,6 +46,11 @@ bool from_foreign_page(const HttpRequest& request) {
   const std::string* host = request.header("host");
   const size_t scheme = origin->find("://");
   return host == nullptr || scheme == std::string::npos || origin->substr(scheme + 3) != *host;
+}
+
+// "*" stands for what `asked` names, since a browser takes no "*" beside Authorization.
+std::string allowed_list(const std::vector<std::string>& allowed, const std::string& asked) {
+  return std::find(allowed.begin(), allowed.end(), "*") != allowed.end() ? asked : fmt::format("{}", fmt::join(allowed, ", "));
 }
 
 // A prefix as "/a/b", however its slashes were given.
@@ -144,8 +150,8 @@ App::~App() = default;
 
 void App::ready(TextGeneration& generation) {
   generation_ = &generation;
-  defaults_ = serving_defaults(generation.loaded().folder(), options_.plain_defaults);
-  templates_ = load_chat_templates(generation.loaded().folder().path());
+  defaults_ = serving_defaults(generation.loaded().folder(), options_.plain_defaults, options_.override_generation_config);
+  templates_ = load_chat_templates(generation.tokenizer_path());
   special_tokens_ = templates_.special_tokens();
   if (!options_.chat_template.empty()) templates_ = chat::TemplateSet::from_text(options_.chat_template);
   if (tool_format_ == chat::ToolFormat::kNone && !templates_.empty()) {
@@ -204,11 +210,19 @@ Headers App::cors(const HttpRequest& request) const {
   if (origin == nullptr) return {};
   for (const std::string& allowed : options_.allowed_origins) {
     if (allowed != "*" && allowed != *origin) continue;
-    return {{"access-control-allow-origin", allowed},
-            {"access-control-allow-methods", "GET, POST, DELETE, OPTIONS"},
-            {"access-control-allow-headers", "authorization, content-type, x-request-id"},
-            {"access-control-expose-headers", "x-request-id"},
-            {"vary", "origin"}};
+    Headers headers{{"access-control-allow-origin", allowed}, {"access-control-expose-headers", "x-request-id"}};
+    if (request.method != "OPTIONS") {
+      headers.emplace_back("vary", "origin");
+      return headers;
+    }
+    const std::string* wanted = request.header("access-control-request-headers");
+    headers.emplace_back("access-control-allow-methods", allowed_list(options_.allowed_methods, "GET, POST, DELETE, OPTIONS"));
+    headers.emplace_back(
+        "access-control-allow-headers",
+        allowed_list(options_.allowed_headers, wanted != nullptr ? *wanted : "authorization, content-type, x-request-id"));
+    headers.emplace_back("access-control-max-age", "600");
+    headers.emplace_back("vary", "origin, access-control-request-headers");
+    return headers;
   }
   return {};
 }
@@ -272,7 +286,7 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
     return response->send(
         status, kJson,
         error_body(status, fmt::format("[server] {}: got {} {}", status == 405 ? "method not allowed" : "no such route",
-                                       request.method.substr(0, 16), request.path.substr(0, 128))),
+                                       utf8_cut(request.method, 16), utf8_cut(request.path, 128))),
         headers);
   }
   if (method == "POST" && extra.empty() && options_.api_keys.empty() && from_foreign_page(request)) {
@@ -282,14 +296,14 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   if (const std::string* type = request.header("content-type"); method == "POST" && type != nullptr && !is_json(*type)) {
     return response->send(
         415, kJson,
-        error_body(415, fmt::format("[server] unsupported media type: got '{}', need application/json", type->substr(0, 64))));
+        error_body(415, fmt::format("[server] unsupported media type: got '{}', need application/json", utf8_cut(*type, 64))));
   }
   if (const std::string* coding = request.header("content-encoding");
       coding != nullptr && !request.body.empty() && !coding->empty() && !equal_ignoring_case(*coding, "identity")) {
     return response->send(
         415, kJson,
         error_body(415, fmt::format("[server] unsupported Content-Encoding: got '{}', need a body that is not compressed",
-                                    coding->substr(0, 64))),
+                                    utf8_cut(*coding, 64))),
         {{"accept-encoding", "identity"}});
   }
   if (entry->needs_model && (!ready_ || closing_)) {
@@ -385,7 +399,7 @@ void App::one_model(const HttpRequest& http, const std::shared_ptr<HttpResponse>
   const std::vector<std::string>& names = options_.served_model_names;
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     const std::string message =
-        fmt::format("[model] The model `{}` does not exist: need {}", name.substr(0, 256), fmt::join(names, " or "));
+        fmt::format("[model] The model `{}` does not exist: need {}", utf8_cut(name, 256), fmt::join(names, " or "));
     return response->send(404, kJson, error_body(404, message, "model", "model_not_found"));
   }
   response->send(200, kJson, model_entry(name).dump());

@@ -30,15 +30,18 @@ struct AppOptions {
   std::string model;                            // as it was given
   std::vector<std::string> api_keys;            // empty: none is asked for
   std::vector<std::string> allowed_origins;     // of browsers; "*": any
-  std::string root_path;                        // a prefix that a proxy leaves before every path
-  std::string chat_template;                    // text of a template that stands for the model's own; empty: the model's
-  std::string tool_call_parser;                 // how the model writes calls; empty: as its template tells
-  bool enable_auto_tool_choice = false;         // a start without a known way to write calls fails
-  std::string reasoning_parser;                 // how the model marks thoughts; empty: they are part of the answer
-  bool plain_defaults = false;                  // --generation-config vllm: the model's generation_config.json is not looked at
-  int64_t max_open = 1024;                      // requests that run or wait; more are told to come back (503)
-  bool trust_request_chat_template = false;     // requests may bring templates, which are programs
-  PoolingParams pooling;                        // of embeddings, where the request does not say
+  std::vector<std::string> allowed_methods{"*"}, allowed_headers{"*"};  // of these pages; "*": any
+  std::string root_path;                                                // a prefix that a proxy leaves before every path
+  std::string chat_template;                 // text of a template that stands for the model's own; empty: the model's
+  std::string tool_call_parser;              // how the model writes calls; empty: as its template tells
+  bool enable_auto_tool_choice = false;      // a start without a known way to write calls fails
+  std::string reasoning_parser;              // how the model marks thoughts; empty: they are part of the answer
+  bool plain_defaults = false;               // --generation-config vllm: the model's generation_config.json is not looked at
+  Json override_generation_config;           // an object over generation_config.json; null: none
+  Json default_chat_template_kwargs;         // of chats, where a request's chat_template_kwargs do not say; null: none
+  int64_t max_open = 1024;                   // requests that run or wait; more are told to come back (503)
+  bool trust_request_chat_template = false;  // requests may bring templates, which are programs
+  PoolingParams pooling;                     // of embeddings, where the request does not say
   RequestLimits limits;
 };
 

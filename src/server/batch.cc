@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 namespace pagoda::server {
 
@@ -295,10 +296,10 @@ class Batch {
     request.at("custom_id", "line").as_string("custom_id");
     HttpRequest http;
     http.method = request.at("method", "line").as_string("method");
-    if (http.method != "POST") invalid("method", "got '{}', need POST", http.method.substr(0, 16));
+    if (http.method != "POST") invalid("method", "got '{}', need POST", utf8_cut(http.method, 16));
     http.path = request.at("url", "line").as_string("url");
     if (http.path.compare(0, 4, "/v1/") != 0)
-      invalid("url", "got '{}', need a path as /v1/completions", http.path.substr(0, 64));
+      invalid("url", "got '{}', need a path as /v1/completions", utf8_cut(http.path, 64));
     const Json& body = request.at("body", "line");
     body.as_object("body");
     if (body.get_bool("stream", false, "body")) invalid("stream", "answers of a batch cannot be streamed");

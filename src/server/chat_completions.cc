@@ -223,9 +223,11 @@ App::ChatRendering App::read_rendering(Fields& fields) const {
     rendering.apply.documents = *documents;
   }
   Json& variables = rendering.apply.variables;
+  if (options_.default_chat_template_kwargs.is_object()) variables = options_.default_chat_template_kwargs;
   if (const Json* given = fields.take("chat_template_kwargs", R"({"type": "object"})")) {
-    given->as_object("chat_template_kwargs");
-    variables = *given;
+    for (const JsonMember& member : given->as_object("chat_template_kwargs")) {
+      variables.set(member.key, member.value);
+    }
   }
   if (const auto effort = fields.choice("reasoning_effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"})) {
     if (!variables.contains("reasoning_effort")) variables.set("reasoning_effort", *effort);

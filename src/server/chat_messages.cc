@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "server/chat_request.h"
 #include "server/param_names.h"
 
@@ -21,7 +22,7 @@ std::string plain_content(const Json& content) {
       continue;
     }
     if (type != "text" && type != "input_text" && type != "output_text") {
-      invalid("content", "unsupported part: got type '{}', need text (this model reads nothing else)", type.substr(0, 32));
+      invalid("content", "unsupported part: got type '{}', need text (this model reads nothing else)", utf8_cut(type, 32));
     }
     if (!text.empty()) text += "\n";
     text += part.at("text", "content").as_string("text");

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "server/param_names.h"
 
 namespace pagoda::server {
@@ -32,7 +33,7 @@ void take_tool_list(const Json& list, ToolUse& use) {
     invalid("tools", "too many: got {}, need at most {}", list.size(), kMostTools);
   for (const Json& tool : list.as_array("tools")) {
     const std::string type = tool.get_string("type", "function", "tools");
-    if (type != "function") invalid("tools", "unsupported type: got '{}', need function", type.substr(0, 32));
+    if (type != "function") invalid("tools", "unsupported type: got '{}', need function", utf8_cut(type, 32));
     const Json& function = tool.at("function", "tools");
     function.as_object("function");
     if (const Json* schema = function.find("parameters"); schema != nullptr && !schema->is_null()) {
@@ -53,15 +54,15 @@ void take_choice(const Json& choice, ToolUse& use) {
     } else if (word == "required") {
       use.choice = ToolChoice::kRequired;
     } else {
-      invalid("tool_choice", "got '{}', need none, auto, required or a function", word.substr(0, 32));
+      invalid("tool_choice", "got '{}', need none, auto, required or a function", utf8_cut(word, 32));
     }
   } else {
     const std::string type = choice.get_string("type", "function", "tool_choice");
-    if (type != "function") invalid("tool_choice", "unsupported type: got '{}', need function", type.substr(0, 32));
+    if (type != "function") invalid("tool_choice", "unsupported type: got '{}', need function", utf8_cut(type, 32));
     use.choice = ToolChoice::kNamed;
     use.named = take_function_name(choice.at("function", "tool_choice"), "tool_choice");
     if (std::find(use.names.begin(), use.names.end(), use.named) == use.names.end()) {
-      invalid("tool_choice", "no such tool: got '{}', need the name of one in tools", use.named.substr(0, 64));
+      invalid("tool_choice", "no such tool: got '{}', need the name of one in tools", utf8_cut(use.named, 64));
     }
   }
   if (use.forced() && use.names.empty()) invalid("tool_choice", "needs tools");

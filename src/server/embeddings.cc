@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "formats/base64.h"
 #include "server/answer_json.h"
 #include "server/app.h"
@@ -21,7 +22,7 @@ PoolingType pooling_type(const std::string& name, std::string_view where) {
   if (name == "LAST" || name == "last") return PoolingType::kLast;
   if (name == "MEAN" || name == "mean") return PoolingType::kMean;
   if (name == "CLS" || name == "cls") return PoolingType::kCls;
-  invalid(where, "pooling_type: got '{}', need LAST, MEAN or CLS", name.substr(0, 32));
+  invalid(where, "pooling_type: got '{}', need LAST, MEAN or CLS", utf8_cut(name, 32));
 }
 
 // Dimensions that the model was trained to be cut to; vLLM's rule.

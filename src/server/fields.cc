@@ -175,7 +175,7 @@ std::optional<std::string> Fields::choice(std::string_view key, std::initializer
   if (std::find(values.begin(), values.end(), text) != values.end()) return text;
   std::string all;
   for (const std::string_view each : values) all += (all.empty() ? "" : ", ") + std::string(each);
-  invalid(name(key), "got '{}', need one of {}", text.substr(0, 64), all);
+  invalid(name(key), "got '{}', need one of {}", utf8_cut(text, 64), all);
 }
 
 std::optional<std::vector<std::string>> Fields::strings(std::string_view key, size_t most, size_t most_characters,
@@ -274,7 +274,7 @@ void Fields::refuse(std::initializer_list<std::string_view> keys, std::string_vi
 void Fields::finish() const {
   for (const JsonMember& member : object_->as_object(where_)) {
     if (taken_.find(member.key) != taken_.end()) continue;
-    const std::string_view name = std::string_view(member.key).substr(0, 64);
+    const std::string_view name = utf8_cut(member.key, 64);
     invalid(where_, "{}{}'", kUnknownField, name);
   }
 }

@@ -63,7 +63,7 @@ void take_logit_bias(Fields& fields, SamplingParams& params, const RequestLimits
   for (const JsonMember& member : members) {
     const bool digits = !member.key.empty() && member.key.size() < 10 &&
                         std::all_of(member.key.begin(), member.key.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (!digits) invalid("logit_bias", "no token id: got '{}', need digits", member.key.substr(0, 32));
+    if (!digits) invalid("logit_bias", "no token id: got '{}', need digits", utf8_cut(member.key, 32));
     const double value = member.value.as_double("logit_bias");
     // OpenAI clamps nothing and documents this range; vLLM clamps to it.
     if (!(value >= -100 && value <= 100)) invalid("logit_bias", "out of range: got {}, need -100 to 100", value);
@@ -143,16 +143,16 @@ std::unique_ptr<TokenConstraint> make_allowed_tokens(std::vector<int32_t> ids) {
   return std::make_unique<AllowedTokens>(std::make_shared<const std::vector<int32_t>>(std::move(ids)));
 }
 
-SamplingParams serving_defaults(const ModelFolder& folder, bool plain) {
-  const SamplingParams model = generation_defaults(folder);
+SamplingParams serving_defaults(const ModelFolder& folder, bool plain, const Json& overrides) {
+  const SamplingParams model = generation_defaults(folder, overrides);
   SamplingParams params;
   params.temperature = 1.0;
   params.bos_token_id = model.bos_token_id;
   params.eos_token_ids = model.eos_token_ids;
   const Json& config = folder.generation_config();
-  if (plain || !config.is_object()) return params;
   const auto has = [&](const char* key) {
-    const Json* value = config.find(key);
+    const Json* value = overrides.is_object() ? overrides.find(key) : nullptr;
+    if (value == nullptr && !plain && config.is_object()) value = config.find(key);
     return value != nullptr && !value->is_null();
   };
   if (has("temperature")) params.temperature = model.temperature;

@@ -69,7 +69,8 @@ struct GenerationRequest {
 
 // What a model's requests start from: temperature 1, top_p 1 and no other cut, as vLLM, over which generation_config.json's
 // values stand (unless `plain`), and the model's end tokens.
-SamplingParams serving_defaults(const ModelFolder& folder, bool plain);
+// overrides: members that stand over the file's, `plain` or not.
+SamplingParams serving_defaults(const ModelFolder& folder, bool plain, const Json& overrides = {});
 
 // Takes the fields that both endpoints know. Throws kInvalidInput naming the field. `generation` gives vocabulary and
 // tokenizer.

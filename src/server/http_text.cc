@@ -321,13 +321,14 @@ std::string error_body(int status, std::string_view message, std::string_view pa
     case 429: type = "RateLimitError"; break;
     case 501: type = "NotImplementedError"; break;
     case 503: type = "ServiceUnavailableError"; break;
+    case 505: type = "BadRequestError"; break;  // of the client's making, whatever its number
     default:
       if (status < 500) type = "BadRequestError";
   }
   Json error = Json::object();
   error.set("message", Json(utf8_replace_invalid(message)));
   error.set("type", Json(type));
-  error.set("param", param.empty() ? Json() : Json(param));
+  error.set("param", param.empty() ? Json() : Json(utf8_replace_invalid(param)));
   error.set("code", code.empty() ? Json(status) : Json(code));
   Json body = Json::object();
   body.set("error", std::move(error));

@@ -2,6 +2,7 @@
 #include "server/response_request.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace pagoda::server {
 
@@ -43,7 +44,7 @@ void append_message(Json& messages, const Json& item) {
     return;
   }
   if (role != "user" && role != "system" && role != "developer") {
-    invalid("input", "role: got '{}', need user, assistant, system or developer", role.substr(0, 32));
+    invalid("input", "role: got '{}', need user, assistant, system or developer", utf8_cut(role, 32));
   }
   Json message = Json::object();
   message.set("role", role == "developer" ? "system" : role).set("content", content);
@@ -73,7 +74,7 @@ Json chat_tools(const Json& tools) {
   Json list = Json::array();
   for (const Json& tool : tools.as_array("tools")) {
     const std::string type = tool.get_string("type", "", "tools");
-    if (type != "function") invalid("tools", "unsupported type: got '{}', need function", type.substr(0, 32));
+    if (type != "function") invalid("tools", "unsupported type: got '{}', need function", utf8_cut(type, 32));
     Json function = Json::object(), wrapped = Json::object();
     for (const JsonMember& member : tool.as_object("tools")) {
       if (member.key != "type" && !member.value.is_null()) function.set(member.key, member.value);
@@ -87,7 +88,7 @@ Json chat_tools(const Json& tools) {
 Json chat_tool_choice(const Json& choice) {
   if (choice.is_string()) return choice;
   const std::string type = choice.get_string("type", "", "tool_choice");
-  if (type != "function") invalid("tool_choice", "unsupported type: got '{}', need function", type.substr(0, 32));
+  if (type != "function") invalid("tool_choice", "unsupported type: got '{}', need function", utf8_cut(type, 32));
   Json function = Json::object(), result = Json::object();
   function.set("name", choice.at("name", "tool_choice").as_string("name"));
   result.set("type", "function").set("function", std::move(function));
@@ -242,7 +243,7 @@ void append_items(Json& messages, const Json& items) {
       append_reasoning(messages, item);
     } else {
       invalid("input", "unsupported item: got type '{}', need message, function_call, function_call_output or reasoning",
-              type.substr(0, 32));
+              utf8_cut(type, 32));
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "server/answer_json.h"
 #include "server/app.h"
 #include "server/response_request.h"
@@ -350,7 +351,7 @@ std::string id_of(const HttpRequest& http) {
 
 StoredResponse stored_response(const ResponseStore& store, const std::string& id, const std::string& owner) {
   std::optional<StoredResponse> stored = store.get(id, owner);
-  if (!stored) not_found("response", "no response of this id is kept: got '{}'", id.substr(0, 64));
+  if (!stored) not_found("response", "no response of this id is kept: got '{}'", utf8_cut(id, 64));
   return *std::move(stored);
 }
 

@@ -2,6 +2,7 @@
 #include "generate/chat/tool_parser.h"
 
 #include <cstdlib>
+#include <functional>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -132,7 +133,9 @@ TEST(ForcedCalls, AreToldAsTheyCome) {
   EXPECT_EQ(read_every_way(required, R"( [ {"name": "f", "parameters": {"x": {"y": "}"}}}, {"name":"g","parameters":{} } ] )"),
             R"(f({"x": {"y": "}"}})|g({}))");
   EXPECT_EQ(read_every_way(required, R"([{"name": "f", "parameters": {"x": 1)"), R"(f({"x": 1))");  // the length was reached
-  EXPECT_EQ(read_every_way(required, R"([{"name": "f)"), R"({"name": "f)");
+  // Cut off before the call is known: no call, and no text either.
+  EXPECT_EQ(read_every_way(required, R"([{"name": "f)"), "");
+  EXPECT_EQ(read_every_way(required, R"([{"name": "f", "parameters": {}}, { "name" : "g")"), "f({})");
   EXPECT_EQ(read_every_way(required, "Hello"), "Hello");
   AnswerParser parser = required();
   EXPECT_EQ(testing::show(parser.feed(R"([{"name": "f", "parameters": {"a": )")), R"(f({"a": ))");
@@ -227,6 +230,58 @@ TEST(ToolParsers, CVE_2025_48887_HostileTextIsLinearSlow) {
       EXPECT_EQ(told, count * unit.size()) << unit;  // nothing was lost
     }
   }
+}
+
+// The same of one long text at once, of forced calls and of thoughts: objects that never end, with ever more members, keys and
+// brackets (vLLM's patterns for lists of calls and for the chat endpoint's tools took exponential time).
+TEST(ToolParsers, CVE_2025_71379_OneLongTextIsLinearSlow) {
+  const auto long_text = [](const std::string& before, const std::string& unit) {
+    std::string text = before;
+    while (text.size() < size_t{1} << 20) text += unit;
+    return text;
+  };
+  const std::vector<std::string> texts = {long_text("functools[", "{\"name\": \"f\", \"arguments\": {}}, "),
+                                          long_text("<tool_call>{", "\"a\": {\"b\": {}}, "),
+                                          long_text("<tool_call>{\"name\": \"f\", ", "\"arguments\": {}, "),
+                                          long_text("{\"name\": \"f\", \"parameters\": {", "\"a\": [], "),
+                                          long_text("[TOOL_CALLS][{\"name\": \"f\", ", "\"arguments\": {}, "),
+                                          long_text("[{\"name\": \"f\", ", "\"parameters\": [{}], "),
+                                          long_text("<think>", "</think"),
+                                          long_text("[f(", "a=[1, 2], "),
+                                          long_text("", "\\\"")};
+  for (const std::string& text : texts) {
+    std::vector<std::function<AnswerParser()>> makers;
+    for (const ToolFormat format : {ToolFormat::kHermes, ToolFormat::kLlama3, ToolFormat::kMistral}) {
+      makers.emplace_back([format] { return AnswerParser(ReasoningStart::kPossible, make_tool_parser(format, {"f"})); });
+    }
+    makers.emplace_back([] { return AnswerParser(std::nullopt, make_required_calls_parser()); });
+    makers.emplace_back([] { return AnswerParser(std::nullopt, make_named_call_parser("f")); });
+    for (const auto& make : makers) {
+      AnswerParser parser = make();
+      std::vector<AnswerPiece> pieces = parser.feed(text);
+      for (AnswerPiece& piece : parser.finish()) pieces.push_back(std::move(piece));
+      EXPECT_LE(pieces.size(), text.size());
+    }
+  }
+}
+
+// Arguments are JSON and nothing else: what is a program in some language stays text, and what a string holds is not looked at.
+TEST(ToolParsers, CVE_2025_9141_ArgumentsAreNeverRun) {
+  for (const std::string value : {"__import__('os').system('id')", "{'x': 1}", "{\"x\": 1 + 1}", "{\"x\": open('/etc/passwd')}",
+                                  "\"__import__('os')\"", "{\"x\": True}"}) {
+    const std::string object = "{\"name\": \"f\", \"arguments\": " + value + "}";
+    for (const std::string& text : {"[TOOL_CALLS][" + object + "]", "[TOOL_CALLS]f[ARGS]" + value}) {
+      EXPECT_EQ(mistral(text).find("f("), std::string::npos) << text;
+    }
+    std::string parameters = object;
+    parameters.replace(parameters.find("arguments"), 9, "parameters");
+    EXPECT_EQ(llama(parameters), parameters);
+    // Hermes' calls are told as they come: no byte of a value is changed on the way.
+    const std::string told = hermes("<tool_call>" + object + "</tool_call>");
+    if (value[0] != '{') EXPECT_EQ(told.find("f("), std::string::npos) << told;
+  }
+  EXPECT_EQ(llama(R"x({"name": "f", "parameters": {"x": "__import__('os').system('id')"}})x"),
+            R"x(f({"x": "__import__('os').system('id')"}))x");
 }
 
 }  // namespace

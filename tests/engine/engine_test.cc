@@ -106,6 +106,63 @@ TEST_F(EngineTest, AnAnswerDoesNotDependOnItsNeighboursOrThreads) {
   for (const auto& answer : answers) EXPECT_EQ(answer, answers[0]);
 }
 
+TEST_F(EngineTest, ASeedOfTheEngineIsForRequestsWithoutOne) {
+  const auto answers = [this](std::optional<uint64_t> seed) {
+    EngineOptions options;
+    options.seed = seed;
+    Engine engine(*runtime_, *model_, nullptr, options);
+    for (int i = 0; i < 2; ++i) {
+      Request one = request({5, 6, 7}, 24, 1.0);
+      one.params.seed.reset();
+      engine.add(std::move(one));
+    }
+    return drain(engine).ids;
+  };
+  const auto first = answers(1);
+  EXPECT_EQ(first, answers(1));
+  EXPECT_NE(first, answers(2));
+  EXPECT_NE(first.begin()->second, std::next(first.begin())->second);  // each request draws its own
+}
+
+// A beam's log-probabilities are those that its tokens get as a prompt, to the bit.
+TEST_F(EngineTest, BeamsHaveLogprobs) {
+  const std::vector<int32_t> prompt{5, 6, 7};
+  Engine engine(*runtime_, *model_, nullptr);
+  Request beams = request(prompt, 9);
+  beams.params.num_beams = 4;
+  beams.params.num_return_sequences = 3;
+  beams.params.eos_token_ids = {static_cast<int32_t>(model_->vocab_size() / 2)};
+  beams.logprobs = 2;
+  engine.add(std::move(beams));
+  std::vector<Event> answers;
+  while (engine.has_work()) {
+    for (Event& event : engine.step()) answers.push_back(std::move(event));
+  }
+  ASSERT_EQ(answers.size(), 3u);
+  for (const Event& answer : answers) {
+    ASSERT_EQ(answer.logprobs.size(), answer.token_ids.size());
+    Request again = request(prompt, 1);
+    again.prompt_ids.insert(again.prompt_ids.end(), answer.token_ids.begin(), answer.token_ids.end());
+    again.prompt_only = true;
+    again.prompt_logprobs = 2;
+    engine.add(std::move(again));
+    std::vector<PositionLogprobs> expected;
+    while (engine.has_work()) {
+      for (const Event& event : engine.step()) expected = event.prompt_logprobs;
+    }
+    ASSERT_EQ(expected.size(), prompt.size() - 1 + answer.token_ids.size());
+    for (size_t i = 0; i < answer.token_ids.size(); ++i) {
+      const PositionLogprobs &got = answer.logprobs[i], &want = expected[prompt.size() - 1 + i];
+      EXPECT_EQ(got.token, want.token);
+      EXPECT_EQ(got.logprob, want.logprob);
+      EXPECT_EQ(got.rank, want.rank);
+      ASSERT_EQ(got.top.size(), 2u);
+      EXPECT_EQ(got.top[1].id, want.top[1].id);
+      EXPECT_EQ(got.top[1].logprob, want.top[1].logprob);
+    }
+  }
+}
+
 TEST_F(EngineTest, TheCacheMapShowsWhoHoldsWhat) {
   Engine engine(*runtime_, *model_, nullptr);
   std::vector<int32_t> prompt(40);

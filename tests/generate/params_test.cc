@@ -125,6 +125,34 @@ TEST(SamplingParams, EndTokens) {
 
 SamplingParams from(const char* text) { return from_generation_config(Json::parse(text, "test"), "generation_config.json"); }
 
+// As transformers 5.24 (GenerationMixin._prepare_generated_length): the prompt counts, and the counts of new tokens win.
+TEST(GenerationConfig, LengthsWithThePrompt) {
+  SamplingParams params = from(R"({"max_length": 20, "min_length": 12})");
+  settle_lengths(params, 8);
+  EXPECT_EQ(params.max_new_tokens, 12);
+  EXPECT_EQ(params.min_new_tokens, 4);
+  params = from(R"({"max_length": 20, "max_new_tokens": 5, "min_length": 12, "min_new_tokens": 2})");
+  settle_lengths(params, 8);
+  EXPECT_EQ(params.max_new_tokens, 5);
+  EXPECT_EQ(params.min_new_tokens, 2);
+  params = from(R"({"max_length": 8, "min_length": 3})");
+  EXPECT_THROW(settle_lengths(params, 8), Error);
+  params = from(R"({"min_length": 3})");
+  settle_lengths(params, 8);
+  EXPECT_EQ(params.min_new_tokens, 0);
+  EXPECT_EQ(params.max_new_tokens, SamplingParams().max_new_tokens);
+  EXPECT_THAT(refusal([](SamplingParams& p) { p.max_length = -1; }), HasSubstr("max_length"));
+}
+
+TEST(GenerationConfig, KeysWithoutEffectAreNamed) {
+  const auto keys = [](const char* text) { return keys_without_effect(Json::parse(text, "test")); };
+  EXPECT_THAT(keys(R"({"guidance_scale": 1.5, "exponential_decay_length_penalty": [5, 1.1], "top_k": 5})"),
+              ElementsAre("exponential_decay_length_penalty", "guidance_scale"));
+  EXPECT_THAT(
+      keys(R"({"guidance_scale": 1, "exponential_decay_length_penalty": null, "num_beam_groups": 1, "diversity_penalty": 0})"),
+      IsEmpty());
+}
+
 TEST(GenerationConfig, SamplingOrGreedy) {
   EXPECT_EQ(from("{}").temperature, 0.0);
   EXPECT_EQ(from(R"({"do_sample": false, "temperature": 0.6})").temperature, 0.0);

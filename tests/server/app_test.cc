@@ -165,6 +165,18 @@ TEST_F(AppTest, SeveralAnswers) {
   EXPECT_EQ(best.at("usage", "a").at("completion_tokens", "u"), Json(20));
   const Json beams = complete(R"("prompt": "w7", "max_tokens": 5, "n": 3, "use_beam_search": true)");
   EXPECT_EQ(beams.at("choices", "a").size(), 3u);
+  const Json told = complete(R"("prompt": "w7", "max_tokens": 5, "n": 2, "use_beam_search": true, "logprobs": 1)");
+  for (size_t i = 0; i < 2; ++i) {
+    const Json& logprobs = choice(told, i).at("logprobs", "c");
+    ASSERT_EQ(logprobs.at("token_logprobs", "l").size(), logprobs.at("tokens", "l").size());
+    for (const Json& value : logprobs.at("token_logprobs", "l").as_array("l")) EXPECT_LE(value.as_double("l"), 0);
+    for (const Json& top : logprobs.at("top_logprobs", "l").as_array("l")) EXPECT_TRUE(top.is_object());
+  }
+  const Json chat = post("/v1/chat/completions",
+                         R"({"messages": [{"role": "user", "content": "w7"}], "max_tokens": 4, "use_beam_search": true,
+                             "logprobs": true, "return_token_ids": true})")
+                        ->json();
+  EXPECT_EQ(choice(chat).at("logprobs", "c").at("content", "l").size(), choice(chat).at("token_ids", "c").size());
   const Json allowed = complete(fields + R"("allowed_token_ids": [40], "return_token_ids": true)");
   EXPECT_EQ(choice(allowed).at("token_ids", "c").dump(), "[40,40,40,40,40]");
   const Json scored = complete(R"("prompt": "w7 w8", "max_tokens": 0, "echo": true, "logprobs": 0)");
@@ -320,6 +332,40 @@ TEST_F(AppTest, KeysAndOrigins) {
   EXPECT_EQ(preflight->headers.at(0),
             (std::pair<std::string, std::string>{"access-control-allow-origin", "https://app.example"}));
   EXPECT_EQ(call(request("OPTIONS", "/v1/completions", "", {{"origin", "https://evil.example"}}))->status, 405);
+}
+
+TEST_F(AppTest, DefaultsOfTheServersFlags) {
+  AppOptions options = plain();
+  options.override_generation_config = Json::parse(R"({"temperature": 0})", "flag");
+  make(options);
+  const std::string fields = R"("prompt": "w7", "max_tokens": 8)";
+  EXPECT_EQ(complete(fields).at("choices", "a"), complete(fields + R"(, "temperature": 0)").at("choices", "a"));
+  EXPECT_EQ(error_body(505, "x").find("InternalServerError"), std::string::npos);
+}
+
+// Clients in browsers (openai-js) send headers of their own, and ask first.
+TEST_F(AppTest, PreflightsAllowWhatIsAsked) {
+  AppOptions options = plain();
+  options.allowed_origins = {"*"};
+  make(options);
+  const auto allowed = [this](const std::string& name) {
+    const auto told = call(request("OPTIONS", "/v1/chat/completions", "",
+                                   {{"origin", "https://app.example"},
+                                    {"access-control-request-method", "POST"},
+                                    {"access-control-request-headers", "authorization,content-type,x-stainless-lang"}}));
+    EXPECT_EQ(told->status, 204);
+    std::string value;
+    for (const auto& [key, text] : told->headers) value += key == name ? text : "";
+    return value;
+  };
+  EXPECT_EQ(allowed("access-control-allow-headers"), "authorization,content-type,x-stainless-lang");
+  EXPECT_NE(allowed("access-control-allow-methods").find("POST"), std::string::npos);
+  EXPECT_EQ(allowed("vary"), "origin, access-control-request-headers");
+  options.allowed_headers = {"content-type", "x-mine"};
+  options.allowed_methods = {"GET"};
+  make(options);
+  EXPECT_EQ(allowed("access-control-allow-headers"), "content-type, x-mine");
+  EXPECT_EQ(allowed("access-control-allow-methods"), "GET");
 }
 
 TEST_F(AppTest, AClientThatLeavesFreesItsPages) {

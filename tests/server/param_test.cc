@@ -1,5 +1,8 @@
 // Errors name the field at fault, bodies that are compressed, a model by its name, text for models without a tokenizer.
 #include "server/param_names.h"
+
+#include "base/utf8.h"
+#include "server/http_text.h"
 #include "tests/server/app_fixture.h"
 #include "tests/temporary.h"
 
@@ -52,6 +55,27 @@ TEST_F(ParamTest, OtherEndpointsNameTheirs) {
   EXPECT_EQ(param("/v1/responses", R"({"input": "w7", "prompt": {"id": "x"}})"), Json("prompt"));
   EXPECT_EQ(param("/v1/embeddings", R"({"input": "w7", "messages": [1]})"), Json("messages"));
   EXPECT_EQ(param("/tokenize", "{}"), Json("prompt"));
+}
+
+// Where an error shows the beginning of a long text, the cut is between characters: every answer is JSON in UTF-8.
+TEST_F(ParamTest, AnswersAreUtf8) {
+  std::string text = "a";
+  for (int i = 0; i < 300; ++i) text += "\u00e9";
+  for (std::string body : {R"({"messages": [{"role": "user", "content": "w7"}], "@": 1})",
+                           R"({"messages": [{"role": "user", "content": "w7"}], "model": "@"})",
+                           R"({"messages": [{"role": "user", "content": "w7"}], "reasoning_effort": "@"})",
+                           R"({"messages": [{"role": "user", "content": "w7"}], "tool_choice": "@"})",
+                           R"({"messages": [{"role": "user", "content": [{"type": "@"}]}]})",
+                           R"({"messages": [{"role": "user", "content": "w7"}], "logit_bias": {"@": 1}})",
+                           R"({"messages": [{"role": "user", "content": "w7"}], "stream": true, "stream_options": {"@": 1}})",
+                           R"({"messages": [{"role": "user", "content": "w7"}], "structured_outputs": {"@": 1}})"}) {
+    body.replace(body.find('@'), 1, text);
+    const auto told = post("/v1/chat/completions", body);
+    EXPECT_GE(told->status, 400) << body;
+    EXPECT_TRUE(utf8_valid(told->body)) << body;
+    EXPECT_EQ(told->json().at("error", "a").get_string("message", "", "e").find("\ufffd"), std::string::npos) << told->body;
+  }
+  EXPECT_TRUE(utf8_valid(error_body(400, "\xc3", "\xff")));
 }
 
 TEST(ParamNames, ComeFromTheBeginOfTheMessage) {

@@ -32,11 +32,8 @@ class RequiredCallsParser final : public ToolParser {
   void feed(std::string_view text, std::vector<AnswerPiece>& out) override {
     for (const char c : text) step(c, out);
   }
-  // What was cut off before its call was known.
-  void finish(std::vector<AnswerPiece>& out) override {
-    if (state_ == State::kHeader) add_piece(out, AnswerPiece::Kind::kContent, held_);
-    held_.clear();
-  }
+  // What was cut off before its call was known is neither a call nor text.
+  void finish(std::vector<AnswerPiece>&) override { held_.clear(); }
 
  private:
   // kHeader: in an object, up to its arguments. kTail: behind them. kText: no list of calls.

@@ -51,7 +51,7 @@ class ToolParser {
 std::unique_ptr<ToolParser> make_tool_parser(ToolFormat format, const std::vector<std::string>& names);
 
 // Answers that a grammar holds to be calls and nothing else, whose arguments are therefore told as they come. Named: the text
-// is the arguments of `name`. Required: a list of {"name": ..., "parameters": {...}}.
+// is the arguments of `name`. Required: a list of {"name": ..., "parameters": {...}}; one cut off within its name is left out.
 std::unique_ptr<ToolParser> make_named_call_parser(std::string name);
 std::unique_ptr<ToolParser> make_required_calls_parser();
 
