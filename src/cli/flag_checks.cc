@@ -61,6 +61,15 @@ void refuse_extras(const CLI::App& app, const std::string& otherwise) {
   invalid("flags", "{} ({})", otherwise, see);
 }
 
+std::string in_plain_words(const CLI::App& verb, const std::string& what) {
+  const size_t bounds = what.find(" not in range 0");
+  if (bounds == std::string::npos || what.find("179769313486231570", bounds) == std::string::npos) return what;
+  std::string flag = what.substr(0, what.find(':'));
+  const CLI::Option* option = verb.get_option_no_throw(flag);
+  const bool zero_too = option != nullptr && option->get_type_name().find("NONNEGATIVE") != std::string::npos;
+  return what.substr(0, bounds) + (zero_too ? ", need 0 or more" : ", need more than 0");
+}
+
 void check_numbers(const CLI::App& verb) {
   for (const CLI::Option* option : verb.get_options()) {
     // Checks add their bounds: "INT:INT in [1 - 64]".

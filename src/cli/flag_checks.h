@@ -12,6 +12,8 @@ namespace pagoda::cli {
 const CLI::App& asked_verb(const CLI::App& app);
 // Arguments that nobody took: throws kInvalidInput naming the first, and the nearest flag where there is one.
 [[noreturn]] void refuse_extras(const CLI::App& app, const std::string& otherwise);
+// What CLI11 says of a number out of bounds, where one of them is the largest double there is.
+std::string in_plain_words(const CLI::App& verb, const std::string& what);
 // Throws kInvalidInput for a number beyond 64 bits, which CLI11 would take for the largest.
 void check_numbers(const CLI::App& verb);
 // Throws kInvalidInput where one of these flags was given: "[--threads] why".

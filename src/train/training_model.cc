@@ -102,9 +102,10 @@ void TrainingModel::open_model(const std::string& path, const TrainingModelOptio
     generation_config_ = folder->generation_config();
   } else if (file_exists(path)) {
     config_ = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
-  } else {
+  } else if (!path.empty() || options.config.is_null()) {
     not_found(path, "no such model folder or config.json");
   }
+  if (!options.config.is_null()) config_ = options.config;
   if (!options.config_overrides.is_null()) {
     for (const JsonMember& member : options.config_overrides.as_object("config_overrides"))
       config_.set(member.key, member.value);
@@ -127,7 +128,9 @@ void TrainingModel::open_model(const std::string& path, const TrainingModelOptio
   } else {
     model_->prepare_for_training(device(), options.compute);
   }
-  open_tokenizer(options.tokenizer.empty() ? folder_path : options.tokenizer, !options.tokenizer.empty());
+  if (!folder_path.empty() || !options.tokenizer.empty()) {
+    open_tokenizer(options.tokenizer.empty() ? folder_path : options.tokenizer, !options.tokenizer.empty());
+  }
   settle_config();
 }
 
