@@ -335,6 +335,23 @@ TEST(TokenizerFiles, FirstIsTheBeginningOfTheOriginal) {
   EXPECT_EQ(tokenizer->encode_ids("~a", false), (std::vector<int32_t>{1}));
 }
 
+// Bytes that stand for a character are named by themselves: there is no white space in them to leave out.
+TEST(TokenizerFiles, OffsetsOfBytesAreNotTrimmed) {
+  const auto tokenizer = read_tokenizer_json(
+      R"({"post_processor": {"type": "ByteLevel", "trim_offsets": true, "add_prefix_space": false},
+          "model": {"type": "Unigram", "vocab": [["<unk>", 0.0], ["a", -1.0], ["<0xC2>", 0.0], ["<0xA0>", 0.0]],
+                    "unk_id": 0, "byte_fallback": true}})",
+      "test");
+  const Encoding got = tokenizer->encode("\u00A0a ", true);
+  EXPECT_EQ(got.ids, (std::vector<int32_t>{2, 3, 1, 0}));
+  EXPECT_EQ(got.tokens, (std::vector<std::string>{"<0xC2>", "<0xA0>", "a", " "}));
+  ASSERT_EQ(got.offsets.size(), 4u);
+  EXPECT_EQ(got.offsets[0], got.offsets[1]);
+  EXPECT_EQ(got.offsets[1].first, 0);
+  EXPECT_EQ(got.offsets[1].second, 1);
+  EXPECT_EQ(got.offsets[3].first, 3) << "an unknown space is white space";
+}
+
 // Without an unknown token a text fails only where no token would do.
 TEST(TokenizerFiles, UnigramWithoutAnUnknownToken) {
   const auto tokenizer = read_tokenizer_json(R"({"model": {"type": "Unigram", "vocab": [["a", -1.0], ["ab", -1.5]]}})", "test");
