@@ -171,7 +171,6 @@ class Normalize final : public SentenceLayer {
   std::vector<double> apply(const std::vector<double>& in) const override {
     double squares = 0;
     for (const double value : in) squares += value * value;
-    if (!std::isfinite(squares)) fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
     std::vector<double> out = in;
     for (double& value : out) value /= std::max(std::sqrt(squares), 1e-12);
     return out;

@@ -20,7 +20,8 @@ class SentenceLayer {
 // activation that is not known or an input other than the sentence's vector.
 std::shared_ptr<const SentenceLayer> open_dense(const std::string& folder);
 std::shared_ptr<const SentenceLayer> open_layer_norm(const std::string& folder);
-// As torch.nn.functional.normalize: a vector of zeros stays one. Throws kInternal where the values are not finite.
+// As torch.nn.functional.normalize: a vector of zeros stays one. Values that are not finite stay so: a
+// sequence beside others in a pass fails alone, where its output is looked at.
 std::shared_ptr<const SentenceLayer> normalize_layer();
 
 }  // namespace pagoda

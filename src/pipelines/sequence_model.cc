@@ -61,6 +61,7 @@ bool is_finite(const SequenceOutput& output) {
 }
 
 std::vector<float> unit_vector(const SequenceOutput& output) {
+  if (!is_finite(output)) fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
   const std::vector<double> unit = normalize_layer()->apply({output.values.begin(), output.values.end()});
   return {unit.begin(), unit.end()};
 }
