@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #include "base/cpu_info.h"
 #include "base/error.h"
@@ -20,7 +21,7 @@ namespace pagoda {
 // Made from the words "[ISA [THREADS]]"; by default the best instruction set on all usable cores.
 struct Machine {
   Machine(const char* program, int64_t bytes, int argc, char** argv)
-      : isa(choose_isa(program, cpu, argc > 1 ? argv[1] : nullptr)),
+      : isa(choose_isa(program, cpu, argc > 1 && std::string_view(argv[1]) != "auto" ? argv[1] : nullptr)),
         pool(argc > 2 ? std::atoi(argv[2]) : cpu.usable_cores),
         memory_bytes(bytes) {
     fill_cpu(table, isa);

@@ -81,6 +81,7 @@ class DrawnTask final : public train::Task {
   Json state() const override { return Json::object(); }
   void restore(const Json&) override {}
   bool has_validation() const override { return false; }
+  int64_t num_validation_examples() const override { return 0; }
   train::Metrics evaluate(const Model&, const TaskHooks&, Communicator*) override { return {}; }
 
  private:

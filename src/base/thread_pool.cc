@@ -135,6 +135,7 @@ void ThreadPool::worker(int thread) {
     if (stop_.load()) return;
     ++seen;  // a region starts only after every worker has left the last, so epochs cannot be skipped
     work(thread);
+    // Kernels may write round the caches: as a locked instruction this, like the next fork, also flushes such stores.
     pending_.value.fetch_sub(1, std::memory_order_release);
   }
 }

@@ -76,9 +76,9 @@ CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, 
   return verb;
 }
 
-CLI::Option* add_model(CLI::App* verb, std::string& model, const std::string& help) {
+CLI::Option* add_model(CLI::App* verb, std::string& model, const std::string& help, const std::string& names) {
   add_revision(verb, model);
-  return verb->add_option("MODEL", model, help);
+  return verb->add_option(names, model, help);
 }
 
 void add_revision(CLI::App* verb, std::string& model) {

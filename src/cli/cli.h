@@ -32,7 +32,8 @@ CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, 
 // What MODEL may be, for help texts.
 inline constexpr const char* kModelHelp = "Model folder, .gguf file, ORG/NAME or ORG/NAME@REVISION of the hub";
 // Adds MODEL, and --revision, which becomes MODEL's "@REVISION".
-CLI::Option* add_model(CLI::App* verb, std::string& model, const std::string& help = kModelHelp);
+CLI::Option* add_model(CLI::App* verb, std::string& model, const std::string& help = kModelHelp,
+                       const std::string& names = "MODEL");
 void add_revision(CLI::App* verb, std::string& model);  // the latter alone
 
 // A MODEL argument as a path: a file or folder as it is, ORG/NAME out of the cache or pulled into it with a progress line.

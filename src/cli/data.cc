@@ -39,7 +39,7 @@ int32_t eos_token(const std::string& path, const Tokenizer& tokenizer) {
 std::string mode_of(const Flags& flags) { return flags.packing ? "pack" : flags.line_by_line ? "line_by_line" : "cut"; }
 
 // What was asked for and would not be done.
-void check_flags(const CLI::App& verb, const Flags& flags) {
+void check_flags(const Program& program, const CLI::App& verb, const Flags& flags) {
   check_out_folder("--output-dir", flags.options.output_dir);
   std::vector<std::string> files = flags.options.files;
   files.insert(files.end(), flags.options.validation_files.begin(), flags.options.validation_files.end());
@@ -49,7 +49,8 @@ void check_flags(const CLI::App& verb, const Flags& flags) {
     return file_exists(file) && train::RowReader({file}, flags.options.rows).next(row) && row.tokenised;
   };
   if (std::all_of(files.begin(), files.end(), tokenised)) {
-    refuse_given(verb, {"--tokenizer", "--block-size"}, "has no effect on rows of token ids, which are taken as they are");
+    refuse_given(verb, {"--block-size"}, "has no effect on rows of token ids, which are taken as they are");
+    if (!flags.tokenizer.empty()) note(program, "--tokenizer: not used, rows of token ids are taken as they are");
   }
   if (flags.packing || flags.line_by_line) {
     refuse_given(verb, {"--group-size"}, "has no effect with --packing and --line-by-line, which join no rows");
@@ -168,7 +169,7 @@ void add_data(Program& program) {
   add_input_flags(verb, *flags);
   add_output_flags(verb, *flags);
   verb->callback([&program, flags, verb] {
-    check_flags(*verb, *flags);
+    check_flags(program, *verb, *flags);
     program.run = [&program, flags] { return run(program, *flags); };
   });
 }

@@ -156,7 +156,7 @@ std::string joined(const std::vector<std::string>& parts) {
 std::string text_of(Runtime& runtime, const Measured& measured, const hub::HubConfig* hub_config,
                     const std::vector<Finding>& findings) {
   const CpuInfo& cpu = runtime.cpu();
-  const auto line = [](const std::string& name, const std::string& value) { return fmt::format("{:<28}{}\n", name, value); };
+  const auto line = [](const std::string& name, const std::string& value) { return fmt::format("{:<27} {}\n", name, value); };
   std::string text =
       line("processor", fmt::format("{} ({}, family {}, model {})", cpu.model, cpu.vendor, cpu.family, cpu.model_number));
   std::vector<std::string> found, usable;

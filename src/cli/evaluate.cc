@@ -5,16 +5,19 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/cli.h"
+#include "cli/evaluate_answers.h"
 #include "cli/flag_checks.h"
 #include "cli/task_flags.h"
 #include "cli/train_extras.h"
 #include "cli/verbs_training.h"
+#include "train/conversations.h"
 #include "train/data/files.h"
 #include "train/lm_task.h"
 
@@ -32,6 +35,9 @@ struct EvaluateFlags {
   int64_t block_size = 0;
   bool line_by_line = false;
   double mlm_probability = 0.15;
+  // Of conversations.
+  std::string chat_template;
+  AnswerFlags answers;
 };
 
 // A folder for shards that is gone in the end.
@@ -76,27 +82,33 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const E
   return model;
 }
 
-int report(const Program& program, train::Task& task, train::TrainingModel& model, const TaskHooks& hooks) {
+Json measure(train::Task& task, train::TrainingModel& model, int64_t batch_size, const TaskHooks& hooks) {
   const auto begin = std::chrono::steady_clock::now();
   const train::Metrics metrics = task.evaluate(model.model(), hooks, nullptr);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   Json json = Json::object();
   for (const auto& [name, value] : metrics) json.set(name == "perplexity" ? name : "eval_" + name, value);
-  json.set("eval_runtime", seconds);
-  if (program.json) {
-    write_json(json);
-    return 0;
-  }
+  const int64_t samples = task.num_validation_examples();
+  json.set("eval_runtime", seconds)
+      .set("eval_samples", samples)
+      .set("eval_samples_per_second", static_cast<double>(samples) / seconds)
+      .set("eval_steps_per_second", static_cast<double>((samples + batch_size - 1) / batch_size) / seconds);
+  return json;
+}
+
+void report(const Program& program, const Json& json) {
+  if (program.json) return write_json(json);
   std::string text;
   for (const JsonMember& member : json.as_object("metrics")) {
     text += fmt::format("{:<28} {:.6g}\n", member.key, member.value.as_double("metrics"));
   }
   write_out(text);
-  return 0;
 }
 
+// finish(): more metrics once the model is closed.
 template <class Make>
-int evaluate(const Program& program, const EvaluateFlags& flags, Head head, Make&& make) {
+int evaluate(const Program& program, const EvaluateFlags& flags, Head head, Make&& make,
+             const std::function<Json(const TaskHooks& hooks)>& finish = {}) {
   if (flags.validation_files.empty()) invalid("--validation-file", "got none, need at least one");
   TerminalProgress stage(stderr);
   TaskHooks hooks;
@@ -105,11 +117,17 @@ int evaluate(const Program& program, const EvaluateFlags& flags, Head head, Make
     hooks.progress = [&](std::string_view what, int64_t done, int64_t total) { stage.update(what, done, total); };
   }
   try {
-    const auto model = open_model(program, flags, head);
-    const std::unique_ptr<train::Task> task = with_lora(*model, make(*model, hooks));
-    const int code = report(program, *task, *model, hooks);
+    Json metrics;
+    {
+      const auto model = open_model(program, flags, head);
+      const std::unique_ptr<train::Task> task = with_lora(*model, make(*model, hooks));
+      metrics = measure(*task, *model, flags.arguments.per_device_eval_batch_size, hooks);
+    }
+    const Json more = finish ? finish(hooks) : Json::object();
     stage.clear();
-    return code;
+    for (const JsonMember& member : more.as_object("metrics")) metrics.set("eval_" + member.key, member.value);
+    report(program, metrics);
+    return 0;
   } catch (const Cancelled&) {
     stage.clear();
     note(program, "interrupted");
@@ -126,31 +144,85 @@ int run_lm(const Program& program, const EvaluateFlags& flags, bool masked) {
           invalid("--block-size", "got {}, need at most {} (the positions of the model)", flags.block_size, most);
         train::PrepareOptions data = flags.data;
         data.output_dir = scratch.path();
+        data.split = "validation";
         data.mode = flags.line_by_line ? "line_by_line" : "cut";
-        data.block_size = flags.block_size > 0 ? flags.block_size : std::min<int64_t>(1024, most);
+        const int64_t made_for = model.tokenizer_config().model_max_length;
+        const int64_t longest = std::min({int64_t{1024}, most, made_for > 0 ? made_for : most});
+        data.block_size = flags.block_size > 0 ? flags.block_size : longest;
         const Tokenizer* tokenizer = model.has_tokenizer() ? model.tokenizer().get() : nullptr;
         train::LmOptions options;
         options.masked = masked;
         options.mlm_probability = flags.mlm_probability;
         options.files = train::open_splits(flags.validation_files, {}, data, tokenizer, model.runtime().pool(), hooks);
         options.files.validation = options.files.train;
+        options.files.name = flags.validation_files.front();
         return std::make_unique<train::LmTask>(model, flags.arguments, options, hooks);
       });
 }
 
+int run_sft(const Program& program, const EvaluateFlags& flags) {
+  const ScratchFolder scratch;
+  if (flags.answers.predict_with_generate && !flags.adapter.empty()) {
+    unsupported("--predict-with-generate",
+                "an adapter beside its model does not answer here: pagoda merge makes a model of both");
+  }
+  std::vector<train::ConversationPrompt> prompts;
+  const auto make = [&](train::TrainingModel& model, const TaskHooks& hooks) {
+    train::ConversationOptions options;
+    const int64_t most = model.model().max_positions(), made_for = model.tokenizer_config().model_max_length;
+    if (flags.block_size > most)
+      invalid("--max-seq-length", "got {}, need at most {} (the positions of the model)", flags.block_size, most);
+    const int64_t longest = std::min({int64_t{1024}, most, made_for > 0 ? made_for : most});
+    options.max_seq_length = flags.block_size > 0 ? flags.block_size : longest;
+    options.eos_token = model.tokenizer_config().eos_token;
+    const Tokenizer& tokenizer = *model.tokenizer();
+    chat::TemplateSet templates;
+    if (!flags.chat_template.empty()) {
+      templates = chat::TemplateSet::from_file(flags.chat_template);
+    } else if (directory_exists(model.tokenizer_path())) {
+      templates = chat::TemplateSet::from_folder(model.tokenizer_path());
+    }
+    train::LmOptions lm;
+    lm.files.train = flags.validation_files;
+    if (!train::are_shards(flags.validation_files, {})) {
+      const std::string folder = join_path(scratch.path(), "validation");
+      train::prepare_conversations(flags.validation_files, folder, templates, tokenizer, options, hooks);
+      lm.files.train = {folder};
+      lm.files.name = flags.validation_files.front();
+      if (flags.answers.predict_with_generate) {
+        prompts = train::conversation_prompts(flags.validation_files, flags.arguments.max_eval_samples, templates, tokenizer,
+                                              options, hooks);
+      }
+    } else if (flags.answers.predict_with_generate) {
+      invalid("--predict-with-generate", "got shards, need conversations: shards do not say what was asked");
+    }
+    lm.files.validation = lm.files.train;
+    return std::make_unique<train::LmTask>(model, flags.arguments, lm, hooks);
+  };
+  const auto finish = [&](const TaskHooks& hooks) {
+    if (prompts.empty()) return Json::object();
+    return score_answers(find_model(program, flags.model), flags.machine.load_options(), prompts, flags.answers, hooks);
+  };
+  return evaluate(program, flags, Head::kCausalLm, make, finish);
+}
+
 void add_common_flags(CLI::App* verb, EvaluateFlags& flags) {
-  add_model(verb, flags.model)->required();
+  add_model(verb, flags.model, kModelHelp, "MODEL,--model-name-or-path")->required();
   verb->add_option("--validation-file,--validation-files", flags.validation_files, "Validation data, as pagoda train reads it");
   verb->add_option("--tokenizer-name", flags.tokenizer, "Folder, file or ORG/NAME of the tokenizer (default: the model's)");
   verb->add_option("--adapter", flags.adapter, "LoRA adapter in PEFT's format that goes with MODEL");
   verb->add_option("--per-device-eval-batch-size", flags.arguments.per_device_eval_batch_size, "Examples of one pass")
       ->check(positive())
       ->capture_default_str();
+  verb->add_option("--max-eval-samples", flags.arguments.max_eval_samples,
+                   "The first so many: examples of language models, else rows")
+      ->check(positive());
   add_machine_flags(verb, flags.machine, false);
 }
 
 void add_lm(Program& program, CLI::App* parent, bool masked) {
   const auto flags = std::make_shared<EvaluateFlags>();
+  flags->data.rows.keep_linebreaks = !masked;
   CLI::App* verb =
       masked ? add_verb(program, parent, "mlm", "Loss of a masked LM where 15 % of the tokens are masked, always the same",
                         {"pagoda evaluate mlm MODEL --validation-file text.txt --max-seq-length 128"})
@@ -164,12 +236,29 @@ void add_lm(Program& program, CLI::App* parent, bool masked) {
   verb->add_option("--sample-by", flags->data.rows.sample_by, "What of a text file is a row")
       ->check(CLI::IsMember({"line", "paragraph", "document"}))
       ->capture_default_str();
+  verb->add_flag("--keep-linebreaks,!--no-keep-linebreaks", flags->data.rows.keep_linebreaks,
+                 "Lines keep their line ends, and blank lines are rows (clm: the default)");
   verb->add_flag("--line-by-line", flags->line_by_line, "A row an example, cut off at the block size");
   verb->add_option("--seed", flags->arguments.seed, "Of masks")->capture_default_str();
   if (masked)
     verb->add_option("--mlm-probability", flags->mlm_probability, "Share of tokens that are masked")->capture_default_str();
   verb->callback(
       [&program, flags, masked] { program.run = [&program, flags, masked] { return run_lm(program, *flags, masked); }; });
+}
+
+void add_sft(Program& program, CLI::App* parent) {
+  const auto flags = std::make_shared<EvaluateFlags>();
+  CLI::App* verb =
+      add_verb(program, parent, "sft", "Loss of a chat model over the answers of conversations, and what it answers",
+               {"pagoda evaluate sft MODEL --validation-file chats.jsonl --max-seq-length 512",
+                "pagoda evaluate sft MODEL --validation-file chats.jsonl --predict-with-generate --json"});
+  add_common_flags(verb, *flags);
+  verb->add_option("--block-size,--max-seq-length", flags->block_size,
+                   "Tokens of a conversation; longer ones lose their end (default: at most 1024)")
+      ->check(positive());
+  verb->add_option("--chat-template", flags->chat_template, "Jinja file, instead of the model's template");
+  add_answer_flags(verb, flags->answers);
+  verb->callback([&program, flags] { program.run = [&program, flags] { return run_sft(program, *flags); }; });
 }
 
 void add_labelled(Program& program, CLI::App* parent, const std::shared_ptr<LabelledTask>& task, const char* text,
@@ -195,6 +284,7 @@ void add_evaluate(Program& program) {
   parent->require_subcommand(1);
   add_lm(program, parent, false);
   add_lm(program, parent, true);
+  add_sft(program, parent);
   const auto tasks = labelled_tasks();
   add_labelled(program, parent, tasks[0], "Accuracy and F1 of a classifier of texts, or the error of a regression",
                "pagoda evaluate text-classification MODEL --validation-file dev.csv");

@@ -49,13 +49,19 @@ int run(const Program& program, const Flags& flags) {
   const ThreadPool::Step step(loaded->runtime().pool());
   for (const IdsLine& line : lines) {
     if (interrupted()) return kInterruptedExit;
+    const std::string where = fmt::format("{}: sequence {}", flags.ids, &line - lines.data() + 1);
     Inputs inputs{int32_tensor(device, line.input_ids), {}};
     if (!line.token_type_ids.empty()) inputs.type_ids = int32_tensor(device, line.token_type_ids);
     ForwardContext context;
     const auto layout = std::make_shared<Layout>(*Layout::whole({static_cast<int32_t>(line.input_ids.size())}, true));
     if (!has_logits) layout->wanted_rows.clear();
     context.layout = layout;
-    const Outputs outputs = model.forward(inputs, context);
+    Outputs outputs;
+    try {
+      outputs = model.forward(inputs, context);
+    } catch (const Error& error) {  // an id of a type that the model has not
+      throw Error(error.kind(), fmt::format("[{}] {}", where, error.message()));
+    }
     if (head == Head::kSequenceClassification) {
       writer.append(outputs.logits.reshape({model.num_logits()}));
     } else if (has_logits) {

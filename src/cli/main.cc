@@ -9,6 +9,7 @@
 #include "base/suggest.h"
 #include "cli/cli.h"
 #include "cli/flag_checks.h"
+#include "cli/hf_spelling.h"
 
 namespace pagoda::cli {
 
@@ -69,7 +70,10 @@ int parse_and_run(int argc, char** argv) {
     if (has_more && (next.empty() || next[0] != '-')) check_verb(*verb, next, argv[1]);
   }
   try {
-    app.parse(argc, argv);
+    const std::vector<std::string> plain = plain_spelling(app, argc, argv);
+    std::vector<const char*> arguments;
+    for (const std::string& argument : plain) arguments.push_back(argument.c_str());
+    app.parse(static_cast<int>(arguments.size()), arguments.data());
   } catch (const CLI::Success& asked) {  // --help, --version
     std::ostringstream text;
     const int code = app.exit(asked, text, text);

@@ -34,22 +34,23 @@ std::vector<int32_t> calibration_ids(const Flags& flags, const std::string& mode
 }
 
 Json to_json(const QuantizeReport& report, const std::string& out) {
-  Json matrices = Json::array(), kept = Json::array(), json = Json::object();
+  Json matrices = Json::array(), in_int8 = Json::array(), json = Json::object();
   for (const QuantizedMatrix& matrix : report.matrices) {
     Json row = Json::object(), shape = Json::array();
     shape.push_back(matrix.n);
     shape.push_back(matrix.k);
-    row.set("name", matrix.name).set("shape", std::move(shape)).set("relative_error", matrix.error);
+    row.set("name", matrix.name).set("shape", std::move(shape)).set("bits", matrix.bits);
+    row.set("relative_error", matrix.error);
     matrices.push_back(std::move(row));
   }
-  for (const auto& [name, why] : report.kept) {
+  for (const auto& [name, why] : report.in_int8) {
     Json row = Json::object();
     row.set("name", name).set("reason", why);
-    kept.push_back(std::move(row));
+    in_int8.push_back(std::move(row));
   }
   json.set("out", out).set("format", report.format).set("bits", report.bits).set("group_size", report.group_size);
   json.set("calibration_tokens", report.calibration_tokens).set("bytes_before", report.bytes_before);
-  json.set("bytes_after", report.bytes_after).set("quantized", std::move(matrices)).set("kept", std::move(kept));
+  json.set("bytes_after", report.bytes_after).set("quantized", std::move(matrices)).set("in_int8", std::move(in_int8));
   return json;
 }
 
@@ -59,7 +60,7 @@ std::string text_of(const QuantizeReport& report, const std::string& out) {
       report.group_size > 0 ? fmt::format(" in groups of {}", report.group_size) : "", report.format, report.matrices.size(),
       format_bytes(report.bytes_before), format_bytes(report.bytes_after),
       report.calibration_tokens > 0 ? fmt::format("calibrated on {} tokens", report.calibration_tokens) : "rounded to nearest");
-  for (const auto& [name, why] : report.kept) text += fmt::format("not quantised: {}: {}\n", name, why);
+  for (const auto& [name, why] : report.in_int8) text += fmt::format("{}: int8, a scale a row: {}\n", name, why);
   return text;
 }
 

@@ -44,8 +44,9 @@ void add_template(Program& program) {
       add_verb(program, "template", "Render a chat template: an object of variables a line in, a JSON string a line out",
                {"echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | pagoda template MODEL --jsonl",
                 "pagoda template --file chat_template.jinja --jsonl --now 2024-07-26T12:00:00 < contexts.jsonl"});
-  add_model(verb, flags->model);
-  verb->add_option("--file", flags->file, "A template file instead");
+  add_model(verb, flags->model,
+            std::string(kModelHelp) + "; tools, documents and add_generation_prompt are none and false unless given");
+  verb->add_option("--file", flags->file, "A template file instead: it sees only what is given");
   verb->add_flag("--jsonl", flags->jsonl, "JSON lines on stdin and stdout (--json means the same here)");
   verb->add_option("--now", flags->now, "What strftime_now sees, such as 2024-07-26T12:00:00 (default: the local time)");
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });

@@ -26,9 +26,9 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const Program& program, const Fl
 }
 
 void add_common(CLI::App* verb, Flags& flags) {
-  add_model(
-      verb, flags.model,
-      "Model folder, ORG/NAME, ORG/NAME@REVISION, or a tokenizer file (tokenizer.json, .model, .tiktoken, .gguf, vocab.txt)")
+  add_model(verb, flags.model,
+            "Model folder, ORG/NAME or ORG/NAME@REVISION, read as transformers' AutoTokenizer does, or a tokenizer file "
+            "(tokenizer.json, .model, .tiktoken, .gguf, vocab.txt), read as its own library does")
       ->required();
   verb->add_flag("--jsonl", flags.jsonl, "JSON lines on stdin and stdout (--json means the same here)");
   verb->add_option("--pattern", flags.pattern, "Splitting pattern of a .tiktoken file of unknown vocabulary");

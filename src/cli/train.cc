@@ -13,7 +13,9 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "ops/machine.h"
+#include "train/checkpoint.h"
 #include "train/data/fingerprint.h"
+#include "train/default_configs.h"
 #include "train/schedule.h"
 
 namespace pagoda::cli {
@@ -23,7 +25,8 @@ namespace {
 // A line on the terminal while it goes on, and a line on stderr for each entry of the log.
 class Console : public train::TrainerCallback {
  public:
-  Console(const Program& program, TerminalProgress& line) : program_(program), line_(line) {}
+  Console(const Program& program, TerminalProgress& line, bool progress)
+      : program_(program), line_(line), progress_(progress) {}
   void on_train_begin(const Json& run) override {
     const int64_t step = run.get_int("global_step", 0, "run"), steps = run.get_int("max_steps", 0, "run");
     tell(fmt::format("training {} parameters for {} steps{}", run.get_int("num_parameters", 0, "run"), steps,
@@ -45,7 +48,7 @@ class Console : public train::TrainerCallback {
     }
     rate_ = tokens / seconds;
     flops_ = flops / seconds;
-    if (program_.quiet) return;
+    if (program_.quiet || !progress_) return;
     const std::string loss = loss_.empty() ? "" : " loss " + loss_;
     line_.update(fmt::format("train{}, {}", loss, speed()), step.step, step.max_steps);
     max_steps_ = step.max_steps;
@@ -61,7 +64,7 @@ class Console : public train::TrainerCallback {
   void on_evaluate(const Json& entry) override {
     std::string text = fmt::format("step {}:", entry.get_int("step", 0, "log"));
     for (const JsonMember& member : entry.as_object("log")) {
-      if (member.key.rfind("eval_", 0) != 0 || member.key == "eval_runtime") continue;
+      if (member.key.rfind("eval_", 0) != 0 || member.key == "eval_runtime" || member.key.ends_with("_per_second")) continue;
       text += fmt::format(" {} {:.4f}", member.key, member.value.as_double("log"));
     }
     tell(text);
@@ -85,6 +88,7 @@ class Console : public train::TrainerCallback {
   }
   const Program& program_;
   TerminalProgress& line_;
+  bool progress_;
   std::deque<train::StepReport> recent_;
   bool first_ = true;
   double rate_ = 0, flops_ = 0, limit_ = 0;
@@ -119,6 +123,7 @@ void add_optimizer_flags(CLI::App* verb, TrainFlags& flags) {
   verb->add_option("--adam-epsilon", a.adam_epsilon, "Of adamw and adam")->group(group)->capture_default_str();
   verb->add_option("--momentum", a.momentum, "Of sgd")->group(group)->capture_default_str();
   verb->add_flag("--nesterov", a.nesterov, "Nesterov's momentum (sgd)")->group(group);
+  verb->add_option("--optim-args", a.optim_args, "Of sgd, as HF has it: momentum=0.9,nesterov=true")->group(group);
   verb->add_option("--max-grad-norm", a.max_grad_norm, "Gradients are clipped to this norm; 0: not")
       ->group(group)
       ->capture_default_str();
@@ -129,7 +134,13 @@ void add_optimizer_flags(CLI::App* verb, TrainFlags& flags) {
       ->check(CLI::IsMember(train::Schedule::types()))
       ->capture_default_str();
   verb->add_option("--lr-scheduler-kwargs", flags.lr_scheduler_kwargs, "Options of the schedule, a JSON object")->group(group);
-  verb->add_option("--warmup-steps", a.warmup_steps, "Steps in which the learning rate rises from 0")->group(group);
+  verb->add_option("--warmup-steps", a.warmup_steps,
+                   "Steps in which the learning rate rises from 0; below 1: a share of all steps")
+      ->group(group);
+  verb->add_option("--label-smoothing-factor", a.label_smoothing_factor,
+                   "Share of each label that all classes have alike (loss of labels by cross-entropy)")
+      ->group(group)
+      ->capture_default_str();
   verb->add_option("--warmup-ratio", a.warmup_ratio, "The same as a share of all steps")->group(group);
 }
 
@@ -148,6 +159,14 @@ void add_loop_flags(CLI::App* verb, TrainFlags& flags) {
       ->group(group)
       ->capture_default_str();
   verb->add_option("--seed", a.seed, "Of order, masks, dropout, new weights")->group(group)->capture_default_str();
+  verb->add_option("--data-seed", a.data_seed, "Of the order of examples (default: --seed)")
+      ->check(non_negative())
+      ->group(group);
+  verb->add_option("--max-train-samples", a.max_train_samples,
+                   "Train on the first so many: examples of language models, else rows")
+      ->check(positive())
+      ->group(group);
+  verb->add_option("--max-eval-samples", a.max_eval_samples, "Evaluate on the first so many")->check(positive())->group(group);
   verb->add_flag("--bf16", a.bf16, "Compute in bfloat16; weights, gradients and optimiser stay float32")->group(group);
   verb->add_flag("--gradient-checkpointing", a.gradient_checkpointing,
                  "Less memory, a third more time: blocks are computed twice")
@@ -162,7 +181,8 @@ void add_loop_flags(CLI::App* verb, TrainFlags& flags) {
 void add_rank_flags(CLI::App* verb, TrainFlags& flags) {
   const char* group = "Several ranks (mpirun -n N pagoda train ...)";
   verb->add_flag_function(
-          "--bf16-reduction", [&flags](int64_t) { flags.data_parallel.wire = train::Wire::kBFloat16; },
+          "--bf16-reduction",
+          [&flags](int64_t given) { flags.data_parallel.wire = given > 0 ? train::Wire::kBFloat16 : train::Wire::kFloat32; },
           "Gradients travel as bfloat16; sums stay float32")
       ->group(group);
   verb->add_option_function<int64_t>(
@@ -171,7 +191,7 @@ void add_rank_flags(CLI::App* verb, TrainFlags& flags) {
       ->check(Range(1, 4096))
       ->group(group);
   verb->add_flag_function(
-          "--no-overlap", [&flags](int64_t) { flags.data_parallel.overlap = false; },
+          "--no-overlap", [&flags](int64_t given) { flags.data_parallel.overlap = given <= 0; },
           "Gradients travel after the backward pass, not during it")
       ->group(group);
 }
@@ -184,18 +204,28 @@ void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
       ->group(group)
       ->check(strategy)
       ->capture_default_str();
-  verb->add_option("--logging-steps", a.logging_steps, "Every so many steps")->group(group)->capture_default_str();
+  verb->add_option("--logging-steps", a.logging_steps, "Every so many steps; below 1: a share of all steps")
+      ->group(group)
+      ->capture_default_str();
   verb->add_flag("--logging-first-step", a.logging_first_step, "The first step too")->group(group);
   verb->add_option("--eval-strategy,--evaluation-strategy", a.eval_strategy,
                    "When to evaluate (default: steps with --eval-steps, else at the end where there are validation files)")
       ->group(group)
       ->check(strategy);
-  verb->add_option("--eval-steps", a.eval_steps, "Every so many steps (default: --logging-steps)")->group(group);
-  verb->add_option("--save-strategy", a.save_strategy, "When to write a checkpoint")
+  verb->add_option("--eval-steps", a.eval_steps,
+                   "Every so many steps, and at the end; below 1: a share of all (default: --logging-steps)")
+      ->group(group);
+  verb->add_flag("--eval-on-start", a.eval_on_start, "Before the first step too")->group(group);
+  verb->add_option("--eval-delay", a.eval_delay, "Steps or epochs (by the strategy) before the first evaluation")->group(group);
+  verb->add_option("--save-strategy", a.save_strategy, "When to write a checkpoint; best: after each evaluation that is")
       ->group(group)
-      ->check(strategy)
+      ->check(CLI::IsMember({"no", "steps", "epoch", "best"}))
       ->capture_default_str();
-  verb->add_option("--save-steps", a.save_steps, "Every so many steps, and at the end")->group(group)->capture_default_str();
+  verb->add_option("--save-steps", a.save_steps, "Every so many steps, and at the end; below 1: a share of all")
+      ->group(group)
+      ->capture_default_str();
+  verb->add_flag("--save-only-model", a.save_only_model, "Checkpoints hold the model alone: no run goes on from them")
+      ->group(group);
   verb->add_option("--save-total-limit", a.save_total_limit, "Checkpoints kept (default: all)")->group(group);
   verb->add_flag("--load-best-model-at-end", a.load_best_model_at_end, "The best checkpoint becomes the final model")
       ->group(group);
@@ -203,14 +233,14 @@ void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
       ->group(group);
   verb->add_option("--greater-is-better", flags.greater_is_better, "Of that metric (default: unless its name ends with loss)")
       ->group(group)
-      ->check(CLI::IsMember({"true", "false"}));
+      ->check(CLI::IsMember({"true", "false"}, CLI::ignore_case));
   verb->add_option("--early-stopping-patience", a.early_stopping_patience,
                    "Stop after so many evaluations without a better one")
       ->group(group);
   verb->add_option("--early-stopping-threshold", a.early_stopping_threshold, "What counts as better")->group(group);
   verb->add_option("--resume-from-checkpoint", flags.resume,
-                   "Go on from this checkpoint; without DIR from the newest in the output folder, or from the beginning where "
-                   "there is none")
+                   "Go on from this checkpoint; without DIR from the newest whole one in the output folder, or from the "
+                   "beginning where there is none")
       ->type_name("[DIR]")
       ->expected(0, 1)
       ->group(group);
@@ -219,11 +249,37 @@ void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
       ->group(group);
 }
 
+// What HF's scripts are called with and is so anyway here.
+void add_script_flags(CLI::App* verb, TrainFlags& flags) {
+  const char* group = "As HF's scripts take them";
+  verb->add_flag("--do-train", flags.do_train, "It does")->group(group);
+  verb->add_flag("--do-eval", flags.do_eval,
+                 "Needs validation data, which are evaluated at the end anyway; false: they are not")
+      ->group(group);
+  verb->add_option("--run-name", flags.run_name, "Title of the report (default: the output folder's name)")->group(group);
+  verb->add_flag("--disable-tqdm", flags.disable_tqdm, "No progress line")->group(group);
+  const std::string on_cpu = "Without effect: all is on the CPU";
+  for (const char* name : {"--use-cpu", "--dataloader-pin-memory"}) verb->add_flag(name, on_cpu)->group(group);
+  for (const char* name : {"--preprocessing-num-workers", "--dataloader-num-workers"}) {
+    verb->add_option(name, "Without effect: threads are shared, and what is read does not depend on them")
+        ->type_name("INT")
+        ->check(non_negative())
+        ->group(group);
+  }
+}
+
 // Flags whose meaning hangs on which others were given.
 void settle(TrainFlags& flags) {
   train::TrainingArguments& a = flags.arguments;
   const auto given = [&](const char* name) { return flags.verb->get_option(name)->count() > 0; };
-  if (flags.model.empty()) invalid("MODEL_OR_CONFIG", "got none, need a model folder or a config.json");
+  if (flags.model.empty() && flags.config_name.empty() && flags.model_type.empty()) {
+    invalid("MODEL_OR_CONFIG", "got none, need a model folder or a config.json");
+  }
+  const CLI::Option* split = flags.verb->get_option_no_throw("--validation-split-percentage");
+  if (flags.do_eval && flags.validation_files.empty() && (split == nullptr || split->count() == 0)) {
+    invalid("--do-eval", "needs validation data: --validation-file");
+  }
+  if (!flags.do_train) invalid("--do-train", "got false: pagoda evaluate measures a model without training it");
   if (flags.train_files.empty()) invalid("--train-file", "got none, need at least one");
   for (const auto* files : {&flags.train_files, &flags.validation_files}) {
     for (const std::string& file : *files) {
@@ -233,6 +289,7 @@ void settle(TrainFlags& flags) {
   if (!flags.lr_scheduler_kwargs.empty())
     a.lr_scheduler_kwargs = Json::parse(flags.lr_scheduler_kwargs, "--lr-scheduler-kwargs");
   if (!flags.greater_is_better.empty()) a.greater_is_better = flags.greater_is_better == "true" ? 1 : 0;
+  a.eval_at_end = flags.do_eval || !given("--do-eval");
   if (given("--eval-steps") && !given("--eval-strategy")) a.eval_strategy = "steps";
   if (flags.machine.dtype == "bfloat16") a.bf16 = true;
   for (const double p : {flags.dropout, flags.attention_dropout}) {
@@ -245,21 +302,25 @@ void settle(TrainFlags& flags) {
 std::string find_checkpoint(const Program& program, const TrainFlags& flags) {
   const bool asked = flags.verb->get_option("--resume-from-checkpoint")->count() > 0;
   const std::string& output = flags.arguments.output_dir;
-  const std::string newest = train::Trainer::last_checkpoint(output);
   if (!asked) {
-    if (newest.empty()) return {};
+    const auto old = train::list_checkpoints(output);
+    if (old.empty()) return {};
     if (!flags.overwrite_output_dir) {
       invalid(output,
               "holds checkpoints of an earlier run ({}): need --resume-from-checkpoint to go on, or --overwrite-output-dir",
-              file_name(newest));
+              file_name(old.back().second));
     }
-    for (std::string old = newest; !old.empty(); old = train::Trainer::last_checkpoint(output))
-      std::filesystem::remove_all(old);
+    for (const auto& [step, path] : old) std::filesystem::remove_all(path);
     return {};
   }
   const std::string given = flags.resume.empty() ? "" : flags.resume.front();
   if (given.empty() || given == "true" || given == "True") {
-    if (newest.empty()) note(program, fmt::format("no checkpoint in {}: training from the beginning", output));
+    std::vector<std::string> incomplete;
+    const std::string newest = train::Trainer::last_checkpoint(output, &incomplete);
+    for (const std::string& each : incomplete) note(program, "warning: not gone on from " + each);
+    if (newest.empty())
+      note(program,
+           fmt::format("no {}checkpoint in {}: training from the beginning", incomplete.empty() ? "" : "whole ", output));
     return newest;
   }
   if (!directory_exists(given)) not_found(given, "no such checkpoint folder");
@@ -287,7 +348,8 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const T
   options.from_scratch = flags.from_scratch;
   options.ignore_mismatched_sizes = flags.ignore_mismatched_sizes;
   options.compute = flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32;
-  const std::string path = find_model(program, flags.model);
+  const std::string path = flags.model.empty() ? "" : find_model(program, flags.model);
+  options.config = named_config(program, flags);
   if (setup.config_of_data) {
     const Json more = setup.config_of_data(path);
     for (const JsonMember& member : more.as_object("config")) options.config_overrides.set(member.key, member.value);
@@ -295,8 +357,11 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const T
   std::unique_ptr<train::TrainingModel> model =
       flags.lora.wanted() ? open_lora(program, path, options, flags.lora) : train::TrainingModel::open(path, options);
   set_dropouts(flags, model->model());
-  if (model->from_scratch()) note(program, fmt::format("{}: new weights", path));
   for (const std::string& line : model->model().notices()) note(program, "warning: " + line);
+  if (model->from_scratch()) {
+    const std::string of = !path.empty() ? path : !flags.config_name.empty() ? flags.config_name : flags.model_type;
+    note(program, fmt::format("{}: new weights", of));
+  }
   for (const std::string& name : model->new_parameters())
     note(program, fmt::format("{}: new, the folder has none, or of another shape", name));
   return model;
@@ -338,6 +403,20 @@ void report(const Program& program, const TrainFlags& flags, const train::Traine
 
 }  // namespace
 
+Json named_config(const Program& program, const TrainFlags& flags) {
+  if (!flags.model_type.empty()) {
+    if (!flags.model.empty() || !flags.config_name.empty()) {
+      invalid("--model-type", "has no effect beside MODEL_OR_CONFIG and --config-name, which say what the model is");
+    }
+    return train::default_config(flags.model_type);
+  }
+  if (flags.config_name.empty()) return {};
+  std::string path = find_model(program, flags.config_name);
+  if (directory_exists(path)) path = join_path(path, "config.json");
+  const Limits limits;
+  return Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+}
+
 std::string data_fingerprint(const train::TrainingModel& model, const std::string& more) {
   train::Fingerprint all;
   for (const std::string& file : model.tokenizer_files()) all.add(file_name(file)).add_file(file);
@@ -366,7 +445,7 @@ void apply_config_file(TrainFlags& flags) {
 
 void add_train_flags(CLI::App* verb, TrainFlags& flags) {
   flags.verb = verb;
-  verb->add_option("MODEL_OR_CONFIG", flags.model,
+  verb->add_option("MODEL_OR_CONFIG,--model-name-or-path", flags.model,
                    "Folder, ORG/NAME or ORG/NAME@REVISION with weights (fine-tuning), or a config.json, or a folder without "
                    "weights (from scratch)");
   verb->add_option("--config", flags.config, "JSON file of flags, under these names (- or _); the command line wins");
@@ -375,6 +454,8 @@ void add_train_flags(CLI::App* verb, TrainFlags& flags) {
   verb->add_option("--validation-file,--validation-files", flags.validation_files, "Validation data, likewise");
   verb->add_option("--output-dir", flags.arguments.output_dir, "Folder of checkpoints, and of the model in the end");
   verb->add_option("--tokenizer-name", flags.tokenizer, "Folder, file or ORG/NAME of the tokenizer (default: the model's)");
+  verb->add_option("--config-name", flags.config_name,
+                   "config.json, folder or ORG/NAME instead of the model's config; without MODEL_OR_CONFIG: from scratch");
   verb->add_flag("--from-scratch", flags.from_scratch, "New weights though the folder has some");
   verb->add_flag("--ignore-mismatched-sizes", flags.ignore_mismatched_sizes,
                  "New weights where the folder has them in another shape: a head of other labels");
@@ -384,6 +465,7 @@ void add_train_flags(CLI::App* verb, TrainFlags& flags) {
   add_lora_flags(verb, flags.lora);
   add_watch_flags(verb, flags.watch);
   add_rank_flags(verb, flags);
+  add_script_flags(verb, flags);
   add_machine_flags(verb, flags.machine, false);
 }
 
@@ -401,10 +483,10 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
     }
   }
   TerminalProgress line(stderr, false, "steps"), stage(stderr);
-  Console console(program, line);
+  Console console(program, line, !flags.disable_tqdm);
   TaskHooks hooks;
   hooks.cancel = &interrupted();
-  if (!program.quiet) {
+  if (!program.quiet && !flags.disable_tqdm) {
     hooks.progress = [&](std::string_view what, int64_t done, int64_t total) { stage.update(what, done, total); };
   }
   std::string checkpoint = flags.arguments.rank == 0 ? find_checkpoint(program, flags) : "";
@@ -422,9 +504,11 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
     trainer_hooks.data_parallel = flags.data_parallel;
     trainer_hooks.callbacks = setup.callbacks;
     trainer_hooks.callbacks.insert(trainer_hooks.callbacks.begin(), &console);
-    const auto watchers = flags.arguments.rank > 0 ? std::vector<std::unique_ptr<train::TrainerCallback>>()
-                                                   : open_watchers(flags.watch, flags.arguments.output_dir, *model);
+    const auto watchers = flags.arguments.rank > 0
+                              ? std::vector<std::unique_ptr<train::TrainerCallback>>()
+                              : open_watchers(flags.watch, flags.arguments.output_dir, flags.run_name, *model);
     for (const auto& watcher : watchers) trainer_hooks.callbacks.push_back(watcher.get());
+    trainer_hooks.notice = [&](const std::string& text) { note(program, text); };
     train::Trainer trainer(*model, *task, flags.arguments, trainer_hooks);
     if (!checkpoint.empty()) trainer.resume(checkpoint);
     if (!program.quiet || program.json) {

@@ -19,11 +19,12 @@ namespace pagoda::cli {
 // Flags of every task, under the names of HF's TrainingArguments and of its example scripts.
 struct TrainFlags {
   MachineFlags machine;
-  std::string model, tokenizer, config;
+  std::string model, tokenizer, config, config_name, model_type, config_overrides;
   std::vector<std::string> train_files, validation_files;
   train::TrainingArguments arguments;
   std::vector<std::string> resume;  // --resume-from-checkpoint [DIR]
-  std::string lr_scheduler_kwargs, greater_is_better;
+  std::string lr_scheduler_kwargs, greater_is_better, run_name;
+  bool do_train = true, do_eval = false, disable_tqdm = false;
   double dropout = -1, attention_dropout = -1;  // below 0: as config.json has it
   bool from_scratch = false, ignore_mismatched_sizes = false, overwrite_output_dir = false;
   CLI::App* verb = nullptr;
@@ -66,6 +67,8 @@ struct TrainSetup {
 };
 // Opens, resumes if asked to, trains, tells how it went: the exit code.
 int run_training(const Program& program, TrainFlags& flags, const TrainSetup& setup);
+// The config of --config-name or --model-type; null: neither was given.
+Json named_config(const Program& program, const TrainFlags& flags);
 // Values of --config where the command line has none. run_training() has done it; a verb that looks at its own flags before
 // calls it first.
 void apply_config_file(TrainFlags& flags);

@@ -117,7 +117,7 @@ void add_watch_flags(CLI::App* verb, WatchFlags& flags) {
 }
 
 std::vector<std::unique_ptr<train::TrainerCallback>> open_watchers(const WatchFlags& flags, const std::string& output_dir,
-                                                                   train::TrainingModel& model) {
+                                                                   const std::string& title, train::TrainingModel& model) {
   const auto asked = [&](const char* name) {
     return std::any_of(flags.report_to.begin(), flags.report_to.end(),
                        [&](const std::string& value) { return value == name || value == "all"; });
@@ -137,8 +137,8 @@ std::vector<std::unique_ptr<train::TrainerCallback>> open_watchers(const WatchFl
     }
     std::string folder = output_dir;
     while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
-    watchers.push_back(
-        std::make_unique<train::HtmlReportCallback>(join_path(output_dir, "report.html"), file_name(folder), samples));
+    watchers.push_back(std::make_unique<train::HtmlReportCallback>(join_path(output_dir, "report.html"),
+                                                                   title.empty() ? file_name(folder) : title, samples));
   }
   if (asked("tensorboard")) {
     const std::string folder = flags.logging_dir.empty() ? train::default_logging_dir(output_dir) : flags.logging_dir;

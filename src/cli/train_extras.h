@@ -35,6 +35,6 @@ struct WatchFlags {
 };
 void add_watch_flags(CLI::App* verb, WatchFlags& flags);
 std::vector<std::unique_ptr<train::TrainerCallback>> open_watchers(const WatchFlags& flags, const std::string& output_dir,
-                                                                   train::TrainingModel& model);
+                                                                   const std::string& title, train::TrainingModel& model);
 
 }  // namespace pagoda::cli

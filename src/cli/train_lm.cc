@@ -11,6 +11,7 @@
 #include "cli/train.h"
 #include "train/conversations.h"
 #include "train/data/fingerprint.h"
+#include "train/default_configs.h"
 #include "train/lm_task.h"
 
 namespace pagoda::cli {
@@ -24,7 +25,7 @@ struct LmFlags {
   train::PrepareOptions data;
   train::LmOptions lm;
   int64_t block_size = 0;
-  bool line_by_line = false, packing = false, append_eos = false;
+  bool line_by_line = false, packing = false, append_eos = false, overwrite_cache = false;
   std::string chat_template;
 };
 
@@ -49,7 +50,7 @@ train::SplitFiles open_text(const Program& program, const LmFlags& flags, const 
     if (!id) invalid("--append-eos-token", "the tokenizer has no end token: need an eos_token in tokenizer_config.json");
     options.append_token = *id;
   }
-  options.fingerprint = data_fingerprint(setup.model);
+  if (!flags.overwrite_cache) options.fingerprint = data_fingerprint(setup.model);
   const Tokenizer* tokenizer = setup.model.has_tokenizer() ? setup.model.tokenizer().get() : nullptr;
   const auto begun = std::chrono::steady_clock::now();
   const train::SplitFiles files = in_turns(setup, [&] {
@@ -100,9 +101,57 @@ train::SplitFiles open_conversations(const Program& program, const LmFlags& flag
   return files;
 }
 
+// run_clm's "n_embd=10,resid_pdrop=0.2,scale_attn_weights=false,summary_type=cls_index": values are of the type that the config
+// has them in.
+Json config_overrides(const Program& program, const TrainFlags& flags, const std::string& path) {
+  constexpr const char* kWhere = "--config-overrides";
+  Json config = named_config(program, flags);
+  if (directory_exists(path) && !flags.from_scratch) {
+    for (const std::string& name : list_directory(path)) {
+      if (!name.ends_with(".safetensors") && !name.ends_with(".bin")) continue;
+      invalid(kWhere, "{} has weights, which are of its own config: --from-scratch draws new ones", path);
+    }
+  }
+  if (config.is_null()) {
+    const std::string file = directory_exists(path) ? join_path(path, "config.json") : path;
+    config = Json::parse(read_file(file, Limits().max_json_bytes), file);
+  }
+  Json overrides = Json::object();
+  const std::string& text = flags.config_overrides;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size()), equals = text.find('=', begin);
+    if (equals >= end) invalid(kWhere, "got '{}', need key=value,...", text);
+    const std::string key = text.substr(begin, equals - begin), value = text.substr(equals + 1, end - equals - 1);
+    begin = end + 1;
+    const Json* old = config.find(key);
+    if (old == nullptr) invalid(kWhere, "the config has no field '{}'", key);
+    const bool word = old->is_string() || old->is_null();
+    Json given;
+    try {
+      given = Json::parse(value, kWhere);
+    } catch (const Error&) {
+      if (!word && !old->is_bool()) invalid(kWhere, "{}: got '{}', need a {}", key, value, old->type_name());
+    }
+    if (word && (given.is_null() || !old->is_null())) given = Json(value);
+    if (old->is_bool()) {
+      const bool yes = value == "true" || value == "True" || value == "1" || value == "yes" || value == "y";
+      const bool no = value == "false" || value == "False" || value == "0" || value == "no" || value == "n";
+      if (!yes && !no) invalid(kWhere, "{}: got '{}', need true or false", key, value);
+      given = Json(yes);
+    }
+    const bool fits = old->is_number() ? given.is_number() && (given.is_int() || !old->is_int()) : word || old->is_bool();
+    if (!fits) invalid(kWhere, "{}: got '{}', need a {} as in the config", key, value, old->type_name());
+    overrides.set(key, given);
+  }
+  return overrides;
+}
+
 int run(const Program& program, LmFlags& flags, bool masked, bool conversations) {
   apply_config_file(flags.train);
   TrainSetup setup;
+  if (!flags.train.config_overrides.empty()) {
+    setup.config_of_data = [&](const std::string& path) { return config_overrides(program, flags.train, path); };
+  }
   setup.head = masked ? std::optional<Head>(Head::kMaskedLm) : std::nullopt;
   setup.make_task = [&](const TaskSetup& task) {
     train::LmOptions options = flags.lm;
@@ -122,6 +171,12 @@ void add_lm_flags(CLI::App* verb, LmFlags& flags, bool text) {
   verb->add_option("--dump-batches", flags.lm.dump_batches,
                    "Write the batches that are really used: JSON lines of input_ids and labels");
   if (!text) return;
+  verb->add_option("--model-type", flags.train.model_type,
+                   "From scratch, with HF's default config of this family (instead of MODEL_OR_CONFIG)")
+      ->check(CLI::IsMember(train::default_config_types()));
+  verb->add_option("--config-overrides", flags.train.config_overrides,
+                   "Fields of the config of a model from scratch: n_embd=10,resid_pdrop=0.2");
+  verb->add_flag("--overwrite-cache", flags.overwrite_cache, "Tokenise anew, also what an earlier start has done");
   verb->add_option("--text-column", flags.data.rows.text_column, "Field of JSON lines, CSV and TFRecord")
       ->capture_default_str();
   verb->add_option("--sample-by", flags.data.rows.sample_by, "What of a text file is a row")

@@ -19,7 +19,10 @@ Json config_at(const std::string& path) {
 int run(const Program& program, TrainFlags& flags, LabelledTask& task) {
   TrainSetup setup;
   setup.head = task.head();
-  setup.config_of_data = [&](const std::string& path) { return task.config_of_data(config_at(path), flags.train_files); };
+  setup.config_of_data = [&](const std::string& path) {
+    const Json named = named_config(program, flags);
+    return task.config_of_data(named.is_null() ? config_at(path) : named, flags.train_files);
+  };
   setup.make_task = [&](const TaskSetup& given) {
     return task.make(given.model, given.arguments, flags.train_files, flags.validation_files, given.hooks);
   };

@@ -136,22 +136,16 @@ class Quantizer {
     if (options_.bits == 4) report_.group_size = options_.group_size > 0 ? options_.group_size : choose_group(linears_);
     const DType dtype = options_.dtype.value_or(folder_.dtype());
     plain_dtype_ = dtype == DType::kFloat32 || dtype == DType::kFloat16 ? dtype : DType::kBFloat16;
-    std::vector<Linear> taken;
     for (const Linear& linear : linears_) {
-      const int64_t k = linear.parameter->shape[1];
-      if (report_.group_size > 0 && k % report_.group_size != 0) {
-        report_.kept.emplace_back(linear.module, fmt::format("{} columns are no multiple of {}: stays {}", k,
-                                                             report_.group_size, dtype_name(plain_dtype_)));
-      } else {
-        taken.push_back(linear);
-      }
+      if (fits(linear)) continue;
+      report_.in_int8.emplace_back(
+          linear.module, fmt::format("{} columns are no multiple of {}", linear.parameter->shape[1], report_.group_size));
     }
-    linears_ = std::move(taken);
     if (head_ && head_->parameter->shape[1] % report_.group_size != 0) {
       invalid("quantize", "a head in int8: got {} columns, need a multiple of the group size {}", head_->parameter->shape[1],
               report_.group_size);
     }
-    if (linears_.empty()) {
+    if (report_.in_int8.size() == linears_.size()) {
       invalid("quantize", "no matrix has a multiple of {} columns: need another group size", report_.group_size);
     }
     if (calibrated != nullptr) calibrate(*calibrated);
@@ -177,7 +171,11 @@ class Quantizer {
   }
   bool is_head(const Parameter& parameter) const { return head_ && !tied_ && head_->parameter == &parameter; }
 
-  IntCoding coding() const {
+  bool fits(const Linear& linear) const {
+    return report_.group_size == 0 || linear.parameter->shape[1] % report_.group_size == 0;
+  }
+  IntCoding coding(const Linear& linear) const {
+    if (!fits(linear)) return {8, 0, true, plain_dtype_};
     return {options_.bits, report_.group_size, options_.bits == 8 || options_.symmetric, plain_dtype_};
   }
   void check_cancel() const {
@@ -188,7 +186,7 @@ class Quantizer {
     if (options_.progress) options_.progress(what, done, total);
   }
 
-  void note(const Linear& linear, const float* before, const float* after) {
+  void note(const Linear& linear, int bits, const float* before, const float* after) {
     double error = 0, size = 0;
     for (int64_t i = 0; i < elements(linear); ++i) {
       const double w = static_cast<double>(before[i]), d = w - static_cast<double>(after[i]);
@@ -196,7 +194,7 @@ class Quantizer {
       size += w * w;
     }
     report_.matrices.push_back(
-        {linear.module, linear.parameter->shape[0], linear.parameter->shape[1], size > 0 ? std::sqrt(error / size) : 0});
+        {linear.module, linear.parameter->shape[0], linear.parameter->shape[1], bits, size > 0 ? std::sqrt(error / size) : 0});
   }
 
   std::vector<Rows> windows_of_text(const DecoderModel& decoder) {
@@ -274,32 +272,33 @@ class Quantizer {
     const int64_t n = linear.parameter->shape[0], k = linear.parameter->shape[1];
     float* w = parameter.value.data<float>();
     check_finite(linear.parameter->name, w, n, k);
-    IntWeight weight = gptq(pool_, w, n, k, coding(), hessian, options_.gptq);
+    IntWeight weight = gptq(pool_, w, n, k, coding(linear), hessian, options_.gptq);
     std::vector<float> decoded(static_cast<size_t>(n * k));
     decode(pool_, weight, decoded.data());
-    note(linear, w, decoded.data());
+    note(linear, weight.bits, w, decoded.data());
     std::copy(decoded.begin(), decoded.end(), w);
     calibrated_.emplace(linear.module, std::move(weight));
   }
 
   void write_weights() {
-    std::set<std::string> quantized;
-    for (const Linear& linear : linears_) quantized.insert(linear.parameter->name);
+    std::map<std::string, const Linear*> by_name;
+    for (const Linear& linear : linears_) by_name.emplace(linear.parameter->name, &linear);
     std::vector<TensorSpec> specs;
     for (const std::string& name : folder_.weights().names()) report_.bytes_before += folder_.weights().find(name)->bytes;
-    const auto add_packed = [&](const std::string& module, int64_t n, int64_t k, int bits, bool zeros) {
-      const int64_t groups = k / report_.group_size;
-      specs.push_back({module + ".weight_packed", DType::kInt32, {n, div_up(k * bits, 32)}});
+    const auto add_packed = [&](const std::string& module, int64_t n, int64_t k, const IntCoding& coding) {
+      const int64_t groups = coding.group > 0 ? k / coding.group : 1;
+      specs.push_back({module + ".weight_packed", DType::kInt32, {n, div_up(k * coding.bits, 32)}});
       specs.push_back({module + ".weight_scale", plain_dtype_, {n, groups}});
       specs.push_back({module + ".weight_shape", DType::kInt64, {2}});
-      if (zeros) specs.push_back({module + ".weight_zero_point", DType::kInt32, {div_up(n, 8), groups}});
+      if (!coding.symmetric) specs.push_back({module + ".weight_zero_point", DType::kInt32, {div_up(n, 8), groups}});
     };
     for (const Parameter* parameter : source_->parameters()) {
       if (is_head(*parameter)) {
-        add_packed(head_->module, parameter->shape[0], parameter->shape[1], 8, false);
+        add_packed(head_->module, parameter->shape[0], parameter->shape[1], head_coding());
         continue;
       }
-      if (quantized.count(parameter->name) == 0) {
+      const auto it = by_name.find(parameter->name);
+      if (it == by_name.end()) {
         specs.push_back({parameter->name, stays_as(*parameter), parameter->shape});
         continue;
       }
@@ -309,18 +308,16 @@ class Quantizer {
         specs.push_back({module + ".weight", DType::kInt8, {n, k}});
         specs.push_back({module + ".weight_scale", plain_dtype_, {n, 1}});
       } else {
-        add_packed(module, n, k, 4, !coding().symmetric);
+        add_packed(module, n, k, coding(*it->second));
       }
     }
-    if (head_ && tied_) add_packed(head_->module, head_->parameter->shape[0], head_->parameter->shape[1], 8, false);
+    if (head_ && tied_) add_packed(head_->module, head_->parameter->shape[0], head_->parameter->shape[1], head_coding());
     for (const TensorSpec& spec : specs) {
       int64_t count = 1;
       for (const int64_t dim : spec.shape) count *= dim;
       report_.bytes_after += count * dtype_size(spec.dtype);
     }
     SafetensorsWriter writer(join_path(out_, "model.safetensors"), specs, {{"format", "pt"}});
-    std::map<std::string, const Linear*> by_name;
-    for (const Linear& linear : linears_) by_name.emplace(linear.parameter->name, &linear);
     int64_t done = 0, total = static_cast<int64_t>(source_->parameters().size());
     IntWeight tied_head;  // made while its table is at hand
     for (Parameter* parameter : source_->parameters()) {
@@ -346,7 +343,7 @@ class Quantizer {
   IntWeight quantized_weight(const Linear& linear) {
     const auto it = calibrated_.find(linear.module);
     if (it != calibrated_.end()) return std::move(it->second);
-    return rounded(linear, take(device_, *linear.parameter, DType::kFloat32), coding());
+    return rounded(linear, take(device_, *linear.parameter, DType::kFloat32), coding(linear));
   }
 
   IntWeight rounded(const Linear& linear, const Tensor& value, const IntCoding& coding) {
@@ -355,7 +352,7 @@ class Quantizer {
     IntWeight weight = round_to_nearest(pool_, w.data<float>(), w.dim(0), w.dim(1), coding);
     std::vector<float> decoded(static_cast<size_t>(w.numel()));
     decode(pool_, weight, decoded.data());
-    note(linear, w.data<float>(), decoded.data());
+    note(linear, weight.bits, w.data<float>(), decoded.data());
     return weight;
   }
 
@@ -425,19 +422,31 @@ class Quantizer {
     return others;
   }
 
-  Json head_group() const {
-    Json weights = Json::object(), group = Json::object(), targets = Json::array();
+  // What is in int8 of an int4 model; group_size: 0: a scale a row.
+  static Json int8_group(Json targets, int64_t group_size) {
+    Json weights = Json::object(), group = Json::object();
     weights.set("num_bits", 8).set("type", "int").set("symmetric", true).set("dynamic", false);
-    weights.set("strategy", "group").set("group_size", report_.group_size);
-    targets.push_back("re:.*lm_head");
+    weights.set("strategy", group_size > 0 ? "group" : "channel");
+    if (group_size > 0) weights.set("group_size", group_size);
     group.set("targets", std::move(targets)).set("weights", std::move(weights));
     return group.set("input_activations", nullptr).set("output_activations", nullptr);
+  }
+  Json head_group() const {
+    Json targets = Json::array();
+    targets.push_back("re:.*lm_head");
+    return int8_group(std::move(targets), report_.group_size);
+  }
+  Json uneven_group() const {
+    Json targets = Json::array();
+    for (const auto& [module, why] : report_.in_int8) targets.push_back(module);
+    return int8_group(std::move(targets), 0);
   }
 
   void write_config() const {
     Json weights = Json::object(), group = Json::object(), groups = Json::object(), targets = Json::array(),
          ignore = Json::array();
-    weights.set("num_bits", options_.bits).set("type", "int").set("symmetric", coding().symmetric).set("dynamic", false);
+    weights.set("num_bits", options_.bits).set("type", "int").set("dynamic", false);
+    weights.set("symmetric", options_.bits == 8 || options_.symmetric);
     targets.push_back("Linear");
     group.set("targets", std::move(targets));
     if (options_.bits == 8) {
@@ -452,6 +461,7 @@ class Quantizer {
     group.set("output_activations", nullptr);
     groups.set("group_0", std::move(group));
     if (head_) groups.set("group_1", head_group());
+    if (!report_.in_int8.empty()) groups.set(head_ ? "group_2" : "group_1", uneven_group());
     for (const std::string& module : other_linears()) ignore.push_back(module);
     Json quantization = Json::object();
     quantization.set("quant_method", "compressed-tensors")

@@ -14,8 +14,10 @@
 namespace pagoda {
 
 struct QuantizeOptions {
-  int bits = 8;                // 8: int-quantized, a scale a row; 4: pack-quantized, groups
-  int64_t group_size = 0;      // int4: columns that share a scale; 0: the largest of 128, 64 and 32 that divides most weights
+  int bits = 8;  // 8: int-quantized, a scale a row; 4: pack-quantized, groups
+  // int4: columns that share a scale; 0: the largest of 128, 64 and 32 that divides most weights. Those that it does not divide
+  // are int8 with a scale a row.
+  int64_t group_size = 0;
   bool symmetric = true;       // int4 alone
   bool int8_head = false;      // int4 alone: a decoder's head in int8, groups too; a tied one gets a weight of its own
   std::optional<DType> dtype;  // of what stays: embeddings, norms, heads; empty: as it is
@@ -32,6 +34,7 @@ struct Cancelled {};
 struct QuantizedMatrix {
   std::string name;
   int64_t n = 0, k = 0;
+  int bits = 0;
   double error = 0;  // |w - decoded| / |w|, root of the sums of squares
 };
 
@@ -40,8 +43,8 @@ struct QuantizeReport {
   int64_t group_size = 0;  // 0: a scale a row
   std::string format;      // "int-quantized", "pack-quantized"
   std::vector<QuantizedMatrix> matrices;
-  std::vector<std::pair<std::string, std::string>> kept;  // linear weights left as they are, and why
-  int64_t bytes_before = 0, bytes_after = 0;              // of the weights
+  std::vector<std::pair<std::string, std::string>> in_int8;  // of int4: those in int8 with a scale a row, and why
+  int64_t bytes_before = 0, bytes_after = 0;                 // of the weights
   int64_t calibration_tokens = 0;
   std::string no_tokenizer;  // of a GGUF file: why its tokenizer is not beside the weights; empty: it is
 };

@@ -54,14 +54,18 @@ class Reader {
     const GgufTensor* embedding = find_tensor(file_, "token_embd.weight");
     if (embedding == nullptr || embedding->dims.size() != 2) invalid(where_, "tensor missing: need 'token_embd.weight' [*, *]");
     config_.set("vocab_size", embedding->dims[1]);
-    config_.set("tie_word_embeddings", find_tensor(file_, "output.weight") == nullptr);
+    if (name_ != "bert") config_.set("tie_word_embeddings", find_tensor(file_, "output.weight") == nullptr);
     config_.set("dtype", checkpoint_dtype(file_));
     if (name_ == "llama" || name_ == "qwen2") {
       llama();
     } else if (name_ == "gpt2") {
       gpt2();
+    } else if (name_ == "starcoder") {
+      starcoder();
+    } else if (name_ == "bert") {
+      bert();
     } else {
-      unsupported(where_, "general.architecture: got '{}', need gpt2, llama or qwen2", name_.substr(0, 64));
+      unsupported(where_, "general.architecture: got '{}', need bert, gpt2, llama, qwen2 or starcoder", name_.substr(0, 64));
     }
     token_ids();
     return std::move(config_);
@@ -199,6 +203,39 @@ class Reader {
     set("n_positions", "context_length");
     set("n_inner", "feed_forward_length");
     config_.set("layer_norm_epsilon", file_.real(key("attention.layer_norm_epsilon"), 1e-5));
+  }
+
+  void starcoder() {
+    gpt2();
+    set_architecture("GPTBigCodeForCausalLM", "gpt_bigcode");
+    if (has("attention.head_count_kv") && number("attention.head_count_kv") != 1) {
+      unsupported(where_, "{}: got {}, need 1", key("attention.head_count_kv"), number("attention.head_count_kv"));
+    }
+    config_.set("multi_query", true).set("activation_function", "gelu_pytorch_tanh");
+  }
+
+  // The rows of a table that stands beside the words'.
+  int64_t rows_of(const char* name) const {
+    const GgufTensor* tensor = find_tensor(file_, name);
+    if (tensor == nullptr || tensor->dims.size() != 2) invalid(where_, "tensor missing: need '{}' [*, *]", name);
+    return tensor->dims[1];
+  }
+
+  void bert() {
+    set_architecture("BertModel", "bert");
+    set("hidden_size", "embedding_length");
+    set("intermediate_size", "feed_forward_length");
+    set("num_hidden_layers", "block_count");
+    set("num_attention_heads", "attention.head_count");
+    // XLM-RoBERTa's table comes without its first rows: positions count from 0 in every file.
+    config_.set("max_position_embeddings", rows_of("position_embd.weight"));
+    config_.set("type_vocab_size", rows_of("token_types.weight"));
+    config_.set("layer_norm_eps", file_.real(key("attention.layer_norm_epsilon"), 1e-12)).set("hidden_act", "gelu");
+    static constexpr const char* kPooling[] = {"none", "mean", "cls", "last"};
+    const int64_t pooling = has("pooling_type") ? number("pooling_type") : 1;
+    if (pooling < 0 || pooling > 3) unsupported(where_, "{}: got {}, need 0 to 3", key("pooling_type"), pooling);
+    if (file_.flag(key("attention.causal"), false)) unsupported(where_, "{}: got true", key("attention.causal"));
+    config_.set("pooling_type", kPooling[pooling]);
   }
 
   void token_ids() {

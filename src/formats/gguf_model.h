@@ -9,9 +9,11 @@
 
 namespace pagoda {
 
-// config.json as it would stand beside the same model in Hugging Face's format: architectures llama (LLaMA, Mistral), qwen2 and
-// gpt2; another one is kUnsupported. Scaled rotary positions keep their meaning: rope_freqs.weight becomes the field
-// `frequency_factors` of rope_parameters, which Hugging Face does not have. "dtype" is bfloat16 where tensors are quantised.
+// config.json as it would stand beside the same model in Hugging Face's format: architectures llama (LLaMA, Mistral), qwen2,
+// gpt2, starcoder (GPT-BigCode of one key-value head) and bert, which also has `pooling_type`: how llama.cpp makes one vector
+// of a text, "none", "mean", "cls" or "last"; another architecture is kUnsupported. Scaled rotary positions keep their meaning:
+// rope_freqs.weight becomes the field `frequency_factors` of rope_parameters, which Hugging Face does not have. "dtype" is
+// bfloat16 where tensors are quantised.
 Json gguf_config(const GgufFile& file);
 
 // tokenizer_config.json likewise: special tokens and chat templates. Null where the file has no tokenizer.

@@ -59,6 +59,32 @@ const std::vector<Family>& families() {
         {"ffn_norm", "ln_2"},
         {"ffn_up", "mlp.c_fc", Order::kTransposed},
         {"ffn_down", "mlp.c_proj", Order::kTransposed}}},
+      {"starcoder",
+       "transformer.h.",
+       {{"token_embd", "transformer.wte"},
+        {"position_embd", "transformer.wpe"},
+        {"output_norm", "transformer.ln_f"},
+        {"output", "lm_head"}},
+       {{"attn_norm", "ln_1"},
+        {"attn_qkv", "attn.c_attn"},
+        {"attn_output", "attn.c_proj"},
+        {"ffn_norm", "ln_2"},
+        {"ffn_up", "mlp.c_fc"},
+        {"ffn_down", "mlp.c_proj"}}},
+      {"bert",
+       "encoder.layer.",
+       {{"token_embd", "embeddings.word_embeddings"},
+        {"position_embd", "embeddings.position_embeddings"},
+        {"token_types", "embeddings.token_type_embeddings"},
+        {"token_embd_norm", "embeddings.LayerNorm"}},
+       {{"attn_q", "attention.self.query"},
+        {"attn_k", "attention.self.key"},
+        {"attn_v", "attention.self.value"},
+        {"attn_output", "attention.output.dense"},
+        {"attn_output_norm", "attention.output.LayerNorm"},
+        {"ffn_up", "intermediate.dense"},
+        {"ffn_down", "output.dense"},
+        {"layer_output_norm", "output.LayerNorm"}}},
   };
   return kFamilies;
 }
@@ -139,7 +165,8 @@ class GgufSource : public WeightSource {
     const auto family =
         std::find_if(all.begin(), all.end(), [&](const Family& each) { return architecture == each.architecture; });
     if (family == all.end())
-      unsupported(where_, "general.architecture: got '{}', need gpt2, llama or qwen2", architecture.substr(0, 64));
+      unsupported(where_, "general.architecture: got '{}', need bert, gpt2, llama, qwen2 or starcoder",
+                  architecture.substr(0, 64));
     heads_ = head_count(architecture + ".attention.head_count");
     kv_heads_ = file_->find(architecture + ".attention.head_count_kv") == nullptr
                     ? heads_

@@ -15,7 +15,10 @@ void add_weights(quantized::Parts& parts) {
   if (method == "compressed-tensors") return add_compressed_tensors(parts);
   if (method == "gptq") return add_gptq(parts);
   if (method == "awq") return add_awq(parts);
-  if (method == "fp8") return add_scaled(parts, ".weight_scale_inv");
+  if (method == "fp8") {
+    add_scaled(parts, ".weight_scale_inv");
+    return add_scaled(parts, ".weight_scale");  // AutoFP8's and vLLM's, of a whole tensor or by channel
+  }
   if (method == "fbgemm_fp8") return add_scaled(parts, ".weight_scale");
   if (method == "mxfp4") return add_mxfp4(parts);
   unsupported(parts.where(), "quant_method: got '{}', need awq, compressed-tensors, fbgemm_fp8, fp8, gptq or mxfp4",
@@ -27,6 +30,10 @@ class QuantizedSource : public WeightSource {
   QuantizedSource(std::shared_ptr<WeightSource> files, const Json& config, const std::string& where)
       : files_(std::move(files)), parts_(files_, config, where + ": quantization_config") {
     add_weights(parts_);
+    // Of an 8-bit KV cache, which is none of ours.
+    for (const char* suffix : {".k_scale", ".v_scale", ".q_scale", ".kv_scale", ".prob_scale", ".output_scale"}) {
+      for (const std::string& module : parts_.modules(suffix)) parts_.use(module + suffix);
+    }
   }
 
   const TensorEntry* find(const std::string& name) const override {

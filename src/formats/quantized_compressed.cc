@@ -97,7 +97,7 @@ class PackedIntRows : public Integers {
     std::vector<float> scales(static_cast<size_t>(p_.columns)), zeros(scales.size(), 0.0f);
     for (int64_t n = begin; n < end; ++n) {
       for (int64_t g = 0; g < p_.columns; ++g) {
-        scales[static_cast<size_t>(g)] = element(p_.scale, n * p_.columns + g);
+        scales[static_cast<size_t>(g)] = scale_value(p_.scale, n * p_.columns + g);
         if (p_.zero.data != nullptr) zeros[static_cast<size_t>(g)] = static_cast<float>(p_.zero_code(n, g) - offset);
       }
       const uint8_t* row = p_.packed.data + n * words * 4;
@@ -114,7 +114,7 @@ class PackedIntRows : public Integers {
     if (p_.group.data != nullptr) return {};
     return {p_.bits, p_.n, p_.k, p_.group_size, p_.zero.data != nullptr};
   }
-  float scale_at(int64_t n, int64_t k) const override { return element(p_.scale, n * p_.columns + k / p_.group_size); }
+  float scale_at(int64_t n, int64_t k) const override { return scale_value(p_.scale, n * p_.columns + k / p_.group_size); }
   float zero_at(int64_t n, int64_t k) const override {
     return static_cast<float>(p_.zero_code(n, k / p_.group_size) - (1 << (p_.bits - 1)));
   }

@@ -1,4 +1,4 @@
-// GPTQ and AWQ: integers of 2, 4 or 8 bits in words of transposed matrices.
+// GPTQ and AWQ: integers of 2, 3, 4 or 8 bits in words of transposed matrices.
 #include <algorithm>
 
 #include "formats/quantized_parts.h"
@@ -21,7 +21,7 @@ class TransposedInt : public Integers {
   explicit TransposedInt(Transposed parts) : p_(std::move(parts)) {}
   std::string coding() const override { return (p_.along_k ? "gptq int" : "awq int") + std::to_string(p_.bits); }
   void decode(int64_t begin, int64_t end, float* out) const override {
-    const int64_t per_word = 32 / p_.bits, columns = end - begin;
+    const int64_t columns = end - begin;
     std::vector<float> scales(static_cast<size_t>(columns));
     std::vector<int> zeros(scales.size());
     int64_t known = -1;
@@ -29,17 +29,14 @@ class TransposedInt : public Integers {
       const int64_t g = p_.group.data == nullptr ? k / p_.group_size : read<int32_t>(p_.group, k);
       if (g != known) {
         for (int64_t i = 0; i < columns; ++i) {
-          scales[static_cast<size_t>(i)] = element(p_.scales, g * p_.n + begin + i);
+          scales[static_cast<size_t>(i)] = scale_value(p_.scales, g * p_.n + begin + i);
           zeros[static_cast<size_t>(i)] = along_n(p_.qzeros, g, begin + i) + p_.zero_offset;
         }
         known = g;
       }
       for (int64_t i = 0; i < columns; ++i) {
         const int64_t n = begin + i;
-        const int code =
-            p_.along_k
-                ? static_cast<int>(read<uint32_t>(p_.qweight, k / per_word * p_.n + n) >> (k % per_word * p_.bits) & mask())
-                : along_n(p_.qweight, k, n);
+        const int code = p_.along_k ? along_k(k, n) : along_n(p_.qweight, k, n);
         out[i * p_.k + k] = static_cast<float>(code - zeros[static_cast<size_t>(i)]) * scales[static_cast<size_t>(i)];
       }
     }
@@ -53,18 +50,14 @@ class TransposedInt : public Integers {
     }
     return {p_.bits, p_.n, p_.k, p_.group_size, true};
   }
-  float scale_at(int64_t n, int64_t k) const override { return element(p_.scales, k / p_.group_size * p_.n + n); }
+  float scale_at(int64_t n, int64_t k) const override { return scale_value(p_.scales, k / p_.group_size * p_.n + n); }
   float zero_at(int64_t n, int64_t k) const override {
     return static_cast<float>(along_n(p_.qzeros, k / p_.group_size, n) + p_.zero_offset - (1 << (p_.bits - 1)));
   }
   void read_codes(int64_t begin, int64_t end, int8_t* codes) const override {
-    const int64_t per_word = 32 / p_.bits;
     for (int64_t k = 0; k < p_.k; ++k) {
       for (int64_t n = begin; n < end; ++n) {
-        const int code =
-            p_.along_k
-                ? static_cast<int>(read<uint32_t>(p_.qweight, k / per_word * p_.n + n) >> (k % per_word * p_.bits) & mask())
-                : along_n(p_.qweight, k, n);
+        const int code = p_.along_k ? along_k(k, n) : along_n(p_.qweight, k, n);
         codes[(n - begin) * p_.k + k] = static_cast<int8_t>(code - (1 << (p_.bits - 1)));
       }
     }
@@ -72,11 +65,17 @@ class TransposedInt : public Integers {
 
  private:
   uint32_t mask() const { return (1u << p_.bits) - 1; }
+  // The code whose bits begin at bit `at` of a stream of words that lie `stride` apart; those of 3 bits may lie in two.
+  int code_at(const TensorEntry& words, int64_t first, int64_t stride, int64_t at) const {
+    uint64_t word = read<uint32_t>(words, first + at / 32 * stride);
+    if (at % 32 + p_.bits > 32) word |= uint64_t{read<uint32_t>(words, first + (at / 32 + 1) * stride)} << 32;
+    return static_cast<int>(word >> (at % 32) & mask());
+  }
+  int along_k(int64_t k, int64_t n) const { return code_at(p_.qweight, n, p_.n, k * p_.bits); }
   int along_n(const TensorEntry& words, int64_t row, int64_t n) const {
     static constexpr int kAwqOrder[] = {0, 4, 1, 5, 2, 6, 3, 7};  // where AWQ puts column n % 8 in its word
-    const int64_t per_word = 32 / p_.bits;
-    const int64_t place = p_.along_k ? n % per_word : kAwqOrder[n % 8];
-    return static_cast<int>(read<uint32_t>(words, row * (p_.n / per_word) + n / per_word) >> (place * p_.bits) & mask());
+    const int64_t place = p_.along_k ? n : n / 8 * 8 + kAwqOrder[n % 8];
+    return code_at(words, row * (p_.n * p_.bits / 32), 1, place * p_.bits);
   }
   Transposed p_;
 };
@@ -84,10 +83,13 @@ class TransposedInt : public Integers {
 // GPTQ's symmetric zero is the middle of the codes, in each of the words.
 void check_symmetric(const Parts& parts, const Transposed& p) {
   const uint32_t middle = (1u << (p.bits - 1)) - static_cast<uint32_t>(p.zero_offset);
-  uint32_t need = 0;
-  for (int at = 0; at < 32; at += p.bits) need |= middle << at;
+  const int64_t words = p.n * p.bits / 32;  // of a row
   for (int64_t i = 0; i < element_count(p.qzeros); ++i) {
     const uint32_t word = read<uint32_t>(p.qzeros, i);
+    // Codes that begin in the word before it or reach into the next have some of their bits here.
+    uint32_t need = 0;
+    const int64_t first = i % words * 32;
+    for (int64_t at = first / p.bits * p.bits - first; at < 32; at += p.bits) need |= at < 0 ? middle >> -at : middle << at;
     if (word != need)
       invalid(parts.where(), "{} is not what the configuration says: sym, but it has a word {:#x}, need {:#x}", p.qzeros.name,
               word, need);
@@ -101,10 +103,9 @@ void add_transposed(Parts& parts, const std::string& module, Transposed p) {
     unsupported(parts.where(), "{}: got {}, need float16", p.scales.name, dtype_name(p.scales.dtype));
   if (p.scales.shape.size() != 2 || p.scales.shape[1] != p.n || p.scales.shape[0] < 1)
     parts.misfit(p.scales, fmt::format("[groups, {}]", p.n));
-  const int64_t groups = p.scales.shape[0], per_word = 32 / p.bits;
-  if (p.n % per_word != 0) parts.misfit(p.qweight, fmt::format("outputs that are a multiple of {}", per_word));
-  if (p.qzeros.shape != std::vector<int64_t>{groups, p.n / per_word})
-    parts.misfit(p.qzeros, fmt::format("[{}, {}]", groups, p.n / per_word));
+  const int64_t groups = p.scales.shape[0], whole = p.bits == 3 ? 32 : 32 / p.bits, words = p.n / whole * (whole * p.bits / 32);
+  if (p.n % whole != 0) parts.misfit(p.qweight, fmt::format("outputs that are a multiple of {}", whole));
+  if (p.qzeros.shape != std::vector<int64_t>{groups, words}) parts.misfit(p.qzeros, fmt::format("[{}, {}]", groups, words));
   const bool said = parts.config().find("group_size") != nullptr || parts.config().find("q_group_size") != nullptr;
   const int64_t named =
       parts.config().get_int("group_size", parts.config().get_int("q_group_size", 128, parts.where()), parts.where());
@@ -122,11 +123,14 @@ void add_transposed(Parts& parts, const std::string& module, Transposed p) {
 void add_gptq_weight(Parts& parts, const std::string& module) {
   Transposed p;
   p.bits = static_cast<int>(parts.config().get_int("bits", 4, parts.where()));
-  if (p.bits != 2 && p.bits != 4 && p.bits != 8) unsupported(parts.where(), "bits: got {}, need 2, 4 or 8 for gptq", p.bits);
+  if (p.bits != 2 && p.bits != 3 && p.bits != 4 && p.bits != 8)
+    unsupported(parts.where(), "bits: got {}, need 2, 3, 4 or 8 for gptq", p.bits);
   p.zero_offset = parts.config().get_string("checkpoint_format", "gptq", parts.where()) == "gptq_v2" ? 0 : 1;
   p.qweight = parts.part(module + ".qweight", DType::kInt32, 2);
-  p.k = checked_mul(p.qweight.shape[0], 32 / p.bits, parts.where());
+  p.k = checked_mul(p.qweight.shape[0], 32, parts.where()) / p.bits;
   p.n = p.qweight.shape[1];
+  if (p.bits == 3 && p.qweight.shape[0] % 3 != 0) parts.misfit(p.qweight, "rows that are a multiple of 3");
+  if (p.n > kMostBlock) parts.misfit(p.qweight, "fewer columns");
   add_transposed(parts, module, std::move(p));
 }
 

@@ -126,7 +126,7 @@ std::pair<int64_t, int64_t> Parts::block_of() const {
 
 Grid Parts::grid_of(TensorEntry scale, int64_t n, int64_t k) const {
   if (!is_scale(scale.dtype))
-    unsupported(where_, "{}: got {}, need float32, bfloat16 or float16", scale.name, dtype_name(scale.dtype));
+    unsupported(where_, "{}: got {}, need float32, bfloat16, float16 or float8_e8m0fnu", scale.name, dtype_name(scale.dtype));
   const std::vector<int64_t>& shape = scale.shape;
   const int64_t rows = shape.empty() ? 1 : shape[0], columns = shape.size() < 2 ? 1 : shape[1];
   if (shape.size() > 2) misfit(scale, "at most 2 dimensions");
@@ -142,8 +142,9 @@ Grid Parts::grid_of(TensorEntry scale, int64_t n, int64_t k) const {
   } else if (bn > 0 && shape.size() == 2 && rows == div_up(n, bn) && columns == div_up(k, bk)) {
     grid.bn = bn;
     grid.bk = bk;
-  } else if (rows == n && columns >= 1 && k % columns == 0) {
-    grid.bk = k / columns;
+  } else if (rows == n && columns >= 1) {
+    grid.bk = schemes_.columns_of_group(k, columns);
+    if (grid.bk == 0) misfit(scale, fmt::format("groups of [{}, {}] of one size, or group_size in the configuration", n, k));
   } else {
     misfit(scale, fmt::format("a scale for each of [{}, {}]'s tensor, rows, groups or blocks", n, k));
   }

@@ -42,6 +42,9 @@ inline float float8_e4m3(uint8_t bits) {
 // The upper half of a float16.
 inline float float8_e5m2(uint8_t bits) { return float16_to_float(static_cast<uint16_t>(bits << 8)); }
 
+// Eight bits of exponent alone (OCP Microscaling formats, E8M0).
+inline float float8_e8m0(uint8_t bits) { return bits == 255 ? bits_to_float(0x7FC00000) : std::ldexp(1.0f, bits - 127); }
+
 inline float element(const TensorEntry& entry, int64_t index) {
   switch (entry.dtype) {
     case DType::kFloat32: return read<float>(entry, index);
@@ -71,7 +74,13 @@ inline bool is_element(DType dtype) {
   }
 }
 
-inline bool is_scale(DType dtype) { return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
+// Bytes are E8M0.
+inline bool is_scale(DType dtype) {
+  return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16 || dtype == DType::kUInt8;
+}
+inline float scale_value(const TensorEntry& scale, int64_t index) {
+  return scale.dtype == DType::kUInt8 ? float8_e8m0(scale.data[index]) : element(scale, index);
+}
 
 inline int64_t element_count(const TensorEntry& entry) {
   int64_t count = 1;
@@ -85,7 +94,7 @@ std::string shape_text(const std::vector<int64_t>& shape);
 struct Grid {
   TensorEntry scale;  // [N / bn, K / bk], rounded up
   int64_t bn = 1, bk = 1, columns = 1;
-  float at(int64_t n, int64_t k) const { return element(scale, n / bn * columns + k / bk); }
+  float at(int64_t n, int64_t k) const { return scale_value(scale, n / bn * columns + k / bk); }
 };
 
 // Integers whose scales (and zeros) are each for a run of inputs: what kernels need to know of them. Element (n, k) is

@@ -1,6 +1,7 @@
 // One scheme a group. Which modules a group is for is not looked at: a weight must agree with one of them.
 #include "formats/quantized_scheme.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -57,6 +58,18 @@ QuantizationSchemes::QuantizationSchemes(const Json& config, std::string where) 
     scheme.symmetric = weights->get_bool("symmetric", false, where_);
     schemes_.push_back(std::move(scheme));
   }
+}
+
+int64_t QuantizationSchemes::columns_of_group(int64_t k, int64_t columns) const {
+  int64_t found = 0;
+  for (const Scheme& scheme : schemes_) {
+    const int64_t size = std::min(scheme.group_size, k);
+    if (size <= 0 || div_up(k, size) != columns) continue;
+    if (found != 0 && found != size) return 0;
+    found = size;
+  }
+  if (found != 0) return found;
+  return k % columns == 0 ? k / columns : 0;
 }
 
 bool QuantizationSchemes::symmetric() const {

@@ -23,6 +23,9 @@ class QuantizationSchemes {
   QuantizationSchemes(const Json& config, std::string where);
   // kInvalidInput where no group of the configuration describes such a weight: format, type, strategy, group_size or blocks.
   void check(const QuantizedWeightFacts& facts) const;
+  // Columns of a group where a row of k has so many scales: by the group_size that gives so many, the last group being what is
+  // left; where none does, k / columns if that is whole. 0: neither, or several group sizes would.
+  int64_t columns_of_group(int64_t k, int64_t columns) const;
   bool symmetric() const;  // every group says so: there are no zero points but zeros
 
  private:

@@ -109,7 +109,10 @@ void read_trainer(WireReader reader, SentencePieceModel& model, std::string_view
 
 void read_normalizer(WireReader reader, SentencePieceModel& model, std::string_view where) {
   while (reader.next()) {
-    if (reader.number() == 2 && reader.is_bytes()) model.charsmap = Charsmap::parse(reader.text(), where);
+    if (reader.number() == 2 && reader.is_bytes()) {
+      model.charsmap = Charsmap::parse(reader.text(), where);
+      model.charsmap_bytes = reader.text();
+    }
     if (reader.number() == 3 && reader.is_varint()) model.add_dummy_prefix = reader.flag();
     if (reader.number() == 4 && reader.is_varint()) model.remove_extra_whitespaces = reader.flag();
     if (reader.number() == 5 && reader.is_varint()) model.escape_whitespaces = reader.flag();

@@ -1,4 +1,4 @@
-// Later files win: the template files over the configuration, the configuration over special_tokens_map.json.
+// Later files win: special_tokens_map.json and the template files over the configuration.
 #include "formats/tokenizer_config.h"
 
 #include <algorithm>
@@ -28,34 +28,87 @@ AddedToken read_token(const Json& json, bool special, const std::string& where) 
   return token;
 }
 
+constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+
+bool ends_with(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+void set_token(TokenizerConfig& config, const std::string& name, std::optional<AddedToken> token) {
+  for (auto& [known, old] : config.named) {
+    if (known != name) continue;
+    old = std::move(token);
+    return;
+  }
+  config.named.emplace_back(name, std::move(token));
+}
+
+// A model's own names, such as image_token, are named tokens too.
 void read_named(const Json& json, const std::string& where, TokenizerConfig& config) {
-  const std::pair<const char*, std::string*> names[] = {
-      {"bos_token", &config.bos_token},   {"eos_token", &config.eos_token}, {"unk_token", &config.unk_token},
-      {"sep_token", &config.sep_token},   {"pad_token", &config.pad_token}, {"cls_token", &config.cls_token},
-      {"mask_token", &config.mask_token},
-  };
-  for (const auto& [key, target] : names) {
+  for (const char* key : kNames) {
     const Json* value = json.find(key);
     if (value == nullptr) continue;
-    const std::string old = *target;
-    config.named_tokens.erase(std::remove_if(config.named_tokens.begin(), config.named_tokens.end(),
-                                             [&](const AddedToken& token) { return !old.empty() && token.content == old; }),
-                              config.named_tokens.end());
-    target->clear();
-    if (value->is_null() || value->is_bool()) continue;
-    const AddedToken token = read_token(*value, true, where + ": " + key);
-    *target = token.content;
-    if (token.content.empty()) continue;
-    const bool known = std::any_of(config.named_tokens.begin(), config.named_tokens.end(),
-                                   [&](const AddedToken& t) { return t.content == token.content; });
-    if (!known) config.named_tokens.push_back(token);
+    const bool none = value->is_null() || value->is_bool();
+    set_token(config, key, none ? std::nullopt : std::optional(read_token(*value, true, where + ": " + key)));
   }
-  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
-    const Json* list = json.find(key);
-    if (list == nullptr || !list->is_array()) continue;
-    config.additional_tokens.clear();
-    for (const Json& item : list->as_array(where))
-      config.additional_tokens.push_back(read_token(item, true, where + ": " + key));
+  for (const JsonMember& member : json.as_object(where)) {
+    if (ends_with(member.key, "_token") && member.value.is_string())
+      set_token(config, member.key, read_token(member.value, true, where));
+  }
+  const Json* const extra = json.find("extra_special_tokens");
+  if (extra == nullptr || !extra->is_object()) return;
+  for (const JsonMember& member : extra->as_object(where))
+    set_token(config, member.key, read_token(member.value, true, where + ": extra_special_tokens"));
+}
+
+std::optional<std::vector<AddedToken>> read_list(const Json& json, const char* key, const std::string& where) {
+  const Json* const list = json.find(key);
+  if (list == nullptr || !list->is_array()) return std::nullopt;
+  std::vector<AddedToken> tokens;
+  for (const Json& item : list->as_array(where)) tokens.push_back(read_token(item, true, where + ": " + key));
+  return tokens;
+}
+
+// Of both keys extra_special_tokens counts, unless it is empty.
+void read_extra(const Json& json, const std::string& where, TokenizerConfig& config) {
+  const auto extra = read_list(json, "extra_special_tokens", where), old = read_list(json, "additional_special_tokens", where);
+  if (!extra && !old) return;
+  config.extra_tokens_given = true;
+  config.extra_tokens = extra && (!extra->empty() || !old) ? *extra : *old;
+}
+
+// special_tokens_map.json, over what tokenizer_config.json says.
+void read_map(const Json& json, const std::string& where, TokenizerConfig& config) {
+  read_named(json, where, config);
+  if (const auto list = read_list(json, "extra_special_tokens", where)) {
+    config.extra_tokens_given = true;
+    for (const AddedToken& token : *list) {
+      if (std::find(config.extra_tokens.begin(), config.extra_tokens.end(), token) == config.extra_tokens.end())
+        config.extra_tokens.push_back(token);
+    }
+  }
+  const auto old = read_list(json, "additional_special_tokens", where);
+  if (old && !config.extra_tokens_given) config.extra_tokens = *old;
+}
+
+// added_tokens.json: the tokens that a tokenizer of before 2023 was given, by their ids.
+void read_added_tokens(const Json& json, const std::string& where, TokenizerConfig& config) {
+  const auto is_special = [&](const std::string& content) {
+    const bool named = std::any_of(config.named.begin(), config.named.end(),
+                                   [&](const auto& entry) { return entry.second && entry.second->content == content; });
+    // Those that special_tokens_map.json lists are added by themselves, and do not count here.
+    return named ||
+           (config.extra_tokens_given && std::any_of(config.extra_tokens.begin(), config.extra_tokens.end(),
+                                                     [&](const AddedToken& token) { return token.content == content; }));
+  };
+  for (const JsonMember& member : json.as_object(where)) {
+    AddedToken token;
+    token.content = member.key;
+    token.special = is_special(member.key);
+    token.normalized = !token.special;
+    const int64_t id = member.value.as_int(where);
+    if (id < 0) invalid(where, "'{}': got id {}, need at least 0", member.key, id);
+    config.added_tokens.emplace_back(id, std::move(token));
   }
 }
 
@@ -74,6 +127,19 @@ void read_template(const Json& json, const std::string& where, TokenizerConfig& 
     } else {
       config.named_chat_templates.emplace_back(name, text);
     }
+  }
+}
+
+// The seven common names first, as transformers lists them.
+void order_names(TokenizerConfig& config) {
+  const auto place = [](const std::string& name) { return std::find(std::begin(kNames), std::end(kNames), name) - kNames; };
+  std::stable_sort(config.named.begin(), config.named.end(),
+                   [&](const auto& a, const auto& b) { return place(a.first) < place(b.first); });
+  std::string* const texts[] = {&config.bos_token, &config.eos_token, &config.unk_token, &config.sep_token,
+                                &config.pad_token, &config.cls_token, &config.mask_token};
+  for (const auto& [name, token] : config.named) {
+    const auto at = place(name);
+    if (at < std::end(kNames) - kNames && token) *texts[at] = token->content;
   }
 }
 
@@ -111,18 +177,15 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
     if (!json.is_object()) invalid(path, "wrong type: got {}, need an object", json.type_name());
     return json;
   };
-  const Json map = read("special_tokens_map.json");
-  if (map.is_object()) read_named(map, join_path(folder, "special_tokens_map.json"), config);
   const bool gguf = is_gguf(folder);
   config.raw = gguf ? gguf_tokenizer_config(*GgufFile::open(folder, limits)) : read("tokenizer_config.json");
   if (config.raw.is_object()) {
     const Json& json = config.raw;
     const std::string where = gguf ? folder : join_path(folder, "tokenizer_config.json");
     read_named(json, where, config);
+    read_extra(json, where, config);
     config.tokenizer_class = json.get_string("tokenizer_class", "", where);
-    if (config.tokenizer_class.size() > 4 && config.tokenizer_class.substr(config.tokenizer_class.size() - 4) == "Fast") {
-      config.tokenizer_class.resize(config.tokenizer_class.size() - 4);
-    }
+    if (ends_with(config.tokenizer_class, "Fast")) config.tokenizer_class.resize(config.tokenizer_class.size() - 4);
     const auto flag = [&](const char* key, std::optional<bool>& target) {
       const Json* value = json.find(key);
       if (value != nullptr && value->is_bool()) target = value->as_bool(where);
@@ -138,6 +201,7 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
       config.model_max_length = static_cast<int64_t>(longest->as_double(where));
     const Json* added = json.find("added_tokens_decoder");
     if (added != nullptr && added->is_object()) {
+      config.lists_added_tokens = true;
       for (const JsonMember& member : added->as_object(where)) {
         int64_t id = 0;
         if (member.key.empty() || member.key.size() > 9) invalid(where, "added_tokens_decoder: bad id '{}'", member.key);
@@ -147,11 +211,20 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
         }
         config.added_tokens.emplace_back(id, read_token(member.value, false, where + ": added_tokens_decoder"));
       }
-      std::sort(config.added_tokens.begin(), config.added_tokens.end(),
-                [](const auto& a, const auto& b) { return a.first < b.first; });
     }
     read_template(json, where, config);
   }
+  // Newer folders have all in tokenizer_config.json, and neither of these files is read.
+  if (!config.lists_added_tokens) {
+    const std::string map_path = join_path(folder, "special_tokens_map.json"),
+                      added_path = join_path(folder, "added_tokens.json");
+    const Json map = read("special_tokens_map.json"), added = read("added_tokens.json");
+    if (map.is_object()) read_map(map, map_path, config);
+    if (added.is_object()) read_added_tokens(added, added_path, config);
+  }
+  std::sort(config.added_tokens.begin(), config.added_tokens.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  order_names(config);
   const Json legacy = read("chat_template.json");
   if (legacy.is_object()) read_template(legacy, join_path(folder, "chat_template.json"), config);
   const std::string file = join_path(folder, "chat_template.jinja");

@@ -16,9 +16,13 @@ struct TokenizerConfig {
   std::string tokenizer_class;  // without "Fast"; empty: not named
   // Named special tokens; empty: none.
   std::string bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token;
-  std::vector<AddedToken> named_tokens;                      // the same as tokens with their flags, in this order, those given
-  std::vector<AddedToken> additional_tokens;                 // additional_special_tokens, extra_special_tokens
-  std::vector<std::pair<int64_t, AddedToken>> added_tokens;  // added_tokens_decoder, by id
+  // The same as tokens with their flags, and then the model's own names (image_token; extra_special_tokens as an object). No
+  // token: null is given, which is no default either.
+  std::vector<std::pair<std::string, std::optional<AddedToken>>> named;
+  std::vector<AddedToken> extra_tokens;                      // extra_special_tokens or additional_special_tokens as a list
+  bool extra_tokens_given = false;                           // in tokenizer_config.json, be it empty
+  std::vector<std::pair<int64_t, AddedToken>> added_tokens;  // added_tokens_decoder, else added_tokens.json; by id
+  bool lists_added_tokens = false;                           // there is an added_tokens_decoder
   std::optional<bool> add_bos_token, add_eos_token, add_prefix_space;
   bool do_lower_case = true;
   bool clean_up_tokenization_spaces = false;
@@ -31,7 +35,8 @@ struct TokenizerConfig {
   const std::string& find_chat_template(const std::string& name) const;
 };
 
-// Reads tokenizer_config.json, special_tokens_map.json, chat_template.jinja, chat_template.json and the folder
+// Reads tokenizer_config.json; special_tokens_map.json and added_tokens.json where that has no added_tokens_decoder;
+// chat_template.jinja, chat_template.json and the folder
 // additional_chat_templates, as far as they are there; of a .gguf file what its metadata say.
 TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& limits = {});
 

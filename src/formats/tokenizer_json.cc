@@ -47,6 +47,17 @@ double as_serde_reads(double exact) {
   return std::signbit(exact) ? -value : value;
 }
 
+AddedToken added_token(const Json& json, std::string_view where) {
+  AddedToken token;
+  token.content = json.at("content", where).as_string(where);
+  token.special = json.get_bool("special", false, where);
+  token.single_word = json.get_bool("single_word", false, where);
+  token.lstrip = json.get_bool("lstrip", false, where);
+  token.rstrip = json.get_bool("rstrip", false, where);
+  token.normalized = json.get_bool("normalized", true, where);
+  return token;
+}
+
 class Reader {
  public:
   Reader(std::string_view where, const Limits& limits, const TokenizerJsonOptions& options)
@@ -69,7 +80,7 @@ class Reader {
     parts.always_track = needs_origin_;
     if (const Json* list = present(json, "added_tokens")) {
       std::vector<AddedToken> tokens;
-      for (const Json& token : list->as_array(path("added_tokens"))) tokens.push_back(added_token(token));
+      for (const Json& token : list->as_array(path("added_tokens"))) tokens.push_back(added_token(token, path("added_tokens")));
       parts.added.add(tokens, *parts.model);
     }
     return parts;
@@ -87,18 +98,6 @@ class Reader {
   std::string type_of(const Json& json, std::string_view field) const {
     if (!json.is_object()) invalid(path(field), "wrong type: got {}, need an object with a type", json.type_name());
     return json.at("type", path(field)).as_string(path(field));
-  }
-
-  AddedToken added_token(const Json& json) const {
-    const std::string where = path("added_tokens");
-    AddedToken token;
-    token.content = json.at("content", where).as_string(where);
-    token.special = json.get_bool("special", false, where);
-    token.single_word = json.get_bool("single_word", false, where);
-    token.lstrip = json.get_bool("lstrip", false, where);
-    token.rstrip = json.get_bool("rstrip", false, where);
-    token.normalized = json.get_bool("normalized", true, where);
-    return token;
   }
 
   std::shared_ptr<const Regex> regex(const std::string& pattern, std::string_view field) const {
@@ -457,7 +456,8 @@ class Reader {
       for (const Json& item : json.at("vocab", where).as_array(where)) {
         const Json::Array& pair = item.as_array(where);
         if (pair.size() != 2) invalid(where, "vocab: got {} values, need a token and its score", pair.size());
-        pieces.push_back({pair[0].as_string(where), as_serde_reads(pair[1].as_double(where))});
+        const double score = pair[1].as_double(where);
+        pieces.push_back({pair[0].as_string(where), options_.decimal_scores ? as_serde_reads(score) : score});
       }
       return make_unigram(std::move(pieces), json.get_int("unk_id", -1, where), json.get_bool("byte_fallback", false, where),
                           where);
@@ -509,6 +509,15 @@ class Reader {
 PipelineParts parse_tokenizer_json(const Json& json, std::string_view where, const Limits& limits,
                                    const TokenizerJsonOptions& options) {
   return Reader(where, limits, options).read(json);
+}
+
+std::vector<std::pair<int64_t, AddedToken>> json_added_tokens(const Json& json, std::string_view where) {
+  const std::string field = fmt::format("{}: added_tokens", where);
+  std::vector<std::pair<int64_t, AddedToken>> tokens;
+  const Json* const list = json.find("added_tokens");
+  if (list == nullptr || list->is_null()) return tokens;
+  for (const Json& token : list->as_array(field)) tokens.emplace_back(token.get_int("id", 0, field), added_token(token, field));
+  return tokens;
 }
 
 std::shared_ptr<const Tokenizer> read_tokenizer_json(std::string_view text, std::string_view where, const Limits& limits,

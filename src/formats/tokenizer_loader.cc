@@ -2,6 +2,9 @@
 #include "formats/tokenizer_loader.h"
 
 #include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -9,8 +12,10 @@
 #include "formats/gguf.h"
 #include "formats/sentencepiece.h"
 #include "formats/tiktoken.h"
+#include "formats/tokenizer_class.h"
 #include "formats/tokenizer_gguf.h"
 #include "formats/tokenizer_json.h"
+#include "formats/tokenizer_rules.h"
 
 namespace pagoda {
 
@@ -57,33 +62,54 @@ int32_t find_id(const PipelineParts& parts, const std::string& token) {
   return id >= 0 ? id : parts.model->vocab().find(token);
 }
 
-// What transformers does with a folder's configuration once the tokenizer itself is there: tokens that it lacks are added, and
-// a wish for beginning or end tokens replaces the post-processor.
-void apply_config(const TokenizerConfig& config, PipelineParts& parts) {
-  std::vector<AddedToken> missing;
-  const auto known = [&](const std::string& content) {
-    return parts.added.find(content) >= 0 ||
-           std::any_of(missing.begin(), missing.end(), [&](const AddedToken& t) { return t.content == content; });
-  };
-  for (const auto& [id, token] : config.added_tokens) {
-    const AddedToken* const have = parts.added.token(static_cast<int32_t>(std::min<int64_t>(id, Vocab::kMaxId)));
-    if (have == nullptr || !(*have == token)) missing.push_back(token);
+// transformers truncates and pads only where it is asked to, whatever the file says.
+TokenizerPtr finish(PipelineParts parts) {
+  parts.truncation = std::nullopt;
+  parts.padding = std::nullopt;
+  return make_pipeline_tokenizer(std::move(parts));
+}
+
+// The tokens that transformers adds to a tokenizer that is there: those listed, known or not, then the named ones and the
+// others that nobody knows.
+void add_tokens(const TokenizerConfig& config, const std::vector<std::pair<int64_t, AddedToken>>& listed,
+                PipelineParts& parts) {
+  std::vector<AddedToken> tokens, wanted;
+  std::unordered_set<std::string> known, names;
+  for (const auto& [name, token] : config.named) {
+    if (!token) continue;
+    wanted.push_back(*token);
+    names.insert(token->content);
   }
-  for (const std::vector<AddedToken>* list : {&config.named_tokens, &config.additional_tokens}) {
-    for (const AddedToken& token : *list) {
-      if (!known(token.content)) missing.push_back(token);
-    }
+  wanted.insert(wanted.end(), config.extra_tokens.begin(), config.extra_tokens.end());
+  for (const auto& [id, token] : listed) {
+    tokens.push_back(token);
+    tokens.back().special = token.special || names.count(token.content) != 0;
+    known.insert(token.content);
   }
-  for (AddedToken& token : missing) {
-    for (const AddedToken& named : config.named_tokens) token.special = token.special || named.content == token.content;
+  std::unordered_set<std::string> taken;
+  for (const AddedToken& token : wanted) {
+    if (token.content.empty() || parts.added.find(token.content) >= 0 || known.count(token.content) != 0) continue;
+    // Named twice with other flags, the later ones hold.
+    if (!taken.insert(token.content).second && std::find(tokens.begin(), tokens.end(), token) != tokens.end()) continue;
+    tokens.push_back(token);
   }
-  if (!missing.empty()) parts.added.add(missing, *parts.model);
-  const bool wished = config.add_bos_token.has_value() || config.add_eos_token.has_value();
-  if (!wished) return;
-  const int32_t bos = config.add_bos_token.value_or(false) ? find_id(parts, config.bos_token) : -1;
-  const int32_t eos = config.add_eos_token.value_or(false) ? find_id(parts, config.eos_token) : -1;
-  parts.post_processor = post_processors::pieces(around(bos, config.bos_token, eos, config.eos_token, false),
-                                                 around(bos, config.bos_token, eos, config.eos_token, true));
+  if (!tokens.empty()) parts.added.add(tokens, *parts.model);
+}
+
+// The configuration's added tokens; where it does not list them, those of the file too.
+std::vector<std::pair<int64_t, AddedToken>> listed_tokens(const TokenizerConfig& config, const Json& tree,
+                                                          std::string_view where) {
+  if (config.lists_added_tokens) return config.added_tokens;
+  std::map<int64_t, AddedToken> by_id(config.added_tokens.begin(), config.added_tokens.end());
+  for (auto& [id, token] : json_added_tokens(tree, where)) by_id[id] = std::move(token);
+  return {by_id.begin(), by_id.end()};
+}
+
+PostProcessorPtr beginning_and_end(const TokenizerConfig& config, const PipelineParts& parts) {
+  const std::string &bos = config.bos_token, &eos = config.eos_token;
+  const int32_t bos_id = config.add_bos_token.value_or(false) ? find_id(parts, bos) : -1;
+  const int32_t eos_id = config.add_eos_token.value_or(false) ? find_id(parts, eos) : -1;
+  return post_processors::pieces(around(bos_id, bos, eos_id, eos, false), around(bos_id, bos, eos_id, eos, true));
 }
 
 AddedToken special_token(std::string content) {
@@ -96,130 +122,131 @@ AddedToken special_token(std::string content) {
 
 std::string or_default(const std::string& text, const char* fallback) { return text.empty() ? std::string(fallback) : text; }
 
-// transformers' defaults for BERT.
-TokenizerPtr read_bert(std::string_view text, const TokenizerConfig& config, std::string_view where, const Limits& limits) {
-  check_utf8(text, where);
-  const std::vector<std::string> lines = lines_of(text);
-  if (static_cast<int64_t>(lines.size()) > limits.max_items)
-    invalid(where, "too many tokens: got {}, need at most {}", lines.size(), limits.max_items);
-  if (lines.empty()) invalid(where, "no tokens in the file");
-  Vocab vocab;
-  vocab.reserve(lines.size());
-  for (size_t i = 0; i < lines.size(); ++i) vocab.add(lines[i], static_cast<int64_t>(i), where);
-  WordPieceOptions options;
-  options.unk_token = or_default(config.unk_token, "[UNK]");
-  PipelineParts parts;
-  normalizers::BertOptions bert;
-  bert.lowercase = config.do_lower_case;
-  if (config.raw.is_object()) {
-    bert.handle_chinese_chars = config.raw.get_bool("tokenize_chinese_chars", true, where);
-    const Json* strip = config.raw.find("strip_accents");
-    if (strip != nullptr && strip->is_bool()) bert.strip_accents = strip->as_bool(where);
-  }
-  parts.normalizer = normalizers::bert(bert);
-  parts.pre_tokenizer = pre_tokenizers::bert();
-  parts.model = make_wordpiece(std::move(vocab), options);
-  parts.decoder = decoders::wordpiece("##", true);
-  const std::string sep = or_default(config.sep_token, "[SEP]"), cls = or_default(config.cls_token, "[CLS]");
-  parts.added.add({special_token(options.unk_token), special_token(sep), special_token(or_default(config.pad_token, "[PAD]")),
-                   special_token(cls), special_token(or_default(config.mask_token, "[MASK]"))},
-                  *parts.model);
-  parts.post_processor = post_processors::bert({cls, find_id(parts, cls)}, {sep, find_id(parts, sep)});
-  return make_pipeline_tokenizer(std::move(parts));
+void check_count(size_t count, std::string_view where, const Limits& limits) {
+  if (static_cast<int64_t>(count) > limits.max_items)
+    invalid(where, "too many tokens: got {}, need at most {}", count, limits.max_items);
 }
 
-// transformers' defaults for GPT-2 (and RoBERTa where the class says so).
-TokenizerPtr read_gpt2(const std::string& vocab_path, const std::string& merges_path, const TokenizerConfig& config,
-                       const Limits& limits) {
-  const Json json = Json::parse(read_file(vocab_path, limits.max_json_bytes), vocab_path, limits);
-  const Json::Object& object = json.as_object(vocab_path);
-  if (static_cast<int64_t>(object.size()) > limits.max_items)
-    invalid(vocab_path, "too many tokens: got {}, need at most {}", object.size(), limits.max_items);
-  Vocab vocab;
-  vocab.reserve(object.size());
-  for (const JsonMember& member : object) vocab.add(member.key, member.value.as_int(vocab_path), vocab_path);
+// vocab.txt: a token a line.
+Json vocab_txt_tree(std::string_view text, std::string_view where, const Limits& limits) {
+  check_utf8(text, where);
+  const std::vector<std::string> lines = lines_of(text);
+  check_count(lines.size(), where, limits);
+  if (lines.empty()) invalid(where, "no tokens in the file");
+  Json::Object vocab;
+  vocab.reserve(lines.size());
+  for (size_t i = 0; i < lines.size(); ++i) vocab.push_back({lines[i], Json(static_cast<int64_t>(i))});
+  Json model = Json::object(), tree = Json::object();
+  model.set("vocab", Json(std::move(vocab)));
+  tree.set("model", std::move(model));
+  return tree;
+}
+
+Json merges_tree(const std::string& vocab_path, const std::string& merges_path, const Limits& limits) {
+  Json vocab = Json::parse(read_file(vocab_path, limits.max_json_bytes), vocab_path, limits);
+  check_count(vocab.as_object(vocab_path).size(), vocab_path, limits);
   const std::string text = read_file(merges_path, limits.max_json_bytes);
   check_utf8(text, merges_path);
-  std::vector<Merge> merges;
+  Json::Array merges;
   for (const std::string& line : lines_of(text)) {
     if (line.empty() || line.compare(0, 8, "#version") == 0) continue;
     const size_t space = line.find(' ');
     if (space == std::string::npos || line.find(' ', space + 1) != std::string::npos) {
       invalid(merges_path, "merge {}: got '{}', need two tokens with a space between", merges.size(), line.substr(0, 64));
     }
-    merges.push_back({line.substr(0, space), line.substr(space + 1)});
+    merges.push_back(Json(Json::Array{Json(line.substr(0, space)), Json(line.substr(space + 1))}));
   }
-  PipelineParts parts;
-  BpeOptions options;
-  options.raw_bytes = covers_all_bytes(vocab, "");
-  const bool prefix_space = config.add_prefix_space.value_or(false);
-  const std::shared_ptr<const Regex> pattern =
-      Regex::compile(pre_tokenizers::kByteLevelPattern, PatternDialect::kOniguruma, vocab_path, limits);
-  parts.pre_tokenizer = pre_tokenizers::byte_level(pattern, prefix_space, !options.raw_bytes);
-  parts.model = make_bpe(std::move(vocab), merges, options, vocab_path);
-  parts.decoder = decoders::byte_level();
-  const bool roberta =
-      config.tokenizer_class.find("Roberta") != std::string::npos || config.tokenizer_class.find("Bart") != std::string::npos;
-  TokenizerConfig completed = config;
-  std::vector<AddedToken> specials;
-  if (roberta) {
-    const std::string cls = or_default(config.cls_token, "<s>"), sep = or_default(config.sep_token, "</s>");
-    AddedToken mask = special_token(or_default(config.mask_token, "<mask>"));
-    mask.lstrip = true;
-    specials = {special_token(cls), special_token(sep), special_token(or_default(config.unk_token, "<unk>")),
-                special_token(or_default(config.pad_token, "<pad>")), mask};
-    parts.added.add(specials, *parts.model);
-    parts.post_processor = post_processors::roberta({cls, find_id(parts, cls)}, {sep, find_id(parts, sep)}, true, prefix_space);
-  } else {
-    completed.bos_token = or_default(config.bos_token, "<|endoftext|>");
-    completed.eos_token = or_default(config.eos_token, "<|endoftext|>");
-    specials = {special_token(completed.bos_token), special_token(completed.eos_token),
-                special_token(or_default(config.unk_token, "<|endoftext|>"))};
-    parts.added.add(specials, *parts.model);
-  }
-  apply_config(completed, parts);
-  return make_pipeline_tokenizer(std::move(parts));
+  Json model = Json::object(), tree = Json::object();
+  model.set("vocab", std::move(vocab)).set("merges", Json(std::move(merges)));
+  tree.set("model", std::move(model));
+  return tree;
 }
 
-// A SentencePiece model in a folder: special tokens are looked for in the text, and put around it as its class does.
-TokenizerPtr read_sentencepiece_folder(const std::string& path, const TokenizerConfig& config, const Limits& limits) {
-  SentencePieceModel model = parse_sentencepiece(read_file(path, limits.max_bytes), path, limits);
+// A tokenizer as its class makes it of a vocabulary; `config` is complete, `tree` is a tokenizer.json, or what stands for one.
+TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool from_json, std::string_view where,
+                   const Limits& limits) {
+  for (const auto& [name, token] : config.named) {
+    if (name == "bos_token") config.bos_token = token ? token->content : "";
+    if (name == "eos_token") config.eos_token = token ? token->content : "";
+  }
+  const std::vector<std::pair<int64_t, AddedToken>> listed = listed_tokens(config, tree, where);
+  rebuild(kind, config, tree, where);
+  TokenizerJsonOptions options;
+  options.decimal_scores = false;
+  PipelineParts parts = parse_tokenizer_json(tree, where, limits, options);
+  add_tokens(config, listed, parts);
+  if (kind == TokenizerKind::kQwen2) {  // names its special tokens once more, without flags
+    std::vector<AddedToken> specials;
+    for (const auto& [name, token] : config.named) {
+      if (token && !token->content.empty()) specials.push_back(special_token(token->content));
+    }
+    for (const AddedToken& token : config.extra_tokens) specials.push_back(special_token(token.content));
+    parts.added.add(specials, *parts.model);
+  }
+  const auto id_of = [&](const std::string& token) { return find_id(parts, token); };
+  // Beside a tokenizer.json its own post-processor counts, not the wish for beginning and end.
+  const bool wished = !from_json && (config.add_bos_token || config.add_eos_token);
+  if (from_json) config.add_bos_token = config.add_eos_token = std::nullopt;
+  const bool albert = kind == TokenizerKind::kAlbert;  // whose own comes first, and gives way
+  PostProcessorPtr own = own_post_processor(kind, config, id_of);
+  if (own != nullptr && !(albert && parts.post_processor != nullptr)) parts.post_processor = own;
+  if ((own == nullptr || albert) && (wished || kind == TokenizerKind::kGptNeoX))
+    parts.post_processor = beginning_and_end(config, parts);
+  return finish(std::move(parts));
+}
+
+// A SentencePiece model without a class: SentencePiece's ids, special tokens looked for in the text.
+TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::string& path, const TokenizerConfig& config) {
   SentencePieceOptions options;
-  const auto id_of = [&](const std::string& text) -> int32_t {
-    for (size_t i = 0; i < model.pieces.size(); ++i) {
-      if (model.pieces[i].text == text) return static_cast<int32_t>(i);
-    }
-    for (const auto& [id, token] : config.added_tokens) {
-      if (token.content == text) return static_cast<int32_t>(id);
-    }
-    return -1;
+  int32_t next = static_cast<int32_t>(model.pieces.size());
+  std::unordered_map<std::string, int32_t> ids;
+  for (size_t i = 0; i < model.pieces.size(); ++i) ids.emplace(model.pieces[i].text, static_cast<int32_t>(i));
+  const auto id_of = [&](const std::string& text) {
+    const auto found = ids.find(text);
+    return found == ids.end() ? -1 : found->second;
   };
-  for (size_t i = 0; i < model.pieces.size(); ++i) {
-    const SentencePieceModel::Type type = model.pieces[i].type;
-    if (type == SentencePieceModel::Type::kControl || type == SentencePieceModel::Type::kUnknown) {
-      options.added.emplace_back(special_token(model.pieces[i].text), static_cast<int32_t>(i));
-    }
+  std::unordered_set<std::string> there;
+  std::unordered_set<int64_t> renamed;
+  for (const auto& [id, token] : config.added_tokens) renamed.insert(id);
+  for (const auto& [listed, token] : config.added_tokens) {
+    if (listed > Vocab::kMaxId) invalid(path, "added tokens: got id {}, need at most {}", listed, Vocab::kMaxId);
+    // A piece keeps its id, unless that is given to another token; behind the pieces ids have no gaps.
+    const int32_t piece = id_of(token.content);
+    const bool keeps = piece >= 0 && renamed.count(piece) == 0;
+    const bool renames = listed < static_cast<int64_t>(model.pieces.size());
+    const int32_t id = keeps ? piece : renames ? static_cast<int32_t>(listed) : next++;
+    options.added.emplace_back(token, id);
+    ids[token.content] = id;
+    there.insert(token.content);
   }
-  for (const auto& [id, token] : config.added_tokens) {
-    if (id > Vocab::kMaxId) invalid(path, "added_tokens_decoder: got id {}, need at most {}", id, Vocab::kMaxId);
-    options.added.emplace_back(token, static_cast<int32_t>(id));
+  std::vector<AddedToken> others;
+  for (const auto& [name, token] : config.named) {
+    if (token && !token->content.empty()) others.push_back(*token);
   }
-  const bool t5 = config.tokenizer_class.find("T5") != std::string::npos;
-  const bool brackets = config.tokenizer_class.find("Albert") != std::string::npos;  // [CLS] text [SEP]
-  const bool fairseq = config.tokenizer_class.find("Roberta") != std::string::npos ||
-                       config.tokenizer_class.find("MBart") != std::string::npos ||
-                       config.tokenizer_class.find("Camembert") != std::string::npos;
-  if (fairseq)
-    unsupported(path, "tokenizer class {} renumbers its SentencePiece ids: give the folder a tokenizer.json",
-                config.tokenizer_class);
-  if (brackets) {
-    options.bos_id = id_of(or_default(config.cls_token, "[CLS]"));
-    options.eos_id = id_of(or_default(config.sep_token, "[SEP]"));
-  } else {
-    if (config.add_bos_token.value_or(!t5)) options.bos_id = id_of(or_default(config.bos_token, "<s>"));
-    if (config.add_eos_token.value_or(t5)) options.eos_id = id_of(or_default(config.eos_token, "</s>"));
+  for (const auto& [name, text] : {std::pair{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}}) {
+    const bool given =
+        std::any_of(config.named.begin(), config.named.end(), [name = name](const auto& entry) { return entry.first == name; });
+    if (!given && id_of(text) >= 0) others.push_back(special_token(text));
   }
+  if (config.extra_tokens_given) others.insert(others.end(), config.extra_tokens.begin(), config.extra_tokens.end());
+  for (const SentencePieceModel::Piece& piece : model.pieces) {
+    if (!config.extra_tokens_given && piece.type == SentencePieceModel::Type::kControl)
+      others.push_back(special_token(piece.text));
+  }
+  for (const AddedToken& token : others) {
+    if (!there.insert(token.content).second) continue;
+    const auto [known, is_new] = ids.emplace(token.content, next);
+    if (is_new) ++next;
+    options.added.emplace_back(token, known->second);
+  }
+  if (config.add_bos_token.value_or(false)) options.bos_id = id_of(or_default(config.bos_token, "<s>"));
+  if (config.add_eos_token.value_or(false)) options.eos_id = id_of(or_default(config.eos_token, "</s>"));
   return make_sentencepiece_tokenizer(std::move(model), options, path);
+}
+
+TokenizerPtr read_bert(std::string_view text, std::string_view where, const Limits& limits) {
+  return build(TokenizerKind::kBert, completed(TokenizerKind::kBert, {}, where), vocab_txt_tree(text, where, limits), false,
+               where, limits);
 }
 
 TokenizerPtr load_file(const std::string& path, const TokenizerOptions& options) {
@@ -228,7 +255,7 @@ TokenizerPtr load_file(const std::string& path, const TokenizerOptions& options)
   if (ends_with(name, ".gguf")) return read_gguf_tokenizer(*GgufFile::open(path, limits), limits);
   if (ends_with(name, ".json")) return read_tokenizer_json(read_file(path, limits.max_json_bytes), path, limits);
   if (ends_with(name, ".tiktoken")) return read_tiktoken(read_file(path, limits.max_json_bytes), options.pattern, path, limits);
-  if (ends_with(name, ".txt")) return read_bert(read_file(path, limits.max_json_bytes), {}, path, limits);
+  if (ends_with(name, ".txt")) return read_bert(read_file(path, limits.max_json_bytes), path, limits);
   if (ends_with(name, ".model") || name.find(".model.") != std::string::npos) {
     return make_sentencepiece_tokenizer(parse_sentencepiece(read_file(path, limits.max_json_bytes), path, limits), {}, path);
   }
@@ -255,6 +282,61 @@ std::string only_file(const std::string& folder, std::string_view ending) {
 constexpr const char* kSentencePieceNames[] = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
                                                "sentencepiece.model", "spm.model"};
 
+std::string file_in(const std::string& folder, const char* name) {
+  std::string file = join_path(folder, name);
+  return file_exists(file) ? file : std::string();
+}
+
+TokenizerPtr read_json_folder(const std::string& file, const TokenizerConfig& config, const Json& model_config,
+                              const Limits& limits) {
+  const std::string text = read_file(file, limits.max_json_bytes);
+  const TokenizerClass known = choose_tokenizer_class(config, model_config, text.find("\"ByteLevel\"") != std::string::npos);
+  Json tree = Json::parse(text, file, limits);
+  const Json* const model = tree.find("model");
+  if (model != nullptr && rebuilds(known, *model)) {
+    return build(known.kind, completed(known.kind, config, file), std::move(tree), true, file, limits);
+  }
+  PipelineParts parts = parse_tokenizer_json(tree, file, limits);
+  add_tokens(config, listed_tokens(config, tree, file), parts);
+  return finish(std::move(parts));
+}
+
+TokenizerPtr read_vocabulary_folder(const std::string& path, const TokenizerConfig& config, const Json& model_config,
+                                    const Limits& limits) {
+  const TokenizerClass known = choose_tokenizer_class(config, model_config, false);
+  const std::string words = file_in(path, "vocab.txt"), vocab = file_in(path, "vocab.json"),
+                    merges = file_in(path, "merges.txt");
+  std::string pieces;
+  for (const char* name : kSentencePieceNames) {
+    if (pieces.empty()) pieces = file_in(path, name);
+  }
+  const bool pair = !vocab.empty() && !merges.empty();
+  if (pieces.empty() && !pair && words.empty()) return nullptr;
+  TokenizerKind kind = known.kind;
+  if (kind == TokenizerKind::kOther) {
+    unsupported(path, "tokenizer class {} has rules of its own that are not known here: give the folder a tokenizer.json",
+                known.name);
+  }
+  if (kind == TokenizerKind::kGeneric && pieces.empty()) kind = pair ? TokenizerKind::kGpt2 : TokenizerKind::kBert;
+  if (kind == TokenizerKind::kGeneric || vocabulary_files(kind) == VocabularyFiles::kSentencePiece) {
+    if (pieces.empty()) not_found(path, "tokenizer class {} needs a SentencePiece model: there is none", known.name);
+    SentencePieceModel model = parse_sentencepiece(read_file(pieces, limits.max_bytes), pieces, limits);
+    if (kind == TokenizerKind::kGeneric) return read_sentencepiece_folder(std::move(model), pieces, config);
+    TokenizerConfig own = completed(kind, config, pieces, &model);
+    Json tree = sentencepiece_tree(kind, own, model, pieces);
+    return build(kind, std::move(own), std::move(tree), false, pieces, limits);
+  }
+  if (vocabulary_files(kind) == VocabularyFiles::kVocabTxt) {
+    if (words.empty()) not_found(path, "tokenizer class {} needs vocab.txt: there is none", known.name);
+    return build(kind, completed(kind, config, words), vocab_txt_tree(read_file(words, limits.max_json_bytes), words, limits),
+                 false, words, limits);
+  }
+  if (!pair)
+    not_found(path, "tokenizer class {} needs vocab.json and merges.txt: got {}", known.name,
+              vocab.empty() ? "no vocab.json" : "no merges.txt");
+  return build(kind, completed(kind, config, vocab), merges_tree(vocab, merges, limits), false, vocab, limits);
+}
+
 }  // namespace
 
 TokenizerPtr load_tokenizer(const std::string& path, const TokenizerOptions& options) {
@@ -263,23 +345,13 @@ TokenizerPtr load_tokenizer(const std::string& path, const TokenizerOptions& opt
     return load_file(path, options);
   }
   const Limits& limits = options.limits;
-  const auto in_folder = [&](const char* name) {
-    const std::string file = join_path(path, name);
-    return file_exists(file) ? file : std::string();
-  };
   const TokenizerConfig config = load_tokenizer_config(path, limits);
-  if (const std::string file = in_folder("tokenizer.json"); !file.empty()) {
-    PipelineParts parts = parse_tokenizer_json(Json::parse(read_file(file, limits.max_json_bytes), file, limits), file, limits);
-    apply_config(config, parts);
-    return make_pipeline_tokenizer(std::move(parts));
-  }
-  for (const char* name : kSentencePieceNames) {
-    if (const std::string file = in_folder(name); !file.empty()) return read_sentencepiece_folder(file, config, limits);
-  }
-  const std::string vocab = in_folder("vocab.json"), merges = in_folder("merges.txt");
-  if (!vocab.empty() && !merges.empty()) return read_gpt2(vocab, merges, config, limits);
-  if (const std::string file = in_folder("vocab.txt"); !file.empty())
-    return read_bert(read_file(file, limits.max_json_bytes), config, file, limits);
+  Json model_config;
+  if (const std::string file = file_in(path, "config.json"); !file.empty())
+    model_config = Json::parse(read_file(file, limits.max_json_bytes), file, limits);
+  if (const std::string file = file_in(path, "tokenizer.json"); !file.empty())
+    return read_json_folder(file, config, model_config, limits);
+  if (TokenizerPtr read = read_vocabulary_folder(path, config, model_config, limits)) return read;
   for (const char* ending : {".tiktoken", ".gguf"}) {
     if (const std::string file = only_file(path, ending); !file.empty()) return load_file(file, options);
   }

@@ -16,9 +16,10 @@ struct TokenizerOptions {
 };
 
 // A file: tokenizer.json, .gguf, .tiktoken, .model (SentencePiece's own ids), vocab.txt (BERT, lower case).
-// A folder: tokenizer.json; else tokenizer.model, spiece.model or sentencepiece.bpe.model; else vocab.json with merges.txt
-// (GPT-2); else vocab.txt; else the one .tiktoken or .gguf file in it. tokenizer_config.json is read for special tokens and
-// flags. kNotFound says what was looked for.
+// A folder: tokenizer.json; else a SentencePiece model, vocab.json with merges.txt, or vocab.txt, as its class has it (named in
+// tokenizer_config.json or config.json, or by model_type); else the one .tiktoken or .gguf file in it. The ids are those of
+// transformers' AutoTokenizer (docs/decisions/0025-tokenizer-classes.md); the file's truncation and padding are left out.
+// kNotFound says what was looked for, kUnsupported names a class whose rules are not known.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& path, const TokenizerOptions& options = {});
 
 // True where load_tokenizer would find something to read.

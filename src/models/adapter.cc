@@ -66,6 +66,7 @@ class Merge {
         path_(join_path(folder, kAdapterWeights)),
         file_(SafetensorsFile::open(path_)) {
     for (Parameter* parameter : model.parameters()) parameters_.emplace(parameter->name, parameter);
+    tied_ = tied_embedding(model);
     for (const ProductWeight& weight : product_weights(model)) products_.emplace(weight.parameter().name, weight);
   }
 
@@ -80,7 +81,7 @@ class Merge {
         pairs[name].b = &entry;
       } else if (name.find(".lora_") != std::string::npos) {
         unsupported(path_, "{}: need lora_A and lora_B of linear layers alone", entry.name);
-      } else {
+      } else if (name != kHeadWeight || tied_ == nullptr) {  // tied: adapted_config() saw that it is the embedding
         replace(entry, name);
       }
     }
@@ -143,6 +144,7 @@ class Merge {
   std::string path_;
   std::shared_ptr<SafetensorsFile> file_;
   std::map<std::string, Parameter*> parameters_;
+  Parameter* tied_ = nullptr;
   std::map<std::string, ProductWeight> products_;
   std::vector<std::string> changed_;
 };
@@ -158,6 +160,20 @@ std::vector<ProductWeight> product_weights(Model& model) {
     for (size_t part = 0; part < linear->num_parts(); ++part) weights.push_back({linear, part});
   }
   return weights;
+}
+
+Parameter* tied_embedding(Model& model) {
+  if (dynamic_cast<DecoderModel*>(&model) == nullptr || model.head_kind() != Head::kCausalLm) return nullptr;
+  const std::vector<Parameter*> parameters = model.parameters();
+  for (const Parameter* parameter : parameters) {
+    if (parameter->name == kHeadWeight) return nullptr;
+  }
+  const auto embeds = [](const Parameter* parameter) {
+    std::string name = parameter->name;
+    return strip_suffix(name, "embed_tokens.weight") || strip_suffix(name, "wte.weight");
+  };
+  const auto found = std::find_if(parameters.begin(), parameters.end(), embeds);
+  return found == parameters.end() ? nullptr : *found;
 }
 
 double AdapterConfig::scale(int64_t rank) const {
@@ -187,6 +203,7 @@ AdapterConfig read_adapter_config(const std::string& folder) {
   config.bias = json.get_string("bias", "none", where);
   config.target_modules = name_list(json.find("target_modules"), where);
   config.modules_to_save = name_list(json.find("modules_to_save"), where);
+  config.ensure_weight_tying = json.get_bool("ensure_weight_tying", false, where);
   if (config.r < 1) invalid(where, "r: got {}, need at least 1", config.r);
   if (!std::isfinite(config.lora_alpha)) invalid(where, "lora_alpha: got {}, need a number", config.lora_alpha);
   return config;
@@ -201,6 +218,7 @@ std::string adapter_config_json(const AdapterConfig& config, bool fan_in_fan_out
   json.set("target_modules", json_list(config.target_modules));
   json.set("task_type", config.task_type.empty() ? Json() : Json(config.task_type)).set("use_dora", false);
   json.set("use_rslora", config.use_rslora);
+  if (config.ensure_weight_tying) json.set("ensure_weight_tying", true);
   Json::DumpOptions options;
   options.indent = 2;
   options.key_separator = ": ";
@@ -217,24 +235,56 @@ std::string adapter_base(const std::string& folder) {
   return base;
 }
 
+namespace {
+
+// Of a base that ties them, an adapter leaves embedding and head different.
+bool unties(const Json& config, const std::string& folder) {
+  const std::unique_ptr<Model> model = make_model(config, join_path(folder, kAdapterConfig));
+  const Parameter* embedding = tied_embedding(*model);
+  if (embedding == nullptr) return false;
+  const auto file = SafetensorsFile::open(join_path(folder, kAdapterWeights));
+  const std::string prefix = kAdapterPrefix;
+  const TensorEntry* words = file->find(prefix + embedding->name);
+  const TensorEntry* head = file->find(prefix + kHeadWeight);
+  if (file->find(prefix + "lm_head.lora_A.weight") != nullptr) return true;
+  if (words == nullptr && head == nullptr) return false;
+  if (words == nullptr || head == nullptr) return !read_adapter_config(folder).ensure_weight_tying || words == nullptr;
+  return words->dtype != head->dtype || words->bytes != head->bytes ||
+         std::memcmp(words->data, head->data, static_cast<size_t>(words->bytes)) != 0;
+}
+
+}  // namespace
+
 Json adapted_config(const Json& base, const std::string& folder) {
   Json config = base;
   const std::string path = join_path(folder, "config.json");
-  if (!file_exists(path)) return config;
-  const Limits limits;
-  const Json own = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
-  for (const char* key : {"architectures", "id2label", "label2id", "problem_type", "num_labels"}) {
-    if (const Json* value = own.find(key); value != nullptr) config.set(key, *value);
+  if (file_exists(path)) {
+    const Limits limits;
+    const Json own = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+    for (const char* key : {"architectures", "id2label", "label2id", "problem_type", "num_labels"}) {
+      if (const Json* value = own.find(key); value != nullptr) config.set(key, *value);
+    }
   }
+  if (unties(config, folder)) config.set("tie_word_embeddings", false);
   return config;
 }
 
 std::vector<std::string> load_adapted(Device& device, Model& model, const ModelFolder& base, const std::string& folder) {
   std::vector<Parameter*> missing;
   model.load(device, base, &missing);
+  for (Parameter* parameter : missing) {
+    if (parameter->name != kHeadWeight) continue;
+    for (const Parameter* words : model.parameters()) {  // the base's were tied
+      const bool same = words != parameter && words->shape == parameter->shape;
+      if (!same || parameter->value.is_defined() || parameter->encoded) continue;
+      parameter->value = words->value;
+      parameter->encoded = words->encoded;
+    }
+  }
   std::vector<std::string> changed = merge_adapter(device, model, folder);
   for (const Parameter* parameter : missing) {
-    if (!parameter->value.is_defined()) invalid(base.path(), "{} is neither in the base nor in the adapter", parameter->name);
+    if (!parameter->value.is_defined() && !parameter->encoded)
+      invalid(base.path(), "{} is neither in the base nor in the adapter", parameter->name);
   }
   return changed;
 }

@@ -18,6 +18,7 @@ struct AdapterConfig {
   bool use_rslora = false;
   std::string bias = "none";  // none, all, lora_only
   std::vector<std::string> target_modules, modules_to_save;
+  bool ensure_weight_tying = false;  // what modules_to_save names stays tied to what the base ties it to
 
   double scale(int64_t rank) const;  // of a module whose A has so many rows
 };
@@ -44,6 +45,11 @@ struct ProductWeight {
 // All of a model, in its order.
 std::vector<ProductWeight> product_weights(Model& model);
 
+// The name of a head that has a weight of its own.
+constexpr const char* kHeadWeight = "lm_head.weight";
+// The embedding that is the head's weight too; null where the head has one of its own, or is none of a causal LM.
+Parameter* tied_embedding(Model& model);
+
 // Adds an adapter to the weights of a model that is loaded and not prepared yet; whole modules that the adapter saves replace
 // the model's. Computed in float32 and rounded to the weight's own dtype (bfloat16 for weights in a coding). kInvalidInput
 // names keys without a place in the model and shapes that do not fit. Returns the names of the parameters it changed.
@@ -51,9 +57,11 @@ std::vector<std::string> merge_adapter(Device& device, Model& model, const std::
 
 // The model that an adapter belongs to, as its file says; kInvalidInput where it says nothing.
 std::string adapter_base(const std::string& folder);
-// The base's config with labels and head of an adapter's own config.json, where it has one.
+// The base's config with labels and head of an adapter's own config.json, where it has one; untied where the adapter changes
+// one of embedding and head that the base ties, or each in another way (peft does so unless ensure_weight_tying).
 Json adapted_config(const Json& base, const std::string& folder);
-// Loads a base's weights and merges the adapter; a head that neither has is kInvalidInput. Returns what merge_adapter does.
+// Loads a base's weights and merges the adapter; a head that neither has is kInvalidInput, but one that was tied begins as the
+// embedding. Returns what merge_adapter does.
 std::vector<std::string> load_adapted(Device& device, Model& model, const ModelFolder& base, const std::string& folder);
 
 }  // namespace pagoda

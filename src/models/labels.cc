@@ -62,6 +62,10 @@ Labels read_labels(const Json& config, const std::string& where) {
     invalid(where, "problem_type: got '{}', need regression, single_label_classification or multi_label_classification",
             utf8_cut(labels.problem_type, 64));
   }
+  const Json* sentences = config.find("sentence_transformers");
+  labels.score_activation = config.get_string("sbert_ce_default_activation_function", "", where);
+  if (sentences != nullptr && sentences->is_object())
+    labels.score_activation = sentences->get_string("activation_fn", labels.score_activation, where);
   return labels;
 }
 

@@ -6,6 +6,17 @@
 
 namespace pagoda {
 
+namespace {
+
+// HF's defaults, where config.json says nothing; null there: as many as query heads.
+int64_t default_key_value_heads(const ConfigReader& config, int64_t query_heads) {
+  if (config.json().contains("num_key_value_heads")) return query_heads;
+  const std::string family = config.json().get_string("model_type", "", config.where());
+  return family == "mistral" ? 8 : family == "qwen2" ? 32 : query_heads;
+}
+
+}  // namespace
+
 DecoderConfig llama_like(const ConfigReader& config) {
   DecoderConfig c;
   c.names = {"model.",
@@ -25,7 +36,7 @@ DecoderConfig llama_like(const ConfigReader& config) {
   c.intermediate_size = config.size("intermediate_size", 1 << 24);
   c.num_hidden_layers = config.size("num_hidden_layers", 4096);
   c.num_attention_heads = config.size("num_attention_heads", 1 << 16);
-  c.num_key_value_heads = config.size("num_key_value_heads", c.num_attention_heads, 1 << 16);
+  c.num_key_value_heads = config.size("num_key_value_heads", default_key_value_heads(config, c.num_attention_heads), 1 << 16);
   if (c.num_attention_heads % c.num_key_value_heads != 0) {
     invalid(config.where(), "num_key_value_heads: got {}, need a divisor of num_attention_heads {}", c.num_key_value_heads,
             c.num_attention_heads);

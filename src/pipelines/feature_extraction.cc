@@ -25,27 +25,33 @@ class FeatureExtraction final : public Pipeline {
  protected:
   PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
     const std::string pooling = parameters.text("pooling", "none");
-    const bool normalize = parameters.flag("normalize", pooling == "auto" && model().sentence().normalize);
-    TruncationChoice truncation;
-    if (const Json* given = parameters.take("tokenize_kwargs")) {
-      TaskParameters tokenizing(*given, "tokenize_kwargs");
-      truncation = read_truncation(tokenizing, model());
-      tokenizing.finish();
-    } else {
-      truncation = read_truncation(parameters, model());
-    }
+    const Json* normalize = parameters.take("normalize");
+    const TruncationChoice truncation = truncation_of(parameters);
+    parameters.flag("return_tensors", false);  // a tensor is lists in JSON too
+    const Json *prompt = parameters.take("prompt"), *prompt_name = parameters.take("prompt_name");
     PreparedInput prepared;
     if (pooling != "none") {
-      const std::vector<RowPooling> modes =
-          pooling == "auto" ? model().sentence().pooling : std::vector<RowPooling>{parse_row_pooling(pooling, "pooling")};
-      prepared.sequences.push_back(sentence_input(model(), text_of(input, "a string"), modes));
-      prepared.finish = [normalize](const std::vector<SequenceOutput>& outputs) {
-        const std::vector<float> vector = normalize ? unit_vector(outputs[0]) : outputs[0].values;
+      SentenceOptions options;
+      if (pooling == "auto") {
+        options = sentence_options(model(), prompt_name == nullptr ? "" : prompt_name->as_string("prompt_name"));
+      } else {
+        options.pooling = {parse_row_pooling(pooling, "pooling")};
+        if (prompt_name != nullptr) options.prompt = prompt_text(model().sentence(), prompt_name->as_string("prompt_name"));
+      }
+      if (prompt != nullptr) options.prompt = prompt->as_string("prompt");
+      const bool unit = normalize != nullptr && normalize->as_bool("normalize");
+      if (normalize != nullptr) options.normalize = unit;
+      prepared.sequences.push_back(sentence_input(model(), text_of(input, "a string"), options));
+      prepared.finish = [unit](const std::vector<SequenceOutput>& outputs) {
+        const std::vector<float> vector = unit ? unit_vector(outputs[0]) : outputs[0].values;
         return vector_json(vector.data(), static_cast<int64_t>(vector.size()));
       };
       return prepared;
     }
-    if (normalize) invalid("normalize", "needs a pooling: one vector a text");
+    for (const auto& [key, given] : {std::pair{"normalize", normalize}, {"prompt", prompt}, {"prompt_name", prompt_name}}) {
+      const bool wanted = given != nullptr && !(given->is_bool() && !given->as_bool(key));
+      if (wanted) invalid(key, "needs a pooling: one vector a text");
+    }
     EncodedText text = model().encode(text_of(input, "a string"));
     if (truncation.cut) truncate_text(text, truncation.max_length, truncation.strategy);
     SequenceInput sequence = model().input_of(text.encoding);
@@ -58,6 +64,24 @@ class FeatureExtraction final : public Pipeline {
       return batch;
     };
     return prepared;
+  }
+
+ private:
+  // In tokenize_kwargs or beside them, which HF's pipeline takes as one.
+  TruncationChoice truncation_of(TaskParameters& parameters) const {
+    Json kwargs = Json::object();
+    if (const Json* given = parameters.take("tokenize_kwargs")) kwargs = *given;
+    if (!kwargs.is_object()) invalid("tokenize_kwargs", "wrong type: got {}, need object", kwargs.type_name());
+    for (const char* key : {"truncation", "max_length"}) {
+      const Json* given = parameters.take(key);
+      if (given == nullptr) continue;
+      if (kwargs.contains(key)) invalid(key, "given twice: also in tokenize_kwargs");
+      kwargs.set(key, *given);
+    }
+    TaskParameters tokenizing(kwargs, "tokenize_kwargs");
+    const TruncationChoice truncation = read_truncation(tokenizing, model());
+    tokenizing.finish();
+    return truncation;
   }
 };
 
@@ -74,10 +98,10 @@ class SentenceSimilarity final : public Pipeline {
       invalid("inputs", "missing fields: need {}", kNeed);
     }
     PreparedInput prepared;
-    const std::vector<RowPooling>& pooling = model().sentence().pooling;
-    prepared.sequences.push_back(sentence_input(model(), text_of(*source, kNeed), pooling));
+    const SentenceOptions options = sentence_options(model());
+    prepared.sequences.push_back(sentence_input(model(), text_of(*source, kNeed), options));
     for (const Json& each : sentences->as_array("sentences")) {
-      prepared.sequences.push_back(sentence_input(model(), text_of(each, kNeed), pooling));
+      prepared.sequences.push_back(sentence_input(model(), text_of(each, kNeed), options));
     }
     prepared.finish = [](const std::vector<SequenceOutput>& outputs) {
       const std::vector<float> first = unit_vector(outputs[0]);
@@ -108,19 +132,41 @@ std::unique_ptr<Pipeline> sentence_similarity(std::string task, std::shared_ptr<
 
 namespace pagoda {
 
-SequenceInput sentence_input(const SequenceModel& model, const std::string& text, std::vector<RowPooling> pooling) {
+SentenceOptions sentence_options(const SequenceModel& model, const std::string& prompt_name) {
+  return {model.sentence().pooling, true, true, prompt_text(model.sentence(), prompt_name)};
+}
+
+EncodedText encode_sentence(const SequenceModel& model, const std::string& text, const std::string& prompt) {
+  const std::string whole = prompt + text;
+  if (!model.sentence().do_lower_case) return model.encode(whole);
   std::string lowered;
-  if (model.sentence().do_lower_case) {
-    for (size_t pos = 0; pos < text.size();) unicode::append_lower(lowered, utf8_next(text, pos));
-  }
-  EncodedText encoded = model.encode(model.sentence().do_lower_case ? lowered : text);
+  for (size_t pos = 0; pos < whole.size();) unicode::append_lower(lowered, utf8_next(whole, pos));
+  return model.encode(lowered);
+}
+
+SequenceInput sentence_input(const SequenceModel& model, const Encoding& encoding, const SentenceOptions& options) {
+  // Another pooling than the folder's may not fit its modules: said here, before it shares a pass with others.
+  if (options.layers)
+    layers_width(model.sentence(), static_cast<int64_t>(options.pooling.size()) * model.model().hidden_size());
+  SequenceInput input = model.input_of(encoding);
+  input.hidden = true;
+  input.pooling = options.pooling;
+  input.layers = options.layers;
+  input.normalize = options.normalize;
+  if (!options.layers || model.sentence().include_prompt || options.prompt.empty()) return input;
+  // The prompt's own tokens, less the special one at its end.
+  const Encoding alone = encode_sentence(model, "", options.prompt).encoding;
+  input.pooled_from = static_cast<int64_t>(alone.size());
+  if (alone.size() > 0 && alone.special_tokens_mask.back() != 0) --input.pooled_from;
+  return input;
+}
+
+SequenceInput sentence_input(const SequenceModel& model, const std::string& text, const SentenceOptions& options) {
+  EncodedText encoded = encode_sentence(model, text, options.prompt);
   const int64_t said = model.sentence().max_seq_length;
   truncate_text(encoded, said > 0 ? std::min(said, model.max_length()) : model.max_length(),
                 Truncation::Strategy::kLongestFirst);
-  SequenceInput input = model.input_of(encoded.encoding);
-  input.hidden = true;
-  input.pooling = std::move(pooling);
-  return input;
+  return sentence_input(model, encoded.encoding, options);
 }
 
 }  // namespace pagoda

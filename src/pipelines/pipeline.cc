@@ -163,16 +163,26 @@ std::unique_ptr<Pipeline> Pipeline::make(const std::string& task, std::shared_pt
   return found.make(found.info.name, std::move(model));
 }
 
+Json Pipeline::inputs_of(const Json& input, const Json&) const { return input; }
+
 Json Pipeline::list_result(std::vector<Json> results) const { return Json(std::move(results)); }
 
 Json Pipeline::single_result(const Json&, const Json&, Json result) const { return result; }
 
-PreparedInput Pipeline::prepare(const Json& input, const Json& parameters) const {
+// One input; every parameter must be known.
+PreparedInput Pipeline::prepare_checked(const Json& input, const Json& parameters) const {
+  TaskParameters read(parameters, task_);
+  PreparedInput prepared = prepare_one(input, read);
+  for (const char* key : {"batch_size", "num_workers"}) read.integer(key, 1, 0, int64_t{1} << 31);
+  read.finish();
+  return prepared;
+}
+
+PreparedInput Pipeline::prepare(const Json& given, const Json& parameters) const {
   Budget budget(model());
+  const Json input = inputs_of(given, parameters);
   if (!input.is_array()) {
-    TaskParameters read(parameters, task_);
-    PreparedInput prepared = prepare_one(input, read);
-    read.finish();
+    PreparedInput prepared = prepare_checked(input, parameters);
     budget.add(prepared);
     prepared.finish = [this, input, parameters,
                        finish = std::move(prepared.finish)](const std::vector<SequenceOutput>& outputs) {
@@ -185,9 +195,7 @@ PreparedInput Pipeline::prepare(const Json& input, const Json& parameters) const
   PreparedInput all;
   std::vector<std::pair<size_t, std::function<Json(const std::vector<SequenceOutput>&)>>> parts;
   for (const Json& each : list) {
-    TaskParameters read(parameters, task_);
-    PreparedInput one = prepare_one(each, read);
-    read.finish();
+    PreparedInput one = prepare_checked(each, parameters);
     budget.add(one);
     parts.emplace_back(one.sequences.size(), std::move(one.finish));
     std::move(one.sequences.begin(), one.sequences.end(), std::back_inserter(all.sequences));

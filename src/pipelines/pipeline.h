@@ -56,6 +56,7 @@ class Pipeline {
   const SequenceModel& model() const { return *model_; }
   const std::string& task() const { return task_; }
   // input: what HF's pipeline of this name takes, or a list of such. Throws kInvalidInput. The result looks at this Pipeline.
+  // parameters: HF's, batch_size and num_workers too, which change nothing here.
   PreparedInput prepare(const Json& input, const Json& parameters) const;
   Json run(const Json& input, const Json& parameters = {}) const;
 
@@ -63,11 +64,14 @@ class Pipeline {
   Pipeline(std::string task, std::shared_ptr<const SequenceModel> model) : task_(std::move(task)), model_(std::move(model)) {}
   // One input that is no list; parameters: every one that the task knows must be read.
   virtual PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const = 0;
+  // The input as prepare_one() wants it: one, or a list of such. Where HF takes several in one object, or a list as one.
+  virtual Json inputs_of(const Json& input, const Json& parameters) const;
   // What a list of inputs gives; `single`: what one gives that came without a list.
   virtual Json list_result(std::vector<Json> results) const;
   virtual Json single_result(const Json& input, const Json& parameters, Json result) const;
 
  private:
+  PreparedInput prepare_checked(const Json& input, const Json& parameters) const;
   std::string task_;
   std::shared_ptr<const SequenceModel> model_;
 };
@@ -90,6 +94,8 @@ std::vector<float> softmax_of(const float* values, int64_t count);
 float sigmoid_of(float value);
 // Of sequence classification, by problem_type: softmax, sigmoid for one or independent labels, or the numbers themselves.
 std::vector<float> class_scores(const Labels& labels, const SequenceOutput& output);
+// Of one label for a pair of texts, as sentence-transformers' CrossEncoder: by config.json's activation, else as above.
+float pair_score(const Labels& labels, const SequenceOutput& output);
 // `truncation`: false, true or a strategy of HF's; `max_length`. What a text-in task does with texts that are too long.
 struct TruncationChoice {
   bool cut = false;

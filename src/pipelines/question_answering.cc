@@ -103,7 +103,7 @@ class QuestionAnswering final : public Pipeline {
  protected:
   PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
     Options options;
-    options.top_k = parameters.integer("top_k", 1, 1, kMostAnswers);
+    options.top_k = parameters.integer("top_k", parameters.integer("topk", 1, 1, kMostAnswers), 1, kMostAnswers);
     options.max_answer_len = parameters.integer("max_answer_len", 15, 1, kLongestAnswer);
     options.handle_impossible_answer = parameters.flag("handle_impossible_answer", false);
     options.align_to_words = parameters.flag("align_to_words", true);
@@ -137,6 +137,22 @@ class QuestionAnswering final : public Pipeline {
       return answers_of(options, windows, context_text, outputs);
     };
     return prepared;
+  }
+
+  // {"question": [...], "context": [...]}, or one context for all questions.
+  Json inputs_of(const Json& input, const Json&) const override {
+    const Json *questions = input.find("question"), *contexts = input.find("context");
+    if (questions == nullptr || contexts == nullptr || !questions->is_array()) return input;
+    if (contexts->is_array() && contexts->size() != questions->size()) {
+      invalid("inputs", "got {} questions and {} contexts, need as many", questions->size(), contexts->size());
+    }
+    Json list = Json::array();
+    for (size_t i = 0; i < questions->size(); ++i) {
+      Json one = Json::object();
+      one.set("question", questions->as_array("question")[i]);
+      list.push_back(std::move(one.set("context", contexts->is_array() ? contexts->as_array("context")[i] : *contexts)));
+    }
+    return list;
   }
 
   Json list_result(std::vector<Json> results) const override {

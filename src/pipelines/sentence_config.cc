@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr int64_t kMostBytes = 1 << 20;
 constexpr int64_t kMostTokens = 1 << 24;
+constexpr size_t kMostModes = 16;
 
 struct Mode {
   const char* name;
@@ -47,31 +49,101 @@ std::vector<std::pair<std::string, std::string>> modules_of(const std::string& f
   return modules;
 }
 
-std::vector<RowPooling> read_pooling(const std::string& folder) {
-  const std::string path = join_path(folder, "config.json");
-  const Json config = read_json(path);
+// Keys of older versions; what none of them is called may be a mode to come.
+std::vector<RowPooling> modes_by_key(const Json& config, const std::string& path) {
   std::vector<RowPooling> pooling;
-  if (const Json* mode = config.find("pooling_mode"); mode != nullptr && mode->is_string()) {
-    return {parse_row_pooling(mode->as_string(path), path)};
-  }
   bool said = false;
-  for (const Mode& mode : kModes) {
-    said = said || config.contains(mode.key);
-    if (config.get_bool(mode.key, false, path)) pooling.push_back(mode.pooling);
+  for (const JsonMember& member : config.as_object(path)) {
+    if (member.key.rfind("pooling_mode_", 0) != 0) continue;
+    const auto known =
+        std::find_if(std::begin(kModes), std::end(kModes), [&](const Mode& mode) { return member.key == mode.key; });
+    if (known == std::end(kModes) && !(member.value.is_bool() && !member.value.as_bool(path)))
+      unsupported(path, "pooling: got '{}', which is not known", member.key.substr(0, 64));
+    said = true;
   }
   if (!said) return {RowPooling::kMean};
+  for (const Mode& mode : kModes) {
+    if (config.get_bool(mode.key, false, path)) pooling.push_back(mode.pooling);
+  }
   if (pooling.empty()) invalid(path, "no pooling mode: need one of pooling_mode_cls_token, pooling_mode_mean_tokens ...");
   return pooling;
 }
 
-// The weight of row i of `rows`.
-double weight_of(RowPooling pooling, int64_t i, int64_t rows) {
-  const double count = static_cast<double>(rows);
+void read_pooling(const std::string& folder, SentenceConfig& into) {
+  const std::string path = join_path(folder, "config.json");
+  const Json config = read_json(path);
+  into.pools = true;
+  into.include_prompt = config.get_bool("include_prompt", true, path);
+  const Json* mode = config.find("pooling_mode");
+  if (mode == nullptr || mode->is_null()) {
+    into.pooling = modes_by_key(config, path);
+    return;
+  }
+  into.pooling.clear();
+  if (mode->is_string()) {
+    into.pooling.push_back(parse_row_pooling(mode->as_string(path), path));
+    return;
+  }
+  for (const Json& each : mode->as_array(path + ": pooling_mode")) {
+    into.pooling.push_back(parse_row_pooling(each.as_string(path + ": pooling_mode"), path));
+  }
+  if (into.pooling.empty() || into.pooling.size() > kMostModes) {
+    invalid(path, "pooling_mode: got {} modes, need 1 to {}", into.pooling.size(), kMostModes);
+  }
+}
+
+// max_seq_length and do_lower_case of the Transformer, under the names that its file has had.
+void read_transformer(const std::string& folder, SentenceConfig& into) {
+  for (const char* kind : {"bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"}) {
+    const std::string path = join_path(folder, "sentence_" + std::string(kind) + "_config.json");
+    if (!file_exists(path)) continue;
+    const Json json = read_json(path);
+    if (json.size() == 0) continue;
+    into.max_seq_length = json.get_int("max_seq_length", 0, path);
+    into.do_lower_case = json.get_bool("do_lower_case", false, path);
+    if (into.max_seq_length < 0 || into.max_seq_length > kMostTokens) {
+      invalid(path, "max_seq_length: got {}, need 1 to {}", into.max_seq_length, kMostTokens);
+    }
+    return;
+  }
+}
+
+// Newer versions say what a Normalize is for.
+void check_normalize(const std::string& folder) {
+  const std::string path = join_path(folder, "config.json");
+  if (!file_exists(path)) return;
+  const Json json = read_json(path);
+  for (const char* key : {"module_input_name", "module_output_name"}) {
+    const std::string name = json.get_string(key, "sentence_embedding", path);
+    if (name != "sentence_embedding") unsupported(path, "{}: got '{}', need sentence_embedding", key, name.substr(0, 64));
+  }
+}
+
+// config_sentence_transformers.json: prompts and truncate_dim.
+void read_model_config(const std::string& folder, SentenceConfig& into) {
+  const std::string path = join_path(folder, "config_sentence_transformers.json");
+  if (!file_exists(path)) return;
+  const Json json = read_json(path);
+  if (const Json* prompts = json.find("prompts"); prompts != nullptr && !prompts->is_null()) {
+    for (const JsonMember& member : prompts->as_object(path + ": prompts")) {
+      into.prompts.emplace_back(member.key, member.value.is_null() ? "" : member.value.as_string(path + ": prompts"));
+    }
+  }
+  into.default_prompt_name = json.get_string("default_prompt_name", "", path);
+  if (!into.default_prompt_name.empty()) prompt_text(into, into.default_prompt_name);
+  into.truncate_dim = json.get_int("truncate_dim", 0, path);
+  if (into.truncate_dim < 0) invalid(path, "truncate_dim: got {}, need at least 1", into.truncate_dim);
+}
+
+// The weight of row i of `rows`, of which those from `from` on are pooled.
+double weight_of(RowPooling pooling, int64_t i, int64_t from, int64_t rows) {
+  const double count = static_cast<double>(rows - from);
   switch (pooling) {
-    case RowPooling::kCls: return i == 0 ? 1 : 0;
+    case RowPooling::kCls: return i == from ? 1 : 0;
     case RowPooling::kLastToken: return i + 1 == rows ? 1 : 0;
     case RowPooling::kMeanSqrtLen: return 1 / std::sqrt(count);
-    case RowPooling::kWeightedMean: return static_cast<double>(i + 1) / (count * (count + 1) / 2);
+    // Positions from the first row on: their sum over the pooled ones.
+    case RowPooling::kWeightedMean: return static_cast<double>(i + 1) / (count * static_cast<double>(from + 1 + rows) / 2);
     default: return 1 / count;
   }
 }
@@ -92,42 +164,60 @@ std::string transformer_folder(const std::string& folder) {
   return modules.empty() || modules[0].first != "Transformer" ? folder : modules[0].second;
 }
 
+std::string prompt_text(const SentenceConfig& config, const std::string& name) {
+  const std::string& wanted = name.empty() ? config.default_prompt_name : name;
+  if (wanted.empty()) return "";
+  std::string known;
+  for (const auto& [each, text] : config.prompts) {
+    if (each == wanted) return text;
+    known += (known.empty() ? "" : ", ") + each;
+  }
+  invalid("prompt_name", "got '{}', need one of: {}", wanted.substr(0, 64), known);
+}
+
 SentenceConfig read_sentence_config(const std::string& folder) {
   SentenceConfig config;
+  const std::string modules = join_path(folder, "modules.json");
   for (const auto& [type, place] : modules_of(folder)) {
     if (type == "Transformer") {
-      const std::string path = join_path(place, "sentence_bert_config.json");
-      if (!file_exists(path)) continue;
-      const Json json = read_json(path);
-      config.max_seq_length = json.get_int("max_seq_length", 0, path);
-      config.do_lower_case = json.get_bool("do_lower_case", false, path);
-      if (config.max_seq_length < 0 || config.max_seq_length > kMostTokens) {
-        invalid(path, "max_seq_length: got {}, need 1 to {}", config.max_seq_length, kMostTokens);
-      }
-    } else if (type == "Pooling") {
-      config.pooling = read_pooling(place);
-      config.pools = true;
-    } else if (type == "Normalize") {
-      config.normalize = true;
-    } else {
-      unsupported(join_path(folder, "modules.json"), "module: got '{}', need Transformer, Pooling and Normalize", type);
+      read_transformer(place, config);
+      continue;
     }
+    if (type == "Pooling") {
+      if (config.pools) unsupported(modules, "a second Pooling");
+      read_pooling(place, config);
+      continue;
+    }
+    if (type != "Dense" && type != "LayerNorm" && type != "Normalize" && type != "Dropout") {
+      unsupported(modules, "module: got '{}', need Transformer, Pooling, Dense, LayerNorm, Dropout or Normalize",
+                  type.substr(0, 64));
+    }
+    if (!config.pools) unsupported(modules, "{} before a Pooling", type);
+    if (type == "Dropout") continue;  // of training
+    if (type == "Normalize") check_normalize(place);
+    // The last one is apart, as a request may do without.
+    if (config.normalize) config.layers.push_back(normalize_layer());
+    config.normalize = type == "Normalize";
+    if (type == "Dense") config.layers.push_back(open_dense(place));
+    if (type == "LayerNorm") config.layers.push_back(open_layer_norm(place));
   }
+  read_model_config(folder, config);
   return config;
 }
 
-std::vector<float> pool_rows(const float* values, int64_t rows, int64_t columns, const std::vector<RowPooling>& pooling,
-                             bool normalize) {
+std::vector<double> pool_rows(const float* values, int64_t rows, int64_t columns, const std::vector<RowPooling>& pooling,
+                              int64_t from) {
+  from = std::clamp<int64_t>(from, 0, rows - 1);
   std::vector<double> all;
   for (const RowPooling mode : pooling) {
     std::vector<double> sum(static_cast<size_t>(columns), 0.0);
-    for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t i = from; i < rows; ++i) {
       const float* row = values + i * columns;
-      const double weight = weight_of(mode, i, rows);
+      const double weight = weight_of(mode, i, from, rows);
       for (int64_t c = 0; c < columns; ++c) {
         double& into = sum[static_cast<size_t>(c)];
         if (mode == RowPooling::kMax) {
-          into = i == 0 ? static_cast<double>(row[c]) : std::max(into, static_cast<double>(row[c]));
+          into = i == from ? static_cast<double>(row[c]) : std::max(into, static_cast<double>(row[c]));
         } else {
           into += weight * static_cast<double>(row[c]);
         }
@@ -135,15 +225,21 @@ std::vector<float> pool_rows(const float* values, int64_t rows, int64_t columns,
     }
     all.insert(all.end(), sum.begin(), sum.end());
   }
-  double squares = 0;
-  for (const double value : all) squares += value * value;
-  if (normalize && !std::isfinite(squares)) fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
-  // As torch.nn.functional.normalize: a vector of zeros stays one.
-  const double scale = normalize ? 1 / std::max(std::sqrt(squares), 1e-12) : 1;
-  std::vector<float> result;
-  result.reserve(all.size());
-  for (const double value : all) result.push_back(static_cast<float>(value * scale));
-  return result;
+  return all;
+}
+
+std::vector<double> apply_layers(const SentenceConfig& config, std::vector<double> vector, bool normalize) {
+  for (const auto& layer : config.layers) vector = layer->apply(vector);
+  if (normalize && config.normalize) vector = normalize_layer()->apply(vector);
+  if (config.truncate_dim > 0 && config.truncate_dim < static_cast<int64_t>(vector.size())) {
+    vector.resize(static_cast<size_t>(config.truncate_dim));
+  }
+  return vector;
+}
+
+int64_t layers_width(const SentenceConfig& config, int64_t in) {
+  for (const auto& layer : config.layers) in = layer->width(in);
+  return config.truncate_dim > 0 ? std::min(config.truncate_dim, in) : in;
 }
 
 }  // namespace pagoda

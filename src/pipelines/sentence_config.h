@@ -2,8 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "pipelines/sentence_layers.h"
 
 namespace pagoda {
 
@@ -12,9 +16,14 @@ enum class RowPooling : uint8_t { kCls, kMean, kMax, kMeanSqrtLen, kWeightedMean
 
 struct SentenceConfig {
   std::vector<RowPooling> pooling = {RowPooling::kMean};
-  bool pools = false;          // there is a Pooling module: this is a model of sentences
-  bool normalize = false;      // to length 1
-  int64_t max_seq_length = 0;  // 0: not said
+  bool pools = false;                                        // there is a Pooling module: this is a model of sentences
+  std::vector<std::shared_ptr<const SentenceLayer>> layers;  // after the pooling, in order
+  bool normalize = false;                                    // to length 1, after them
+  int64_t truncate_dim = 0;                                  // values that are kept of that; 0: all
+  bool include_prompt = true;                                // a prompt's rows are pooled too
+  std::vector<std::pair<std::string, std::string>> prompts;  // by name
+  std::string default_prompt_name;                           // "": none
+  int64_t max_seq_length = 0;                                // 0: not said
   bool do_lower_case = false;
 };
 
@@ -25,8 +34,15 @@ std::string transformer_folder(const std::string& folder);
 // The defaults where there is no modules.json; kUnsupported names a module that is not known.
 SentenceConfig read_sentence_config(const std::string& folder);
 
-// values [rows, columns] to one vector. Throws kInternal where it is to be normalized and is not finite.
-std::vector<float> pool_rows(const float* values, int64_t rows, int64_t columns, const std::vector<RowPooling>& pooling,
-                             bool normalize);
+// The prompt of that name, "": the folder's default, which may be none; kInvalidInput names those there are.
+std::string prompt_text(const SentenceConfig& config, const std::string& name);
+
+// values [rows, columns] to one vector; those before row `from` are left out, but count as positions. Not normalized.
+std::vector<double> pool_rows(const float* values, int64_t rows, int64_t columns, const std::vector<RowPooling>& pooling,
+                              int64_t from = 0);
+// What the folder's modules make of it: the layers, then normalized where `normalize` and the folder say so, then truncate_dim.
+std::vector<double> apply_layers(const SentenceConfig& config, std::vector<double> vector, bool normalize);
+// Values of what they make of so many; kInvalidInput where they are for another number.
+int64_t layers_width(const SentenceConfig& config, int64_t in);
 
 }  // namespace pagoda

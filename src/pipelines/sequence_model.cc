@@ -61,7 +61,9 @@ bool is_finite(const SequenceOutput& output) {
 }
 
 std::vector<float> unit_vector(const SequenceOutput& output) {
-  return pool_rows(output.values.data(), 1, output.columns, {RowPooling::kCls}, true);
+  if (!is_finite(output)) fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
+  const std::vector<double> unit = normalize_layer()->apply({output.values.begin(), output.values.end()});
+  return {unit.begin(), unit.end()};
 }
 
 std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, LoadOptions options, std::optional<Head> head) {
@@ -72,8 +74,17 @@ std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, Load
   // Vectors are made of hidden states, whatever head the checkpoint was trained with.
   options.head = !head && self->sentence_.pools ? Head::kNone : head;
   self->loaded_ = LoadedModel::open(path, options);
+  // A GGUF file says it itself.
+  const std::string pooling = self->loaded_->folder().config().get_string("pooling_type", "none", path);
+  if (is_gguf(self->loaded_->folder().path()) && pooling != "none") {
+    self->sentence_.pooling = {parse_row_pooling(pooling == "last" ? "lasttoken" : pooling, path)};
+    self->sentence_.pools = true;
+  }
   if (self->head() == Head::kCausalLm) {
     unsupported(path, "{} generates text: need an encoder", self->model().architecture());
+  }
+  if (!self->sentence_.layers.empty()) {
+    layers_width(self->sentence_, static_cast<int64_t>(self->sentence_.pooling.size()) * self->model().hidden_size());
   }
   const std::string tokenizer_path = options.tokenizer.empty() ? path : hub::resolve_model(options.tokenizer);
   self->tokenizer_ = load_tokenizer(tokenizer_path);
@@ -166,7 +177,10 @@ EncodedText PairEncoder::with(const std::string& second) const {
 }
 
 int64_t SequenceModel::num_values(const SequenceInput& input) const {
-  if (!input.pooling.empty()) return static_cast<int64_t>(input.pooling.size()) * model().hidden_size();
+  if (!input.pooling.empty()) {
+    const int64_t width = static_cast<int64_t>(input.pooling.size()) * model().hidden_size();
+    return input.layers ? layers_width(sentence_, width) : width;
+  }
   if (input.hidden || head() == Head::kNone) return static_cast<int64_t>(input.ids.size()) * model().hidden_size();
   return wanted_rows(input, head()) * model().num_logits();
 }
@@ -226,7 +240,10 @@ void SequenceModel::run_pass(const std::vector<const SequenceInput*>& inputs, Se
     for (int64_t row = 0; row < output.rows; ++row) append_row(from, first + row, output.values);
     logits_row += wanted;
     if (inputs[i]->pooling.empty()) continue;
-    output.values = pool_rows(output.values.data(), output.rows, output.columns, inputs[i]->pooling, false);
+    std::vector<double> vector =
+        pool_rows(output.values.data(), output.rows, output.columns, inputs[i]->pooling, inputs[i]->pooled_from);
+    if (inputs[i]->layers) vector = apply_layers(sentence_, std::move(vector), inputs[i]->normalize);
+    output.values.assign(vector.begin(), vector.end());
     output.rows = 1;
     output.columns = static_cast<int64_t>(output.values.size());
   }

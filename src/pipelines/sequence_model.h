@@ -21,6 +21,9 @@ struct SequenceInput {
   std::vector<int32_t> ids, type_ids;
   bool hidden = false;              // the last hidden states instead of logits
   std::vector<RowPooling> pooling;  // of the hidden states: one row made of them
+  int64_t pooled_from = 0;          // the first row that is pooled
+  bool layers = false;              // then what the folder's modules make of it (apply_layers)
+  bool normalize = false;           // ... to length 1 where they say so
   bool all_rows = true;             // logits of every row; sequence classification has one row whatever stands here
   std::vector<int32_t> rows;        // else of these, ascending
 };
@@ -93,7 +96,19 @@ class PairEncoder {
   EncodedText around_;  // a short pair, for its special tokens
 };
 
-// A text for its one vector, cut to what the folder of sentence-transformers says.
-SequenceInput sentence_input(const SequenceModel& model, const std::string& text, std::vector<RowPooling> pooling);
+// How a text is to become one vector.
+struct SentenceOptions {
+  std::vector<RowPooling> pooling;
+  bool layers = false, normalize = false;  // as in SequenceInput
+  std::string prompt;                      // stands before the text
+};
+// All as the folder of sentence-transformers says; prompt_name: "": its default, which may be none.
+SentenceOptions sentence_options(const SequenceModel& model, const std::string& prompt_name = "");
+// The prompt and the text, in lower case where the folder wants that.
+EncodedText encode_sentence(const SequenceModel& model, const std::string& text, const std::string& prompt);
+// That text, cut as the caller wants it, as what its vector is made of.
+SequenceInput sentence_input(const SequenceModel& model, const Encoding& encoding, const SentenceOptions& options);
+// A text, cut to what the folder says.
+SequenceInput sentence_input(const SequenceModel& model, const std::string& text, const SentenceOptions& options);
 
 }  // namespace pagoda

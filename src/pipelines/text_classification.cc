@@ -39,7 +39,9 @@ class TextClassification final : public Pipeline {
   PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
     const Labels& labels = model().labels();
     // top_k given as null means all; not given, the best alone and not in a list.
-    const bool best_alone = !parameters.given("top_k");
+    // return_all_scores, of transformers 4: all, as the model has them.
+    const bool listed = parameters.given("top_k");
+    const bool as_they_are = parameters.flag("return_all_scores", false) && !listed, best_alone = !listed && !as_they_are;
     const int64_t top_k = parameters.integer("top_k", static_cast<int64_t>(labels.names.size()), 1, int64_t{1} << 31);
     const std::string function = parameters.take("function_to_apply") == nullptr
                                      ? default_function(labels)
@@ -59,7 +61,7 @@ class TextClassification final : public Pipeline {
     if (truncation.cut) truncate_text(text, truncation.max_length, truncation.strategy);
     PreparedInput prepared;
     prepared.sequences.push_back(model().input_of(text.encoding));
-    prepared.finish = [&labels, best_alone, top_k, function](const std::vector<SequenceOutput>& outputs) {
+    prepared.finish = [&labels, best_alone, as_they_are, top_k, function](const std::vector<SequenceOutput>& outputs) {
       const std::vector<float> scores = scores_of(outputs[0], function);
       if (best_alone) {
         const size_t best = static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
@@ -67,7 +69,7 @@ class TextClassification final : public Pipeline {
       }
       std::vector<size_t> order(scores.size());
       for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-      stable_sort(order, [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+      if (!as_they_are) stable_sort(order, [&](size_t a, size_t b) { return scores[a] > scores[b]; });
       Json list = Json::array();
       for (size_t i = 0; i < order.size() && static_cast<int64_t>(i) < top_k; ++i) {
         list.push_back(label_json(labels.names[order[i]], scores[order[i]]));
@@ -98,6 +100,16 @@ namespace pagoda {
 
 std::vector<float> class_scores(const Labels& labels, const SequenceOutput& output) {
   return tasks::scores_of(output, tasks::default_function(labels));
+}
+
+float pair_score(const Labels& labels, const SequenceOutput& output) {
+  const std::string& name = labels.score_activation;
+  if (name.empty()) return class_scores(labels, output)[0];
+  if (name == "torch.nn.modules.linear.Identity") return output.row(0)[0];
+  if (name == "torch.nn.modules.activation.Sigmoid") return sigmoid_of(output.row(0)[0]);
+  unsupported("config.json",
+              "activation_fn: got '{}', need torch.nn.modules.linear.Identity or torch.nn.modules.activation.Sigmoid",
+              name.substr(0, 128));
 }
 
 }  // namespace pagoda

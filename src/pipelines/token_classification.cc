@@ -49,14 +49,23 @@ class TokenClassification final : public Pipeline {
  protected:
   PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
     Options options;
-    options.strategy = parameters.choice("aggregation_strategy", "none", {"none", "simple", "first", "average", "max"});
+    options.strategy = strategy_of(parameters);
     options.ignore_labels =
         parameters.take("ignore_labels") == nullptr ? std::vector<std::string>{"O"} : parameters.strings("ignore_labels");
     const int64_t most = model().max_length(), stride = parameters.integer("stride", -1, 0, most - 1);
     if (stride >= 0 && options.strategy == "none") {
       invalid("stride", "needs an aggregation_strategy other than none: parts of a text are joined by their entities");
     }
-    EncodedText text = model().encode(text_of(input, "a string"));
+    const bool split = parameters.flag("is_split_into_words", false);
+    const std::string delimiter = parameters.text("delimiter", " ");
+    std::string sentence;
+    EncodedText text;
+    if (split) {
+      text = encode_words(input, delimiter, sentence);
+    } else {
+      sentence = text_of(input, "a string");
+      text = model().encode(sentence);
+    }
     std::vector<EncodedText> parts;
     if (stride >= 0) {
       parts = windows_of(text, most, stride);
@@ -71,7 +80,7 @@ class TokenClassification final : public Pipeline {
       windows.push_back({part.encoding.ids, part.encoding.offsets, part.encoding.special_tokens_mask});
     }
     prepared.finish = [this, options, windows = std::move(windows),
-                       sentence = CodePoints(input.as_string("inputs"))](const std::vector<SequenceOutput>& outputs) {
+                       sentence = CodePoints(sentence)](const std::vector<SequenceOutput>& outputs) {
       std::vector<Entity> all;
       for (size_t i = 0; i < windows.size(); ++i) {
         for (Entity& entity : entities_of(options, windows[i], sentence, outputs[i])) {
@@ -87,7 +96,61 @@ class TokenClassification final : public Pipeline {
     return prepared;
   }
 
+  // Words of one text are a list, which is no list of inputs.
+  Json inputs_of(const Json& input, const Json& parameters) const override {
+    if (!parameters.is_object() || !parameters.get_bool("is_split_into_words", false, "parameters") || !input.is_array()) {
+      return input;
+    }
+    const Json::Array& list = input.as_array("inputs");
+    if (std::all_of(list.begin(), list.end(), [](const Json& each) { return each.is_array(); })) return input;
+    Json one = Json::array();
+    one.push_back(input);
+    return one;
+  }
+
  private:
+  // Also by the names of transformers 4: grouped_entities, and with it ignore_subwords.
+  static std::string strategy_of(TaskParameters& parameters) {
+    const bool older = parameters.take("grouped_entities") != nullptr || parameters.take("ignore_subwords") != nullptr;
+    const bool grouped = parameters.flag("grouped_entities", false), whole = parameters.flag("ignore_subwords", false);
+    const std::string strategy =
+        parameters.choice("aggregation_strategy", "none", {"none", "simple", "first", "average", "max"});
+    if (!older) return strategy;
+    return !grouped ? "none" : whole ? "first" : "simple";
+  }
+
+  // Words, each read by itself; offsets are those of the words joined by `delimiter`.
+  EncodedText encode_words(const Json& input, const std::string& delimiter, std::string& sentence) const {
+    constexpr const char* kNeed = "a list of words (is_split_into_words)";
+    if (!input.is_array()) invalid("inputs", "wrong type: got {}, need {}", input.type_name(), kNeed);
+    const EncodedText around = model().encode("a");  // for its special tokens
+    EncodedText out;
+    append_part(out.encoding, around.encoding, 0, around.first_begin);
+    out.first_begin = out.encoding.size();
+    EncodeOptions options;
+    options.add_special_tokens = false;
+    options.offsets = true;
+    options.truncate_and_pad = false;
+    const int64_t gap = CodePoints(delimiter).size();
+    int64_t at = 0;
+    for (const Json& each : input.as_array("inputs")) {
+      const std::string& word = text_of(each, kNeed);
+      if (at > 0) sentence += delimiter;
+      Encoding part = model().tokenizer()->encode(word, options);
+      for (auto& [begin, end] : part.offsets) {
+        begin += at;
+        end += at;
+      }
+      append_part(out.encoding, part, 0, part.size());
+      sentence += word;
+      at += CodePoints(word).size() + gap;
+    }
+    out.first_end = out.encoding.size();
+    append_part(out.encoding, around.encoding, around.first_end, around.encoding.size());
+    out.second_begin = out.second_end = out.first_end;
+    return out;
+  }
+
   static Json entity_json(const Entity& entity, const std::string& strategy) {
     Json json = Json::object();
     json.set(strategy == "none" ? "entity" : "entity_group", entity.label).set("score", static_cast<double>(entity.score));

@@ -80,7 +80,7 @@ class ZeroShotClassification final : public Pipeline {
     const std::vector<std::string> labels = labels_of(inside.take("candidate_labels") != nullptr ? inside : parameters);
     parameters.take("candidate_labels");
     const std::string form = inside.text("hypothesis_template", parameters.text("hypothesis_template", "This example is {}."));
-    const bool multi = inside.flag("multi_label", parameters.flag("multi_label", false)) || labels.size() == 1;
+    const bool multi = is_multi_label(inside, is_multi_label(parameters, false)) || labels.size() == 1;
     inside.finish();
     PreparedInput prepared;
     const PairEncoder pairs(model(), text);
@@ -111,6 +111,11 @@ class ZeroShotClassification final : public Pipeline {
   }
 
  private:
+  // multi_class is its older name, which goes first where both are given.
+  static bool is_multi_label(TaskParameters& parameters, bool fallback) {
+    return parameters.flag("multi_class", parameters.flag("multi_label", fallback));
+  }
+
   static std::vector<std::string> labels_of(TaskParameters& parameters) {
     const Json* given = parameters.take("candidate_labels");
     std::vector<std::string> labels;

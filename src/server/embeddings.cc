@@ -116,6 +116,7 @@ EmbeddingBody App::read_embedding(Fields& fields) const {
   body.priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
   body.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
   body.request_id = fields.string("request_id", kLongestId).value_or("");
+  body.prompt_name = fields.string("prompt_name", kLongestId).value_or("");
   fields.choice("embed_dtype", {"float32"});
   fields.choice("endianness", {"native", "little"});
   fields.choice("padding", {"do_not_pad"});
@@ -129,6 +130,7 @@ void App::embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
   const EmbeddingBody body = read_embedding(fields);
+  if (!body.prompt_name.empty()) invalid("prompt_name", "got '{}', need none: this model has no prompts", body.prompt_name);
   const int64_t vocab = generation_->model().vocab_size();
   std::vector<Request> requests;
   for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {

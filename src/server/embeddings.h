@@ -18,6 +18,7 @@ struct EmbeddingBody {
   Truncation truncation;
   int64_t priority = 0;
   std::string cache_salt, request_id;
+  std::string prompt_name;  // of a folder of sentence-transformers; empty: its default
 };
 
 // vLLM's --pooler-config: {"pooling_type": "LAST" | "MEAN" | "CLS", "use_activation": true, "dimensions": 256}; "": the last

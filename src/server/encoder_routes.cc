@@ -37,6 +37,12 @@ std::string strings_schema(int64_t most, bool or_one) {
   return or_one ? fmt::format(R"({{"anyOf": [{{"type": "string"}}, {}]}})", list) : list;
 }
 
+std::string documents_schema(int64_t most) {
+  return fmt::format(
+      R"({{"type": "array", "minItems": 1, "maxItems": {}, "items": {{"anyOf": [{{"type": "string"}}, {{"type": "object", "properties": {{"text": {{"type": "string"}}}}, "required": ["text"]}}]}}}})",
+      most);
+}
+
 std::vector<std::string> string_list(const Json& value, std::string_view where, int64_t most) {
   if (value.is_string()) return {value.as_string(where)};
   std::vector<std::string> list;
@@ -46,32 +52,51 @@ std::vector<std::string> string_list(const Json& value, std::string_view where, 
   return list;
 }
 
-// What a text is to become: rows of the head, or hidden states for a vector.
-SequenceInput encoded_input(const SequenceModel& model, EncodedText encoded, const std::optional<int64_t>& truncate,
-                            bool hidden) {
-  const int64_t said = model.sentence().max_seq_length;
-  const int64_t most = hidden && said > 0 ? std::min(said, model.max_length()) : model.max_length();
+// A document of /rerank is a text, or {"text": ...} as Jina's and Cohere's clients may send it.
+std::vector<std::string> document_list(const Json& value, int64_t most) {
+  Json texts = Json::array();
+  for (const Json& each : value.as_array("documents")) {
+    texts.push_back(each.is_object() ? each.at("text", "documents") : each);
+  }
+  return string_list(texts, "documents", most);
+}
+
+// Cut as asked, else held against what there is room for.
+Encoding cut(EncodedText encoded, const std::optional<int64_t>& truncate, int64_t most) {
   if (truncate)
     truncate_text(encoded, std::min(*truncate < 0 ? most : *truncate, most), pagoda::Truncation::Strategy::kLongestFirst);
   if (static_cast<int64_t>(encoded.encoding.size()) > most) {
     invalid("input", "too long: got {} tokens, need at most {} (or truncate_prompt_tokens)", encoded.encoding.size(), most);
   }
-  SequenceInput input = model.input_of(encoded.encoding);
-  input.hidden = hidden;
-  if (hidden) input.pooling = model.sentence().pooling;
-  return input;
+  return std::move(encoded.encoding);
+}
+
+// What a text is to become: rows of the head.
+SequenceInput encoded_input(const SequenceModel& model, EncodedText encoded, const std::optional<int64_t>& truncate) {
+  return model.input_of(cut(std::move(encoded), truncate, model.max_length()));
 }
 
 SequenceInput text_input(const SequenceModel& model, const std::string& text, const std::string* pair,
-                         const std::optional<int64_t>& truncate, bool hidden) {
-  return encoded_input(model, model.encode(text, pair), truncate, hidden);
+                         const std::optional<int64_t>& truncate) {
+  return encoded_input(model, model.encode(text, pair), truncate);
 }
 
-// How a model of embeddings pools: as its folder says, unless --pooler-config does.
-std::vector<RowPooling> pooling_of(const SequenceModel& model, PoolingType asked) {
-  if (asked == PoolingType::kMean) return {RowPooling::kMean};
-  if (asked == PoolingType::kCls) return {RowPooling::kCls};
-  return model.sentence().pooling;
+// ... or one vector.
+SequenceInput vector_input(const SequenceModel& model, const std::string& text, const SentenceOptions& options,
+                           const std::optional<int64_t>& truncate) {
+  const int64_t said = model.sentence().max_seq_length;
+  const int64_t most = said > 0 ? std::min(said, model.max_length()) : model.max_length();
+  return sentence_input(model, cut(encode_sentence(model, text, options.prompt), truncate, most), options);
+}
+
+// How a model of embeddings makes its vectors: as its folder says, but that --pooler-config may say how it pools, and that
+// requests normalize.
+SentenceOptions vector_options(const SequenceModel& model, PoolingType asked, const std::string& prompt_name = "") {
+  SentenceOptions options = sentence_options(model, prompt_name);
+  options.normalize = false;
+  if (asked == PoolingType::kMean) options.pooling = {RowPooling::kMean};
+  if (asked == PoolingType::kCls) options.pooling = {RowPooling::kCls};
+  return options;
 }
 
 std::vector<float> vector_of(const SequenceOutput& output, const PoolingParams& params) {
@@ -113,16 +138,16 @@ class PairScorer {
     }
     if (cross_ && firsts.size() == 1) {
       const PairEncoder pairs(model_, firsts[0]);
-      for (const std::string& text : seconds) sequences.push_back(encoded_input(model_, pairs.with(text), truncate, false));
+      for (const std::string& text : seconds) sequences.push_back(encoded_input(model_, pairs.with(text), truncate));
       return sequences;
     }
     if (cross_) {
-      for (size_t i = 0; i < seconds.size(); ++i)
-        sequences.push_back(text_input(model_, firsts[i], &seconds[i], truncate, false));
+      for (size_t i = 0; i < seconds.size(); ++i) sequences.push_back(text_input(model_, firsts[i], &seconds[i], truncate));
       return sequences;
     }
-    for (const std::string& text : firsts) sequences.push_back(text_input(model_, text, nullptr, truncate, true));
-    for (const std::string& text : seconds) sequences.push_back(text_input(model_, text, nullptr, truncate, true));
+    const SentenceOptions options = vector_options(model_, PoolingType::kLast);
+    for (const std::string& text : firsts) sequences.push_back(vector_input(model_, text, options, truncate));
+    for (const std::string& text : seconds) sequences.push_back(vector_input(model_, text, options, truncate));
     return sequences;
   }
 
@@ -130,7 +155,7 @@ class PairScorer {
     std::vector<double> scores;
     if (cross_) {
       for (const SequenceOutput& output : outputs) {
-        const float score = activate ? class_scores(model_.labels(), output)[0] : output.row(0)[0];
+        const float score = activate ? pair_score(model_.labels(), output) : output.row(0)[0];
         scores.push_back(static_cast<double>(score));
       }
       return scores;
@@ -229,21 +254,22 @@ void App::encoder_embeddings(const HttpRequest& http, const std::shared_ptr<Http
   const EmbeddingBody body = read_embedding(fields);
   const SequenceModel& model = encoder_->model();
   const int64_t vocab = model.model().vocab_size();
+  const SentenceOptions options = vector_options(model, body.pooling.type, body.prompt_name);
   std::vector<SequenceInput> sequences;
   for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {
     const auto* text = std::get_if<std::string>(&input);
     if (text != nullptr && body.add_special_tokens) {
-      sequences.push_back(text_input(model, *text, nullptr, body.truncation.tokens, true));
+      sequences.push_back(vector_input(model, *text, options, body.truncation.tokens));
     } else {
       Encoding encoding;
       encoding.ids =
           text != nullptr ? model.tokenizer()->encode_ids(*text, false) : std::move(std::get<std::vector<int32_t>>(input));
       truncate_prompt(encoding.ids, body.truncation);
       encoding.type_ids.assign(encoding.ids.size(), 0);
-      sequences.push_back(model.input_of(encoding));
-      sequences.back().hidden = true;
+      SentenceOptions plain = options;
+      plain.prompt.clear();
+      sequences.push_back(sentence_input(model, encoding, plain));
     }
-    sequences.back().pooling = pooling_of(model, body.pooling.type);
   }
   const std::string id = "embd-" + (body.request_id.empty() ? http.id : body.request_id);
   const auto write = [id, name = model_name(), tokens = tokens_of(sequences), pooling = body.pooling, base64 = body.base64,
@@ -275,8 +301,8 @@ App::RerankBody App::read_rerank(Fields& fields) const {
   const int64_t most = options_.limits.max_inputs;
   body.query = fields.string("query", kAnyLength).value_or("");
   fields.require("query", "a string");
-  body.documents = fields.take("documents", strings_schema(most, false));
-  fields.require("documents", "a list of strings");
+  body.documents = fields.take("documents", documents_schema(most));
+  fields.require("documents", R"(a list of strings or of {"text": ...})");
   body.top_n = fields.integer("top_n", 0, kMostTokens).value_or(0);
   body.return_documents = fields.boolean("return_documents").value_or(true);
   body.pairs = read_pairs(fields);
@@ -289,8 +315,7 @@ void App::rerank(const HttpRequest& http, const std::shared_ptr<HttpResponse>& r
   Fields fields(json, "request");
   const RerankBody body = read_rerank(fields);
   const PairScorer scorer(encoder_->model());
-  if (!body.documents->is_array()) invalid("documents", "wrong type: got {}, need list", body.documents->type_name());
-  const std::vector<std::string> documents = string_list(*body.documents, "documents", options_.limits.max_inputs);
+  const std::vector<std::string> documents = document_list(*body.documents, options_.limits.max_inputs);
   std::vector<SequenceInput> sequences = scorer.inputs({body.query}, documents, body.pairs.truncate);
   const auto write = [scorer, documents, top_n = body.top_n, with_text = body.return_documents, activate = body.pairs.activate,
                       id = "rerank-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),
@@ -378,7 +403,7 @@ void App::classify(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   }
   std::vector<SequenceInput> sequences;
   for (const std::string& text : string_list(*body.input, "input", options_.limits.max_inputs)) {
-    sequences.push_back(text_input(model, text, nullptr, body.pairs.truncate, false));
+    sequences.push_back(text_input(model, text, nullptr, body.pairs.truncate));
   }
   const auto write = [&model, activate = body.pairs.activate,
                       id = "classify-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),

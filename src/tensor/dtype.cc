@@ -26,6 +26,8 @@ constexpr Entry kEntries[] = {
     {DType::kInt4Block, 4, "int4", "I4"},
     {DType::kFloat8E4M3, 8, "float8_e4m3fn", "F8_E4M3"},
     {DType::kFloat8E5M2, 8, "float8_e5m2", "F8_E5M2"},
+    // Exponents alone, of scales: read as the bytes that they are, which other files call U8.
+    {DType::kUInt8, 8, "float8_e8m0fnu", "F8_E8M0"},
 };
 
 const Entry& entry(DType dtype) {

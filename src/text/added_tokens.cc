@@ -95,10 +95,8 @@ bool StringFinder::find(std::string_view text, size_t from, size_t& begin, size_
 
 void AddedVocabulary::add(const std::vector<AddedToken>& tokens, const TokenModel& model) {
   for (const AddedToken& token : tokens) {
-    if (token.special && !token.content.empty() && special_.insert(token.content).second) order_special_.push_back(token);
-  }
-  for (const AddedToken& token : tokens) {
     if (token.content.empty()) continue;
+    if (token.special) special_.insert(token.content);
     const auto known = by_content_.find(token.content);
     if (known != by_content_.end()) {
       const auto same = by_id_.find(known->second);
@@ -116,7 +114,6 @@ void AddedVocabulary::add(const std::vector<AddedToken>& tokens, const TokenMode
     by_content_[token.content] = id;
     by_id_[id] = token;
     largest_ = std::max(largest_, id);
-    if (special_.count(token.content) == 0) order_.push_back(token);
   }
 }
 
@@ -125,8 +122,7 @@ void AddedVocabulary::add_with_id(const AddedToken& token, int32_t id) {
   by_content_[token.content] = id;
   by_id_[id] = token;
   largest_ = std::max(largest_, id);
-  if (token.special && special_.insert(token.content).second) order_special_.push_back(token);
-  if (!token.special) order_.push_back(token);
+  if (token.special) special_.insert(token.content);
 }
 
 void AddedVocabulary::prepare(const Normalizer* normalizer) {
@@ -134,23 +130,26 @@ void AddedVocabulary::prepare(const Normalizer* normalizer) {
   plain_.ids.clear();
   normalized_.ids.clear();
   texts_.clear();
-  for (const auto& [id, token] : by_id_) texts_[id] = token.content;
+  std::vector<int32_t> ids;
+  ids.reserve(by_id_.size());
+  for (const auto& [id, token] : by_id_) ids.push_back(id);
+  std::sort(ids.begin(), ids.end());
   RegexScratch scratch;
-  const auto take = [&](const AddedToken& token) {
-    const int32_t id = find(token.content);
+  for (const int32_t id : ids) {
+    const AddedToken& token = by_id_.at(id);
+    texts_[id] = token.content;
+    if (find(token.content) != id) continue;  // it has another id since
     if (!token.normalized) {
       plain.push_back(token.content);
       plain_.ids.push_back(id);
-      return;
+      continue;
     }
     AlignedText text = AlignedText::from_original(token.content, 0, token.content.size(), false);
     if (normalizer != nullptr) normalizer->apply(text, scratch);
     normalized.push_back(text.text);
     texts_[id] = text.text;
     normalized_.ids.push_back(id);
-  };
-  for (const AddedToken& token : order_special_) take(token);
-  for (const AddedToken& token : order_) take(token);
+  }
   plain_.finder.build(plain);
   normalized_.finder.build(normalized);
 }
@@ -238,6 +237,8 @@ void AddedVocabulary::extract(std::string_view original, const Normalizer* norma
       continue;
     }
     if (normalizer != nullptr) normalizer->apply(text, scratch);
+    // Where the normaliser took the beginning away, the text begins where its first byte comes from.
+    if (track && !text.align.empty()) text.shift = text.align[0].begin;
     if (normalized_.finder.empty()) {
       out.append(text);
       continue;

@@ -48,7 +48,8 @@ class StringFinder {
 
 class AddedVocabulary {
  public:
-  // As HF adds them one list at a time: a token that the model knows keeps that id, others get the next free id.
+  // As HF adds them: a token that the model knows keeps that id, others get the next free id; added again, a token's flags are
+  // the later ones.
   void add(const std::vector<AddedToken>& tokens, const TokenModel& model);
   // With a fixed id (files that name it).
   void add_with_id(const AddedToken& token, int32_t id);
@@ -80,8 +81,7 @@ class AddedVocabulary {
   std::unordered_map<std::string, int32_t> by_content_;
   std::unordered_map<int32_t, AddedToken> by_id_;
   std::unordered_map<int32_t, std::string> texts_;
-  std::vector<AddedToken> order_special_, order_;  // as HF lists them
-  std::unordered_set<std::string> special_;
+  std::unordered_set<std::string> special_;  // that were special once, as HF remembers them
   int32_t largest_ = -1;
   Set plain_, normalized_;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "text/property_ranges.h"
 #include "text/unicode.h"
 #include "text/unicode_tables.h"
 
@@ -73,6 +74,24 @@ constexpr LongName kLongNames[] = {
 
 std::string category_of(Category category) { return unicode::plain_name(unicode::category_name(category)); }
 
+template <size_t kCount>
+CodeSet listed(const CodeSet::Range (&ranges)[kCount]) {
+  CodeSet set;
+  for (const CodeSet::Range& r : ranges) set.add(r.first, r.last);
+  return set;
+}
+
+// The name of a script that is given by its four letters (in lower case); another name as it is.
+std::string_view script_of_code(std::string_view name) {
+  if (name.size() != 4) return name;
+  for (size_t pos = 0; pos < kScriptCodes.size();) {
+    const size_t end = kScriptCodes.find(' ', pos);
+    if (unicode::plain_name(kScriptCodes.substr(pos, 4)) == name) return kScriptCodes.substr(pos + 5, end - pos - 5);
+    pos = end + 1;
+  }
+  return name;
+}
+
 bool is_mark(Category c) { return c >= Category::kMn && c <= Category::kMe; }
 constexpr int kAlphabeticFlag = 16;
 
@@ -132,17 +151,11 @@ std::optional<CodeSet> CodeSet::property(std::string_view name, int at) {
   if (key == "digit") return property("Nd", at);
   if (key == "xdigit" || key == "asciihexdigit") return from_ranges({{'0', '9'}, {'A', 'F'}, {'a', 'f'}});
   if (key == "cntrl") return property("Cc", at);
-  if (key == "upper" || key == "uppercase") {
-    return property("Lu", at)->united(
-        from_ranges({{0x2160, 0x216F}, {0x24B6, 0x24CF}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}}));
-  }
-  if (key == "lower" || key == "lowercase") {
-    return property("Ll", at)->united(
-        from_ranges({{0xAA, 0xAA},     {0xBA, 0xBA},     {0x2B0, 0x2B8},   {0x2C0, 0x2C1},   {0x2E0, 0x2E4},
-                     {0x345, 0x345},   {0x37A, 0x37A},   {0x1D2C, 0x1D6A}, {0x1D78, 0x1D78}, {0x1D9B, 0x1DBF},
-                     {0x2071, 0x2071}, {0x207F, 0x207F}, {0x2090, 0x209C}, {0x2170, 0x217F}, {0x24D0, 0x24E9},
-                     {0x2C7C, 0x2C7D}, {0xA69C, 0xA69D}, {0xA770, 0xA770}, {0xA7F8, 0xA7F9}, {0xAB5C, 0xAB5F}}));
-  }
+  if (key == "upper" || key == "uppercase") return property("Lu", at)->united(listed(kOtherUppercase));
+  if (key == "lower" || key == "lowercase") return property("Ll", at)->united(listed(kOtherLowercase));
+  if (key == "emoji") return listed(kEmoji);
+  if (key == "extendedpictographic") return listed(kExtendedPictographic);
+  if (key == "ideographic") return listed(kIdeographic);
   if (key == "alphabetic" || key == "alpha") {
     return of_category([](Category, const unicode::Record& r) { return (r.flags & kAlphabeticFlag) != 0; });
   }
@@ -160,7 +173,7 @@ std::optional<CodeSet> CodeSet::property(std::string_view name, int at) {
     });
     return key == "graph" ? graph : graph.united(*property("Zs", at));
   }
-  if (const std::optional<int> script = unicode::script_by_name(name)) {
+  if (const std::optional<int> script = unicode::script_by_name(script_of_code(key))) {
     if (*script == 0) return std::nullopt;
     return of_category([script](Category, const unicode::Record& r) { return r.script == *script; });
   }

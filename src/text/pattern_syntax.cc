@@ -58,7 +58,8 @@ class Parser {
   };
 
   [[noreturn]] void error(std::string_view what) const {
-    invalid(where_, "bad pattern: {} at byte {} of '{}'", what, pos_, text_.substr(0, 200));
+    invalid(where_, "bad pattern: {} at byte {} of '{}'", what, pos_,
+            utf8_replace_invalid(text_.substr(0, utf8_complete_prefix(text_.substr(0, 200)))));
   }
   bool end() const { return pos_ >= text_.size(); }
   char peek(size_t ahead = 0) const { return pos_ + ahead < text_.size() ? text_[pos_ + ahead] : '\0'; }
@@ -320,10 +321,11 @@ class Parser {
     return item;
   }
 
-  // \w: Oniguruma adds the superscripts and fractions of Latin-1, Rust the joiners.
+  // \w: Oniguruma adds the superscripts and fractions of Latin-1 outside of brackets, Rust the joiners.
   Item word_item() {
     Item item = positive_property("word");
     CodeSet more;
+    if (dialect_ == PatternDialect::kOniguruma && in_brackets_) return item;
     if (dialect_ == PatternDialect::kOniguruma) {
       more.add(0xB2, 0xB3);
       more.add(0xB9, 0xB9);
@@ -350,6 +352,11 @@ class Parser {
       name = std::string(1, text_[pos_++]);
     } else {
       error("property without braces");
+    }
+    if (dialect_ == PatternDialect::kOniguruma && unicode::plain_name(name) == "word") {
+      Item item = word_item();
+      if (negated) item = {item.set.complement(), ""};
+      return item;
     }
     return property_item(name, negated);
   }
@@ -634,8 +641,10 @@ class Parser {
       code = 8;
       return;
     }
-    if (shared_escape(item, code, is_class)) return;
-    code = next_code();
+    in_brackets_ = true;
+    const bool known = shared_escape(item, code, is_class);
+    in_brackets_ = false;
+    if (!known) code = next_code();
   }
 
   std::string_view text_;
@@ -645,6 +654,7 @@ class Parser {
   Flags flags_;
   size_t pos_ = 0;
   int groups_ = 0;
+  bool in_brackets_ = false;
   std::map<std::string, Item> properties_;
 };
 

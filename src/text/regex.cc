@@ -5,6 +5,7 @@
 #include <pcre2.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace pagoda {
 
@@ -12,6 +13,11 @@ namespace {
 constexpr uint32_t kMatchLimit = 20'000'000;
 constexpr uint32_t kHeapLimitKib = 512 * 1024;
 constexpr size_t kJitStackBytes = size_t{256} << 20;  // reserved, and used only as far as a match needs it
+// What an error shows of a pattern.
+std::string_view beginning(std::string_view text) {
+  text = text.substr(0, 200);
+  return text.substr(0, utf8_complete_prefix(text));
+}
 }  // namespace
 
 struct RegexScratch::State {
@@ -60,7 +66,7 @@ std::shared_ptr<const Regex> Regex::compile(std::string_view pattern, PatternDia
   if (regex->code_->code == nullptr) {
     PCRE2_UCHAR message[128] = {};
     pcre2_get_error_message(error, message, sizeof(message));
-    invalid(where, "bad pattern: {} in '{}'", reinterpret_cast<const char*>(message), pattern.substr(0, 200));
+    invalid(where, "bad pattern: {} in '{}'", reinterpret_cast<const char*>(message), beginning(pattern));
   }
   regex->code_->jit = pcre2_jit_compile(regex->code_->code, PCRE2_JIT_COMPLETE) == 0;
   return regex;
@@ -92,8 +98,7 @@ bool Regex::search(std::string_view text, size_t from, size_t& begin, size_t& en
   if (rc < 0) {
     PCRE2_UCHAR message[128] = {};
     pcre2_get_error_message(rc, message, sizeof(message));
-    invalid("pattern", "cannot match '{}': {}", std::string_view(source_).substr(0, 200),
-            reinterpret_cast<const char*>(message));
+    invalid("pattern", "cannot match '{}': {}", beginning(source_), reinterpret_cast<const char*>(message));
   }
   const PCRE2_SIZE* const vector = pcre2_get_ovector_pointer(state.data);
   begin = vector[0];

@@ -22,6 +22,7 @@ struct SentencePieceModel {
   Kind kind = Kind::kUnigram;
   std::vector<Piece> pieces;  // the id is the position
   Charsmap charsmap;
+  std::string charsmap_bytes;  // that it was parsed from
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;

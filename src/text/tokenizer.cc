@@ -104,6 +104,9 @@ ScratchPool::Lease::~Lease() {
 
 namespace {
 
+// "<0x0A>": what a byte is called that no token covers.
+bool spells_byte(std::string_view token) { return token.size() == 6 && token.substr(0, 3) == "<0x" && token.back() == '>'; }
+
 constexpr size_t kMaxTextBytes = size_t{1} << 30;  // positions are 32 bits, and rewriting may grow the text
 
 // Byte positions to code point positions.
@@ -233,8 +236,8 @@ class PipelineTokenizer final : public Tokenizer {
         }
         out.offsets.emplace_back(index->at(begin), index->at(end));
         out.word_ids.push_back(word_id);
-        const bool surface = piece.token >= 0 || parts_.model->value_is_surface();
-        const std::string* const value = surface ? nullptr : parts_.model->vocab().token(token.id);
+        const std::string* value = piece.token >= 0 ? nullptr : parts_.model->vocab().token(token.id);
+        if (value != nullptr && parts_.model->value_is_surface() && !spells_byte(*value)) value = nullptr;
         out.tokens.push_back(value != nullptr ? *value : std::string(word.substr(token.begin, token.end - token.begin)));
       }
     }

@@ -83,19 +83,18 @@ class Unigram final : public TokenModel {
       bool single = false;
       const auto offer = [&](size_t length, int32_t token, double candidate) {
         const size_t end = pos + length;
-        if (start[end] != kNone && !(candidate > score[end])) return;
+        if (start[end] != kNone && !(candidate > score[end])) return false;
         score[end] = candidate;
         start[end] = static_cast<uint32_t>(pos);
         id[end] = token;
+        return true;
       };
       trie_.prefixes(word.substr(pos), [&](size_t length, int32_t token) {
         offer(length, token, scores_[static_cast<size_t>(token)] + here);
         single = single || length == character;
       });
-      if (!single) {
-        if (unk_ < 0) invalid("unigram", "the text needs an unknown token, but the model has no unk_id");
-        offer(character, unk_, unk_score_ + here);
-      }
+      if (!single && offer(character, unk_, unk_score_ + here) && unk_ < 0)
+        invalid("unigram", "the text needs an unknown token, but the model has no unk_id");
       pos = next;
     }
     auto& entries = scratch.entries;

@@ -12,7 +12,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
+#include "base/limits.h"
 #include "base/progress.h"
+#include "formats/safetensors.h"
+#include "models/adapter.h"
 
 namespace pagoda::train {
 
@@ -22,7 +26,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kPrefix = "checkpoint-";
 constexpr const char* kTemporary = ".tmp-";
-constexpr const char* kState = "trainer_state.json";
 
 void sync(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -86,10 +89,29 @@ std::vector<std::pair<int64_t, std::string>> list_checkpoints(const std::string&
   for (const std::string& name : list_directory(output_dir)) {
     int64_t step = 0;
     const std::string path = join_path(output_dir, name);
-    if (parse_step(name, step) && file_exists(join_path(path, kState))) found.emplace_back(step, path);
+    if (parse_step(name, step) && file_exists(join_path(path, kTrainerState))) found.emplace_back(step, path);
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+std::string incomplete_checkpoint(const std::string& path) {
+  const std::string model = file_exists(join_path(path, kAdapterConfig)) ? kAdapterWeights : "model.safetensors";
+  for (const std::string& name : {std::string(kTrainerState), std::string(kTrainingState), model, std::string(kOptimizer)}) {
+    const std::string file = join_path(path, name);
+    if (!file_exists(file)) return fmt::format("no {} in it", name);
+    try {
+      if (name == model || name == kOptimizer) {
+        SafetensorsFile::open(file);
+      } else {
+        const Limits limits;
+        Json::parse(read_file(file, limits.max_json_bytes), file, limits);
+      }
+    } catch (const Error& error) {
+      return error.message();
+    }
+  }
+  return {};
 }
 
 void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::string& keep) {
@@ -99,7 +121,7 @@ void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::
   for (size_t i = 0; i + 1 < all.size() && left > limit; ++i) {
     if (all[i].second == keep) continue;
     // The state goes first: what is left of a removal that was cut short is no checkpoint.
-    ::unlink(join_path(all[i].second, kState).c_str());
+    ::unlink(join_path(all[i].second, kTrainerState).c_str());
     remove_all(all[i].second);
     --left;
   }
@@ -111,7 +133,7 @@ void remove_leftovers(const std::string& output_dir) {
     int64_t step = 0;
     const std::string path = join_path(output_dir, name);
     const bool temporary = name.rfind(kTemporary + std::string(kPrefix), 0) == 0;
-    if (temporary || (parse_step(name, step) && !file_exists(join_path(path, kState)))) remove_all(path);
+    if (temporary || (parse_step(name, step) && !file_exists(join_path(path, kTrainerState)))) remove_all(path);
   }
 }
 

@@ -26,8 +26,15 @@ class FolderWriter {
 };
 
 std::string checkpoint_path(const std::string& output_dir, int64_t step);
-// {step, path} of complete ones, ascending. Leftovers of writers that were killed do not count.
+constexpr const char* kTrainerState = "trainer_state.json";    // HF's
+constexpr const char* kTrainingState = "training_state.json";  // what HF's has no place for
+constexpr const char* kOptimizer = "optimizer.safetensors";
+
+// {step, path}, ascending. Leftovers of writers that were killed do not count.
 std::vector<std::pair<int64_t, std::string>> list_checkpoints(const std::string& output_dir);
+// What keeps training from going on from a checkpoint: "no optimizer.safetensors in it", "model.safetensors: ..."; empty:
+// nothing, all files are there and whole (headers and sizes agree; the numbers are not read).
+std::string incomplete_checkpoint(const std::string& path);
 // Removes the oldest until `limit` (> 0) are left; the newest and `keep` stay.
 void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::string& keep);
 // Leftovers of writers that were killed.

@@ -133,6 +133,88 @@ Example conversation_example(const Json& row, const chat::TemplateSet& templates
   return labelled_example(text, {{code_points(before), code_points(text)}}, tokenizer, true);
 }
 
+namespace {
+
+// fn(row, where) until it gives false; a file without rows is kInvalidInput.
+template <class Fn>
+void for_each_conversation(const std::vector<std::string>& files, const Limits& limits, const TaskHooks& hooks, Fn&& fn) {
+  for (const std::string& file : files) {
+    const std::shared_ptr<MappedFile> map = MappedFile::open(file);
+    const std::string_view bytes = map->bytes();
+    int64_t number = 0, rows = 0;
+    for (size_t begin = 0; begin < bytes.size();) {
+      const size_t end = std::min(bytes.find('\n', begin), bytes.size());
+      const std::string_view line = bytes.substr(begin, end - begin);
+      const std::string where = fmt::format("{}:{}", file, ++number);
+      if (number % 64 == 1) hooks.at("reading", static_cast<int64_t>(begin), static_cast<int64_t>(bytes.size()));
+      begin = end + 1;
+      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+      const Json row = Json::parse(line, where, limits);
+      ++rows;
+      try {
+        if (!fn(row, where)) return;
+      } catch (const jinja::TemplateError& error) {
+        invalid(where, "the chat template refuses it: {}", error.what());
+      }
+    }
+    if (rows == 0) invalid(file, "no rows in the file: need at least one");
+  }
+}
+
+ConversationPrompt prompt_of(const Json& row, const chat::TemplateSet& templates, chat::TemplateCache& cache,
+                             const Tokenizer& tokenizer, const std::string& where) {
+  ConversationPrompt made;
+  made.where = where;
+  EncodeOptions encode;
+  encode.truncate_and_pad = false;
+  const Json *messages = row.find("messages"), *prompt = row.find("prompt"), *completion = row.find("completion");
+  if (messages == nullptr && (prompt == nullptr || completion == nullptr)) {
+    invalid(where, "got neither messages nor prompt and completion, need one of them");
+  }
+  if (messages == nullptr && !prompt->is_array()) {
+    made.reference = completion->as_string(where + ": completion");
+    Encoding encoding = tokenizer.encode(prompt->as_string(where + ": prompt"), encode);
+    while (!encoding.ids.empty() && encoding.special_tokens_mask[encoding.ids.size() - 1] != 0) encoding.ids.pop_back();
+    made.ids = std::move(encoding.ids);
+    if (made.ids.empty()) invalid(where, "prompt: got no token, need at least one");
+    return made;
+  }
+  Json all = messages != nullptr ? *messages : *prompt;
+  if (messages == nullptr) {
+    for (const Json& message : completion->as_array(where + ": completion")) all.push_back(message);
+  }
+  const Json::Array& list = all.as_array(where + ": messages");
+  size_t answer = list.size();
+  while (answer > 0 && list[answer - 1].at("role", where).as_string(where + ": role") != "assistant") --answer;
+  if (answer == 0) invalid(where, "got no message of the assistant, need at least one to compare with");
+  made.reference = list[answer - 1].at("content", where).as_string(where + ": content");
+  if (templates.empty()) invalid(where, "the model has no chat template: need one (--chat-template FILE)");
+  const Json* tools = row.find("tools");
+  const Json given_tools = tools == nullptr ? Json() : *tools;
+  Json before = Json::array();
+  for (size_t i = 0; i + 1 < answer; ++i) before.push_back(list[i]);
+  if (before.size() == 0) invalid(where, "got no message before the answer, need one");
+  const Renderer renderer(cache.get(templates.pick("", !given_tools.is_null())), templates.special_tokens(), given_tools,
+                          where);
+  encode.add_special_tokens = false;
+  made.ids = tokenizer.encode(renderer.render(before, true).text, encode).ids;
+  return made;
+}
+
+}  // namespace
+
+std::vector<ConversationPrompt> conversation_prompts(const std::vector<std::string>& files, int64_t most,
+                                                     const chat::TemplateSet& templates, const Tokenizer& tokenizer,
+                                                     const ConversationOptions& options, const TaskHooks& hooks) {
+  chat::TemplateCache cache(options.limits);
+  std::vector<ConversationPrompt> prompts;
+  for_each_conversation(files, options.limits, hooks, [&](const Json& row, const std::string& where) {
+    prompts.push_back(prompt_of(row, templates, cache, tokenizer, where));
+    return most == 0 || static_cast<int64_t>(prompts.size()) < most;
+  });
+  return prompts;
+}
+
 ConversationReport prepare_conversations(const std::vector<std::string>& files, const std::string& folder,
                                          const chat::TemplateSet& templates, const Tokenizer& tokenizer,
                                          const ConversationOptions& options, const TaskHooks& hooks) {
@@ -144,33 +226,15 @@ ConversationReport prepare_conversations(const std::vector<std::string>& files, 
   ShardWriter writer(std::move(shards));
   chat::TemplateCache cache(options.limits);
   ConversationReport report;
-  for (const std::string& file : files) {
-    const std::shared_ptr<MappedFile> map = MappedFile::open(file);
-    const std::string_view bytes = map->bytes();
-    int64_t number = 0;
-    const int64_t rows_before = report.rows;
-    for (size_t begin = 0; begin < bytes.size();) {
-      const size_t end = std::min(bytes.find('\n', begin), bytes.size());
-      const std::string_view line = bytes.substr(begin, end - begin);
-      const std::string where = fmt::format("{}:{}", file, ++number);
-      if (number % 64 == 1) hooks.at("reading", static_cast<int64_t>(begin), static_cast<int64_t>(bytes.size()));
-      begin = end + 1;
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-      const Json row = Json::parse(line, where, options.limits);
-      Example example;
-      try {
-        example = conversation_example(row, templates, cache, tokenizer, options, where);
-      } catch (const jinja::TemplateError& error) {
-        invalid(where, "the chat template refuses it: {}", error.what());
-      }
-      ++report.rows;
-      report.cut += static_cast<int64_t>(example.input_ids.size()) > options.max_seq_length ? 1 : 0;
-      truncate_example(example, options.max_seq_length);
-      if (std::all_of(example.labels.begin(), example.labels.end(), [](int32_t label) { return label < 0; })) continue;
+  for_each_conversation(files, options.limits, hooks, [&](const Json& row, const std::string& where) {
+    Example example = conversation_example(row, templates, cache, tokenizer, options, where);
+    ++report.rows;
+    report.cut += static_cast<int64_t>(example.input_ids.size()) > options.max_seq_length ? 1 : 0;
+    truncate_example(example, options.max_seq_length);
+    if (std::any_of(example.labels.begin(), example.labels.end(), [](int32_t label) { return label >= 0; }))
       writer.add(example);
-    }
-    if (report.rows == rows_before) invalid(file, "no rows in the file: need at least one");
-  }
+    return true;
+  });
   writer.finish();
   report.examples = writer.examples();
   if (report.examples == 0) {

@@ -25,6 +25,16 @@ struct ConversationOptions {
 Example conversation_example(const Json& row, const chat::TemplateSet& templates, chat::TemplateCache& cache,
                              const Tokenizer& tokenizer, const ConversationOptions& options, const std::string& where);
 
+// What goes before a row's last answer, as the model is asked for it, and that answer's text.
+struct ConversationPrompt {
+  std::vector<int32_t> ids;
+  std::string reference, where;
+};
+// Of the first `most` rows (0: all) of JSON lines. The last message of the assistant is the answer; its content must be a text.
+std::vector<ConversationPrompt> conversation_prompts(const std::vector<std::string>& files, int64_t most,
+                                                     const chat::TemplateSet& templates, const Tokenizer& tokenizer,
+                                                     const ConversationOptions& options, const TaskHooks& hooks);
+
 struct ConversationReport {
   int64_t rows = 0, examples = 0, cut = 0;  // cut: too long
 };

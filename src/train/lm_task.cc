@@ -67,10 +67,13 @@ LmTask::LmTask(TrainingModel& model, const TrainingArguments& arguments, const L
     invalid("--mlm-probability", "got {}, need a number between 0 and 1", options_.mlm_probability);
   }
   if (options_.masked) choose_mask_tokens();
-  check_split(options_.files.train, "training data", hooks);
-  if (has_validation()) check_split(options_.files.validation, "validation data", hooks);
+  check_split(options_.files.train, arguments_.max_train_samples, "training data", hooks);
+  if (has_validation()) {
+    validation_rows_ = check_split(options_.files.validation, arguments_.max_eval_samples, "validation data", hooks);
+  }
   DatasetOptions dataset;
-  dataset.seed = arguments_.seed;
+  dataset.max_rows = arguments_.max_train_samples;
+  dataset.seed = arguments_.order_seed();
   dataset.rank = arguments_.rank;
   dataset.world = arguments_.world;
   reader_ = std::make_unique<DatasetReader>(options_.files.train, dataset);
@@ -101,17 +104,20 @@ void LmTask::choose_mask_tokens() {
   if (const std::optional<int32_t> id = tokenizer.token_to_id(name)) mask_token_ = *id;
 }
 
-void LmTask::check_split(const std::vector<std::string>& files, const char* name, const TaskHooks& hooks) {
+int64_t LmTask::check_split(const std::vector<std::string>& files, int64_t most, const char* name, const TaskHooks& hooks) {
   DatasetOptions in_order;
   in_order.shuffle = false;
   in_order.prefetch = 0;
+  in_order.max_rows = most;
   DatasetReader reader(files, in_order);
   const int64_t vocab = model_.model().vocab_size(), longest = model_.model().max_positions();
   int64_t labelled = 0, tokens = 0;
   Example example;
   for (int64_t row = 0; reader.next(example); ++row) {
     if (row % 1024 == 0) hooks.at("checking", row, reader.num_rows());
-    const auto where = [&] { return fmt::format("{}: example {}", files.front(), row); };
+    const auto where = [&] {
+      return fmt::format("{}: example {}", options_.files.name.empty() ? files.front() : options_.files.name, row);
+    };
     if (options_.masked && example.labels.empty() && mask_token_ < 0) {
       invalid(where(), "got no labels, need them or a tokenizer with a mask token to mask by");
     }
@@ -142,6 +148,7 @@ void LmTask::check_split(const std::vector<std::string>& files, const char* name
   if (labelled == 0)
     invalid(name, "no labelled position in {} examples: need at least one label that is not -100", reader.num_rows());
   if (tokens_ == 0) tokens_ = tokens;
+  return reader.num_rows();
 }
 
 void LmTask::mask(Labelled& labelled, uint64_t number, uint64_t seed) const {
@@ -232,6 +239,7 @@ Metrics LmTask::evaluate(const Model& model, const TaskHooks& hooks, Communicato
   DatasetOptions in_order;
   in_order.shuffle = false;
   in_order.prefetch = 0;
+  in_order.max_rows = arguments_.max_eval_samples;
   DatasetReader reader(options_.files.validation, in_order);
   double sum = 0;
   int64_t labels = 0, correct = 0, row = 0;
@@ -252,7 +260,7 @@ Metrics LmTask::evaluate(const Model& model, const TaskHooks& hooks, Communicato
     ForwardContext context;
     context.layout = batch.layout;
     const Tensor logits = model.forward(batch.inputs, context).logits;
-    scores.loss = static_cast<double>(ops::cross_entropy(logits, batch.labels, batch.num_labels).data<float>()[0]);
+    scores.loss = static_cast<double>(ops::cross_entropy(logits, batch.labels, batch.num_labels, smoothing()).data<float>()[0]);
     scores.correct = correct_rows(logits, batch.labels);
     return scores;
   };

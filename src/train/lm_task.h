@@ -37,6 +37,8 @@ class LmTask : public Task {
   Json state() const override { return reader_->state(); }
   void restore(const Json& state) override { reader_->restore(state); }
   bool has_validation() const override { return !options_.files.validation.empty(); }
+  double smoothing() const override { return arguments_.label_smoothing_factor; }
+  int64_t num_validation_examples() const override { return validation_rows_; }
   Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;
 
   int64_t num_tokens() const { return tokens_; }  // of the training split
@@ -48,7 +50,8 @@ class LmTask : public Task {
     std::vector<size_t> starts;  // of its sequences
   };
   void choose_mask_tokens();
-  void check_split(const std::vector<std::string>& files, const char* name, const TaskHooks& hooks);
+  // Returns its rows.
+  int64_t check_split(const std::vector<std::string>& files, int64_t most, const char* name, const TaskHooks& hooks);
   Labelled label(const Example& example, uint64_t number, uint64_t seed) const;
   void mask(Labelled& labelled, uint64_t number, uint64_t seed) const;
   void add(const Example& example, uint64_t number, uint64_t seed, BatchRows& rows);
@@ -60,7 +63,7 @@ class LmTask : public Task {
   std::unique_ptr<DatasetReader> reader_;
   int32_t mask_token_ = -1, random_tokens_ = 0;
   std::vector<bool> special_;  // ids that are never masked
-  int64_t tokens_ = 0;
+  int64_t tokens_ = 0, validation_rows_ = 0;
   std::vector<std::pair<uint64_t, Labelled>> dumped_;  // of the batch being made
   std::FILE* dump_ = nullptr;
   bool dumped_validation_ = false;

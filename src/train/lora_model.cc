@@ -109,11 +109,39 @@ std::unique_ptr<LoraModel> LoraModel::open(const std::string& path, const Traini
 
 void LoraModel::choose_saved_modules() {
   std::vector<std::string>& saved = config_of_adapter_.modules_to_save;
+  const std::vector<Parameter*> parameters = model().parameters();
+  const auto holds = [&](const std::string& module) {
+    return std::any_of(parameters.begin(), parameters.end(),
+                       [&](const Parameter* each) { return is_saved(each->name, {module}); });
+  };
+  Parameter* words = tied_embedding(model());
+  const std::string head = module_of(kHeadWeight);
+  for (const std::string& module : saved) {
+    if (!holds(module) && !(words != nullptr && module == head)) {
+      invalid("--lora-modules-to-save", "no module with weights of its own ends with '{}'", module);
+    }
+  }
+  // One weight has two names: both are saved, so that PeftModel, which loads each by itself, has the same.
+  if (words != nullptr && (is_saved(words->name, saved) || std::find(saved.begin(), saved.end(), head) != saved.end())) {
+    tied_ = words;
+    config_of_adapter_.ensure_weight_tying = true;
+    const std::string module = module_of(words->name);
+    if (!is_saved(words->name, saved)) saved.push_back(module.substr(module.rfind('.') + 1));
+    if (std::find(saved.begin(), saved.end(), head) == saved.end()) saved.push_back(head);
+  }
+  for (const Parameter* parameter : parameters) {
+    const bool tied_head =
+        model().head_kind() == Head::kMaskedLm && config_.get_bool("tie_word_embeddings", true, "config.json");
+    if (tied_head && parameter->name.ends_with("word_embeddings.weight") && is_saved(parameter->name, saved)) {
+      unsupported("--lora-modules-to-save", "{} is the weight of the head too, which PEFT would leave as it was",
+                  parameter->name);
+    }
+  }
   for (const std::string& name : new_parameters()) {
     if (is_saved(name, saved)) continue;
     const std::string first = name.substr(0, name.find('.'));
-    const bool head = first == "classifier" || first == "score" || first == "qa_outputs";
-    saved.push_back(head ? first : module_of(name));
+    const bool new_head = first == "classifier" || first == "score" || first == "qa_outputs";
+    saved.push_back(new_head ? first : module_of(name));
   }
 }
 
@@ -182,6 +210,7 @@ void LoraModel::save(const std::string& folder) {
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const Parameter* parameter : trained_parameters())
     tensors.emplace_back(kAdapterPrefix + parameter->name, parameter->value);
+  if (tied_ != nullptr) tensors.emplace_back(std::string(kAdapterPrefix) + kHeadWeight, tied_->value);
   write_safetensors(join_path(folder, kAdapterWeights), tensors, {{"format", "pt"}});
   write_file_atomic(join_path(folder, kAdapterConfig), adapter_config_json(config_of_adapter_, fan_in_fan_out_));
 }
@@ -201,8 +230,14 @@ void LoraModel::load_from(const std::string& folder) {
     std::memcpy(parameter->value.view().data, entry->data, static_cast<size_t>(entry->bytes));
     ++parameter->version;
   }
-  if (file->tensors().size() != trained.size()) {
-    invalid(path, "got {} tensors, need {}: the adapter is of other modules", file->tensors().size(), trained.size());
+  const TensorEntry* head = tied_ == nullptr ? nullptr : file->find(std::string(kAdapterPrefix) + kHeadWeight);
+  if (head != nullptr && (head->bytes != tied_->value.bytes() ||
+                          std::memcmp(head->data, tied_->value.view().data, static_cast<size_t>(head->bytes)) != 0)) {
+    unsupported(path, "embedding and head differ, which the model ties: pagoda merge makes a model of both");
+  }
+  const size_t wanted = trained.size() + (head != nullptr ? 1 : 0);
+  if (file->tensors().size() != wanted) {
+    invalid(path, "got {} tensors, need {}: the adapter is of other modules", file->tensors().size(), wanted);
   }
 }
 

@@ -37,6 +37,7 @@ class LoraModel : public TrainingModel {
   void load_from(const std::string& folder);
   AdapterConfig config_of_adapter_;
   bool fan_in_fan_out_ = false;
+  Parameter* tied_ = nullptr;  // an embedding that trains and is the head too
   std::shared_ptr<LowRankDraws> draws_ = std::make_shared<LowRankDraws>();
 };
 
@@ -50,6 +51,7 @@ class LoraTask : public Task {
   Json state() const override { return task_->state(); }
   void restore(const Json& state) override { task_->restore(state); }
   bool has_validation() const override { return task_->has_validation(); }
+  int64_t num_validation_examples() const override { return task_->num_validation_examples(); }
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;
   Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/error.h"
@@ -92,6 +93,38 @@ class Adafactor : public Optimizer {
   }
 };
 
+// HF's --optim-args, "key=value,...", in the fields that they are of.
+TrainingArguments with_optim_args(TrainingArguments arguments) {
+  constexpr const char* kWhere = "--optim-args";
+  std::string text = arguments.optim_args;
+  text.erase(std::remove(text.begin(), text.end(), ' '), text.end());
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size()), equals = text.find('=', begin);
+    if (equals >= end) invalid(kWhere, "got '{}', need key=value,...", arguments.optim_args);
+    const std::string key = text.substr(begin, equals - begin), value = text.substr(equals + 1, end - equals - 1);
+    begin = end + 1;
+    if (arguments.optim != "sgd" || (key != "momentum" && key != "nesterov" && key != "dampening")) {
+      invalid(kWhere, "{} has no option '{}' here: need momentum or nesterov, of sgd (others are flags of their own)",
+              arguments.optim, key);
+    }
+    if (key == "nesterov") {
+      std::string lower = value;
+      std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+      arguments.nesterov = lower == "true" || lower == "1" || lower == "yes";
+      continue;
+    }
+    char* rest = nullptr;
+    const double number = std::strtod(value.c_str(), &rest);
+    if (value.empty() || *rest != '\0' || !(number >= 0) || !std::isfinite(number)) {
+      invalid(kWhere, "{}: got '{}', need a number of at least 0", key, value);
+    }
+    if (key == "momentum") arguments.momentum = number;
+    if (key == "dampening" && number != 0) unsupported(kWhere, "dampening: got {}, need 0", number);
+  }
+  if (arguments.nesterov && arguments.momentum == 0) invalid("--nesterov", "needs --momentum above 0");
+  return arguments;
+}
+
 }  // namespace
 
 bool decays(const Parameter& parameter) {
@@ -110,7 +143,8 @@ const std::vector<std::string>& Optimizer::names() {
   return kNames;
 }
 
-std::unique_ptr<Optimizer> Optimizer::make(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters) {
+std::unique_ptr<Optimizer> Optimizer::make(const TrainingArguments& given, const std::vector<Parameter*>& parameters) {
+  const TrainingArguments arguments = with_optim_args(given);
   const std::string& name = arguments.optim;
   if (name.rfind("adamw", 0) == 0 && (name == "adamw" || name == "adamw_torch" || name == "adamw_torch_fused")) {
     return std::make_unique<Adam>(arguments, parameters);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 
@@ -38,11 +39,13 @@ const std::vector<std::string>& Schedule::types() {
                                                   "cosine",
                                                   "cosine_with_restarts",
                                                   "cosine_with_min_lr",
+                                                  "cosine_warmup_with_min_lr",
                                                   "polynomial",
                                                   "constant",
                                                   "constant_with_warmup",
                                                   "inverse_sqrt",
-                                                  "warmup_stable_decay"};
+                                                  "warmup_stable_decay",
+                                                  "reduce_lr_on_plateau"};
   return kTypes;
 }
 
@@ -53,18 +56,21 @@ Schedule::Schedule(const std::string& type, double learning_rate, int64_t warmup
     for (const std::string& name : types()) names += (names.empty() ? "" : ", ") + name;
     invalid("--lr-scheduler-type", "got '{}', need one of {}", type, names);
   }
-  if (type == "constant") warmup_ = 0;
+  if (type == "constant" || type == "reduce_lr_on_plateau") warmup_ = 0;
   if (type == "cosine") {
     check_known(type, options, {"num_cycles"});
     num_cycles_ = options.get_double("num_cycles", 0.5, kWhere);
   } else if (type == "cosine_with_restarts") {
     check_known(type, options, {"num_cycles"});
     num_cycles_ = options.get_double("num_cycles", 1, kWhere);
-  } else if (type == "cosine_with_min_lr") {
-    check_known(type, options, {"num_cycles", "min_lr", "min_lr_rate"});
+  } else if (type == "cosine_with_min_lr" || type == "cosine_warmup_with_min_lr") {
+    std::vector<std::string> known{"num_cycles", "min_lr", "min_lr_rate"};
+    if (type == "cosine_warmup_with_min_lr") known.emplace_back("warmup_lr_rate");
+    check_known(type, options, known);
     num_cycles_ = options.get_double("num_cycles", 0.5, kWhere);
+    warmup_rate_ = options.get_double("warmup_lr_rate", -1, kWhere);
     if (options.contains("min_lr") == options.contains("min_lr_rate")) {
-      invalid(kWhere, "cosine_with_min_lr needs one of min_lr and min_lr_rate");
+      invalid(kWhere, "{} needs one of min_lr and min_lr_rate", type);
     }
     if (options.contains("min_lr") && !(base_ > 0)) {
       invalid(kWhere, "min_lr needs a learning rate above 0: got {} (min_lr_rate does not)", base_);
@@ -94,14 +100,81 @@ Schedule::Schedule(const std::string& type, double learning_rate, int64_t warmup
       invalid(kWhere, "num_decay_steps: got {} beside {} steps of warm-up, need at most {} together", decay_steps_, warmup_,
               total_);
     }
+  } else if (type == "reduce_lr_on_plateau") {
+    read_plateau(options);
   } else {
     check_known(type, options, {});
   }
 }
 
+void Schedule::read_plateau(const Json& options) {
+  check_known(type_, options, {"mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps"});
+  const std::string mode = options.get_string("mode", "min", kWhere);
+  const std::string threshold_mode = options.get_string("threshold_mode", "rel", kWhere);
+  if (mode != "min" && mode != "max") invalid(kWhere, "mode: got '{}', need min or max", mode);
+  if (threshold_mode != "rel" && threshold_mode != "abs") {
+    invalid(kWhere, "threshold_mode: got '{}', need rel or abs", threshold_mode);
+  }
+  plateau_.greater = mode == "max";
+  plateau_.relative = threshold_mode == "rel";
+  plateau_.factor = options.get_double("factor", plateau_.factor, kWhere);
+  plateau_.patience = options.get_int("patience", plateau_.patience, kWhere);
+  plateau_.threshold = options.get_double("threshold", plateau_.threshold, kWhere);
+  plateau_.cooldown = options.get_int("cooldown", 0, kWhere);
+  plateau_.min_lr = options.get_double("min_lr", 0, kWhere);
+  plateau_.eps = options.get_double("eps", plateau_.eps, kWhere);
+  if (!(plateau_.factor > 0 && plateau_.factor < 1)) invalid(kWhere, "factor: got {}, need 0 to 1", plateau_.factor);
+  plateau_.rate = base_;
+  plateau_.best = std::numeric_limits<double>::quiet_NaN();
+}
+
+void Schedule::observe(double metric) {
+  if (type_ != "reduce_lr_on_plateau") return;
+  Plateau& p = plateau_;
+  const double margin = (p.greater ? 1 : -1) * p.threshold;
+  const double bar = p.relative ? p.best * (1 + margin) : p.best + margin;
+  if (std::isnan(p.best) || (p.greater ? metric > bar : metric < bar)) {
+    p.best = metric;
+    p.bad = 0;
+  } else {
+    ++p.bad;
+  }
+  if (p.cooling > 0) {
+    --p.cooling;
+    p.bad = 0;
+  }
+  if (p.bad <= p.patience) return;
+  const double lower = std::max(p.rate * p.factor, p.min_lr);
+  if (p.rate - lower > p.eps) p.rate = lower;
+  p.cooling = p.cooldown;
+  p.bad = 0;
+}
+
+Json Schedule::state() const {
+  if (type_ != "reduce_lr_on_plateau") return {};
+  const Json best = std::isnan(plateau_.best) ? Json() : Json(plateau_.best);
+  Json json = Json::object();
+  json.set("lr", plateau_.rate).set("best", best).set("num_bad_epochs", plateau_.bad);
+  return json.set("cooldown_counter", plateau_.cooling);
+}
+
+void Schedule::restore(const Json& state) {
+  if (type_ != "reduce_lr_on_plateau" || state.is_null()) return;
+  constexpr const char* kPlace = "lr_scheduler";
+  plateau_.rate = state.at("lr", kPlace).as_double(kPlace);
+  plateau_.best = state.get_double("best", std::numeric_limits<double>::quiet_NaN(), kPlace);
+  plateau_.bad = state.get_int("num_bad_epochs", 0, kPlace);
+  plateau_.cooling = state.get_int("cooldown_counter", 0, kPlace);
+}
+
 double Schedule::factor(int64_t step) const {
+  if (type_ == "reduce_lr_on_plateau") return base_ > 0 ? plateau_.rate / base_ : 1;
   const double now = static_cast<double>(step);
   if (now >= warmup_) return after_warmup(now);
+  if (type_ == "cosine_warmup_with_min_lr") {
+    if (warmup_rate_ < 0) return (now + 1) / std::max(1.0, warmup_);
+    return warmup_rate_ + (1 - warmup_rate_) * now / std::max(1.0, warmup_ - 1);
+  }
   double factor = now / std::max(1.0, warmup_);
   if (type_ != "warmup_stable_decay") return factor;
   if (warmup_type_ == "cosine") factor = 0.5 * (1 - std::cos(kPi * factor));
@@ -110,9 +183,10 @@ double Schedule::factor(int64_t step) const {
 }
 
 double Schedule::after_warmup(double step) const {
-  const double progress = (step - warmup_) / std::max(1.0, total_ - warmup_);
+  const bool ahead = type_ == "cosine_warmup_with_min_lr";  // its curve begins one step on
+  const double progress = (step - warmup_ + (ahead ? 1 : 0)) / std::max(1.0, total_ - warmup_);
   if (type_ == "linear") return std::max(0.0, (total_ - step) / std::max(1.0, total_ - warmup_));
-  if (type_ == "cosine" || type_ == "cosine_with_min_lr") {
+  if (type_ == "cosine" || type_ == "cosine_with_min_lr" || ahead) {
     return std::max(0.0, 0.5 * (1 + std::cos(kPi * num_cycles_ * 2 * progress)) * (1 - min_rate_) + min_rate_);
   }
   if (type_ == "cosine_with_restarts") {

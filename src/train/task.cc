@@ -119,7 +119,7 @@ Tensor Task::loss(const Model& model, const MicroBatch& batch, int64_t count, Ob
   ForwardContext context;
   context.layout = batch.layout;
   context.observer = observer;
-  return ops::cross_entropy(model.forward(batch.inputs, context).logits, batch.labels, count);
+  return ops::cross_entropy(model.forward(batch.inputs, context).logits, batch.labels, count, smoothing());
 }
 
 }  // namespace pagoda::train

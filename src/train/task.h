@@ -69,6 +69,9 @@ class Task {
   virtual Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer = nullptr) const;
 
   virtual bool has_validation() const = 0;
+  virtual int64_t num_validation_examples() const = 0;  // of all ranks
+  // Of the labels of cross-entropy, in training and evaluation (HF's LabelSmoother).
+  virtual double smoothing() const { return 0; }
   // Over the whole validation set, without gradients. "loss" is among them: --load-best-model-at-end looks at it by default.
   // ranks: that do it together, batch by batch (null: alone); rank 0 gets the metrics, the same as alone to the bit, the others
   // none. Where one is cancelled all throw Cancelled.

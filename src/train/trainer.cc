@@ -22,9 +22,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kTrainerState = "trainer_state.json";
-constexpr const char* kTrainingState = "training_state.json";  // what HF's file has no place for
-constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kAverage = "ema.safetensors";
 constexpr int kFormat = 1;
 
@@ -106,9 +103,16 @@ class Trainer::Impl {
     max_steps_ = arguments_.max_steps > 0
                      ? arguments_.max_steps
                      : static_cast<int64_t>(std::ceil(arguments_.num_train_epochs * static_cast<double>(steps_per_epoch_)));
-    const int64_t warmup = arguments_.warmup_steps > 0
-                               ? arguments_.warmup_steps
-                               : static_cast<int64_t>(std::ceil(static_cast<double>(max_steps_) * arguments_.warmup_ratio));
+    logging_steps_ = TrainingArguments::steps_of(arguments_.logging_steps, max_steps_);
+    save_steps_ = TrainingArguments::steps_of(arguments_.save_steps, max_steps_);
+    eval_steps_ = arguments_.eval_steps > 0 ? TrainingArguments::steps_of(arguments_.eval_steps, max_steps_) : logging_steps_;
+    if (arguments_.load_best_model_at_end && arguments_.save_strategy == "steps" && save_steps_ % eval_steps_ != 0) {
+      invalid("--save-steps", "got {} ({} steps) beside --load-best-model-at-end, need a multiple of --eval-steps ({} steps)",
+              arguments_.save_steps, save_steps_, eval_steps_);
+    }
+    const double warm = arguments_.warmup_steps > 0 ? arguments_.warmup_steps : arguments_.warmup_ratio;
+    const int64_t warmup =
+        warm == 1 && arguments_.warmup_steps == 0 ? max_steps_ : TrainingArguments::steps_of(warm, max_steps_);
     schedule_ = std::make_unique<Schedule>(arguments_.lr_scheduler_type, arguments_.learning_rate, warmup, max_steps_,
                                            arguments_.lr_scheduler_kwargs);
     metric_ = arguments_.metric_for_best_model.empty() ? "loss" : arguments_.metric_for_best_model;
@@ -127,7 +131,10 @@ class Trainer::Impl {
 
   void resume(const std::string& folder) {
     const std::string path = join_path(folder, kTrainingState);
-    if (!file_exists(path)) not_found(folder, "no checkpoint in it: need {}", kTrainingState);
+    if (const std::string lacks = incomplete_checkpoint(folder); !lacks.empty()) {
+      invalid(folder, "cannot go on from it: {}{}", lacks,
+              file_exists(path) ? "" : " (with --save-only-model checkpoints hold the model alone)");
+    }
     const Json saved = read_json(path);
     const int64_t format = saved.at("format", path).as_int(path);
     if (format != kFormat) unsupported(path, "got format {}, need {}", format, kFormat);
@@ -138,6 +145,7 @@ class Trainer::Impl {
         invalid(path, "the run had another --{}: got {}, need {}", key, mine.at(key, path).dump(), given.at(key, path).dump());
       }
     }
+    warn_of_changes(given, folder);
     model_.load(folder);
     optimizer_->load_state(join_path(folder, kOptimizer));
     if (parallel_) optimizer_->set_owned(parallel_->owned());
@@ -157,6 +165,7 @@ class Trainer::Impl {
     logged_step_ = saved.at("logged_step", path).as_int(path);
     not_improved_ = saved.at("not_improved", path).as_int(path);
     evaluation_due_ = saved.at("evaluation_due", path).as_bool(path);
+    if (const Json* place = saved.find("lr_scheduler")) schedule_->restore(*place);
     stopped_ = arguments_.early_stopping_patience > 0 && not_improved_ >= arguments_.early_stopping_patience;
     tokens_ = state.get_int("num_input_tokens_seen", 0, path);
     total_flos_ = state.get_double("total_flos", 0, path);
@@ -173,6 +182,7 @@ class Trainer::Impl {
     begun_ = Clock::now();
     first_step_ = global_step_;
     begin_callbacks();
+    if (arguments_.eval_on_start && first_step_ == 0) evaluate(false);
     if (evaluation_due_) evaluate(true);
     while (global_step_ < max_steps_ && !stopped_) {
       if (!step()) return false;
@@ -189,17 +199,17 @@ class Trainer::Impl {
         .set("best_metric", or_null(best_metric_))
         .set("best_model_checkpoint", or_null(checkpoint_path(arguments_.output_dir, best_step_)))
         .set("epoch", epoch())
-        .set("eval_steps", eval_steps())
+        .set("eval_steps", eval_steps_)
         .set("global_step", global_step_)
         .set("is_hyper_param_search", false)
         .set("is_local_process_zero", true)
         .set("is_world_process_zero", true)
         .set("log_history", log_history_)
-        .set("logging_steps", arguments_.logging_steps)
+        .set("logging_steps", logging_steps_)
         .set("max_steps", max_steps_)
         .set("num_input_tokens_seen", tokens_)
         .set("num_train_epochs", divide_up(max_steps_, steps_per_epoch_))
-        .set("save_steps", arguments_.save_steps)
+        .set("save_steps", save_steps_)
         .set("stateful_callbacks", Json::object())
         .set("total_flos", total_flos_)
         .set("train_batch_size", arguments_.per_device_train_batch_size)
@@ -215,7 +225,20 @@ class Trainer::Impl {
     return copy;
   }
 
-  int64_t eval_steps() const { return arguments_.eval_steps > 0 ? arguments_.eval_steps : arguments_.logging_steps; }
+  // What a run that goes on may have otherwise, and trains otherwise with than the one before.
+  void warn_of_changes(const Json& before, const std::string& folder) const {
+    if (!hooks_.notice) return;
+    const Json now = arguments_.to_json();
+    std::string changes;
+    for (const char* key : {"per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "world_size",
+                            "lr_scheduler_type", "warmup_steps", "warmup_ratio", "weight_decay", "label_smoothing_factor",
+                            "logging_steps", "eval_steps", "save_steps"}) {
+      const Json *old = before.find(key), *mine = now.find(key);
+      if (old == nullptr || mine == nullptr || *old == *mine) continue;
+      changes += fmt::format("{}{}: {} (before: {})", changes.empty() ? "" : ", ", key, mine->dump(), old->dump());
+    }
+    if (!changes.empty()) hooks_.notice(fmt::format("warning: other arguments than when {} was written: {}", folder, changes));
+  }
 
   double epoch() const {
     return static_cast<double>(epoch_) + static_cast<double>(examples_) / static_cast<double>(task_.num_examples());
@@ -395,11 +418,16 @@ class Trainer::Impl {
   }
 
   void after_step() {
-    if (due(arguments_.logging_strategy, arguments_.logging_steps) || (arguments_.logging_first_step && global_step_ == 1))
-      log();
-    if (due(arguments_.eval_strategy, eval_steps())) evaluate(true);
-    const bool ends = (global_step_ >= max_steps_ || stopped_) && arguments_.save_strategy == "steps";
-    if (due(arguments_.save_strategy, arguments_.save_steps) || ends) save(task_.state());
+    if (due(arguments_.logging_strategy, logging_steps_) || (arguments_.logging_first_step && global_step_ == 1)) log();
+    improved_ = false;
+    // As HF's callback: the last step too where there are evaluations every so many.
+    const bool last = global_step_ >= max_steps_;
+    const bool waits =
+        (arguments_.eval_strategy == "epoch" ? epoch() : static_cast<double>(global_step_)) < arguments_.eval_delay;
+    if (!waits && (due(arguments_.eval_strategy, eval_steps_) || (last && arguments_.eval_strategy == "steps"))) evaluate(true);
+    const bool ends = (last || stopped_) && arguments_.save_strategy == "steps";
+    const bool best = arguments_.save_strategy == "best" && improved_;
+    if (due(arguments_.save_strategy, save_steps_) || ends || best) save(task_.state());
   }
 
   void log() {
@@ -454,16 +482,26 @@ class Trainer::Impl {
       entry.set("eval_" + name, value);
       if (name == metric_) watched = &value;
     }
-    entry.set("eval_runtime", seconds_since(begun)).set("step", global_step_);
+    const double seconds = seconds_since(begun);
+    entry.set("eval_runtime", seconds);
+    if (const int64_t samples = task_.num_validation_examples(); samples > 0) {
+      const int64_t size = arguments_.per_device_eval_batch_size;
+      entry.set("eval_samples_per_second", static_cast<double>(samples) / seconds)
+          .set("eval_steps_per_second", static_cast<double>(divide_up(samples, size * arguments_.world)) / seconds);
+    }
+    entry.set("step", global_step_);
     log_history_.push_back(entry);
     for (TrainerCallback* each : hooks_.callbacks) each->on_evaluate(entry);
     if (!compare) return;
     if (watched == nullptr) {
-      if (!arguments_.load_best_model_at_end && arguments_.early_stopping_patience == 0) return;
+      const bool needed = arguments_.load_best_model_at_end || arguments_.early_stopping_patience > 0 ||
+                          arguments_.save_strategy == "best" || arguments_.lr_scheduler_type == "reduce_lr_on_plateau";
+      if (!needed) return;
       std::string names;
       for (const auto& [name, value] : metrics) names += (names.empty() ? "" : ", ") + name;
       invalid("--metric-for-best-model", "got {}, need one of {}", metric_, names);
     }
+    schedule_->observe(*watched);
     judge(*watched);
   }
 
@@ -475,6 +513,7 @@ class Trainer::Impl {
     if (better) {
       best_metric_ = value;
       best_step_ = global_step_;
+      improved_ = true;
     }
     if (arguments_.early_stopping_patience > 0 && not_improved_ >= arguments_.early_stopping_patience) stopped_ = true;
   }
@@ -482,8 +521,11 @@ class Trainer::Impl {
   // `place`: of the data, after the last step done.
   void save(const Json& place) {
     check_parameters("the update before broke the weights");
-    std::vector<std::pair<std::string, Tensor>> moments = optimizer_->state();
-    if (parallel_) moments = parallel_->gather(std::move(moments));
+    std::vector<std::pair<std::string, Tensor>> moments;
+    if (!arguments_.save_only_model) {
+      moments = optimizer_->state();
+      if (parallel_) moments = parallel_->gather(std::move(moments));
+    }
     saved_step_ = global_step_;
     if (is_main()) write_checkpoint(place, moments);
     if (parallel_) parallel_->ranks().barrier();
@@ -494,8 +536,18 @@ class Trainer::Impl {
     FolderWriter writer(path);
     const std::string& folder = writer.temporary();
     model_.save(folder);
-    write_safetensors(join_path(folder, kOptimizer), moments);
+    if (!arguments_.save_only_model) write_place(folder, place, moments);
     if (!averages_.empty()) write_safetensors(join_path(folder, kAverage), named_averages());
+    write_file_atomic(join_path(folder, kTrainerState), pretty(state()));
+    writer.commit();
+    prune_checkpoints(arguments_.output_dir, arguments_.save_total_limit,
+                      arguments_.load_best_model_at_end ? checkpoint_path(arguments_.output_dir, best_step_) : "");
+    for (TrainerCallback* each : hooks_.callbacks) each->on_save(path);
+  }
+
+  // What going on needs beside the model.
+  void write_place(const std::string& folder, const Json& place, const std::vector<std::pair<std::string, Tensor>>& moments) {
+    write_safetensors(join_path(folder, kOptimizer), moments);
     Json own = Json::object();
     own.set("format", kFormat)
         .set("arguments", arguments_.to_json())
@@ -506,13 +558,9 @@ class Trainer::Impl {
         .set("total_loss", total_loss_)
         .set("logged_step", logged_step_)
         .set("not_improved", not_improved_)
-        .set("evaluation_due", evaluation_due_);
+        .set("evaluation_due", evaluation_due_)
+        .set("lr_scheduler", schedule_->state());
     write_file_atomic(join_path(folder, kTrainingState), pretty(own));
-    write_file_atomic(join_path(folder, kTrainerState), pretty(state()));
-    writer.commit();
-    prune_checkpoints(arguments_.output_dir, arguments_.save_total_limit,
-                      arguments_.load_best_model_at_end ? checkpoint_path(arguments_.output_dir, best_step_) : "");
-    for (TrainerCallback* each : hooks_.callbacks) each->on_save(path);
   }
 
   std::vector<std::pair<std::string, Tensor>> named_averages() const {
@@ -536,7 +584,7 @@ class Trainer::Impl {
   }
 
   void finish() {
-    if (task_.has_validation() && arguments_.eval_strategy == "no") evaluate(false);
+    if (task_.has_validation() && arguments_.eval_strategy == "no" && arguments_.eval_at_end) evaluate(false);
     total_loss_ += loss_sum_;
     loss_sum_ = 0;
     const double seconds = seconds_since(begun_);
@@ -582,6 +630,7 @@ class Trainer::Impl {
   std::unique_ptr<DataParallel> parallel_;  // null: alone
   std::vector<Tensor> averages_;            // with --ema-decay: of parameters_
   int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0, max_steps_ = 0;
+  int64_t logging_steps_ = 0, eval_steps_ = 0, save_steps_ = 0;
   std::string metric_;
   bool greater_ = false;
 
@@ -596,6 +645,7 @@ class Trainer::Impl {
   double gradient_norm_ = 0, learning_rate_ = 0;
   double best_metric_ = std::numeric_limits<double>::quiet_NaN();
   int64_t best_step_ = 0, not_improved_ = 0;
+  bool improved_ = false;        // by the evaluation of this step
   bool evaluation_due_ = false;  // it was cancelled
   bool stopped_ = false;         // early
   Json log_history_ = Json::array();
@@ -610,9 +660,14 @@ void Trainer::resume(const std::string& checkpoint) { impl_->resume(checkpoint);
 bool Trainer::run() { return impl_->run(); }
 Json Trainer::state() const { return impl_->state(); }
 
-std::string Trainer::last_checkpoint(const std::string& output_dir) {
+std::string Trainer::last_checkpoint(const std::string& output_dir, std::vector<std::string>* incomplete) {
   const auto all = list_checkpoints(output_dir);
-  return all.empty() ? std::string() : all.back().second;
+  for (auto each = all.rbegin(); each != all.rend(); ++each) {
+    const std::string lacks = incomplete_checkpoint(each->second);
+    if (lacks.empty()) return each->second;
+    if (incomplete != nullptr) incomplete->push_back(fmt::format("{}: {}", each->second, lacks));
+  }
+  return {};
 }
 
 }  // namespace pagoda::train

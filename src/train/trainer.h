@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct TrainerHooks {
   // checkpoints, so that the output folder must be one that all see.
   Communicator* ranks = nullptr;
   DataParallelOptions data_parallel = {};
+  std::function<void(const std::string& text)> notice = {};  // told what a resumed run has otherwise than the one before
 };
 
 class Trainer {
@@ -33,10 +35,11 @@ class Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  // Goes on from a checkpoint folder; kInvalidInput where model, optimiser or data are others than when it was written.
+  // Goes on from a checkpoint folder; kInvalidInput where model, optimiser or data are others than when it was written, or a
+  // file is missing or cut short.
   void resume(const std::string& checkpoint);
-  // The newest complete checkpoint of a folder; empty: none.
-  static std::string last_checkpoint(const std::string& output_dir);
+  // The newest complete checkpoint of a folder; empty: none. `incomplete` gets a line for each newer one, saying what it lacks.
+  static std::string last_checkpoint(const std::string& output_dir, std::vector<std::string>* incomplete = nullptr);
 
   // Trains to the end and writes the final model into output_dir; false: cancelled, a checkpoint holds all that was done.
   bool run();

@@ -85,15 +85,17 @@ std::unique_ptr<TrainingModel> TrainingModel::open(const std::string& path, cons
   return self;
 }
 
-void TrainingModel::open_model(const std::string& path, const TrainingModelOptions& options) {
+void TrainingModel::open_model(const std::string& given, const TrainingModelOptions& options) {
+  const std::string path = model_path(given);
   path_ = path;
-  const std::string folder_path = file_exists(path) ? parent_path(path) : path;
-  if (file_exists(path) && path.size() > 5 && path.compare(path.size() - 5, 5, ".gguf") == 0) {
+  const bool gguf = file_exists(path) && path.size() > 5 && path.compare(path.size() - 5, 5, ".gguf") == 0;
+  const std::string folder_path = file_exists(path) && !gguf ? parent_path(path) : path;
+  if (gguf && !options.evaluated_only) {
     unsupported(path, "a GGUF file cannot be trained: need a folder of safetensors, or a config.json");
   }
   const Limits limits;
   std::shared_ptr<ModelFolder> folder;
-  if (directory_exists(path)) {
+  if (directory_exists(path) || gguf) {
     folder = ModelFolder::open(path);
     if (folder->quantization() != nullptr && !options.evaluated_only) {
       unsupported(path, "quantised weights cannot be trained: need plain ones");
@@ -102,14 +104,15 @@ void TrainingModel::open_model(const std::string& path, const TrainingModelOptio
     generation_config_ = folder->generation_config();
   } else if (file_exists(path)) {
     config_ = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
-  } else {
+  } else if (!path.empty() || options.config.is_null()) {
     not_found(path, "no such model folder or config.json");
   }
+  if (!options.config.is_null()) config_ = options.config;
   if (!options.config_overrides.is_null()) {
     for (const JsonMember& member : options.config_overrides.as_object("config_overrides"))
       config_.set(member.key, member.value);
   }
-  from_scratch_ = options.from_scratch || folder == nullptr || !has_weights(folder_path);
+  from_scratch_ = options.from_scratch || folder == nullptr || (!gguf && !has_weights(folder_path));
   model_ = make_model(config_, folder == nullptr ? path : folder->config_path(), options.head);
   runtime_ = std::make_unique<Runtime>(options.runtime);
   std::vector<Parameter*> missing;
@@ -122,12 +125,14 @@ void TrainingModel::open_model(const std::string& path, const TrainingModelOptio
     }
   }
   draw(missing, options.seed);
-  if (folder != nullptr && folder->quantization() != nullptr) {
+  if (folder != nullptr && (gguf || folder->quantization() != nullptr)) {
     model_->prepare_for_inference(device(), options.compute);
   } else {
     model_->prepare_for_training(device(), options.compute);
   }
-  open_tokenizer(options.tokenizer.empty() ? folder_path : options.tokenizer, !options.tokenizer.empty());
+  if (!folder_path.empty() || !options.tokenizer.empty()) {
+    open_tokenizer(options.tokenizer.empty() ? folder_path : options.tokenizer, !options.tokenizer.empty());
+  }
   settle_config();
 }
 
@@ -166,7 +171,7 @@ void TrainingModel::open_tokenizer(const std::string& path, bool needed) {
   }
   tokenizer_ = load_tokenizer(path);
   tokenizer_path_ = path;
-  if (directory_exists(path)) tokenizer_config_ = load_tokenizer_config(path);
+  if (directory_exists(path) || is_gguf(path)) tokenizer_config_ = load_tokenizer_config(path);
   if (tokenizer_->id_limit() > model_->vocab_size()) {
     invalid(path, "the tokenizer has ids up to {}, need at most {} (vocab_size of the model)", tokenizer_->id_limit() - 1,
             model_->vocab_size() - 1);

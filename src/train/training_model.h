@@ -18,6 +18,7 @@ namespace pagoda::train {
 struct TrainingModelOptions {
   RuntimeOptions runtime;
   std::optional<Head> head;              // the task's; empty: config.json's own
+  Json config;                           // instead of the folder's config.json; null: that
   Json config_overrides;                 // an object: fields that replace those of config.json (id2label, dropout); null: none
   std::string tokenizer;                 // folder or file; empty: the model's folder. A task without text needs none
   uint64_t seed = 42;                    // of weights that are drawn
@@ -29,8 +30,9 @@ struct TrainingModelOptions {
 
 class TrainingModel {
  public:
-  // path: a folder with weights (fine-tuning), or a folder without, or a config.json (from scratch, after HF's _init_weights).
-  // Weights that a checkpoint of another head lacks are drawn: new_parameters() names them. Parameters require gradients.
+  // path: empty (from scratch, options.config), a folder with weights (fine-tuning), or a folder without, or a config.json
+  // (from scratch, after HF's _init_weights). Weights that a checkpoint of another head lacks are drawn: new_parameters() names
+  // them. Parameters require gradients.
   static std::unique_ptr<TrainingModel> open(const std::string& path, const TrainingModelOptions& options);
   virtual ~TrainingModel() = default;
 

@@ -157,6 +157,21 @@ TEST(ChatTemplate, Lines) {
   EXPECT_EQ(got[6].dump(), R"("B")");
 }
 
+// Of a model: what apply_chat_template passes is there, and its own tokens by name.
+TEST(ChatTemplate, LinesOverAModelsTemplate) {
+  const TemplateSet set = TemplateSet::from_config(json(
+      R"({"chat_template": "{{ tools is none }} {{ documents is none }} {{ add_generation_prompt }} {{ image_token }}{{ im }}",
+          "image_token": "<img>", "extra_special_tokens": {"im": "<im>"}, "add_bos_token": true})"));
+  std::istringstream in("{}\n{\"tools\": [], \"add_generation_prompt\": true}\n");
+  std::ostringstream out;
+  EXPECT_EQ(template_jsonl(in, out, set), 0);
+  EXPECT_EQ(out.str(), "\"True True False <img><im>\"\n\"False True True <img><im>\"\n");
+  std::istringstream bare("{}\n");
+  std::ostringstream text;
+  EXPECT_EQ(template_jsonl(bare, text, TemplateSet::from_text("{{ tools is defined }}")), 0);
+  EXPECT_EQ(text.str(), "\"False\"\n") << "a template alone sees what it is given";
+}
+
 TEST(ChatTemplate, LinesOfABrokenTemplate) {
   std::istringstream in("{}\n{}\n");
   std::ostringstream out;

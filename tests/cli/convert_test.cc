@@ -19,8 +19,8 @@ TEST(Quantize, SaysWhatItDidAndDidNot) {
   const Ended ended =
       run_pagoda({"quantize", kFixtures + "llama", "--to", "int4", "--group-size", "32", "--out", out, "--json"});
   ASSERT_EQ(ended.code, 0) << ended.err;
-  EXPECT_EQ(ended.json().at("quantized", "").size(), 12u);
-  EXPECT_EQ(ended.json().at("kept", "").size(), 2u);
+  EXPECT_EQ(ended.json().at("quantized", "").size(), 14u);
+  EXPECT_EQ(ended.json().at("in_int8", "").size(), 2u);
   EXPECT_EQ(run_pagoda({"logits", out, "--ids", "-", "--out", out + "/logits.safetensors"}, "[1, 2, 3]\n").code, 0);
   const Ended again = run_pagoda({"quantize", kFixtures + "llama", "--to", "int8", "--out", out});
   EXPECT_EQ(again.code, 2);

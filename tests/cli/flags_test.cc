@@ -50,6 +50,19 @@ TEST(Flags, EveryVerbHasExamplesJsonAndQuiet) {
   }
 }
 
+TEST(Flags, HuggingFacesSpelling) {
+  const std::vector<std::string> dashes{"generate",         kLlama, "--prompt-ids", "[1, 2]",
+                                        "--max-new-tokens", "2",    "--ignore-eos", "--json"};
+  const Ended plain = run_pagoda(dashes);
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  std::vector<std::string> underscores{
+      "generate", kLlama, "--prompt_ids=[1, 2]", "--max_new_tokens", "2", "--ignore_eos", "True", "--json", "true"};
+  const Ended same = run_pagoda(underscores);
+  EXPECT_EQ(same.code, 0) << same.err;
+  EXPECT_EQ(same.out, plain.out);
+  expect_error(run_pagoda({"generate", kLlama, "--max_new_tokenz", "2"}), 2, "did you mean '--max-new-tokens'?");
+}
+
 TEST(Flags, UnknownVerbNamesTheNearest) {
   expect_error(run_pagoda({"generat"}), 2, "did you mean 'generate'?");
   expect_error(run_pagoda({"tokenise", "x"}), 2, "did you mean 'tokenize'?");

@@ -86,6 +86,124 @@ TEST_F(Train, FlagsFromAFileAndResuming) {
   EXPECT_EQ(weights("other"), weights("whole"));
 }
 
+TEST_F(Train, EvaluateEqualsTheTrainersEvaluation) {
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "row of the text\n\nYes.\nrow " + std::to_string(i) + "\n\n";  // repeated and blank rows
+  write_file_atomic(folder_ + "/dev.txt", text);
+  const Ended trained =
+      run_pagoda(command("out", {"--max_steps", "1", "--validation_file", folder_ + "/dev.txt", "--block_size", "32",
+                                 "--save_strategy", "no", "--logging_first_step", "True", "--json"}));
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const auto evaluate = [&](std::vector<std::string> more) {
+    std::vector<std::string> all{"evaluate",     "clm", folder_ + "/out", "--validation-file", folder_ + "/dev.txt",
+                                 "--block-size", "32",  "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    const Ended ended = run_pagoda(all);
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    return ended.json();
+  };
+  const Json all = evaluate({});
+  EXPECT_DOUBLE_EQ(all.get_double("eval_loss", 0, "report"), trained.json().get_double("eval_loss", 1, "report"));
+  EXPECT_GT(all.get_double("eval_samples_per_second", 0, "report"), 0);
+  EXPECT_LT(evaluate({"--no-keep-linebreaks"}).get_int("eval_samples", 0, "report"), all.get_int("eval_samples", 0, "report"));
+  EXPECT_EQ(evaluate({"--max-eval-samples", "2"}).get_int("eval_samples", 0, "report"), 2);
+}
+
+// transformers' run_clm on the same file: 25 blocks of 64, eval_loss 4.0151.
+TEST_F(Train, EvaluatesAsRunClm) {
+  const char* data = std::getenv("PAGODA_TEST_DATA");
+  const std::string model = std::string(data == nullptr ? "" : data) + "/checkpoints/llama2c/hf";
+  if (!fs::exists(model)) GTEST_SKIP() << "needs PAGODA_TEST_DATA";
+  std::string text;
+  for (int i = 0; i < 40; ++i) {
+    text += "Once upon a time there was a girl.\n\nYes.\nShe had " + std::to_string(i) + " apples and a dog.\n\n";
+  }
+  write_file_atomic(folder_ + "/dev.txt", text);
+  const Ended ended =
+      run_pagoda({"evaluate", "clm", model, "--validation-file", folder_ + "/dev.txt", "--block-size", "64", "--json"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(ended.json().get_int("eval_samples", 0, "report"), 25);
+  EXPECT_NEAR(ended.json().get_double("eval_loss", 0, "report"), 4.0151, 1e-4);
+}
+
+TEST_F(Train, EvaluatesAnswers) {
+  write_file_atomic(
+      folder_ + "/chat.jinja",
+      "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}");
+  std::string rows;
+  for (int i = 0; i < 5; ++i) {
+    rows += R"({"messages": [{"role": "user", "content": "row )" + std::to_string(i) +
+            R"("}, {"role": "assistant", "content": "of the text"}]})" + "\n";
+  }
+  write_file_atomic(folder_ + "/chats.jsonl", rows);
+  std::vector<std::string> all =
+      command("chat", {"--chat-template", folder_ + "/chat.jinja", "--validation-file", folder_ + "/chats.jsonl",
+                       "--num-train-epochs", "40", "--learning-rate", "1e-2", "--save-strategy", "no", "--json"});
+  all[1] = "sft";
+  all[6] = folder_ + "/chats.jsonl";
+  const Ended trained = run_pagoda(all);
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  std::vector<std::string> evaluate{"evaluate", "sft", folder_ + "/chat", "--validation-file", folder_ + "/chats.jsonl",
+                                    "--json"};
+  const Ended plain = run_pagoda(evaluate);
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  EXPECT_DOUBLE_EQ(plain.json().get_double("eval_loss", 0, "report"), trained.json().get_double("eval_loss", 1, "report"));
+  EXPECT_FALSE(plain.json().contains("eval_rouge1"));
+  for (const char* more :
+       {"--predict_with_generate", "--generation_max_length", "12", "--generation_num_beams", "2", "--predictions-file"})
+    evaluate.emplace_back(more);
+  evaluate.push_back(folder_ + "/answers.jsonl");
+  const Ended answered = run_pagoda(evaluate);
+  ASSERT_EQ(answered.code, 0) << answered.err;
+  const std::string text = read_file(folder_ + "/answers.jsonl", 1 << 20);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 5);
+  EXPECT_NE(text.find(R"("reference":"of the text")"), std::string::npos) << text;
+  for (const char* name : {"eval_rouge1", "eval_rouge2", "eval_rougeL", "eval_rougeLsum", "eval_bleu"}) {
+    EXPECT_GE(answered.json().get_double(name, -1, "report"), 0) << name;
+    EXPECT_LE(answered.json().get_double(name, 101, "report"), 100) << name;
+  }
+  EXPECT_GT(answered.json().get_double("eval_rouge1", 0, "report"), 10) << text;  // it has learnt something
+  EXPECT_NE(run_pagoda({"evaluate", "sft", folder_ + "/chat", "--validation-file", folder_ + "/chats.jsonl",
+                        "--generation-num-beams", "2"})
+                .code,
+            0);
+}
+
+TEST_F(Train, FromAFamilysDefaultConfig) {
+  const std::vector<std::string> rest{"--tokenizer-name", folder_ + "/tokenizer",
+                                      "--train-file",     folder_ + "/text.txt",
+                                      "--output-dir",     folder_ + "/gpt2",
+                                      "--max-steps",      "1",
+                                      "--save-strategy",  "no",
+                                      "--quiet"};
+  std::vector<std::string> all{
+      "train",
+      "clm",
+      "--model_type",
+      "gpt2",
+      "--config_overrides",
+      "vocab_size=300,n_embd=16,n_layer=1,n_head=2,n_positions=32,resid_pdrop=0,activation_function=relu"};
+  all.insert(all.end(), rest.begin(), rest.end());
+  const Ended ended = run_pagoda(all);
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const Json config = Json::parse(read_file(folder_ + "/gpt2/config.json", 1 << 20), "config.json");
+  EXPECT_EQ(config.get_int("n_embd", 0, "config"), 16);
+  EXPECT_EQ(config.get_string("activation_function", "", "config"), "relu");
+  all[5] = "n_embed=16";
+  EXPECT_NE(run_pagoda(all).err.find("the config has no field 'n_embed'"), std::string::npos);
+  all[5] = "n_embd=big";
+  EXPECT_NE(run_pagoda(all).err.find("n_embd: got 'big'"), std::string::npos);
+  all[2] = "--model_name_or_path";
+  all[3] = folder_ + "/gpt2";
+  all[5] = "n_embd=8";
+  EXPECT_NE(run_pagoda(all).err.find("has weights, which are of its own config"), std::string::npos);
+  all[2] = "--config_name";
+  all[3] = folder_ + "/config.json";
+  all[5] = "hidden_size=8";
+  const Ended named = run_pagoda(all);
+  EXPECT_EQ(named.code, 0) << named.err;
+}
+
 TEST_F(Train, CtrlCSavesAndEndsWith130) {
   Running running(command("out", {"--max-steps", "100000", "--save-steps", "100000"}));
   while (!fs::exists(folder_ + "/out/.data/dataset_info.json")) ::usleep(1000);
@@ -105,6 +223,10 @@ TEST_F(Train, WrongFlagsAreToldAtOnce) {
   EXPECT_NE(error({"--learning-rate", "nan"}).find("2 error: [--learning-rate]"), std::string::npos);
   EXPECT_NE(error({"--block-size", "65"}).find("need at most 64"), std::string::npos);
   EXPECT_NE(error({"--optim", "adamx"}).find("adafactor"), std::string::npos);
+  EXPECT_NE(error({"--adam_beta1", "1.5"}).find("[--adam-beta1] got 1.5, need a number of at least 0 and below 1"),
+            std::string::npos);
+  EXPECT_NE(error({"--do_train", "false"}).find("pagoda evaluate"), std::string::npos);
+  EXPECT_NE(error({"--save-steps", "1.5"}).find("whole number"), std::string::npos);
   EXPECT_NE(error({"--resume-from-checkpoint", folder_ + "/none"}).find("3 error: ["), std::string::npos);
   EXPECT_NE(error({"--validation-file", folder_ + "/none.txt"}).find("3 error: ["), std::string::npos);
   write_file_atomic(folder_ + "/flags.json", R"({"learning_rat": 1e-3})");

@@ -96,10 +96,14 @@ TEST_F(TrainingData, FlagsWithoutEffectAreRefused) {
     command.insert(command.end(), more.begin(), more.end());
     return run_pagoda(command);
   };
-  refused(prepare_ids({"--tokenizer", tokenizer}), "--tokenizer");
-  refused(prepare_ids({"--tokenizer", tokenizer, "--block-size", "16"}), "--tokenizer");
+  refused(prepare_ids({"--tokenizer", tokenizer, "--block-size", "16"}), "--block-size");
   refused(prepare_ids({"--block-size", "16"}), "--block-size");
-  EXPECT_EQ(prepare_ids({}).code, 0);
+  const Ended unused = prepare_ids({"--tokenizer", tokenizer});
+  EXPECT_EQ(unused.code, 0) << unused.err;
+  EXPECT_NE(unused.err.find("--tokenizer: not used"), std::string::npos) << unused.err;
+  EXPECT_EQ(prepare_ids({"--overwrite"}).code, 0);
+  const Ended none = prepare({"--tokenizer", tokenizer, "--shard-size", "0"});
+  EXPECT_NE(none.err.find("--shard-size: Value 0, need more than 0"), std::string::npos) << none.err;
 }
 
 TEST_F(TrainingData, TheEndTokenOfAGgufFile) {

@@ -219,15 +219,16 @@ TEST(TokenizerFiles, FoldersAndTheirConfiguration) {
     "pre_tokenizer": {"type": "Whitespace"}, "added_tokens": []})");
   folder.write(
       "tokenizer_config.json",
-      R"({"bos_token": {"content": "<s>"}, "eos_token": "<new>", "add_bos_token": true, "tokenizer_class": "LlamaTokenizerFast",
+      R"({"bos_token": {"content": "<s>"}, "eos_token": "<new>", "add_bos_token": true, "tokenizer_class": "PreTrainedTokenizerFast",
     "added_tokens_decoder": {"9": {"content": "<x>", "special": false}}, "model_max_length": 1e30,
     "chat_template": [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"}]})");
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(folder.path());
-  EXPECT_EQ(tokenizer->encode_ids("a b", true), (std::vector<int32_t>{3, 0, 1}));
+  // As transformers has it, the file's own post-processor counts: it has none.
+  EXPECT_EQ(tokenizer->encode_ids("a b", true), (std::vector<int32_t>{0, 1}));
   EXPECT_EQ(tokenizer->encode_ids("a<new>", false).back(), *tokenizer->token_to_id("<new>"));
   EXPECT_TRUE(tokenizer->token_to_id("<x>").has_value());
   TokenizerConfig config = load_tokenizer_config(folder.path());
-  EXPECT_EQ(config.tokenizer_class, "LlamaTokenizer");
+  EXPECT_EQ(config.tokenizer_class, "PreTrainedTokenizer");
   EXPECT_EQ(config.eos_token, "<new>");
   EXPECT_EQ(config.model_max_length, 0);
   EXPECT_EQ(config.find_chat_template(""), "D");
@@ -238,6 +239,52 @@ TEST(TokenizerFiles, FoldersAndTheirConfiguration) {
   config = load_tokenizer_config(folder.path());
   EXPECT_EQ(config.find_chat_template(""), "J");
   EXPECT_EQ(config.find_chat_template("rag"), "R");
+}
+
+// The ids of transformers' AutoTokenizer, class by class.
+TEST(TokenizerFiles, FoldersAreReadAsAutoTokenizerReadsThem) {
+  std::istringstream lines(read_file(kFolder + "folders.jsonl", 1 << 24));
+  int folders = 0;
+  for (std::string line; std::getline(lines, line); ++folders) {
+    const Json json = Json::parse(line, "folders.jsonl");
+    SCOPED_TRACE(json.at("label", "folder").as_string("folder"));
+    const Folder folder;
+    for (const JsonMember& file : json.at("files", "folder").as_object("folder")) {
+      const std::string& text = file.value.as_string("file");
+      folder.write(file.key, text[0] == '@' ? read_file(kFolder + text.substr(1), 1 << 20) : text);
+    }
+    const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(folder.path());
+    for (const Json& row : json.at("rows", "folder").as_array("folder")) {
+      const std::vector<int32_t> ids = ints(row.at("ids", "row"));
+      EXPECT_EQ(tokenizer->encode(row.at("text", "row").as_string("text"), EncodeOptions()).ids, ids) << row.dump();
+      EXPECT_EQ(tokenizer->decode(ids, false), row.at("decoded", "row").as_string("row")) << row.dump();
+      EXPECT_EQ(tokenizer->decode(ids, true), row.at("plain", "row").as_string("row")) << row.dump();
+    }
+  }
+  EXPECT_EQ(folders, 26);
+}
+
+TEST(TokenizerFiles, ClassesThatAreNotKnownAreNotGuessed) {
+  const Folder folder;
+  const auto kind = [&] {
+    try {
+      load_tokenizer(folder.path());
+    } catch (const Error& error) {
+      EXPECT_NE(error.message().find("Tokenizer"), std::string::npos) << error.message();
+      return error.kind();
+    }
+    return ErrorKind::kInternal;
+  };
+  folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\n");
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "MPNetTokenizer"})");
+  EXPECT_EQ(kind(), ErrorKind::kUnsupported);
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "Qwen2TokenizerFast"})");
+  EXPECT_EQ(kind(), ErrorKind::kNotFound) << "vocab.txt is no file of that class";
+  folder.write("tokenizer_config.json", "{}");
+  folder.write("config.json", R"({"model_type": "funnel"})");
+  EXPECT_EQ(kind(), ErrorKind::kUnsupported);
+  folder.write("config.json", R"({"model_type": "distilbert"})");
+  EXPECT_EQ(load_tokenizer(folder.path())->encode_ids("Hello", true), (std::vector<int32_t>{2, 5, 3}));
 }
 
 TEST(TokenizerFiles, VocabAndMergesAreGpt2) {
@@ -275,6 +322,41 @@ TEST(TokenizerFiles, UnigramTiesAreHuggingFaces) {
       R"({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["\u2581", -2.0122928619384766], ["-", -5.129043102264404], ["---", -12.130167007446289]]}})",
       "test");
   EXPECT_EQ(tokenizer->encode_ids("\u2581-------", false), (std::vector<int32_t>{1, 3, 3, 2}));
+}
+
+// A mark goes before a text only where it begins: here the normaliser takes the beginning away.
+TEST(TokenizerFiles, FirstIsTheBeginningOfTheOriginal) {
+  const auto tokenizer = read_tokenizer_json(
+      R"({"normalizer": {"type": "Replace", "pattern": {"Regex": "^~"}, "content": ""},
+          "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": false},
+          "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "\u2581a": 2}, "unk_token": "?"}})",
+      "test");
+  EXPECT_EQ(tokenizer->encode_ids("a", false), (std::vector<int32_t>{2}));
+  EXPECT_EQ(tokenizer->encode_ids("~a", false), (std::vector<int32_t>{1}));
+}
+
+// Bytes that stand for a character are named by themselves: there is no white space in them to leave out.
+TEST(TokenizerFiles, OffsetsOfBytesAreNotTrimmed) {
+  const auto tokenizer = read_tokenizer_json(
+      R"({"post_processor": {"type": "ByteLevel", "trim_offsets": true, "add_prefix_space": false},
+          "model": {"type": "Unigram", "vocab": [["<unk>", 0.0], ["a", -1.0], ["<0xC2>", 0.0], ["<0xA0>", 0.0]],
+                    "unk_id": 0, "byte_fallback": true}})",
+      "test");
+  const Encoding got = tokenizer->encode("\u00A0a ", true);
+  EXPECT_EQ(got.ids, (std::vector<int32_t>{2, 3, 1, 0}));
+  EXPECT_EQ(got.tokens, (std::vector<std::string>{"<0xC2>", "<0xA0>", "a", " "}));
+  ASSERT_EQ(got.offsets.size(), 4u);
+  EXPECT_EQ(got.offsets[0], got.offsets[1]);
+  EXPECT_EQ(got.offsets[1].first, 0);
+  EXPECT_EQ(got.offsets[1].second, 1);
+  EXPECT_EQ(got.offsets[3].first, 3) << "an unknown space is white space";
+}
+
+// Without an unknown token a text fails only where no token would do.
+TEST(TokenizerFiles, UnigramWithoutAnUnknownToken) {
+  const auto tokenizer = read_tokenizer_json(R"({"model": {"type": "Unigram", "vocab": [["a", -1.0], ["ab", -1.5]]}})", "test");
+  EXPECT_EQ(tokenizer->encode_ids("ab", false), (std::vector<int32_t>{1})) << "b alone is no token, but ab is the better way";
+  EXPECT_THROW(tokenizer->encode_ids("b", false), Error);
 }
 
 // Files that lie: each must end in an Error.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -327,6 +328,49 @@ TEST_F(Products, RowAloneGivesTheBitsOfItsBatch) {
       }
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+// Results too large for caches are written round them: to the bits of a row alone, on any threads.
+template <class Y>
+void large_results_are_those_of_rows_alone(const Exec& exec, const Candidate& candidate, const KernelTable& table, int64_t m,
+                                           int64_t n, bool bias) {
+  constexpr int64_t kInputs = 32;
+  Matrix<float> w(n, kInputs), offset(1, n);
+  w.fill(7);
+  offset.fill(8);
+  Packed packed(WeightFormat::kBf16Pairs, n, kInputs);
+  table.pack(exec, w.view(), packed.view, int64_t{0});
+  Matrix<BFloat16> x(m, kInputs, 4);
+  x.fill(9);
+  const auto bytes = static_cast<size_t>(m * n) * sizeof(Y);
+  const std::unique_ptr<void, void (*)(void*)> memory(std::aligned_alloc(64, bytes), std::free);
+  std::memset(memory.get(), 0xFF, bytes);
+  Matrix<Y> alone(1, n);
+  View y = alone.view();
+  y.data = memory.get();
+  y.dims[0] = m;
+  Epilogue epilogue;
+  if (bias) epilogue.bias = offset.view();
+  table.find_product(WeightFormat::kBf16Pairs, DType::kBFloat16, m)->run(exec, x.view(), packed.view, epilogue, y);
+  for (const int64_t row : {int64_t{0}, int64_t{1}, int64_t{31}, m / 2, m - 2, m - 1}) {
+    table.find_product(WeightFormat::kBf16Pairs, DType::kBFloat16, 1)
+        ->run(exec, x.rows(row, row + 1), packed.view, epilogue, alone.view());
+    ASSERT_EQ(0, std::memcmp(static_cast<Y*>(memory.get()) + row * n, alone.row(0), static_cast<size_t>(n) * sizeof(Y)))
+        << candidate.name << " row " << row << " of " << m << " x " << n;
+  }
+}
+
+TEST_F(Products, LargeResultsGiveTheBitsOfRowsAlone) {
+  for (const Candidate& candidate : candidates()) {
+    const KernelTable table = table_of(candidate);
+    for (const bool bias : {false, true}) {
+      large_results_are_those_of_rows_alone<BFloat16>(exec_, candidate, table, 523, 1024, bias);
+      large_results_are_those_of_rows_alone<BFloat16>(exec_, candidate, table, 523, 1008, bias);  // no whole lines
+      large_results_are_those_of_rows_alone<float>(exec_, candidate, table, 262, 1040, bias);
+      large_results_are_those_of_rows_alone<float>(exec_, candidate, table, 1030, 8192, bias);
+    }
+    if (HasFatalFailure()) return;
   }
 }
 

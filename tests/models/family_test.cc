@@ -238,6 +238,28 @@ TEST(FamilyBf16, AsCloseAsTransformersInBfloat16) {
   }
 }
 
+// MistralConfig().num_key_value_heads is 8, Qwen2Config()'s 32; None means as many as query heads.
+TEST(FamilyConfig, KeyValueHeadsByFamily) {
+  const auto rows = [](const char* family, const char* more) {
+    const std::string text =
+        fmt::format(R"({{"architectures": ["{}ForCausalLM"], "model_type": "{}", "vocab_size": 8, "hidden_size": 128,
+        "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 64, "max_position_embeddings": 8{}}})",
+                    family[0] == 'm'   ? "Mistral"
+                    : family[0] == 'q' ? "Qwen2"
+                                       : "Llama",
+                    family, more);
+    const std::unique_ptr<Model> model = make_model(Json::parse(text, "config.json"), "config.json");
+    for (const Parameter* parameter : model->parameters()) {
+      if (parameter->name.find("k_proj.weight") != std::string::npos) return parameter->shape[0] / 2;
+    }
+    return int64_t{0};
+  };
+  EXPECT_EQ(rows("mistral", ""), 8);
+  EXPECT_EQ(rows("qwen2", ""), 32);
+  EXPECT_EQ(rows("llama", ""), 64);
+  EXPECT_EQ(rows("mistral", ", \"num_key_value_heads\": null"), 64);
+}
+
 TEST(FamilyConfig, Transformers4SpellingMeansTheSame) {
   int twins = 0;
   for (const std::string& name : list_directory(kFixtures)) {

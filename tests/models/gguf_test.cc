@@ -40,7 +40,7 @@ TEST_P(Gguf, LogitsEqualTransformersWithTheDecodedWeights) {
 
 INSTANTIATE_TEST_SUITE_P(All, Gguf, ::testing::ValuesIn(models()));
 
-TEST(GgufFiles, AreThere) { EXPECT_GE(models().size(), 11u); }
+TEST(GgufFiles, AreThere) { EXPECT_GE(models().size(), 12u); }
 
 TEST(GgufFiles, AFolderWithOneIsThatModel) {
   const std::string path = pagoda::testing::temporary_path("gguf_folder");

@@ -65,7 +65,7 @@ TEST_P(Quantized, CodesAndScalesGiveTheDecodedValues) {
   const auto folder = ModelFolder::open(kFixtures + GetParam());
   const bool decoded = GetParam().find("fp8") != std::string::npos || GetParam().find("fp4") != std::string::npos ||
                        GetParam().find("float") != std::string::npos || GetParam().find("g_idx") != std::string::npos ||
-                       GetParam().find("act_order") != std::string::npos;
+                       GetParam().find("uneven") != std::string::npos || GetParam().find("act_order") != std::string::npos;
   for (const std::string& name : folder->weights().names()) {
     const TensorEntry* entry = folder->weights().find(name);
     if (!entry->encoded) continue;
@@ -97,7 +97,7 @@ TEST_P(Quantized, LogitsEqualTransformersWithTheDecodedWeights) {
 
 INSTANTIATE_TEST_SUITE_P(All, Quantized, ::testing::ValuesIn(cases()));
 
-TEST(QuantizedFixtures, AreThere) { EXPECT_GE(cases().size(), 16u); }
+TEST(QuantizedFixtures, AreThere) { EXPECT_GE(cases().size(), 21u); }
 
 // A checkpoint in memory.
 class Memory : public WeightSource {
@@ -159,8 +159,8 @@ TEST(QuantizedErrors, NameTheTensor) {
   EXPECT_THAT(error_of(wide, kGptq, ErrorKind::kInvalidInput), HasSubstr("a.qzeros: got shape [2, 3], need [2, 2]"));
   index.add("a.g_idx", DType::kInt32, {64}, 1);
   EXPECT_THAT(error_of(index, kGptq, ErrorKind::kInvalidInput), HasSubstr("a.g_idx: got group 16843009, need 0 to 1"));
-  EXPECT_THAT(error_of(gptq, R"({"quant_method":"gptq","bits":3})", ErrorKind::kUnsupported),
-              HasSubstr("got 3, need 2, 4 or 8"));
+  EXPECT_THAT(error_of(gptq, R"({"quant_method":"gptq","bits":5})", ErrorKind::kUnsupported),
+              HasSubstr("got 5, need 2, 3, 4 or 8"));
   EXPECT_THAT(error_of(gptq, R"({"quant_method":"bitsandbytes"})", ErrorKind::kUnsupported),
               HasSubstr("got 'bitsandbytes', need awq"));
   EXPECT_THAT(error_of(gptq, R"({"quant_method":"awq","version":"gemv"})", ErrorKind::kUnsupported),
@@ -256,6 +256,34 @@ TEST(QuantizedErrors, PackedAndScaledShapesMustAgree) {
   EXPECT_EQ(error_of(block, R"({"quant_method":"fp8","weight_block_size":[2,4]})", ErrorKind::kInternal), "no error");
   EXPECT_THAT(error_of(block, R"({"quant_method":"fp8","weight_block_size":[2,0]})", ErrorKind::kInvalidInput),
               HasSubstr("2 x 0"));
+}
+
+// Groups are as long as the configuration says; where it does not, only ones that divide the columns are taken.
+TEST(QuantizedErrors, GroupsThatDoNotDivideNeedASize) {
+  const int64_t shape[2] = {4, 64};
+  Memory packed;
+  packed.add("a.weight_packed", DType::kInt32, {4, 8}).add("a.weight_shape", DType::kInt64, {2}, shape);
+  packed.add("a.weight_scale", DType::kFloat32, {4, 3});
+  EXPECT_THAT(error_of(packed, R"({"quant_method":"compressed-tensors"})", ErrorKind::kInvalidInput),
+              HasSubstr("a.weight_scale: got shape [4, 3], need groups of [4, 64] of one size"));
+  const auto of_sizes = [&](int a, int b) {
+    const std::string config = fmt::format(
+        R"({{"quant_method":"compressed-tensors","config_groups":{{"g":{{"weights":{{"num_bits":4,"group_size":{}}}}},
+            "h":{{"weights":{{"num_bits":4,"group_size":{}}}}}}}}})",
+        a, b);
+    return error_of(packed, config.c_str(), ErrorKind::kInvalidInput);
+  };
+  EXPECT_EQ(of_sizes(24, 64), "no error");
+  EXPECT_THAT(of_sizes(24, 28), HasSubstr("of one size"));  // either has three groups
+}
+
+// Scales of an 8-bit KV cache stand beside the weights.
+TEST(QuantizedFp8, ScalesOfTheCacheDoNotShow) {
+  Memory files;
+  files.add("a.k_proj.weight", DType::kFloat8E4M3, {4, 6}).add("a.k_proj.weight_scale", DType::kFloat32, {});
+  files.add("a.k_proj.input_scale", DType::kFloat32, {}).add("a.k_scale", DType::kFloat32, {});
+  const auto source = open_quantized(std::make_shared<Memory>(files), Json::parse(R"({"quant_method":"fp8"})", "c"), "c");
+  EXPECT_EQ(source->names(), std::vector<std::string>{"a.k_proj.weight"});
 }
 
 std::string scheme(const std::string& format, const std::string& weights) {

@@ -301,6 +301,20 @@ TEST_F(Gradients, WrongShapesNameOpAndShapes) {
   EXPECT_THROW(ops::cross_entropy(x, ints(DType::kInt64, {0, 1, 4}), 3), Error);
 }
 
+TEST_F(Gradients, LabelSmoothingEqualsTransformers) {
+  // LabelSmoother(0.1)({"logits": x}, y) of transformers.trainer_pt_utils, and its gradient.
+  Tensor x = Tensor::empty(runtime_.device(), DType::kFloat64, {3, 3});
+  const std::vector<double> values{1, -2, .5, .25, 3, -1, 0, 1, 2};
+  std::copy(values.begin(), values.end(), x.data<double>());
+  x.set_requires_grad(true);
+  const Tensor labels = ints(DType::kInt64, {2, -100, 0});
+  const Tensor loss = ops::cross_entropy(x, labels, 2, 0.1);
+  EXPECT_NEAR(loss.data<double>()[0], 1.6894347667266654, 1e-12);
+  backward(loss);
+  const std::vector<double> wanted{0.2852, -0.0016, -0.2836, 0, 0, 0, -0.4217, 0.1057, 0.3160};
+  for (size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(x.grad().data<double>()[i], wanted[i], 6e-5) << i;
+}
+
 TEST(Runtime, ImpossibleMachinesAreRefused) {
   RuntimeOptions options;
   options.threads = 5000;

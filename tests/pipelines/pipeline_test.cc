@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <map>
 
 #include "base/error.h"
@@ -253,20 +254,173 @@ TEST(TextClassification, ProblemTypesChooseTheFunction) {
   EXPECT_LT(score("{}"), score(R"({"problem_type": "multi_label_classification"})"));
 }
 
+// CrossEncoder's own activation goes first, whatever the problem_type (sentence-transformers 6.2.0).
+TEST(TextClassification, PairScoresHaveTheActivationOfTheConfiguration) {
+  const auto score = [](const char* config) {
+    SequenceOutput output;
+    output.rows = output.columns = 1;
+    output.values = {2};
+    return pair_score(read_labels(Json::parse(config, "config"), "config"), output);
+  };
+  const float sigmoid = 1 / (1 + std::exp(-2.0f));
+  EXPECT_FLOAT_EQ(score(R"({"num_labels": 1})"), sigmoid);
+  EXPECT_FLOAT_EQ(score(R"({"num_labels": 1, "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}})"),
+                  2);
+  EXPECT_FLOAT_EQ(score(R"({"num_labels": 1, "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"})"), 2);
+  EXPECT_FLOAT_EQ(score(R"({"num_labels": 1, "problem_type": "regression",
+      "sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}})"),
+                  sigmoid);
+  EXPECT_THROW(score(R"({"num_labels": 1, "sentence_transformers": {"activation_fn": "my.Own"}})"), Error);
+}
+
 TEST(Sentences, PoolingAsSentenceTransformersHasIt) {
   const float rows[] = {1, 2, 3, -4, 5, 9};  // [3, 2]
-  const auto pooled = [&](const char* mode, bool normalize = false) {
-    return pool_rows(rows, 3, 2, {parse_row_pooling(mode, "test")}, normalize);
+  const auto pooled = [&](const char* mode, int64_t from = 0) {
+    return pool_rows(rows, 3, 2, {parse_row_pooling(mode, "test")}, from);
   };
-  EXPECT_EQ(pooled("cls"), (std::vector<float>{1, 2}));
-  EXPECT_EQ(pooled("lasttoken"), (std::vector<float>{5, 9}));
-  EXPECT_EQ(pooled("max"), (std::vector<float>{5, 9}));
-  EXPECT_FLOAT_EQ(pooled("mean")[0], 3);
-  EXPECT_FLOAT_EQ(pooled("mean_sqrt_len_tokens")[0], 9 / std::sqrt(3.0f));
-  EXPECT_FLOAT_EQ(pooled("weightedmean")[1], (2 - 8 + 27) / 6.0f);
-  const std::vector<float> unit = pooled("mean", true);
-  EXPECT_NEAR(unit[0] * unit[0] + unit[1] * unit[1], 1, 1e-6);
-  EXPECT_EQ(pool_rows(rows, 3, 2, {RowPooling::kCls, RowPooling::kLastToken}, false).size(), 4u);
+  EXPECT_EQ(pooled("cls"), (std::vector<double>{1, 2}));
+  EXPECT_EQ(pooled("lasttoken"), (std::vector<double>{5, 9}));
+  EXPECT_EQ(pooled("max"), (std::vector<double>{5, 9}));
+  EXPECT_DOUBLE_EQ(pooled("mean")[0], 3);
+  EXPECT_DOUBLE_EQ(pooled("mean_sqrt_len_tokens")[0], 9 / std::sqrt(3.0));
+  EXPECT_DOUBLE_EQ(pooled("weightedmean")[1], (2 - 8 + 27) / 6.0);
+  // Without a prompt of one row; positions stay.
+  EXPECT_EQ(pooled("cls", 1), (std::vector<double>{3, -4}));
+  EXPECT_EQ(pooled("max", 1), (std::vector<double>{5, 9}));
+  EXPECT_DOUBLE_EQ(pooled("mean", 1)[0], 4);
+  EXPECT_DOUBLE_EQ(pooled("weightedmean", 1)[1], (-8 + 27) / 5.0);
+  const std::vector<double> unit = normalize_layer()->apply(pooled("mean"));
+  EXPECT_NEAR(unit[0] * unit[0] + unit[1] * unit[1], 1, 1e-12);
+  EXPECT_EQ(pool_rows(rows, 3, 2, {RowPooling::kCls, RowPooling::kLastToken}), (std::vector<double>{1, 2, 5, 9}));
+}
+
+// encoders/bert with what tests/fixtures/sentences/NAME has beside a model.
+std::string sentence_folder(const std::string& name) {
+  const std::string folder = pagoda::testing::temporary_path("sentences_" + name);
+  std::filesystem::remove_all(folder);
+  std::filesystem::copy(PAGODA_SOURCE_DIR "/tests/fixtures/sentences/" + name, folder,
+                        std::filesystem::copy_options::recursive);
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json", "model.safetensors", "config.json"}) {
+    write_file_atomic(folder + "/" + file, read_file(kFixtures + "bert/" + file, 1 << 24));
+  }
+  return folder;
+}
+
+// Pooling modes as a list, Dense, LayerNorm, Dropout, Normalize anywhere, truncate_dim, prompts: sentence-transformers 6.2.0.
+TEST(Sentences, FoldersGiveTheVectorsOfSentenceTransformers) {
+  for (const std::string name : {"modes", "dense", "layers", "normalized_inside", "prompts"}) {
+    const std::string folder = sentence_folder(name);
+    const Json expected = Json::parse(read_file(folder + "/cases.json", 1 << 20), name);
+    const auto pipeline = Pipeline::open("feature-extraction", folder, one_thread());
+    for (const Json& each : expected.at("cases", name).as_array(name)) {
+      Json parameters = each.at("parameters", name);
+      parameters.set("pooling", "auto");
+      const Json got = pipeline->run(expected.at("texts", name), parameters);
+      expect_near(got, each.at("vectors", name), name + " " + parameters.dump());
+    }
+  }
+}
+
+TEST(Sentences, WhatIsNotKnownIsRefused) {
+  const auto error = [](const std::string& name, const std::string& file, const std::string& text) -> std::string {
+    const std::string folder = sentence_folder(name);
+    write_file_atomic(folder + "/" + file, text);
+    try {
+      SequenceModel::open(folder, one_thread(), Head::kNone);
+    } catch (const Error& caught) {
+      return caught.message();
+    }
+    return "no error";
+  };
+  const auto has = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  EXPECT_TRUE(has(error("modes", "1_Pooling/config.json", R"({"pooling_mode": ["cls", "attention"]})"), "got 'attention'"));
+  EXPECT_TRUE(has(error("modes", "1_Pooling/config.json", R"({"pooling_mode_new_tokens": true})"), "pooling_mode_new_tokens"));
+  EXPECT_TRUE(has(error("modes", "1_Pooling/config.json", R"({"pooling_mode": []})"), "got 0 modes"));
+  EXPECT_TRUE(has(error("dense", "2_Dense/config.json", R"({"in_features": 24, "out_features": 10,
+      "activation_function": "my.Own"})"),
+                  "got 'my.Own'"));
+  EXPECT_TRUE(has(error("dense", "2_Dense/config.json", R"({"in_features": 24, "out_features": 11})"), "linear.weight"));
+  EXPECT_TRUE(has(error("dense", "2_Dense/config.json", R"({"in_features": 24, "out_features": 10,
+      "module_input_name": "token_embeddings"})"),
+                  "token_embeddings"));
+  EXPECT_TRUE(has(error("prompts", "config_sentence_transformers.json", R"({"default_prompt_name": "query"})"), "got 'query'"));
+  EXPECT_EQ(error("dense", "1_Pooling/config.json", R"({"pooling_mode": "cls"})"), "no error");
+  EXPECT_TRUE(has(error("dense", "1_Pooling/config.json", R"({"pooling_mode": ["cls", "max"]})"),
+                  "got a vector of 48 values, need 24"));
+  const auto prompts = Pipeline::open("feature-extraction", sentence_folder("prompts"), one_thread());
+  EXPECT_THROW(prompts->run("Paris", Json::parse(R"({"pooling": "auto", "prompt_name": "other"})", "")), Error);
+  EXPECT_THROW(prompts->run("Paris", Json::parse(R"({"prompt_name": "query"})", "")), Error);
+}
+
+// A GGUF of BERT pools as it says, with its own tokenizer.
+TEST(Sentences, AGgufOfBertIsTheFolderItWasMadeOf) {
+  const auto file =
+      Pipeline::open("feature-extraction", PAGODA_SOURCE_DIR "/tests/fixtures/gguf/encoders/bert_f32.gguf", one_thread());
+  const auto folder = Pipeline::make("feature-extraction", model_of("bert", Head::kNone));
+  EXPECT_EQ(file->model().sentence().pooling, std::vector<RowPooling>{RowPooling::kCls});
+  for (const char* text : {"Paris is the capital", "", "Angela lives in Berlin, and XYZZY."}) {
+    expect_near(file->run(text), folder->run(text), text);
+    expect_near(file->run(text, Json::parse(R"({"pooling": "auto"})", "")),
+                folder->run(text, Json::parse(R"({"pooling": "cls"})", "")), text);
+  }
+}
+
+// What HF takes and what it does with it.
+TEST(Parameters, OlderNamesAndThoseWithoutEffect) {
+  const auto same = [](const std::string& task, const Json& input, const char* one, const Json& other_input,
+                       const char* other) {
+    const auto pipeline = pipeline_of("bert", task);
+    const Json a = pipeline->run(input, Json::parse(one, "one")), b = pipeline->run(other_input, Json::parse(other, "other"));
+    EXPECT_TRUE(a == b) << task << " " << one << ": got " << a.dump() << ", need " << b.dump();
+  };
+  const Json text = "Paris is the capital of Bern";
+  for (const char* task : {"text-classification", "token-classification", "feature-extraction"}) {
+    same(task, text, R"({"batch_size": 4, "num_workers": 0})", text, "{}");
+  }
+  same("feature-extraction", text, R"({"return_tensors": false})", text, "{}");
+  same("feature-extraction", text, R"({"truncation": true, "tokenize_kwargs": {"max_length": 4}})", text,
+       R"({"tokenize_kwargs": {"truncation": true, "max_length": 4}})");
+  same("token-classification", text, R"({"grouped_entities": true})", text, R"({"aggregation_strategy": "simple"})");
+  same("token-classification", text, R"({"grouped_entities": true, "ignore_subwords": true})", text,
+       R"({"aggregation_strategy": "first"})");
+  const Json zero = Json::parse(R"({"sequences": "Paris", "candidate_labels": ["a", "b"]})", "");
+  same("zero-shot-classification", zero, R"({"multi_class": true})", zero, R"({"multi_label": true})");
+  const Json asked = Json::parse(R"({"question": "where", "context": "Paris is in Bern"})", "");
+  same("question-answering", asked, R"({"topk": 3})", asked, R"({"top_k": 3})");
+  const Json columns = Json::parse(R"({"question": ["where", "who"], "context": ["Paris is in Bern", "Angela lives"]})", "");
+  const Json rows = Json::parse(R"([{"question": "where", "context": "Paris is in Bern"},
+                                    {"question": "who", "context": "Angela lives"}])",
+                                "");
+  same("question-answering", columns, "{}", rows, "{}");
+  const Json one_context = Json::parse(R"({"question": ["where", "who"], "context": "Paris is in Bern"})", "");
+  const Json both = Json::parse(R"([{"question": "where", "context": "Paris is in Bern"},
+                                    {"question": "who", "context": "Paris is in Bern"}])",
+                                "");
+  same("question-answering", one_context, "{}", both, "{}");
+  // transformers 4.57: all labels as the model has them, in a list for a text alone.
+  const Json all = pipeline_of("bert", "text-classification")->run(text, Json::parse(R"({"return_all_scores": true})", ""));
+  ASSERT_EQ(all.as_array("")[0].size(), 5u) << all.dump();
+  EXPECT_EQ(all.as_array("")[0].as_array("")[3].at("label", "").as_string(""), "B-LOC");
+  EXPECT_THROW(pipeline_of("bert", "feature-extraction")
+                   ->run(text, Json::parse(R"({"truncation": true, "tokenize_kwargs": {"truncation": true}})", "")),
+               Error);
+}
+
+// Words are read one by one and give the entities of the text that they make.
+TEST(Parameters, SplitIntoWords) {
+  const auto pipeline = pipeline_of("bert", "token-classification");
+  const Json words = Json::parse(R"(["Paris", "is", "in", "Bern"])", "");
+  const auto run = [&](const Json& input, const char* parameters) { return pipeline->run(input, Json::parse(parameters, "")); };
+  const Json whole = run("Paris is in Bern", "{}"), split = run(words, R"({"is_split_into_words": true})");
+  ASSERT_EQ(split.size(), 1u);  // HF answers a list, also to one text
+  expect_near(split.as_array("")[0], whole, "split");
+  expect_near(run(words, R"({"is_split_into_words": true, "delimiter": "  "})").as_array("")[0],
+              run("Paris  is  in  Bern", "{}"), "delimiter");
+  Json two = Json::array();
+  two.push_back(words);
+  two.push_back(words);
+  EXPECT_EQ(run(two, R"({"is_split_into_words": true})").size(), 2u);
+  EXPECT_THROW(run("Paris", R"({"is_split_into_words": true})"), Error);
 }
 
 TEST(Sentences, AnOlderFolderHasItsTransformerInside) {

@@ -1,6 +1,7 @@
 // The routes over encoders: answers against the pipelines, shapes against the document, batches, limits, and what is refused.
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <future>
 #include <thread>
 
@@ -166,6 +167,9 @@ TEST_F(EncoderAppTest, ACrossEncoderScoresAndReranks) {
   EXPECT_TRUE(best.at("document", "").contains("text"));
   const Json bare = post("/rerank", R"({"query": "q", "documents": ["d"], "return_documents": false})");
   EXPECT_FALSE(bare.at("results", "").as_array("")[0].contains("document"));
+  EXPECT_EQ(post("/v1/rerank", R"({"query": "q", "documents": [{"text": "d"}, "e"]})").at("results", ""),
+            post("/v1/rerank", R"({"query": "q", "documents": ["d", "e"]})").at("results", ""));
+  expect_refused("/v1/rerank", R"({"query": "q", "documents": [{"title": "d"}]})", "text");
   expect_refused("/v1/score", R"({"text_1": ["a", "b", "c"], "text_2": ["b", "c"]})", "text_2");
   expect_refused("/v1/score", R"({"text_1": "a"})", "text_2");
   expect_refused("/v1/rerank", R"({"documents": ["d"]})", "query");
@@ -174,6 +178,31 @@ TEST_F(EncoderAppTest, ACrossEncoderScoresAndReranks) {
   for (int i = 0; i < 100; ++i) words += "fox ";
   expect_refused("/v1/score", R"({"text_1": "a", "text_2": ")" + words + "\"}", "truncate_prompt_tokens");
   post("/v1/score", R"({"text_1": "a", "truncate_prompt_tokens": -1, "text_2": ")" + words + "\"}");
+}
+
+// Dense, LayerNorm, truncate_dim and prompts: tests/fixtures/sentences beside encoders/bert.
+TEST_F(EncoderAppTest, EmbeddingsGoThroughTheFoldersModules) {
+  for (const std::string name : {"layers", "prompts"}) {
+    const std::string folder = ::testing::TempDir() + "/served_" + name + "_" + std::to_string(::getpid());
+    std::filesystem::copy(PAGODA_SOURCE_DIR "/tests/fixtures/sentences/" + name, folder,
+                          std::filesystem::copy_options::recursive);
+    for (const char* file : {"tokenizer.json", "tokenizer_config.json", "model.safetensors", "config.json"}) {
+      write_file_atomic(folder + "/" + file, read_file(kFixtures + "bert/" + file, 1 << 24));
+    }
+    serve(folder, Head::kNone);
+    const Json answer = post("/v1/embeddings", R"({"input": "Paris is", "use_activation": false})");
+    const Json want = Pipeline::make("feature-extraction", model_)->run("Paris is", Json::parse(R"({"pooling": "auto"})", ""));
+    const Json& got = answer.at("data", "").as_array("")[0].at("embedding", "");
+    ASSERT_EQ(got.size(), want.size()) << name;
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_NEAR(got.as_array("")[i].as_double(""), want.as_array("")[i].as_double(""), 1e-6) << name;
+  }
+  const auto of_prompt = [&](const std::string& prompt) {
+    return post("/v1/embeddings", R"({"input": "Paris is", "prompt_name": ")" + prompt + "\"}").at("data", "");
+  };
+  EXPECT_EQ(of_prompt("query"), post("/v1/embeddings", R"({"input": "Paris is"})").at("data", ""));
+  EXPECT_FALSE(of_prompt("query") == of_prompt("document"));
+  expect_refused("/v1/embeddings", R"({"input": "a", "prompt_name": "other"})", "need one of: document, query");
 }
 
 TEST_F(EncoderAppTest, EmbeddingsAsTheFolderSays) {
@@ -397,7 +426,7 @@ TEST(EncoderVectors, NotFiniteIsTheSequencesOwnError) {
   for (int i = 0; i < 3; ++i) {
     std::promise<std::string> bad, good;
     for (const auto& [text, told] : {std::pair{"fox", &bad}, std::pair{"b", &good}}) {
-      ASSERT_TRUE(service.submit({sentence_input(service.model(), text, {RowPooling::kMean})},
+      ASSERT_TRUE(service.submit({sentence_input(service.model(), text, SentenceOptions{{RowPooling::kMean}, false, false, ""})},
                                  [told](const std::vector<SequenceOutput>&, const Error* error) {
                                    told->set_value(error == nullptr ? "" : error->message());
                                  }));

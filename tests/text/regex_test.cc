@@ -43,6 +43,16 @@ TEST(Regex, ClassesAreThoseOfUnicode16OverAllCodePoints) {
   }
 }
 
+TEST(Regex, PropertiesAndScriptsByShortName) {
+  EXPECT_EQ(matches("\\p{Hira}+", "a\u3042\u3044\u30A2"), List({"\u3042\u3044"}));
+  EXPECT_EQ(matches("\\p{Hani}", "\u6F22\u304B"), matches("\\p{Han}", "\u6F22\u304B"));
+  EXPECT_EQ(matches("\\p{Emoji}", "#\u2764x\U0001F600"), List({"#", "\u2764", "\U0001F600"}));
+  EXPECT_EQ(matches("\\p{Extended_Pictographic}", "#\u2764x\U0001F600"), List({"\u2764", "\U0001F600"}));
+  EXPECT_EQ(matches("\\p{Ideographic}+", "\u6F22\u3007\u304B"), List({"\u6F22\u3007"}));
+  EXPECT_EQ(matches("\\p{Lowercase}+", "\u10FC\u1E91\u1E90\u02B0"), List({"\u10FC\u1E91", "\u02B0"}));
+  EXPECT_THROW(Regex::compile("\\p{Zzzy}", PatternDialect::kOniguruma, "test"), Error);
+}
+
 TEST(Regex, WhiteSpaceLeavesTheMongolianSeparatorOut) {
   EXPECT_EQ(matches("\\s+", "a\u180E\u3000\u0085b"), List({"\u3000\u0085"}));
   EXPECT_EQ(matches("[^\\s]+", "a\u180E b"), List({"a\u180E", "b"}));
@@ -91,6 +101,11 @@ TEST(Regex, EmptyMatchesAsTheIteratorsGiveThem) {
 
 TEST(Regex, WordCharactersAndTheirBorders) {
   EXPECT_EQ(matches("\\w+", "a\u00B3b\u2460"), List({"a\u00B3b"})) << "Oniguruma counts the superscripts of Latin-1";
+  EXPECT_EQ(matches("\\p{Word}+", "a\u00B3b\u2460"), List({"a\u00B3b"}));
+  EXPECT_EQ(matches("[\\w-]+", "a\u00B3b-\u00BD"), List({"a", "b-"})) << "but not in brackets";
+  EXPECT_EQ(matches("[^\\w\\s]", "a \u00B9_!"), List({"\u00B9", "!"}));
+  EXPECT_EQ(matches("[^\\W\\d_]+", "a\u00BC\u00E9"), List({"a", "\u00E9"}));
+  EXPECT_EQ(matches("[[:word:]]+", "a\u00B2b"), List({"a", "b"}));
   EXPECT_EQ(matches("\\w+", "a\u00B3b\u200Dc", PatternDialect::kRust), List({"a", "b\u200Dc"}));
   EXPECT_EQ(matches("\\b.", "ae\u0301 b"), List({"a", " ", "b"})) << "marks belong to words";
   EXPECT_EQ(matches("\\Bb", "ab b"), List({"b"}));
@@ -109,6 +124,14 @@ TEST(Regex, BadPatternsAreErrors) {
   EXPECT_THROW(Regex::compile(std::string(5000, '('), PatternDialect::kOniguruma, "test"), Error);
   EXPECT_THROW(Regex::compile(std::string(5000, '['), PatternDialect::kOniguruma, "test"), Error);
   EXPECT_THROW(Regex::compile("\xFF", PatternDialect::kOniguruma, "test"), Error);
+  for (const std::string& bad : {std::string(199, 'a') + "\u00E9(", std::string(199, 'a') + "\xC3("}) {
+    try {
+      Regex::compile(bad, PatternDialect::kOniguruma, "test");
+      ADD_FAILURE() << bad;
+    } catch (const Error& error) {
+      EXPECT_TRUE(utf8_valid(error.message())) << "what is shown ends with a whole character";
+    }
+  }
 }
 
 TEST(Regex, RunawayMatchesStopAtTheLimit) {

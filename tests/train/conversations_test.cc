@@ -68,6 +68,30 @@ TEST_F(Conversations, PromptAndCompletion) {
   EXPECT_EQ(labelled(messages), "d<end>\n");
 }
 
+TEST_F(Conversations, PromptsEndWhereTheLastAnswerBegins) {
+  const Folder folder("prompts");
+  std::string row = kRow;
+  std::replace(row.begin(), row.end(), '\n', ' ');
+  const std::string file = folder.write("rows.jsonl", row + "\n" + R"({"prompt": "a b", "completion": " c"})" + "\n");
+  const auto prompts = [&](int64_t most) {
+    return conversation_prompts({file}, most, chat::TemplateSet::from_text(kPlain), *tokenizer_, options_, {});
+  };
+  const auto all = prompts(0);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(prompts(1).size(), 1u);
+  EXPECT_EQ(all[0].reference, "Fine");
+  EXPECT_EQ(tokenizer_->decode(all[0].ids, false),
+            "<user>Wie geht's? äöü<end>\n<assistant>Gut, 你好!<end>\n<user>And?<end>\n<assistant>");
+  EXPECT_EQ(all[1].reference, " c");
+  EXPECT_EQ(tokenizer_->decode(all[1].ids, false), "<s>a b");  // without the end that the tokenizer adds
+  const std::string none = folder.write("none.jsonl", R"({"messages": [{"role": "user", "content": "x"}]})"
+                                                      "\n");
+  EXPECT_NE(message_of([&] {
+              conversation_prompts({none}, 0, chat::TemplateSet::from_text(kPlain), *tokenizer_, options_, {});
+            }).find("none.jsonl:1] got no message of the assistant"),
+            std::string::npos);
+}
+
 TEST_F(Conversations, WhatCannotBeLabelledIsRefused) {
   const auto refusal = [&](const char* row, const char* chat_template) {
     return message_of([&] { example(row, chat_template); });

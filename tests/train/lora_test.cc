@@ -117,6 +117,73 @@ TEST_P(Lora, SavedLoadedAndMerged) {
 INSTANTIATE_TEST_SUITE_P(Families, Lora, ::testing::Values("llama", "gpt2"),
                          [](const auto& family) { return std::string(family.param); });
 
+// A PEFT adapter of a tied base that changes the head alone: PeftModel's head is a copy of the embedding, and so is merge's.
+TEST(LoraTied, HeadsThatTheAdapterChangesAreUntied) {
+  const testing::Folder folder("lora_tied");
+  LoraOptions options = rank(2, {"q_proj"});
+  options.config.modules_to_save = {"lm_head"};
+  const auto lora = open("smollm2", options);
+  const auto trained = lora->trained_parameters();
+  const auto words = std::find_if(trained.begin(), trained.end(),
+                                  [](const Parameter* each) { return each->name == "model.embed_tokens.weight"; });
+  ASSERT_NE(words, trained.end());
+  move(*lora);
+  const Tensor want = logits_of(*lora);
+  lora->save(folder.path());
+  const AdapterConfig config = read_adapter_config(folder.path());
+  EXPECT_TRUE(config.ensure_weight_tying);
+  EXPECT_EQ(config.modules_to_save, (std::vector<std::string>{"lm_head", "embed_tokens"}));
+  const auto base = ModelFolder::open(kFixtures + "smollm2");
+  const auto merged = [&] {
+    auto model = make_model(adapted_config(base->config(), folder.path()), "config.json");
+    load_adapted(lora->device(), *model, *base, folder.path());
+    return model;
+  };
+  Tensor ids = Tensor::empty(lora->device(), DType::kInt32, {5});
+  for (int32_t i = 0; i < 5; ++i) ids.data<int32_t>()[i] = 3 * i + 1;
+  ForwardContext context;
+  context.layout = Layout::whole({5}, true);
+  {
+    const auto model = merged();
+    EXPECT_NE(tied_embedding(*model), nullptr);
+    model->prepare_for_inference(lora->device(), DType::kFloat32);
+    EXPECT_LT(distance(model->forward({ids}, context).logits, want), 1e-4);
+    LoraOptions again = options;
+    again.adapter = folder.path();
+    EXPECT_EQ(distance(logits_of(*open("smollm2", again)), want), 0);
+  }
+  // The head alone, as peft writes it without ensure_weight_tying.
+  const auto file = SafetensorsFile::open(folder / "adapter_model.safetensors");
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const Parameter* parameter : trained) {
+    if (parameter != *words) tensors.emplace_back(kAdapterPrefix + parameter->name, parameter->value);
+  }
+  Tensor head = Tensor::zeros(lora->device(), DType::kFloat32, (*words)->shape);
+  head.data<float>()[0] = 1;
+  tensors.emplace_back("base_model.model.lm_head.weight", head);
+  write_safetensors(folder / "adapter_model.safetensors", tensors);
+  const auto model = merged();
+  EXPECT_EQ(tied_embedding(*model), nullptr);
+  EXPECT_FALSE(adapted_config(base->config(), folder.path()).get_bool("tie_word_embeddings", true, "config"));
+  model->prepare_for_inference(lora->device(), DType::kFloat32);
+  const Tensor got = model->forward({ids}, context).logits;
+  for (int64_t i = 0; i < got.numel(); ++i) {
+    if (i % got.dim(1) != 0) {
+      ASSERT_EQ(got.data<float>()[i], 0) << i;
+    }
+  }
+  EXPECT_NE(got.data<float>()[0], 0);
+}
+
+TEST(LoraTied, ModulesThatAreNotThereAreRefused) {
+  LoraOptions options = rank(2, {"q_proj"});
+  options.config.modules_to_save = {"lm_haed"};
+  EXPECT_THAT(testing::message_of([&] { open("smollm2", options); }), HasSubstr("'lm_haed'"));
+  options = rank(2, {"query"});
+  options.config.modules_to_save = {"word_embeddings"};
+  EXPECT_THAT(testing::message_of([&] { open("encoders/bert", options, Head::kMaskedLm); }), HasSubstr("head too"));
+}
+
 TEST(LoraHead, NewHeadsAreSavedWhole) {
   const testing::Folder folder("lora_head");
   const Json overrides =

@@ -111,6 +111,39 @@ TEST(Schedules, EqualTransformers) {
   }
 }
 
+// torch.optim.lr_scheduler.ReduceLROnPlateau(SGD(lr=1e-3), factor=0.5, patience=1, cooldown=1, min_lr=2e-4) on these metrics.
+TEST(Schedules, ReduceOnPlateauEqualsTorch) {
+  const Json options = Json::parse(R"({"factor": 0.5, "patience": 1, "cooldown": 1, "min_lr": 2e-4})", "test");
+  const std::vector<double> metrics{1.0, 0.9, 0.95, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.5, 0.6, 0.7, 0.8};
+  const std::vector<double> rates{1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 2.5e-4, 2.5e-4, 2.5e-4, 2e-4, 2e-4, 2e-4, 2e-4, 2e-4};
+  auto schedule = std::make_unique<Schedule>("reduce_lr_on_plateau", 1e-3, 5, 40, options);
+  for (size_t i = 0; i < metrics.size(); ++i) {
+    schedule->observe(metrics[i]);
+    EXPECT_NEAR(1e-3 * schedule->factor(static_cast<int64_t>(i)), rates[i], 1e-15) << i;
+    auto resumed = std::make_unique<Schedule>("reduce_lr_on_plateau", 1e-3, 5, 40, options);
+    resumed->restore(schedule->state());
+    schedule = std::move(resumed);
+  }
+  EXPECT_NE(
+      message_of([] { Schedule("reduce_lr_on_plateau", 1e-3, 0, 9, Json::parse("{\"factor\": 1}", "test")); }).find("factor"),
+      std::string::npos);
+}
+
+TEST(Optimizers, OptimArgsAreThoseOfSgd) {
+  TrainingArguments arguments;
+  arguments.output_dir = "out";
+  arguments.optim = "sgd";
+  arguments.nesterov = true;
+  EXPECT_NE(message_of([&] { arguments.check(); }).find("--nesterov"), std::string::npos);
+  arguments.optim_args = "momentum=0.9, nesterov=True";
+  EXPECT_EQ(message_of([&] { arguments.check(); }), "no error");
+  arguments.optim_args = "momentum=x";
+  EXPECT_NE(message_of([&] { arguments.check(); }).find("--optim-args"), std::string::npos);
+  arguments.optim_args = "momentum=0.9";
+  arguments.optim = "adamw";
+  EXPECT_NE(message_of([&] { arguments.check(); }).find("adamw has no option 'momentum'"), std::string::npos);
+}
+
 TEST(Schedules, RefuseWhatTheyDoNotHave) {
   const auto make = [](const char* type, const char* options, double learning_rate = 1e-3) {
     return message_of([=] { Schedule(type, learning_rate, 0, 10, Json::parse(options, "test")); });

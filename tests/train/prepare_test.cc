@@ -278,6 +278,22 @@ TEST_F(Prepare, TheSameTextIsTokenisedOnce) {
   EXPECT_EQ(read_split(first.train[0]).size(), whole.size());
 }
 
+TEST_F(Prepare, NamedValidationFilesStayAsTheyAre) {
+  // What run_clm has: repeated rows, blank ones and those that are in training too.
+  options_.rows.keep_linebreaks = true;
+  options_.mode = "line_by_line";
+  options_.files = {folder_.write("in.txt", "1 2\n\n3 4\n1 2\n")};
+  options_.validation_files = {folder_.write("dev.txt", "1 2\n\n1 2\n\n5 6\n")};
+  const PrepareReport report = run();
+  EXPECT_EQ(report.splits.at("train").examples, 4);
+  EXPECT_EQ(report.splits.at("validation").examples, 5);
+  EXPECT_EQ(report.splits.at("validation").duplicates, 0);
+  options_.validation_files = options_.files;
+  options_.overwrite = true;
+  run();
+  EXPECT_EQ(read_split(folder_ / "out/validation"), read_split(folder_ / "out/train"));
+}
+
 TEST_F(Prepare, RefusesWhatCannotBe) {
   run();
   EXPECT_NE(message_of([&] { run(); }).find("shards in it already"), std::string::npos);

@@ -106,6 +106,9 @@ TEST(Rows, OfWhatIsNoText) {
   EXPECT_NE(error("a.txt", "\xFF\xFEh").find("UTF-16"), std::string::npos);
   EXPECT_NE(error("a.txt", "\x1F\x8B\x08").find("gunzip"), std::string::npos);
   EXPECT_NE(error("a.parquet", "PAR1....").find("to_json"), std::string::npos);
+  EXPECT_NE(error("a.tfrecord", "\x1F\x8B\x08 and the rest of it").find("gunzip"), std::string::npos);
+  EXPECT_NE(error("a.json", "[\n  {\"text\": \"a\"}\n]\n").find("a.json:1] got a JSON list"), std::string::npos);
+  EXPECT_NE(error("a.json", "{\n  \"text\": \"a\"\n}\n").find("over several lines"), std::string::npos);
   RowOptions options;
   options.limits.max_string_bytes = 8;
   EXPECT_NE(message_of([&] { texts_of({folder.write("a.txt", "short\nfar too long\n")}, options); }).find("line 2"),

@@ -240,6 +240,33 @@ TEST_F(LabelledRows, ConfigsOfTheData) {
   EXPECT_THROW(classification_overrides(config, csv("text,label\nx,1\ny,1\n")), Error);
 }
 
+// run_ner: the first column and the second, where none has a name that it knows.
+TEST_F(LabelledRows, TagsAreInTheSecondColumn) {
+  TokenClassificationOptions options;
+  options.train_files = {folder_.write("rows.jsonl", R"({"sentence": ["a", "b"], "ner": ["O", "B-X"]}
+)")};
+  EXPECT_EQ(tagging_overrides(Json::object(), options).at("id2label", "o").dump(), R"({"0":"B-X","1":"O"})");
+  options.train_files = {folder_.write("rows.jsonl", "{\"sentence\": [\"a\"]}\n")};
+  EXPECT_THAT(testing::message_of([&] { tagging_overrides(Json::object(), options); }), HasSubstr("--label-column-name"));
+}
+
+TEST_F(LabelledRows, SmoothingIsOfClasses) {
+  TrainingArguments smooth = arguments();
+  smooth.label_smoothing_factor = 0.1;
+  const auto model = open("bert", Head::kSequenceClassification, Json::object().set("problem_type", "regression"));
+  EXPECT_THAT(testing::message_of([&] { TextClassificationTask(*model, smooth, csv("text,label\nx,1.5\n"), {}); }),
+              HasSubstr("--label-smoothing-factor"));
+}
+
+TEST_F(LabelledRows, TheFirstRowsAlone) {
+  TrainingArguments few = arguments();
+  few.max_train_samples = 2;
+  const std::string text = "text,label\nx,O\ny,O\nz,O\n";
+  const auto model = open("bert", Head::kSequenceClassification);
+  EXPECT_EQ(TextClassificationTask(*model, few, csv(text), {}).num_examples(), 2);
+  EXPECT_EQ(TextClassificationTask(*model, arguments(), csv(text), {}).num_examples(), 3);
+}
+
 TEST_F(LabelledRows, BadOnesAreNamed) {
   EXPECT_THAT(error("text,label\nx,O\ny,nobody\n"), HasSubstr("rows.csv:3"));
   EXPECT_THAT(error("text,kind\nx,O\n"), HasSubstr("--label-column-name"));

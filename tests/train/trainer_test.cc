@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include "formats/safetensors.h"
@@ -332,6 +333,118 @@ TEST_F(TrainerTest, KeepsTheBestAndStopsEarly) {
   EXPECT_EQ(result.weights, model_bytes(folder_ / "out/checkpoint-2"));
 }
 
+TEST_F(TrainerTest, GoesOnFromTheNewestWholeCheckpoint) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  const Result whole = train(arguments);
+  const auto cut = [&](const std::string& file, uintmax_t size) { std::filesystem::resize_file(folder_ / file, size); };
+  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-6");
+  cut("out/checkpoint-6/optimizer.safetensors",
+      std::filesystem::file_size(folder_ / "out/checkpoint-6/optimizer.safetensors") - 1);
+  std::filesystem::remove(folder_ / "out/checkpoint-4/model.safetensors");
+  std::vector<std::string> incomplete;
+  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out", &incomplete), folder_ / "out/checkpoint-2");
+  ASSERT_EQ(incomplete.size(), 2u);
+  EXPECT_NE(incomplete[0].find("optimizer.safetensors"), std::string::npos) << incomplete[0];
+  EXPECT_NE(incomplete[1].find("no model.safetensors in it"), std::string::npos) << incomplete[1];
+  const std::string message = message_of([&] { train(arguments, folder_ / "out/checkpoint-6"); });
+  EXPECT_NE(message.find("checkpoint-6] cannot go on from it"), std::string::npos) << message;
+  EXPECT_EQ(train(arguments, folder_ / "out/checkpoint-2").weights, whole.weights);
+  for (const char* file : {"out/checkpoint-6/training_state.json", "out/checkpoint-6/model.safetensors"}) {
+    cut(file, 0);
+    EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-4") << file;
+  }
+}
+
+TEST_F(TrainerTest, SharesOfAllStepsAndWhenToEvaluate) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 10;
+  arguments.logging_steps = 0.25;  // every 3
+  arguments.warmup_steps = 0.2;
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 0.3;
+  arguments.eval_delay = 4;
+  arguments.eval_on_start = true;
+  arguments.save_steps = 0.5;
+  arguments.save_only_model = true;
+  const Result result = train(arguments);
+  const Json::Array& log = result.state.at("log_history", "state").as_array("state");
+  std::vector<int64_t> logged, evaluated;
+  for (const Json& entry : log) {
+    if (entry.contains("loss")) logged.push_back(entry.get_int("step", -1, "log"));
+    if (!entry.contains("eval_loss")) continue;
+    evaluated.push_back(entry.get_int("step", -1, "log"));
+    EXPECT_GT(entry.get_double("eval_samples_per_second", 0, "log"), 0);
+    EXPECT_GT(entry.get_double("eval_steps_per_second", 0, "log"), 0);
+  }
+  EXPECT_EQ(logged, (std::vector<int64_t>{3, 6, 9}));
+  EXPECT_EQ(evaluated, (std::vector<int64_t>{0, 6, 9, 10}));
+  EXPECT_DOUBLE_EQ(column(result.state, "learning_rate")[0], 1e-3);  // the third step, behind two of warm-up
+  EXPECT_EQ(result.state.get_int("save_steps", 0, "state"), 5);
+  EXPECT_TRUE(file_exists(folder_ / "out/checkpoint-5/model.safetensors"));
+  EXPECT_FALSE(file_exists(folder_ / "out/checkpoint-5/optimizer.safetensors"));
+  EXPECT_NE(message_of([&] { train(arguments, folder_ / "out/checkpoint-5"); }).find("--save-only-model"), std::string::npos);
+}
+
+TEST_F(TrainerTest, SavesTheBestAndLowersTheRateOnAPlateau) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 6;
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 1;
+  arguments.save_strategy = "best";
+  arguments.save_total_limit = 1;
+  arguments.metric_for_best_model = "loss";
+  arguments.learning_rate = 1e-9;
+  arguments.lr_scheduler_type = "reduce_lr_on_plateau";
+  arguments.lr_scheduler_kwargs = Json::parse(R"({"factor": 0.5, "patience": 0, "threshold": 0.5, "eps": 0})", "test");
+  const Result result = train(arguments);
+  const std::vector<double> rates = column(result.state, "learning_rate");
+  EXPECT_EQ(rates, (std::vector<double>{1e-9, 1e-9, 5e-10, 2.5e-10, 1.25e-10, 6.25e-11}));
+  const auto kept = list_checkpoints(folder_ / "out");
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].first, result.state.get_int("best_global_step", -1, "state"));
+  arguments.eval_strategy = "no";
+  EXPECT_NE(message_of([&] { train(arguments); }).find("--save-strategy best"), std::string::npos);
+}
+
+TEST_F(TrainerTest, FewerSamplesOtherOrdersAndSmoothing) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "a");
+  arguments.max_train_samples = 8;
+  arguments.max_eval_samples = 2;
+  arguments.num_train_epochs = 1;
+  arguments.max_steps = -1;
+  const Result few = train(arguments);
+  EXPECT_EQ(few.state.get_int("max_steps", 0, "state"), 2);
+  arguments = arguments_in(folder_ / "b");
+  const std::vector<double> plain = column(train(arguments).state, "loss");
+  arguments.output_dir = folder_ / "c";
+  arguments.data_seed = 7;
+  EXPECT_NE(column(train(arguments).state, "loss")[0], plain[0]);
+  arguments.data_seed = 42;
+  arguments.output_dir = folder_ / "d";
+  EXPECT_EQ(column(train(arguments).state, "loss"), plain);
+  arguments.output_dir = folder_ / "e";
+  arguments.label_smoothing_factor = 1;  // all classes alike: no row's loss is below log(classes)
+  EXPECT_GE(column(train(arguments).state, "loss")[0], std::log(50.0));
+}
+
+TEST_F(TrainerTest, TellsWhatIsOtherwiseWhenItGoesOn) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  train(arguments);
+  std::string told;
+  TrainerHooks hooks;
+  hooks.notice = [&](const std::string& text) { told += text; };
+  train(arguments, folder_ / "out/checkpoint-4", 1, hooks);
+  EXPECT_EQ(told, "");
+  arguments.per_device_train_batch_size = 2;
+  arguments.learning_rate = 2e-3;
+  train(arguments, folder_ / "out/checkpoint-4", 1, hooks);
+  EXPECT_NE(told.find("per_device_train_batch_size: 2 (before: 4), learning_rate: 0.002 (before: 0.001)"), std::string::npos)
+      << told;
+}
+
 TEST_F(TrainerTest, StopsAtLossesThatAreNotFinite) {
   TrainingArguments arguments = arguments_in(folder_ / "out");
   arguments.learning_rate = 1e30;
@@ -369,7 +482,7 @@ TEST_F(TrainerTest, CheckpointsAppearWholeOrNotAtAll) {
     writer.commit();
     EXPECT_EQ(read_file(checkpoint_path(out, 3) + "/trainer_state.json", 10), text);
   }
-  EXPECT_EQ(Trainer::last_checkpoint(out), checkpoint_path(out, 3));
+  EXPECT_EQ(list_checkpoints(out).back().second, checkpoint_path(out, 3));
   remove_leftovers(out);
   EXPECT_EQ(list_directory(out), (std::vector<std::string>{"checkpoint-3", "checkpoint-x"}));
 }

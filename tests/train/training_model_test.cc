@@ -36,6 +36,21 @@ struct Padded {
   int64_t row;  // -1: none is zero
 };
 
+// Evaluation needs no gradients: a GGUF file (or a folder with one alone) does, with its own tokenizer.
+TEST(OpenedForEvaluation, AGgufFileIsAModel) {
+  const std::string path = PAGODA_SOURCE_DIR "/tests/fixtures/gguf/llama_q8_0.gguf";
+  EXPECT_NE(message_of([&] { open(path); }).find("cannot be trained"), std::string::npos);
+  TrainingModelOptions options;
+  options.evaluated_only = true;
+  const Folder folder("gguf_alone");
+  folder.write("model.gguf", read_file(path, 1 << 24));
+  for (const std::string& each : {path, folder.path()}) {
+    const auto model = open(each, options);
+    EXPECT_TRUE(model->new_parameters().empty()) << each;
+    EXPECT_FALSE(model->tokenizer()->encode_ids("ab", true).empty()) << each;
+  }
+}
+
 TEST(NewWeights, TheRowOfPaddingIsZero) {
   const Folder folder("new_weights");
   const std::string llama =

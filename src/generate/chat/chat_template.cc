@@ -45,6 +45,20 @@ void TemplateSet::add_tokens(const Json& config, const std::string& where) {
     const std::string field = where + ": " + name;
     special_tokens_.set(name, token->is_object() ? token->at("content", field).as_string(field) : token->as_string(field));
   }
+  // A model's own: image_token and the like, and extra_special_tokens by name.
+  for (const JsonMember& member : config.as_object(where)) {
+    constexpr std::string_view kEnd = "_token";
+    const std::string& key = member.key;
+    const bool named = key.size() > kEnd.size() && key.compare(key.size() - kEnd.size(), kEnd.size(), kEnd) == 0;
+    if (named && member.value.is_string()) special_tokens_.set(key, member.value);
+  }
+  const Json* const extra = config.find("extra_special_tokens");
+  if (extra == nullptr || !extra->is_object()) return;
+  for (const JsonMember& member : extra->as_object(where)) {
+    const std::string field = where + ": extra_special_tokens";
+    const Json& token = member.value;
+    special_tokens_.set(member.key, token.is_object() ? token.at("content", field).as_string(field) : token.as_string(field));
+  }
 }
 
 TemplateSet TemplateSet::from_config(const Json& config, const Limits& limits) {
@@ -65,7 +79,7 @@ TemplateSet TemplateSet::from_config(const Json& config, const Limits& limits) {
       set.add("default", value->as_string(where));
     }
   }
-  set.add_tokens(config, "tokenizer_config.json");
+  if (config.is_object()) set.add_tokens(config, "tokenizer_config.json");
   return set;
 }
 
@@ -111,6 +125,7 @@ TemplateSet TemplateSet::from_file(const std::string& path, const Limits& limits
 
 TemplateSet TemplateSet::from_text(std::string text) {
   TemplateSet set;
+  set.bare_ = true;
   set.add("default", std::move(text));
   return set;
 }
@@ -267,6 +282,7 @@ std::string render_line(const std::string& line, const TemplateSet& templates, T
   const Json* tools = given.find("tools");
   const std::string& source = templates.pick("", tools != nullptr && !tools->is_null());
   Json variables = templates.special_tokens();
+  if (!templates.bare()) variables.set("tools", Json()).set("documents", Json()).set("add_generation_prompt", false);
   for (const JsonMember& member : given.as_object("line")) variables.set(member.key, member.value);
   return cache.get(source).render(jinja::from_json(variables), options);
 }

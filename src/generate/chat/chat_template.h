@@ -27,10 +27,11 @@ class TemplateSet {
   static TemplateSet from_text(std::string text);
 
   bool empty() const { return templates_.empty(); }
+  bool bare() const { return bare_; }  // a template alone, of no model
   std::vector<std::string> names() const;
   // By name; without one "tool_use" where there are tools, else "default". Throws kNotFound naming what there is.
   const std::string& pick(std::string_view name, bool has_tools) const;
-  // bos_token, eos_token ... as an object of strings.
+  // bos_token, eos_token ... and a model's own (image_token) as an object of strings.
   const Json& special_tokens() const { return special_tokens_; }
 
  private:
@@ -38,6 +39,7 @@ class TemplateSet {
   void add_tokens(const Json& config, const std::string& where);
   std::vector<std::pair<std::string, std::string>> templates_;
   Json special_tokens_ = Json::object();
+  bool bare_ = false;
 };
 
 struct ApplyOptions {
@@ -72,7 +74,8 @@ class TemplateCache {
 };
 
 // `pagoda template --jsonl`: an object of template variables a line in, its rendering as a JSON string a line out. The
-// variables are the template's as they stand, over the set's special tokens. A line that fails gives {"error": "..."}: the
+// variables are the template's as they stand, over the set's special tokens; for a model's templates also over what
+// apply_chat_template passes: no tools, no documents, no generation prompt. A line that fails gives {"error": "..."}: the
 // template's own message where it raised one. Returns the number of lines that failed.
 int64_t template_jsonl(std::istream& in, std::ostream& out, const TemplateSet& templates,
                        const jinja::RenderOptions& options = {});

@@ -22,6 +22,10 @@ struct Rounding {
     const __m512bh line = _mm512_cvtne2ps_pbh(b, a);
     _mm512_storeu_si512(to, reinterpret_cast<const __m512i&>(line));
   }
+  static HWY_INLINE void stream_pair(__m512 a, __m512 b, void* to) {  // 64-byte aligned
+    const __m512bh line = _mm512_cvtne2ps_pbh(b, a);
+    _mm512_stream_si512(static_cast<__m512i*>(to), reinterpret_cast<const __m512i&>(line));
+  }
 };
 
 struct Dot : Rounding {

@@ -1,9 +1,9 @@
 // Where an element of a key or value lies inside one layer's part of a page.
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "kernels/table.h"
@@ -54,7 +54,8 @@ struct CodeScale {
 };
 inline CodeScale code_scale(uint32_t largest_bits) {  // of the row's largest absolute value
   if (largest_bits >= 0x7F800000u) return {std::numeric_limits<float>::quiet_NaN(), 0.0f};
-  const float largest = std::bit_cast<float>(largest_bits);
+  float largest;
+  std::memcpy(&largest, &largest_bits, sizeof largest);
   if (largest < 1e-30f) return {0.0f, 0.0f};
   return {largest / 127.0f, 127.0f / largest};
 }

@@ -40,6 +40,14 @@ EpilogueFn gated_epilogue_portable();
 EpilogueFn gated_epilogue_avx2();
 EpilogueFn gated_epilogue_avx512(bool flush);
 
+// Results of at least `bytes` are written round the caches, whole lines at a time, where no cache would keep them for who comes
+// next. (Through them, rows that lie many pages apart cost four times the product itself.) The joins of ThreadPool flush them.
+constexpr int64_t kStreamBytes = int64_t{32} << 20;
+inline bool streams(const View& y, const View& residual, int64_t bytes) {
+  const int64_t row_bytes = y.strides[0] * dtype_size(y.dtype);
+  return !residual && y.dims[0] * row_bytes >= bytes && row_bytes % 64 == 0 && reinterpret_cast<uintptr_t>(y.data) % 64 == 0;
+}
+
 // One call of a register block: rows x panels of sums over `k` inputs.
 struct Block {
   const void* x;         // first row, at the first input; float, or bfloat16 for families that take it as it lies

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/math-inl.h"
 #include "kernels/cpu/products.h"
@@ -41,6 +42,7 @@ void finish_plain(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, i
   const int64_t y_stride = y.strides[0], residual_stride = kResidual ? epilogue.residual.strides[0] : 0;
   const Y* residual = kResidual ? products::row<Y>(epilogue.residual, m_begin) + n_begin : nullptr;
   Y* out = products::row<Y>(y, m_begin) + n_begin;
+  [[maybe_unused]] const bool streams = products::streams(y, epilogue.residual, products::kStreamBytes);
   for (int64_t r = 0; r < rows; ++r, acc += ld, out += y_stride, residual += residual_stride) {
     const auto value = [&](int64_t n) HWY_ATTR {
       auto v = hn::LoadU(d, acc + n);
@@ -49,6 +51,9 @@ void finish_plain(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, i
       return v;
     };
     int64_t n = 0;
+    if constexpr (!kResidual && sizeof(Y) == sizeof(float)) {
+      for (; streams && n + kStep <= columns; n += kStep) hn::Stream(value(n), d, out + n);
+    }
     for (; n + 2 * kStep <= columns; n += 2 * kStep) store_rounded_pair(d, value(n), value(n + kStep), out + n);
     for (; n < columns; n += kStep) store_rounded(d, value(n), out + n);
   }

@@ -1,6 +1,5 @@
 // Scalar reference: attention dense and paged over one core, its backward, and the pages of the cache.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -168,7 +167,10 @@ template <class T, class Code>
 void write_codes(const T* row, int64_t dim, float* scale, Code&& code) {
   uint32_t largest = 0;
   for (int64_t d = 0; d < dim; ++d) {
-    largest = std::max(largest, std::bit_cast<uint32_t>(static_cast<float>(load(row[d]))) & 0x7FFFFFFFu);
+    const float size = std::fabs(static_cast<float>(load(row[d])));
+    uint32_t bits;
+    std::memcpy(&bits, &size, sizeof bits);
+    largest = std::max(largest, bits);
   }
   const CodeScale by = code_scale(largest);
   *scale = by.scale;

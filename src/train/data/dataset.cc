@@ -86,6 +86,7 @@ DatasetReader::DatasetReader(const std::vector<std::string>& paths, const Datase
   for (const std::string& file : files_) {
     int64_t shard = 0, count = 0;
     sizes_.push_back(parse_shard_name(file, shard, count) ? count : Shard::open(file, options_.limits)->size());
+    if (options_.max_rows > 0) sizes_.back() = std::min(sizes_.back(), options_.max_rows - num_rows_);
     num_rows_ += sizes_.back();
   }
   if (num_rows_ < options_.world)

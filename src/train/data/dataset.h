@@ -25,6 +25,7 @@ struct DatasetOptions {
   int64_t shuffle_buffer = 1 << 18;  // rows among which the next one is drawn
   uint64_t seed = 0;
   int rank = 0, world = 1;
+  int64_t max_rows = 0;   // of all, the first in the files' order; 0: all
   int64_t prefetch = 64;  // examples read ahead by a thread; 0: none
   Limits limits;
 };

@@ -25,7 +25,7 @@ namespace {
 
 // Of all that the shards depend on.
 std::string fingerprint_of(const PrepareOptions& options) {
-  constexpr int kFormat = 1;  // raised where the same rows become other shards
+  constexpr int kFormat = 2;  // raised where the same rows become other shards
   Fingerprint all;
   all.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {}", kFormat, options.split, options.mode, options.block_size,
                       options.group_size, options.add_special_tokens, options.append_token, options.shard_size,
@@ -84,7 +84,7 @@ SplitFiles open_splits(const std::vector<std::string>& train, const std::vector<
     prepare_data(prepare, tokenizer, pool, hooks);
     if (!fingerprint.empty()) note_prepared(note, options.output_dir, fingerprint);
   }
-  if (!train_is_ready) split.train = {join_path(options.output_dir, "train")};
+  if (!train_is_ready) split.train = {join_path(options.output_dir, options.split)};
   if (!validation_is_ready && (!validation.empty() || options.validation_split_percentage > 0)) {
     split.validation = {join_path(options.output_dir, "validation")};
   }

@@ -13,6 +13,7 @@ namespace pagoda::train {
 
 struct SplitFiles {
   std::vector<std::string> train, validation;  // for DatasetReader; validation may be empty
+  std::string name = {};                       // of what the shards were made of, for errors; empty: the shards' own
   bool prepared = false, reused = false;       // shards were made here, or found from an earlier call
 };
 

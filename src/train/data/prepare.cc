@@ -198,10 +198,8 @@ class Preparation {
     if (validates) validation = std::make_unique<Split>(options_, kValidation, tokenizer_, pool_);
     Split split(options_, options_.split, tokenizer_, pool_);
     if (!options_.validation_files.empty()) {
-      for_each_row(options_.validation_files, "reading validation", [&](Row&& row, int64_t, const std::string& where) {
-        if (seen_before(row)) return validation->count_duplicate();
-        validation->add(std::move(row), where);
-      });
+      for_each_row(options_.validation_files, "reading validation",
+                   [&](Row&& row, int64_t, const std::string& where) { validation->add(std::move(row), where); });
     }
     for_each_row(options_.files, "reading", [&](Row&& row, int64_t number, const std::string& where) {
       if (is_held_out(row, number)) {
@@ -314,9 +312,7 @@ class Preparation {
     return static_cast<double>(mixed >> 11) * 0x1.0p-53 * 100 < options_.validation_split_percentage;
   }
   bool is_in_validation(const Row& row) const {
-    if (is_blank(row)) return false;
-    if (options_.validation_every > 0) return held_out_.count(row_hash(row)) != 0;
-    return !options_.validation_files.empty() && validated_.count(row_hash(row)) != 0;
+    return options_.validation_every > 0 && !is_blank(row) && held_out_.count(row_hash(row)) != 0;
   }
   bool seen_before(const Row& row) { return !validated_.insert(row_hash(row)).second; }
 
@@ -335,7 +331,7 @@ class Preparation {
   const TaskHooks& hooks_;
   bool tokenised_ = false;
   std::unordered_set<uint64_t> held_out_;   // rows that every-N will choose
-  std::unordered_set<uint64_t> validated_;  // rows that are in validation by now
+  std::unordered_set<uint64_t> validated_;  // held-out rows that are in validation by now
 };
 
 }  // namespace

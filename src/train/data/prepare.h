@@ -28,7 +28,8 @@ struct PrepareOptions {
   int32_t append_token = -1;  // put behind each row; -1: none
   int64_t shard_size = 1000;
   bool native = false;
-  // One of these at most. A row that is also in the validation split is never in training; validation has each row once.
+  // One of these and validation_files at most. A row that is held out is never in training, and is in validation once; rows of
+  // white space alone are left in training. validation_files are taken as they are, beside `files` as they are.
   double validation_split_percentage = 0;  // by a hash of the row: the same rows whatever their order
   int64_t validation_every = 0;            // every N-th row; reads the files twice
   // Of the tokenizer. Not empty: open_splits() takes shards again that an earlier call made of the same bytes in the same way.
@@ -39,7 +40,7 @@ struct PrepareOptions {
 struct SplitReport {
   int64_t rows = 0, examples = 0, tokens = 0;
   int64_t dropped_tokens = 0;  // rests, and what was cut off
-  int64_t duplicates = 0;      // rows left out: in validation as well, or there before
+  int64_t duplicates = 0;      // rows left out: held out for validation as well, or there before
   std::vector<std::string> files;
   Json to_json() const;
 };
@@ -52,10 +53,10 @@ struct PrepareReport {
 
 // Rows that are tokenised already are taken as they are, one an example; `tokenizer` may be null then. Writes
 // output_dir/SPLIT/dataset-{shard}-{count}.*, output_dir/split-SPLIT-records-count.txt (as the published scripts) and
-// output_dir/dataset_info.json, which comes last. Nothing is held but one shard of each split, and a hash for each validation
-// row. Inputs and tokenizer are checked before anything is written; inputs may not lie in output_dir/SPLIT. With overwrite the
-// new shards are written to output_dir/SPLIT.new and take the old ones' place when all of them are complete.
-// Throws Cancelled; complete shards stay where they were written, and so do old ones.
+// output_dir/dataset_info.json, which comes last. Nothing is held but one shard of each split, and a hash for each row that is
+// held out. Inputs and tokenizer are checked before anything is written; inputs may not lie in output_dir/SPLIT. With overwrite
+// the new shards are written to output_dir/SPLIT.new and take the old ones' place when all of them are complete. Throws
+// Cancelled; complete shards stay where they were written, and so do old ones.
 PrepareReport prepare_data(const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool,
                            const TaskHooks& hooks = {});
 

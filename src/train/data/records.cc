@@ -128,7 +128,7 @@ Json feature_of(const List& values, Make&& make) {
 void take_tfrecords(const std::string& path, const RecordOptions& options, const Take& take) {
   TfRecordReader reader(path, options.limits);
   std::string data;
-  while (reader.next(data)) {
+  while (next_tfrecord(reader, path, data)) {
     const std::string where = fmt::format("{}: record {} at offset {}", path, reader.number(), reader.record_offset());
     Json record = Json::object();
     for (const TfFeature& feature : parse_tf_example(data, where, options.limits).features) {

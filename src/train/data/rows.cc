@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <fstream>
 
 #include "base/byte_reader.h"
 #include "base/error.h"
@@ -62,6 +63,21 @@ void check_magic(std::string_view head, const std::string& path) {
   };
   for (const Magic& magic : kMagics) {
     if (head.substr(0, magic.bytes.size()) == magic.bytes) invalid(path, "got {}: {}", magic.what, magic.remedy);
+  }
+}
+
+bool next_tfrecord(TfRecordReader& reader, const std::string& path, std::string& data) {
+  try {
+    return reader.next(data);
+  } catch (const Error&) {
+    // Only now: the length of a first record that is whole may look like it.
+    if (reader.record_offset() == 0 && file_exists(path)) {
+      std::ifstream file(path, std::ios::binary);
+      std::string head(8, ' ');
+      file.read(head.data(), static_cast<std::streamsize>(head.size()));
+      check_magic(head, path);
+    }
+    throw;
   }
 }
 
@@ -196,10 +212,15 @@ class JsonlSource final : public RowReader::Source {
     while (lines_.next(line_)) {
       const std::string_view line = without_mark(line_, lines_.line_offset());
       if (is_blank(line)) continue;
-      const Json json = Json::parse(line, where(), options_.limits);
-      if (json.is_array() && lines_.number() == 1) {
+      const size_t first = line.find_first_not_of(" \t\r"), last = line.find_last_not_of(" \t\r\n");
+      if (!begun_ && line[first] == '[') {
         invalid(where(), "got a JSON list, need one object a line (jq -c '.[]' {} > rows.jsonl)", path_);
       }
+      if (!begun_ && first == last && line[first] == '{') {
+        invalid(where(), "got an object over several lines, need one a line (jq -c . {} > rows.jsonl)", path_);
+      }
+      begun_ = true;
+      const Json json = Json::parse(line, where(), options_.limits);
       if (!json.is_object()) invalid(where(), "wrong type: got {}, need an object", json.type_name());
       take(json, row);
       return true;
@@ -231,6 +252,7 @@ class JsonlSource final : public RowReader::Source {
   std::string path_;
   const RowOptions& options_;
   std::string line_;
+  bool begun_ = false;
 };
 
 class CsvSource final : public RowReader::Source {
@@ -274,7 +296,7 @@ class TfRecordSource final : public RowReader::Source {
   TfRecordSource(const std::string& path, const RowOptions& options)
       : reader_(path, options.limits), path_(path), options_(options) {}
   bool next(Row& row) override {
-    if (!reader_.next(data_)) return false;
+    if (!next_tfrecord(reader_, path_, data_)) return false;
     const std::string at = where();
     row = {};
     if (parse_example(data_, at, options_.limits, row.example)) {

@@ -9,6 +9,10 @@
 
 #include "base/limits.h"
 
+namespace pagoda {
+class TfRecordReader;
+}
+
 namespace pagoda::train {
 
 // One sequence of token ids with what stands beside each. Columns other than input_ids are empty or as long.
@@ -68,6 +72,9 @@ class RowReader {
   int64_t before_ = 0, total_ = 0;
   int64_t rows_of_file_ = 0;
 };
+
+// The next record; what is no TFRecord at all is refused as check_magic() does.
+bool next_tfrecord(TfRecordReader& reader, const std::string& path, std::string& data);
 
 // Refuses what is no text by its first bytes, with the remedy: Parquet, compressed files, UTF-16.
 void check_magic(std::string_view head, const std::string& path);

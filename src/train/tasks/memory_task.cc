@@ -40,7 +40,7 @@ std::optional<uint64_t> MemoryTask::dropout_seed(Split split) const {
 
 void MemoryTask::order_epoch() {
   order_.clear();
-  RowOrder order({size_}, true, size_, arguments_.seed, epoch_);
+  RowOrder order({size_}, true, size_, arguments_.order_seed(), epoch_);
   RowOrder::Place place{};
   while (order.next(place)) order_.push_back(place.row);
 }
@@ -65,7 +65,7 @@ MicroBatch MemoryTask::next(int64_t examples) {
 Json MemoryTask::state() const {
   Json state = Json::object();
   state.set("epoch", epoch_).set("position", position_).set("examples", size_);
-  return state.set("contents", fmt::format("{:016x}", contents_)).set("seed", static_cast<int64_t>(arguments_.seed));
+  return state.set("contents", fmt::format("{:016x}", contents_)).set("seed", static_cast<int64_t>(arguments_.order_seed()));
 }
 
 void MemoryTask::restore(const Json& state) {
@@ -75,8 +75,9 @@ void MemoryTask::restore(const Json& state) {
     invalid("training data", "other examples than when the checkpoint was written: got {} ({}), need {} ({})", size_, contents,
             state.get_int("examples", -1, kWhere), state.get_string("contents", "", kWhere));
   }
-  if (state.get_int("seed", -1, kWhere) != static_cast<int64_t>(arguments_.seed)) {
-    invalid("--seed", "got {}, need {} as when the checkpoint was written", arguments_.seed, state.get_int("seed", -1, kWhere));
+  if (state.get_int("seed", -1, kWhere) != static_cast<int64_t>(arguments_.order_seed())) {
+    invalid(arguments_.data_seed >= 0 ? "--data-seed" : "--seed", "got {}, need {} as when the checkpoint was written",
+            arguments_.order_seed(), state.get_int("seed", -1, kWhere));
   }
   epoch_ = state.at("epoch", kWhere).as_int(kWhere);
   position_ = state.at("position", kWhere).as_int(kWhere);

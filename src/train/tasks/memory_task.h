@@ -21,6 +21,8 @@ class MemoryTask : public Task {
   Json state() const override;
   void restore(const Json& state) override;
   bool has_validation() const override { return validation_size_ > 0; }
+  double smoothing() const override { return arguments_.label_smoothing_factor; }
+  int64_t num_validation_examples() const override { return validation_size_; }
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;
   // loss, and what score() gives. "loss" is left out where no validation example has labels.
   Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;

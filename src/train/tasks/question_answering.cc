@@ -44,6 +44,9 @@ QuestionAnsweringTask::QuestionAnsweringTask(TrainingModel& model, const Trainin
   if (model.model().head_kind() != Head::kQuestionAnswering) {
     invalid(model.path(), "got {}, need a model with a head of question answering", model.model().architecture());
   }
+  if (arguments.label_smoothing_factor > 0) {
+    invalid("--label-smoothing-factor", "has no effect on question answering, whose loss is over positions");
+  }
   max_length_ = checked_length(options.max_seq_length, "--max-seq-length");
   if (options.doc_stride < 0 || options.doc_stride >= max_length_) {
     invalid("--doc-stride", "got {}, need 0 to {} (below --max-seq-length)", options.doc_stride, max_length_ - 1);
@@ -143,8 +146,10 @@ void QuestionAnsweringTask::add_windows(const Json& record, const std::string& w
 std::vector<QuestionAnsweringTask::Window> QuestionAnsweringTask::read(const std::vector<std::string>& files, Split split,
                                                                        const TaskHooks& hooks) {
   std::vector<Window> windows;
+  const int64_t most = split == Split::kTrain ? arguments_.max_train_samples : arguments_.max_eval_samples;
   int64_t rows = 0;
   for_each_record(files, options_.records, [&](const Json& record, const std::string& where) {
+    if (most > 0 && rows >= most) return;
     if (rows++ % 64 == 0) hooks.at(split == Split::kTrain ? "reading training data" : "reading validation data", rows, 0);
     add_windows(record, where, split, windows);
   });

@@ -87,22 +87,27 @@ TextClassificationTask::TextClassificationTask(TrainingModel& model, const Train
   if (options.do_regression && problem_type_ != kRegression) {
     invalid("--do-regression", "the model's problem_type is {}, need {}", problem_type_, kRegression);
   }
+  if (arguments.label_smoothing_factor > 0 && problem_type_ != kSingle) {
+    invalid("--label-smoothing-factor", "the model's problem_type is {}, need {}", problem_type_, kSingle);
+  }
   max_length_ = checked_length(options.max_seq_length, "--max-seq-length");
   types_ = gives_type_ids(model.tokenizer_config(), model.config().get_string("model_type", "", "config.json"));
-  if (!options.train_files.empty()) train_ = read(options.train_files, options, hooks, "reading training data");
+  if (!options.train_files.empty())
+    train_ = read(options.train_files, options, arguments.max_train_samples, hooks, "reading training data");
   if (!options.validation_files.empty())
-    validation_ = read(options.validation_files, options, hooks, "reading validation data");
+    validation_ = read(options.validation_files, options, arguments.max_eval_samples, hooks, "reading validation data");
   uint64_t contents = hash_ids({});
   for (const Sample& sample : train_) contents = hash_ids(sample.ids, contents);
   set_sizes(static_cast<int64_t>(train_.size()), static_cast<int64_t>(validation_.size()), contents);
 }
 
 std::vector<TextClassificationTask::Sample> TextClassificationTask::read(const std::vector<std::string>& files,
-                                                                         const TextClassificationOptions& options,
+                                                                         const TextClassificationOptions& options, int64_t most,
                                                                          const TaskHooks& hooks, const char* stage) {
   std::vector<Sample> samples;
   std::vector<std::string> columns;
   for_each_record(files, options.records, [&](const Json& record, const std::string& where) {
+    if (most > 0 && static_cast<int64_t>(samples.size()) >= most) return;
     if (samples.size() % 256 == 0) hooks.at(stage, static_cast<int64_t>(samples.size()), 0);
     if (columns.empty()) columns = text_columns(record, options, where);
     samples.push_back(sample_of(record, where, columns, options));
@@ -167,7 +172,7 @@ MicroBatch TextClassificationTask::batch(Split split, const std::vector<int64_t>
 Tensor TextClassificationTask::loss_of(const Tensor& logits, const MicroBatch& batch, int64_t count) const {
   if (problem_type_ == kRegression) return ops::squared_error(logits, batch.labels, count);
   if (problem_type_ == kMulti) return ops::binary_cross_entropy(logits, batch.labels, count);
-  return ops::cross_entropy(logits, batch.labels, count);
+  return ops::cross_entropy(logits, batch.labels, count, smoothing());
 }
 
 void TextClassificationTask::begin_scores() {

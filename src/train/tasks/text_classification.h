@@ -45,7 +45,7 @@ class TextClassificationTask : public MemoryTask {
     int64_t label = -1;
     std::vector<float> targets;  // of a regression, or of each label
   };
-  std::vector<Sample> read(const std::vector<std::string>& files, const TextClassificationOptions& options,
+  std::vector<Sample> read(const std::vector<std::string>& files, const TextClassificationOptions& options, int64_t most,
                            const TaskHooks& hooks, const char* stage);
   Sample sample_of(const Json& record, const std::string& where, const std::vector<std::string>& columns,
                    const TextClassificationOptions& options) const;

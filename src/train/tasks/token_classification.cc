@@ -14,12 +14,15 @@ namespace pagoda::train {
 
 namespace {
 
-std::string column_of(const Json& record, const std::string& given, std::initializer_list<const char*> usual, const char* flag,
-                      const std::string& where) {
+std::string column_of(const Json& record, const std::string& given, std::initializer_list<const char*> usual, size_t place,
+                      const char* flag, const std::string& where) {
   if (!given.empty()) return given;
   for (const char* name : usual) {
     if (record.contains(name)) return name;
   }
+  // As run_ner: the first column, and the second.
+  const Json::Object& all = record.as_object(where);
+  if (all.size() > place) return all[place].key;
   invalid(where, "no column {}: name it with {}", *usual.begin(), flag);
 }
 
@@ -28,8 +31,8 @@ struct Columns {
 };
 
 Columns columns_of(const Json& record, const TokenClassificationOptions& options, const std::string& where) {
-  return {column_of(record, options.text_column, {"tokens", "words"}, "--text-column-name", where),
-          column_of(record, options.label_column, {"ner_tags", "tags", "labels", "pos_tags", "chunk_tags"},
+  return {column_of(record, options.text_column, {"tokens", "words"}, 0, "--text-column-name", where),
+          column_of(record, options.label_column, {"ner_tags", "tags", "labels", "pos_tags", "chunk_tags"}, 1,
                     "--label-column-name", where)};
 }
 
@@ -98,9 +101,10 @@ TokenClassificationTask::TokenClassificationTask(TrainingModel& model, const Tra
     const auto found = std::find(labels_.names.begin(), labels_.names.end(), "I-" + labels_.names[id].substr(2));
     if (found != labels_.names.end()) inside_.back() = found - labels_.names.begin();
   }
-  if (!options.train_files.empty()) train_ = read(options.train_files, options, hooks, "reading training data");
+  if (!options.train_files.empty())
+    train_ = read(options.train_files, options, arguments.max_train_samples, hooks, "reading training data");
   if (!options.validation_files.empty())
-    validation_ = read(options.validation_files, options, hooks, "reading validation data");
+    validation_ = read(options.validation_files, options, arguments.max_eval_samples, hooks, "reading validation data");
   uint64_t contents = hash_ids({});
   for (const Sample& each : train_) contents = hash_ids(each.ids, contents);
   set_sizes(static_cast<int64_t>(train_.size()), static_cast<int64_t>(validation_.size()), contents);
@@ -108,9 +112,12 @@ TokenClassificationTask::TokenClassificationTask(TrainingModel& model, const Tra
 
 std::vector<TokenClassificationTask::Sample> TokenClassificationTask::read(const std::vector<std::string>& files,
                                                                            const TokenClassificationOptions& options,
-                                                                           const TaskHooks& hooks, const char* stage) {
+                                                                           int64_t most, const TaskHooks& hooks,
+                                                                           const char* stage) {
   std::vector<Sample> samples;
+  int64_t rows = 0;
   for_each_record(files, options.records, [&](const Json& record, const std::string& where) {
+    if (most > 0 && rows++ >= most) return;
     if (samples.size() % 256 == 0) hooks.at(stage, static_cast<int64_t>(samples.size()), 0);
     const Columns columns = columns_of(record, options, where);
     const auto words = list_of(record.at(columns.text, where), where + ": " + columns.text);
@@ -172,7 +179,7 @@ MicroBatch TokenClassificationTask::batch(Split split, const std::vector<int64_t
 }
 
 Tensor TokenClassificationTask::loss_of(const Tensor& logits, const MicroBatch& batch, int64_t count) const {
-  return ops::cross_entropy(logits, batch.labels, count);
+  return ops::cross_entropy(logits, batch.labels, count, smoothing());
 }
 
 void TokenClassificationTask::begin_scores() {

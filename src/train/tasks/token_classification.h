@@ -40,7 +40,7 @@ class TokenClassificationTask : public MemoryTask {
     std::vector<int32_t> ids, types;
     std::vector<int64_t> labels;  // -1: none
   };
-  std::vector<Sample> read(const std::vector<std::string>& files, const TokenClassificationOptions& options,
+  std::vector<Sample> read(const std::vector<std::string>& files, const TokenClassificationOptions& options, int64_t most,
                            const TaskHooks& hooks, const char* stage);
   Sample sample_of(const std::vector<std::string>& words, const std::vector<int64_t>& tags, bool label_all_tokens) const;
 

@@ -1,0 +1,40 @@
+// What transformers' tokenizer classes make of a vocabulary: splitting, decoding, special tokens.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "formats/tokenizer_class.h"
+#include "formats/tokenizer_config.h"
+#include "text/sentencepiece.h"
+#include "text/tokenizer.h"
+
+namespace pagoda {
+
+// The vocabulary files a class reads where there is no tokenizer.json.
+enum class VocabularyFiles { kVocabTxt, kVocabAndMerges, kSentencePiece };
+VocabularyFiles vocabulary_files(TokenizerKind kind);
+
+// True where this class makes its own tokenizer of the vocabulary in this "model" of a tokenizer.json; else the file stands.
+bool rebuilds(const TokenizerClass& known, const Json& model);
+
+// `tree` is a tokenizer.json, of which "model" with its vocabulary is needed at least; comes back with the class's own
+// normalizer, pre_tokenizer, model options and decoder. Its post_processor stays, its added tokens go: the class adds them
+// anew. kInvalidInput for options of the wrong type.
+void rebuild(TokenizerKind kind, const TokenizerConfig& config, Json& tree, std::string_view where);
+
+// A SentencePiece model as such a tree, with the ids that the class gives its pieces.
+Json sentencepiece_tree(TokenizerKind kind, const TokenizerConfig& config, const SentencePieceModel& model,
+                        std::string_view where);
+
+// `config` with the class's own special tokens where it names none. `model`: what the class took its pieces from, if anything.
+TokenizerConfig completed(TokenizerKind kind, TokenizerConfig config, std::string_view where,
+                          const SentencePieceModel* model = nullptr);
+
+// The post-processor that the class insists on; null: it keeps what it has.
+PostProcessorPtr own_post_processor(TokenizerKind kind, const TokenizerConfig& config,
+                                    const std::function<int32_t(const std::string&)>& find_id);
+
+}  // namespace pagoda
