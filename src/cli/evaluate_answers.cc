@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/flag_checks.h"
 #include "metrics/bleu.h"
 #include "metrics/rouge.h"
 #include "pipelines/text_generation.h"
