@@ -30,7 +30,7 @@ struct Flags {
   double memory_utilization = 0.6;
   int64_t max_model_len = 0, max_num_seqs = 256, max_num_batched_tokens = 0, shutdown_timeout = 30;
   double header_timeout = 10, body_timeout = 60, keep_alive_timeout = 75, write_timeout = 60;
-  bool no_prefix_caching = false, no_access_log = false;
+  bool prefix_caching = true, no_access_log = false;
   int64_t block_size = kPageTokens;
   std::optional<uint64_t> seed;
   std::string override_generation_config, default_chat_template_kwargs, tokenizer;
@@ -71,8 +71,8 @@ void complete(Flags& flags) {
   for (const std::string& key : flags.app.api_keys) {
     if (key.empty()) invalid("--api-key", "empty key");
   }
-  const auto read_list = [](const std::string& text, const char* name, std::vector<std::string>& into) {
-    if (!text.empty()) into = string_list(text, name);
+  const auto read_list = [](const std::string& text, const char* flag, std::vector<std::string>& into) {
+    if (!text.empty()) into = string_list(text, flag);
   };
   read_list(flags.allowed_origins, "--allowed-origins", flags.app.allowed_origins);
   read_list(flags.allowed_methods, "--allowed-methods", flags.app.allowed_methods);
@@ -89,7 +89,7 @@ EngineOptions engine_options(const Flags& flags) {
   options.max_model_len = flags.max_model_len;
   options.max_num_seqs = flags.max_num_seqs;
   options.max_num_batched_tokens = batched_tokens(flags.max_num_batched_tokens, flags.max_num_seqs);
-  options.enable_prefix_caching = !flags.no_prefix_caching;
+  options.enable_prefix_caching = flags.prefix_caching;
   options.by_priority = flags.policy == "priority";
   options.seed = flags.seed;
   options.memory_utilization = flags.memory_utilization;
@@ -198,9 +198,8 @@ void add_serve(Program& program) {
                    "Tokens of one step. Without it prompts are cut so that a step with decodes takes at most twice as long as "
                    "the decodes alone, by rates measured at start")
       ->check(positive());
-  CLI::Option* shares = verb->add_flag("--enable-prefix-caching",
-                                       std::string("Share pages between requests with equal beginnings, as without this flag"));
-  verb->add_flag("--no-enable-prefix-caching", flags->no_prefix_caching, "Share none")->excludes(shares);
+  verb->add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags->prefix_caching,
+                 "Share pages between requests with equal beginnings (default), or not");
   verb->add_option("--block-size", flags->block_size, "Tokens of a page of the cache: 16, and no other number")
       ->check(Range(kPageTokens, kPageTokens));
   verb->add_option("--scheduling-policy", flags->policy, "Who runs first")
