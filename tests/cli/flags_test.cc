@@ -166,7 +166,6 @@ TEST(Flags, VllmsFlagsOfServe) {
   expect_error(run_pagoda(all), 2, "[--root-path]");
   expect_error(run_pagoda({"serve", kLlama, "--block-size", "32"}), 2, "[--block-size] got 32, need 16 to 16");
   expect_error(run_pagoda({"serve", kLlama, "--override-generation-config", "[1]"}), 2, "--override-generation-config");
-  expect_error(run_pagoda({"serve", kLlama, "--enable-prefix-caching", "--no-enable-prefix-caching"}), 2, "excludes");
 }
 
 TEST(Flags, WithoutEffectAreRefused) {

@@ -103,7 +103,7 @@ TEST_F(TrainingData, FlagsWithoutEffectAreRefused) {
   EXPECT_NE(unused.err.find("--tokenizer: not used"), std::string::npos) << unused.err;
   EXPECT_EQ(prepare_ids({"--overwrite"}).code, 0);
   const Ended none = prepare({"--tokenizer", tokenizer, "--shard-size", "0"});
-  EXPECT_NE(none.err.find("--shard-size: Value 0, need more than 0"), std::string::npos) << none.err;
+  EXPECT_NE(none.err.find("[--shard-size] got 0, need more than 0"), std::string::npos) << none.err;
 }
 
 TEST_F(TrainingData, TheEndTokenOfAGgufFile) {
