@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/stable_sort.h"
 #include "formats/gguf_model.h"
 
 namespace pagoda {
@@ -133,8 +134,7 @@ void read_template(const Json& json, const std::string& where, TokenizerConfig& 
 // The seven common names first, as transformers lists them.
 void order_names(TokenizerConfig& config) {
   const auto place = [](const std::string& name) { return std::find(std::begin(kNames), std::end(kNames), name) - kNames; };
-  std::stable_sort(config.named.begin(), config.named.end(),
-                   [&](const auto& a, const auto& b) { return place(a.first) < place(b.first); });
+  stable_sort(config.named, [&](const auto& a, const auto& b) { return place(a.first) < place(b.first); });
   std::string* const texts[] = {&config.bos_token, &config.eos_token, &config.unk_token, &config.sep_token,
                                 &config.pad_token, &config.cls_token, &config.mask_token};
   for (const auto& [name, token] : config.named) {

@@ -63,9 +63,9 @@ int32_t find_id(const PipelineParts& parts, const std::string& token) {
 }
 
 // transformers truncates and pads only where it is asked to, whatever the file says.
-TokenizerPtr finish(PipelineParts parts) {
+TokenizerPtr finish(PipelineParts&& parts) {
   parts.truncation = std::nullopt;
-  parts.padding = std::nullopt;
+  parts.padding.reset();
   return make_pipeline_tokenizer(std::move(parts));
 }
 
@@ -224,8 +224,8 @@ TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::stri
     if (token && !token->content.empty()) others.push_back(*token);
   }
   for (const auto& [name, text] : {std::pair{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}}) {
-    const bool given =
-        std::any_of(config.named.begin(), config.named.end(), [name = name](const auto& entry) { return entry.first == name; });
+    const auto has_name = [wanted = name](const auto& entry) { return entry.first == wanted; };
+    const bool given = std::any_of(config.named.begin(), config.named.end(), has_name);
     if (!given && id_of(text) >= 0) others.push_back(special_token(text));
   }
   if (config.extra_tokens_given) others.insert(others.end(), config.extra_tokens.begin(), config.extra_tokens.end());
