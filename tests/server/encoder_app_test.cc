@@ -426,10 +426,11 @@ TEST(EncoderVectors, NotFiniteIsTheSequencesOwnError) {
   for (int i = 0; i < 3; ++i) {
     std::promise<std::string> bad, good;
     for (const auto& [text, told] : {std::pair{"fox", &bad}, std::pair{"b", &good}}) {
-      ASSERT_TRUE(service.submit({sentence_input(service.model(), text, SentenceOptions{{RowPooling::kMean}, false, false, ""})},
-                                 [told](const std::vector<SequenceOutput>&, const Error* error) {
-                                   told->set_value(error == nullptr ? "" : error->message());
-                                 }));
+      ASSERT_TRUE(
+          service.submit({sentence_input(service.model(), text, SentenceOptions{{RowPooling::kMean}, false, false, ""})},
+                         [told](const std::vector<SequenceOutput>&, const Error* error) {
+                           told->set_value(error == nullptr ? "" : error->message());
+                         }));
     }
     EXPECT_NE(bad.get_future().get().find("not finite"), std::string::npos);
     EXPECT_EQ(good.get_future().get(), "");
