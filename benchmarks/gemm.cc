@@ -1,8 +1,8 @@
 // How close do products on packed weights come to what this machine can do? Every layer shape of SmolLM2-135M and some squares.
 //
-// Usage: bench_gemm [ISA|auto [THREADS [FORMAT]]]: all formats of weights, or those whose name begins so. For each shape and number
-// of rows M, the best of a few passes, each over different copies of the weight so that all of 1 GiB is read in turn: no weight
-// is found in a cache. "limit" is the share of max(FLOPs / measured FLOP/s, bytes of weights, activations and results /
+// Usage: bench_gemm [ISA|auto [THREADS [FORMAT]]]: all formats of weights, or those whose name begins so. For each shape and
+// number of rows M, the best of a few passes, each over different copies of the weight so that all of 1 GiB is read in turn: no
+// weight is found in a cache. "limit" is the share of max(FLOPs / measured FLOP/s, bytes of weights, activations and results /
 // measured read rate) in the time taken.
 #include <algorithm>
 #include <cstdio>

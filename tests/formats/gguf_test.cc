@@ -170,7 +170,8 @@ TEST(GgufModel, WrongMetadataAreNamed) {
   GgufBytes nothing, other, no_embedding = llama(), rope = llama(), experts = llama(), split = llama();
   EXPECT_THAT(config_error(nothing, ErrorKind::kNotFound), HasSubstr("general.architecture is missing"));
   other.text("general.architecture", "rwkv").tensor("token_embd.weight", {32, 8}, 0, 1024);
-  EXPECT_THAT(config_error(other, ErrorKind::kUnsupported), HasSubstr("got 'rwkv', need bert, gpt2, llama, qwen2 or starcoder"));
+  EXPECT_THAT(config_error(other, ErrorKind::kUnsupported),
+              HasSubstr("got 'rwkv', need bert, gpt2, llama, qwen2 or starcoder"));
   EXPECT_THAT(config_error(no_embedding, ErrorKind::kInvalidInput), HasSubstr("need 'token_embd.weight'"));
   rope.text("llama.rope.scaling.type", "longrope").tensor("token_embd.weight", {32, 8}, 0, 1024);
   EXPECT_THAT(config_error(rope, ErrorKind::kUnsupported), HasSubstr("got 'longrope', need none, linear or yarn"));
