@@ -94,6 +94,7 @@ EngineOptions engine_options(const Flags& flags) {
   options.seed = flags.seed;
   options.memory_utilization = flags.memory_utilization;
   options.kv_cache_dtype = parse_kv_cache_dtype(flags.kv_cache_dtype);
+  if (flags.block_size != kPageTokens) invalid("--block-size", "got {}, need {}", flags.block_size, kPageTokens);
   if (!flags.kv_cache_memory.empty()) options.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   options.measure_rates = flags.max_num_batched_tokens == 0;
   return options;
@@ -200,8 +201,7 @@ void add_serve(Program& program) {
       ->check(positive());
   verb->add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags->prefix_caching,
                  "Share pages between requests with equal beginnings (default), or not");
-  verb->add_option("--block-size", flags->block_size, "Tokens of a page of the cache: 16, and no other number")
-      ->check(Range(kPageTokens, kPageTokens));
+  verb->add_option("--block-size", flags->block_size, "Tokens of a page of the cache: 16, and no other number");
   verb->add_option("--scheduling-policy", flags->policy, "Who runs first")
       ->check(CLI::IsMember({"fcfs", "priority"}))
       ->capture_default_str();

@@ -112,14 +112,6 @@ PostProcessorPtr beginning_and_end(const TokenizerConfig& config, const Pipeline
   return post_processors::pieces(around(bos_id, bos, eos_id, eos, false), around(bos_id, bos, eos_id, eos, true));
 }
 
-AddedToken special_token(std::string content) {
-  AddedToken token;
-  token.content = std::move(content);
-  token.special = true;
-  token.normalized = false;
-  return token;
-}
-
 std::string or_default(const std::string& text, const char* fallback) { return text.empty() ? std::string(fallback) : text; }
 
 void check_count(size_t count, std::string_view where, const Limits& limits) {

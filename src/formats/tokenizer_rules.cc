@@ -12,6 +12,14 @@
 
 namespace pagoda {
 
+AddedToken special_token(std::string content) {
+  AddedToken token;
+  token.content = std::move(content);
+  token.special = true;
+  token.normalized = false;
+  return token;
+}
+
 namespace {
 
 using Kind = TokenizerKind;
@@ -192,14 +200,6 @@ constexpr Defaults kDefaults[] = {
     {Kind::kCamembert, {"<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>"}},
     {Kind::kT5, {nullptr, "</s>", "<unk>", nullptr, "<pad>", nullptr, nullptr}},
 };
-
-AddedToken special_token(std::string content) {
-  AddedToken token;
-  token.content = std::move(content);
-  token.special = true;
-  token.normalized = false;
-  return token;
-}
 
 int64_t extra_ids(const TokenizerConfig& config, std::string_view where) {
   const int64_t count = config.raw.is_object() ? config.raw.get_int("extra_ids", 100, where) : 100;

@@ -37,4 +37,7 @@ TokenizerConfig completed(TokenizerKind kind, TokenizerConfig config, std::strin
 PostProcessorPtr own_post_processor(TokenizerKind kind, const TokenizerConfig& config,
                                     const std::function<int32_t(const std::string&)>& find_id);
 
+// A token that decoding leaves out, found in the text as it stands.
+AddedToken special_token(std::string content);
+
 }  // namespace pagoda

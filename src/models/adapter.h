@@ -45,8 +45,6 @@ struct ProductWeight {
 // All of a model, in its order.
 std::vector<ProductWeight> product_weights(Model& model);
 
-// The name of a head that has a weight of its own.
-constexpr const char* kHeadWeight = "lm_head.weight";
 // The embedding that is the head's weight too; null where the head has one of its own, or is none of a causal LM.
 Parameter* tied_embedding(Model& model);
 

@@ -10,8 +10,6 @@ namespace pagoda {
 
 namespace {
 
-const char* const kHead = "lm_head.weight";
-
 // Rows of hidden whose logits are wanted; differentiable where all are wanted.
 Tensor pick_rows(const Tensor& hidden, const std::vector<int32_t>& rows) {
   if (static_cast<int64_t>(rows.size()) == hidden.dim(0)) return hidden;
@@ -74,10 +72,10 @@ void DecoderModel::make_head() {
 void DecoderModel::adapt(const WeightSource& weights, bool draws_missing) {
   const std::string table = config_.names.base + config_.names.embed + ".weight";
   if (config_.tie_word_embeddings) {
-    if (!comes_untied(weights, kHead, table)) return;
+    if (!comes_untied(weights, kHeadWeight, table)) return;
     config_.tie_word_embeddings = false;
     make_head();
-  } else if (config_.may_lack_head && !draws_missing && find_entry(weights, kHead) == nullptr) {
+  } else if (config_.may_lack_head && !draws_missing && find_entry(weights, kHeadWeight) == nullptr) {
     head_.reset();
     has_head_ = false;
   }
@@ -85,7 +83,7 @@ void DecoderModel::adapt(const WeightSource& weights, bool draws_missing) {
 
 std::vector<std::string> DecoderModel::stored_names(const std::string& name) const {
   // Of two that are tied a checkpoint may hold either.
-  if (config_.tie_word_embeddings && name == config_.names.base + config_.names.embed + ".weight") return {name, kHead};
+  if (config_.tie_word_embeddings && name == config_.names.base + config_.names.embed + ".weight") return {name, kHeadWeight};
   return {name};
 }
 

@@ -50,6 +50,9 @@ struct DecoderConfig {
   Dropouts dropouts;
 };
 
+// The name of a head that has a weight of its own.
+constexpr const char* kHeadWeight = "lm_head.weight";
+
 class DecoderModel : public Model {
  public:
   explicit DecoderModel(DecoderConfig config);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "formats/safetensors.h"
+#include "models/decoder.h"
 
 namespace pagoda::train {
 

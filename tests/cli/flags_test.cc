@@ -164,7 +164,7 @@ TEST(Flags, VllmsFlagsOfServe) {
   std::vector<std::string> all{"serve", kLlama, "--root-path", "a b"};  // what is refused last
   all.insert(all.end(), flags.begin(), flags.end());
   expect_error(run_pagoda(all), 2, "[--root-path]");
-  expect_error(run_pagoda({"serve", kLlama, "--block-size", "32"}), 2, "[--block-size] got 32, need 16 to 16");
+  expect_error(run_pagoda({"serve", kLlama, "--block-size", "32"}), 2, "[--block-size] got 32, need 16");
   expect_error(run_pagoda({"serve", kLlama, "--override-generation-config", "[1]"}), 2, "--override-generation-config");
 }
 

@@ -144,6 +144,9 @@ TEST(StepCost, CountsByHand) {
   EXPECT_EQ(cost.bytes, 2 * (2.0 * layer + 800) + 2 * 2 * 4 * (6 + 4));
   EXPECT_EQ(cli::step_cost(config, cli::weight_bytes(config, DType::kFloat32), DType::kFloat32, {{0, 1, 0}}).bytes,
             4 * (2.0 * layer) + 4 * 2 * 4 * 2);
+  // int8: a byte an element, and a scale for each of the key and the value of 2 heads.
+  EXPECT_EQ(cli::step_cost(config, cli::weight_bytes(config, DType::kFloat32), DType::kInt8, {{0, 1, 0}}).bytes,
+            4 * (2.0 * layer) + 2 * 2 * (2 + 4) * 2);
   cli::MachineRates rates;
   rates.flops_per_s = 100;
   EXPECT_EQ(cli::least_seconds(cost, rates), cost.flops / 100);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include "base/file.h"
 #include "base/random.h"
@@ -29,7 +30,7 @@ class EngineTest : public ::testing::Test {
     model_->load(runtime_->device(), *folder);
     model_->prepare_for_inference(runtime_->device(), dtype);
   }
-  void hold_in_any_company(int requests, DType dtype);
+  void hold_in_any_company(int requests, DType dtype, std::optional<DType> cached = {});
   static Request request(std::vector<int32_t> prompt, int64_t max_new_tokens, double temperature = 0) {
     Request request;
     request.prompt_ids = std::move(prompt);
@@ -240,7 +241,7 @@ TEST_F(EngineTest, AFullCacheEndsItsRequestOnly) {
 // Mixed requests (greedy, seeded, forks, beams, penalties) among others, with twins that are cancelled, in a large cache and in
 // one so small that they push each other out, with and without shared prefixes: ids and log-probabilities to the bit as each
 // alone.
-void EngineTest::hold_in_any_company(int requests, DType dtype) {
+void EngineTest::hold_in_any_company(int requests, DType dtype, std::optional<DType> cached) {
   load(2, dtype);
   struct Answers {
     std::map<std::pair<int, int>, std::vector<int32_t>> ids;
@@ -287,7 +288,9 @@ void EngineTest::hold_in_any_company(int requests, DType dtype) {
   {
     EngineOptions options;
     options.enable_prefix_caching = false;
+    options.kv_cache_dtype = cached;
     Engine engine(*runtime_, *model_, nullptr, options);
+    EXPECT_EQ(engine.cache().dtype(), cached.value_or(dtype));
     for (int i = 0; i < requests; ++i) {
       const std::map<uint64_t, int> names = {{engine.add(nth(i)), i}};
       while (engine.has_work()) collect(engine, names, alone);
@@ -296,7 +299,8 @@ void EngineTest::hold_in_any_company(int requests, DType dtype) {
   for (const int64_t pages : {400, 14}) {
     for (const bool prefixes : {true, false}) {
       EngineOptions options;
-      options.kv_cache_bytes = pages * kPageTokens * KvCache::bytes_per_token(model_->layer_states(), dtype);
+      options.kv_cache_dtype = cached;
+      options.kv_cache_bytes = pages * kPageTokens * KvCache::bytes_per_token(model_->layer_states(), cached.value_or(dtype));
       options.max_num_seqs = 24;
       options.max_num_batched_tokens = 40;
       options.enable_prefix_caching = prefixes;
@@ -332,6 +336,10 @@ void EngineTest::hold_in_any_company(int requests, DType dtype) {
 
 TEST_F(EngineTest, SameRequestSameAnswerInAnyCompany) { hold_in_any_company(60, DType::kFloat32); }
 TEST_F(EngineTest, SameRequestSameAnswerInAnyCompanyInHalfPrecision) { hold_in_any_company(60, DType::kBFloat16); }
+TEST_F(EngineTest, SameRequestSameAnswerInAnyCompanyOverCodes) {
+  hold_in_any_company(60, DType::kFloat32, DType::kInt8);
+  hold_in_any_company(60, DType::kBFloat16, DType::kInt8);
+}
 TEST_F(EngineTest, SameRequestSameAnswerInAnyCompanySlow) {
   hold_in_any_company(1000, DType::kFloat32);
   hold_in_any_company(1000, DType::kBFloat16);
