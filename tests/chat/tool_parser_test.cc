@@ -278,7 +278,9 @@ TEST(ToolParsers, CVE_2025_9141_ArgumentsAreNeverRun) {
     EXPECT_EQ(llama(parameters), parameters);
     // Hermes' calls are told as they come: no byte of a value is changed on the way.
     const std::string told = hermes("<tool_call>" + object + "</tool_call>");
-    if (value[0] != '{') EXPECT_EQ(told.find("f("), std::string::npos) << told;
+    if (value[0] != '{') {
+      EXPECT_EQ(told.find("f("), std::string::npos) << told;
+    }
   }
   EXPECT_EQ(llama(R"x({"name": "f", "parameters": {"x": "__import__('os').system('id')"}})x"),
             R"x(f({"x": "__import__('os').system('id')"}))x");
