@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "machine.h"
@@ -73,6 +74,36 @@ void measure(Machine& machine, const std::string& wanted, const char* weights, c
   }
 }
 
+// The products of training in float32: y, dx and dw of a layer, whose matrices lie in memory as they are.
+void measure_training(Machine& machine, const std::string& wanted) {
+  if (std::string_view("training").substr(0, wanted.size()) != wanted) return;
+  constexpr int64_t kTokens = 1024;
+  std::printf("\ntraining in float32, %d tokens, float32 limit %.1f GFLOP/s, that of bfloat16 / 6 %.1f\n",
+              static_cast<int>(kTokens), machine.measured_flop_rate(DType::kFloat32) * 1e-9,
+              machine.measured_flop_rate(DType::kBFloat16) / 6 * 1e-9);
+  std::printf("%6s %6s %28s\n", "N", "K", "GFLOP/s of y, dx, dw");
+  for (const auto& [n, k] : {std::pair<int64_t, int64_t>{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}, {50257, 768}}) {
+    AlignedBytes x(kTokens * k * 4), w(n * k * 4), y(kTokens * n * 4);
+    const View in = matrix(x.data(), DType::kFloat32, kTokens, k), weight = matrix(w.data(), DType::kFloat32, n, k),
+               out = matrix(y.data(), DType::kFloat32, kTokens, n);
+    // As layers have them: what multipliers of zeros or of one number draw is not what they draw of many.
+    uint32_t state = 1;
+    for (AlignedBytes* bytes : {&x, &w, &y}) {
+      for (int64_t i = 0; i < bytes->size() / 4; ++i) {
+        state = state * 1664525 + 1013904223;
+        static_cast<float*>(bytes->data())[i] = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f;
+      }
+    }
+    const double flops = 2.0 * static_cast<double>(kTokens * n * k) * 1e-9;
+    const auto& gemm = machine.table.gemm;
+    const double forward = best_of(kPassSeconds, [&] { gemm(machine.exec, in, false, weight, true, false, out); });
+    const double inputs = best_of(kPassSeconds, [&] { gemm(machine.exec, out, false, weight, false, false, in); });
+    const double weights = best_of(kPassSeconds, [&] { gemm(machine.exec, out, true, in, false, false, weight); });
+    std::printf("%6d %6d %9.1f %9.1f %9.1f\n", static_cast<int>(n), static_cast<int>(k), flops / forward, flops / inputs,
+                flops / weights);
+  }
+}
+
 void run(int argc, char** argv) {
   Machine machine("bench_gemm", kMemory, argc, argv);
   std::printf("%s, %d threads, %s\n", machine.cpu.model.c_str(), machine.pool.num_threads(), isa_name(machine.isa));
@@ -90,6 +121,7 @@ void run(int argc, char** argv) {
   measure(machine, wanted, "int4 in groups of 128", groups(4, 128, GroupScale::kHalf, 8), DType::kBFloat16);
   measure(machine, wanted, "int4 in groups of 128 with zeros", groups(4, 128, GroupScale::kHalfZero, 0), DType::kBFloat16);
   measure(machine, wanted, "float32", {nullptr, WeightFormat::kFloat32Panels}, DType::kFloat32);
+  measure_training(machine, wanted);
 }
 
 }  // namespace

@@ -32,11 +32,12 @@ Group::Group(uint64_t id, Request request, BlockManager& blocks, bool shares_pre
 }
 
 // The text of an answer is what the whole sequence decodes to beyond what its prompt decodes to: a decoder that has read the
-// prompt knows whether a leading space is a space.
+// prompt knows whether a leading space is a space, and does not tell the prompt's last characters again.
 std::unique_ptr<StreamDecoder> Group::decoder_after_prompt() const {
   if (!tokenizer_) return nullptr;
   auto decoder = std::make_unique<StreamDecoder>(tokenizer_, request_.skip_special_tokens);
   for (const int32_t token : request_.prompt_ids) decoder->push(token);
+  decoder->tell_no_more();
   return decoder;
 }
 
@@ -223,14 +224,12 @@ void Group::advance_beams(std::vector<Event>& events) {
   std::vector<bool> also_ends;
   if (!request_.params.stop_strings.empty()) {
     // A candidate ends where its text, decoded anew, holds a stop string: beams change parents, so no stream can be kept.
+    const std::unique_ptr<StreamDecoder> after_prompt = decoder_after_prompt();
     for (const BeamCandidate& candidate : candidates) {
-      StreamDecoder decoder(tokenizer_, request_.skip_special_tokens);
+      StreamDecoder decoder = *after_prompt;
       StopMatcher stops(request_.params.stop_strings, request_.params.include_stop_str);
       const std::vector<int32_t>& ids = beams_->ids(candidate.parent);
-      for (size_t i = 0; i < ids.size(); ++i) {
-        const std::string piece = decoder.push(ids[i]);
-        if (i >= request_.prompt_ids.size()) stops.feed(piece);
-      }
+      for (size_t i = request_.prompt_ids.size(); i < ids.size(); ++i) stops.feed(decoder.push(ids[i]));
       stops.feed(decoder.push(candidate.token));
       also_ends.push_back(stops.matched());
     }

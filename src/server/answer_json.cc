@@ -3,15 +3,42 @@
 
 #include <chrono>
 
+#include "base/utf8.h"
+
 namespace pagoda::server {
 
 int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+std::string token_bytes(const Tokenizer& tokenizer, int32_t id) {
+  std::optional<std::string> bytes = tokenizer.token_bytes(id);
+  return bytes ? *std::move(bytes) : tokenizer.decode({id}, false);
+}
+
 std::string token_text(const Tokenizer* tokenizer, int32_t id, bool as_id) {
   if (as_id || tokenizer == nullptr) return "token_id:" + std::to_string(id);
-  return tokenizer->decode({id}, false);
+  return utf8_replace_invalid(token_bytes(*tokenizer, id));
+}
+
+std::string TokenTexts::next(const Tokenizer* tokenizer, int32_t id, bool as_id) {
+  std::string text;
+  if (as_id || tokenizer == nullptr) {
+    text = token_text(tokenizer, id, as_id);
+  } else if (tokenizer->is_special(id)) {
+    text = utf8_replace_invalid(part) + token_bytes(*tokenizer, id);
+    part.clear();
+  } else {
+    part += token_bytes(*tokenizer, id);
+    // Where the first token's own text has no space, that of the whole has none either.
+    if (!begun && !part.empty() && part.front() == ' ' && tokenizer->decode({id}, false).substr(0, 1) != " ") part.erase(0, 1);
+    begun = true;
+    const size_t whole = utf8_complete_prefix(part);
+    text = utf8_replace_invalid(part.substr(0, whole));
+    part.erase(0, whole);
+  }
+  offset += utf8_length(text);
+  return text;
 }
 
 Json stop_reason_json(const std::variant<std::monostate, int32_t, std::string>& reason) {

@@ -192,7 +192,10 @@ Json chat_logprobs(const GenerationRequest& request, const Tokenizer* tokenizer,
   const auto one = [&](int32_t id, double logprob) {
     const std::string text = token_text(tokenizer, id, request.tokens_as_token_ids);
     Json bytes = Json::array(), entry = Json::object();
-    for (const char c : text) bytes.push_back(static_cast<int64_t>(static_cast<unsigned char>(c)));
+    // The token's own, also where they are a part of a character: those of all tokens join to the text.
+    const bool spelled = request.tokens_as_token_ids || tokenizer == nullptr;
+    for (const char c : spelled ? text : token_bytes(*tokenizer, id))
+      bytes.push_back(static_cast<int64_t>(static_cast<unsigned char>(c)));
     entry.set("token", text).set("logprob", logprob).set("bytes", std::move(bytes));
     return entry;
   };

@@ -27,10 +27,10 @@ class CompletionFormat : public AnswerFormat {
         choice.set("index", number(job, p, i)).set("text", echoed + answer.text);
         Json logprobs;
         if (job.request().logprobs) {
-          size_t offset = 0;
+          TokenTexts texts = texts_after(job, prompt);
           logprobs = Json::object();
-          if (job.request().echo) add_logprobs(logprobs, prompt.ids, prompt.logprobs, true, offset, job.request());
-          add_logprobs(logprobs, answer.token_ids, answer.logprobs, false, offset, job.request());
+          if (job.request().echo) add_logprobs(logprobs, prompt.ids, prompt.logprobs, true, texts, job.request());
+          add_logprobs(logprobs, answer.token_ids, answer.logprobs, false, texts, job.request());
         }
         choice.set("logprobs", std::move(logprobs))
             .set("finish_reason", answer.finish_reason)
@@ -50,13 +50,14 @@ class CompletionFormat : public AnswerFormat {
   }
 
   void begin(const GenerationJob& job, size_t prompt, size_t index, std::vector<Json>& chunks) override {
-    offsets_.resize(job.prompts().size() * static_cast<size_t>(job.request().best_of), 0);
+    texts_.resize(job.prompts().size() * static_cast<size_t>(job.request().best_of));
+    const PromptState& state = job.prompts()[prompt];
+    texts(job, prompt, index) = texts_after(job, state);
     if (!job.request().echo) return;
     Json choice = Json::object(), logprobs;
-    const PromptState& state = job.prompts()[prompt];
     if (job.request().logprobs) {
       logprobs = Json::object();
-      add_logprobs(logprobs, state.ids, state.logprobs, true, offset(job, prompt, index), job.request());
+      add_logprobs(logprobs, state.ids, state.logprobs, true, texts(job, prompt, index), job.request());
     }
     choice.set("index", number(job, prompt, index))
         .set("text", echo_text(state))
@@ -73,7 +74,7 @@ class CompletionFormat : public AnswerFormat {
     Json choice = Json::object(), logprobs;
     if (job.request().logprobs) {
       logprobs = Json::object();
-      add_logprobs(logprobs, event.token_ids, event.logprobs, false, offset(job, prompt, index), job.request());
+      add_logprobs(logprobs, event.token_ids, event.logprobs, false, texts(job, prompt, index), job.request());
     }
     choice.set("index", number(job, prompt, index))
         .set("text", event.text)
@@ -106,8 +107,16 @@ class CompletionFormat : public AnswerFormat {
   static int64_t number(const GenerationJob& job, size_t prompt, size_t index) {
     return static_cast<int64_t>(prompt) * job.request().n + static_cast<int64_t>(index);
   }
-  size_t& offset(const GenerationJob& job, size_t prompt, size_t index) {
-    return offsets_[prompt * static_cast<size_t>(job.request().best_of) + index];
+  TokenTexts& texts(const GenerationJob& job, size_t prompt, size_t index) {
+    return texts_[prompt * static_cast<size_t>(job.request().best_of) + index];
+  }
+  // Those of what is told: the prompt's tokens are where they are echoed.
+  TokenTexts texts_after(const GenerationJob& job, const PromptState& prompt) const {
+    TokenTexts texts;
+    const auto is_text = [&](int32_t id) { return !context_.tokenizer->is_special(id); };
+    texts.begun =
+        context_.tokenizer != nullptr && !job.request().echo && std::any_of(prompt.ids.begin(), prompt.ids.end(), is_text);
+    return texts;
   }
   std::string echo_text(const PromptState& prompt) const {
     if (!prompt.text.empty() || context_.tokenizer == nullptr) return prompt.text;
@@ -115,15 +124,14 @@ class CompletionFormat : public AnswerFormat {
   }
   // Appends to OpenAI's four lists. A prompt's first token has no log-probability.
   void add_logprobs(Json& lists, const std::vector<int32_t>& ids, const std::vector<PositionLogprobs>& positions, bool prompt,
-                    size_t& offset, const GenerationRequest& request) const {
+                    TokenTexts& texts, const GenerationRequest& request) const {
     for (const char* key : {"text_offset", "token_logprobs", "tokens", "top_logprobs"}) {
       if (!lists.contains(key)) lists.set(key, Json::array());
     }
     const size_t skipped = prompt ? 1 : 0;
     for (size_t i = 0; i < ids.size(); ++i) {
-      const std::string text = token_text(context_.tokenizer, ids[i], request.tokens_as_token_ids);
-      lists.find("text_offset")->push_back(static_cast<int64_t>(offset));
-      offset += utf8_length(text);
+      lists.find("text_offset")->push_back(static_cast<int64_t>(texts.offset));
+      const std::string text = texts.next(context_.tokenizer, ids[i], request.tokens_as_token_ids);
       lists.find("tokens")->push_back(text);
       const bool known = i >= skipped && i - skipped < positions.size();
       lists.find("token_logprobs")->push_back(known ? Json(positions[i - skipped].logprob) : Json());
@@ -141,7 +149,7 @@ class CompletionFormat : public AnswerFormat {
   }
 
   FormatContext context_;
-  std::vector<size_t> offsets_;
+  std::vector<TokenTexts> texts_;
 };
 
 }  // namespace

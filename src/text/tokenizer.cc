@@ -72,18 +72,39 @@ StreamDecoder::StreamDecoder(const StreamDecoder& other)
       skip_special_tokens_(other.skip_special_tokens_),
       sink_(std::make_unique<DecodeSink>()),
       clean_up_(other.clean_up_ ? other.clean_up_->copy(sink_.get()) : nullptr),
-      stage_(other.stage_->copy(clean_up_ ? clean_up_.get() : sink_.get())) {}
+      stage_(other.stage_->copy(clean_up_ ? clean_up_.get() : sink_.get())),
+      told_(other.told_) {}
 
 std::string StreamDecoder::push(int32_t id) {
   std::string token;
   if (!tokenizer_->decode_token(id, skip_special_tokens_, token)) return {};
   stage_->put(token, true);
-  return sink_->take();
+  return untold(sink_->take());
 }
 
 std::string StreamDecoder::finish() {
   stage_->finish();
-  return sink_->take();
+  return untold(sink_->take());
+}
+
+void StreamDecoder::tell_no_more() { told_ = StreamDecoder(*this).finish(); }
+
+std::string StreamDecoder::untold(std::string text) {
+  if (told_.empty() || text.empty()) return text;
+  const size_t same =
+      static_cast<size_t>(std::mismatch(text.begin(), text.end(), told_.begin(), told_.end()).first - text.begin());
+  if (same == text.size() || same == told_.size()) {
+    told_.erase(0, same);
+    return text.substr(same);
+  }
+  // Other bytes followed. Where a run of them is no text as a whole, each of the told ones became a character of its own.
+  constexpr std::string_view kLost = "\xEF\xBF\xBD";
+  size_t lost = 0;
+  if (told_.find(kLost) == std::string::npos) {
+    while (lost < told_.size() && text.compare(lost * kLost.size(), kLost.size(), kLost) == 0) ++lost;
+  }
+  told_.clear();
+  return text.substr(lost * kLost.size());
 }
 
 ScratchPool::Lease::Lease(const ScratchPool& pool) : pool_(pool) {

@@ -71,19 +71,24 @@ class StreamDecoder {
   // clean_up: transformers' clean_up_tokenization_spaces.
   StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens, bool clean_up = false);
   std::string push(int32_t id);
-  std::string finish();                       // what was held back; the decoder is spent then
+  std::string finish();  // what was held back; the decoder is spent then
+  // What was pushed so far counts as told: what is held back of it does not come any more. (Where bytes that stand for no
+  // character alone become a part of one, that comes whole.)
+  void tell_no_more();
   StreamDecoder(const StreamDecoder& other);  // goes its own way from here on
   StreamDecoder& operator=(const StreamDecoder&) = delete;
 
  private:
   friend class Tokenizer;
   StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens);
+  std::string untold(std::string text);
   std::shared_ptr<const Tokenizer> owner_;
   const Tokenizer* tokenizer_;
   bool skip_special_tokens_;
   std::unique_ptr<DecodeSink> sink_;
   std::unique_ptr<DecodeStage> clean_up_;  // may be null
   std::unique_ptr<DecodeStage> stage_;
+  std::string told_;  // what is held back would be, were nothing to follow
 };
 
 // Lends working memory to encoding threads: one each, kept for the next.

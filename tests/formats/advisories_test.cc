@@ -17,7 +17,7 @@ namespace {
 
 std::string le(uint64_t value, int bytes) {
   std::string out;
-  for (int i = 0; i < bytes; ++i) out += static_cast<char>(value >> (8 * i));
+  for (int i = 0; i < bytes; ++i) out += static_cast<char>(i < 8 ? value >> (8 * i) : 0);
   return out;
 }
 std::string str(std::string_view text) { return le(text.size(), 8) + std::string(text); }

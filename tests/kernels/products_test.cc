@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -594,6 +596,39 @@ TEST_F(Products, GemmOverOddSizesAllTranspositions) {
     }
     // More of b than is packed at once.
     if (share.wanted()) gemm_equals_double<float>(exec_, table, 2, 100, 140000, 0);
+  }
+}
+
+// Where float32 is computed in parts of bfloat16 no part of it is lost: the error stays what sums of float32 have, also beside
+// the largest numbers and where a part would round to infinity.
+TEST_F(Products, GemmIsAsExactAsFloat32) {
+  constexpr int64_t kM = 40, kN = 50, kK = 700;
+  for (const Candidate& candidate : candidates()) {
+    SCOPED_TRACE(candidate.name);
+    const KernelTable table = table_of(candidate);
+    for (const float scale : {1.0f, 1e-15f, 1e30f, std::numeric_limits<float>::max()}) {
+      Matrix<float> a(kM, kK), b(kN, kK), c(kM, kN);
+      std::mt19937 random(7);
+      std::normal_distribution<float> normal;
+      for (int64_t p = 0; p < kK; ++p) {
+        for (int64_t i = 0; i < kM; ++i) a.row(i)[p] = scale > 1e30f ? (p == 3 * i ? scale : 0.0f) : normal(random) * scale;
+        for (int64_t j = 0; j < kN; ++j) b.row(j)[p] = normal(random) * (scale > 1e30f ? 0x1p-20f : 1.0f);
+      }
+      table.gemm(exec_, a.view(), false, b.view(), true, false, c.view());
+      double worst = 0;
+      for (int64_t i = 0; i < kM; ++i) {
+        for (int64_t j = 0; j < kN; ++j) {
+          double sum = 0, magnitude = 0;
+          for (int64_t p = 0; p < kK; ++p) {
+            const double term = double{a.row(i)[p]} * b.row(j)[p];
+            sum += term;
+            magnitude += std::abs(term);
+          }
+          if (magnitude > 0) worst = std::max(worst, std::abs(c.row(i)[j] - sum) / magnitude);
+        }
+      }
+      EXPECT_LT(worst, 0x1p-21) << "scale " << scale;
+    }
   }
 }
 

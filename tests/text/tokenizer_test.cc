@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <random>
 #include <thread>
 
@@ -72,6 +73,12 @@ TEST(Bpe, CutsScansHeapsAndRawBytesAgree) {
   }
 }
 
+std::string byte_name(int byte) {
+  char name[8];
+  std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte));
+  return name;
+}
+
 std::shared_ptr<const Tokenizer> byte_tokenizer() {
   PipelineParts parts;
   parts.model = random_bpe(5, true, true);
@@ -122,6 +129,60 @@ TEST(Tokenizer, RandomIdsStreamToWhatDecodeGives) {
     }
     EXPECT_EQ(streamed + stream.finish(), tokenizer->decode(ids, false));
   }
+}
+
+// Words and single bytes as LLaMA's vocabulary has them: byte b is id b, then "▁the", "s".
+std::shared_ptr<const Tokenizer> byte_fallback_tokenizer() {
+  Vocab vocab;
+  for (int byte = 0; byte < 256; ++byte) vocab.add(byte_name(byte), byte, "test");
+  vocab.add("\u2581the", 256, "test");
+  vocab.add("s", 257, "test");
+  PipelineParts parts;
+  BpeOptions options;
+  options.byte_fallback = true;
+  parts.model = make_bpe(std::move(vocab), {}, options, "test");
+  parts.decoder = decoders::sequence(
+      {decoders::replace("\u2581", " "), decoders::byte_fallback(), decoders::fuse(), decoders::strip(' ', 1, 0)});
+  return make_pipeline_tokenizer(std::move(parts));
+}
+
+std::string answer_after(const std::shared_ptr<const Tokenizer>& tokenizer, const std::vector<int32_t>& prompt,
+                         const std::vector<int32_t>& answer) {
+  StreamDecoder decoder(tokenizer, true);
+  for (const int32_t id : prompt) decoder.push(id);
+  decoder.tell_no_more();
+  StreamDecoder copy = decoder;
+  std::string text;
+  for (const int32_t id : answer) text += copy.push(id);
+  return text + copy.finish();
+}
+
+// Bytes are held back until the run of them ends, in the answer: those of the prompt are not told there.
+TEST(StreamDecoder, AnAnswerDoesNotBeginWithItsPrompt) {
+  const std::shared_ptr<const Tokenizer> tokenizer = byte_fallback_tokenizer();
+  const std::vector<int32_t> sun = {0xE6, 0x97, 0xA5};  // one character
+  const auto with = [&](std::vector<int32_t> ids, const std::vector<int32_t>& more) {
+    ids.insert(ids.end(), more.begin(), more.end());
+    return ids;
+  };
+  EXPECT_EQ(answer_after(tokenizer, sun, {257, 256}), "s the");
+  EXPECT_EQ(answer_after(tokenizer, {256, 0x0A}, {0x0A, 257}), "\ns");
+  EXPECT_EQ(answer_after(tokenizer, {256, 0x0A}, {}), "");
+  EXPECT_EQ(answer_after(tokenizer, sun, with(sun, {257})), "\u65E5s");
+  EXPECT_EQ(answer_after(tokenizer, {}, {256, 257}), "thes");
+  EXPECT_EQ(answer_after(tokenizer, {257}, {256, 257}), " thes");
+  // A character that the prompt leaves open is the answer's.
+  EXPECT_EQ(answer_after(tokenizer, {0xE6, 0x97}, {0xA5, 257}), "\u65E5s");
+  // The run is no text as a whole: of its three bytes in the prompt nothing is told, of the answer's one a replacement.
+  EXPECT_EQ(answer_after(tokenizer, sun, {0xE6, 257}), "\uFFFDs");
+  EXPECT_EQ(answer_after(tokenizer, {0xE6}, {257}), "s");
+  // Byte-level: parts of characters.
+  const std::shared_ptr<const Tokenizer> bytes = byte_tokenizer();
+  const std::vector<int32_t> half = bytes->encode_ids("\u65E5", true);
+  ASSERT_EQ(half.size(), 3u);
+  EXPECT_EQ(answer_after(bytes, {half[0]}, bytes->encode_ids("a", true)), "a");
+  EXPECT_EQ(answer_after(bytes, {half[0]}, {half[1], half[2]}), "\u65E5");
+  EXPECT_EQ(answer_after(bytes, {half[0], half[1], half[2]}, half), "\u65E5");
 }
 
 TEST(Tokenizer, InvalidUtf8IsAnError) {

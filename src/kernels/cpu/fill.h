@@ -21,6 +21,9 @@ void fill_int8_avx2(KernelTable& table);
 void fill_int8_avx512(KernelTable& table);
 void fill_int8_vnni(KernelTable& table);
 void fill_int8_amx(KernelTable& table);
+// gemm on tiles, likewise
+void fill_gemm_amx(KernelTable& table);
+void fill_gemm_amx_standin(KernelTable& table);
 void fill_int8_vnni_standin(KernelTable& table);
 void fill_int8_amx_standin(KernelTable& table);
 // The same code over plain C++ in place of the instructions: runs on every machine, slowly. For tests.

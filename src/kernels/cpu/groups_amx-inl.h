@@ -160,7 +160,7 @@ class GroupTileStream {
         now.begins = false;
         now.scales = c.scales;
         now.minima = c.minima;
-        now.sums = c.sums + block * kGroupTileRows * c.sums_stride;
+        now.sums = c.sums == nullptr ? nullptr : c.sums + block * kGroupTileRows * c.sums_stride;
         to = c.acc + block * kGroupTileRows * stride;
       }
     }

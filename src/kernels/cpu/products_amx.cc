@@ -56,6 +56,7 @@ void fill_products_amx(KernelTable& table) {
   table.add_product({"amx", Isa::kAmx, products::takes_bf16_pairs, run, kGatedRows});
   table.add_product({"amx groups", Isa::kAmx, takes_bf16_groups, run_groups});
   fill_int8_amx(table);
+  fill_gemm_amx(table);
 }
 
 limits::Loop limits::tiles_amx() { return {tile_loop, 4.0 * 16 * 16 * 32 * 2}; }

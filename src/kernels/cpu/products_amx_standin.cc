@@ -50,6 +50,7 @@ void fill_products_amx_standin(KernelTable& table) {
   table.add_product({"amx stand-in", Isa::kAmx, products::takes_bf16_pairs, product, kGatedRows});
   table.add_product({"amx groups stand-in", Isa::kAmx, takes_bf16_groups, run_groups});
   fill_int8_amx_standin(table);
+  fill_gemm_amx_standin(table);
 }
 
 }  // namespace pagoda
