@@ -1,7 +1,6 @@
 // The reader checks every length against what is left before it looks.
 #include "formats/gguf.h"
 
-#include <algorithm>
 #include <cstring>
 #include <fstream>
 
@@ -168,9 +167,8 @@ std::shared_ptr<const GgufFile> GgufFile::parse(std::string_view bytes, std::str
     const std::string_view key = cursor.string("key");
     if (key.empty() || key.size() > 65535 || utf8_invalid_at(key) != std::string_view::npos)
       invalid(where, "key {}: not a valid name", i);
-    Entry entry{std::string(key), cursor.value(key)};
-    if (file->find(key) != nullptr) invalid(where, "key '{}' is there twice", key);
-    file->entries_.push_back(std::move(entry));
+    if (!file->index_.emplace(key, file->entries_.size()).second) invalid(where, "key '{}' is there twice", key);
+    file->entries_.push_back({std::string(key), cursor.value(key)});
   }
   for (uint64_t i = 0; i < tensors; ++i) {
     GgufTensor tensor;
@@ -208,8 +206,8 @@ bool is_gguf(const std::string& path) {
 }
 
 const GgufValue* GgufFile::find(std::string_view key) const {
-  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.key == key; });
-  return found == entries_.end() ? nullptr : &found->value;
+  const auto found = index_.find(key);
+  return found == index_.end() ? nullptr : &entries_[found->second].value;
 }
 
 std::string GgufFile::text(std::string_view key, std::string_view fallback) const {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -87,6 +89,7 @@ class GgufFile {
   uint32_t version_ = 0;
   uint64_t data_offset_ = 0;
   std::vector<Entry> entries_;
+  std::map<std::string, size_t, std::less<>> index_;  // of entries_
   std::vector<GgufTensor> tensors_;
 };
 

@@ -254,7 +254,7 @@ class GgufSource : public WeightSource {
     TensorEntry entry;
     entry.name = name;
     entry.bytes = checked_mul(rows, checked_mul(columns / type->block, type->bytes, where_), where_);
-    entry.data = data_of(tensor, *type, entry.bytes);
+    entry.set_data(data_of(tensor, *type, entry.bytes));
     entry.shape = rank == 2 ? std::vector<int64_t>{rows, columns} : std::vector<int64_t>{rows};
     int64_t head_dim = 0;
     if (known->order == Order::kQueries || known->order == Order::kKeys) {
@@ -268,14 +268,14 @@ class GgufSource : public WeightSource {
     const bool transposed = known->order == Order::kTransposed && rank == 2;
     if (transposed) {
       entry.shape = {columns, rows};
-      entry.encoded = std::make_shared<TransposedBlocks>(*type, entry.data, rows, columns, file_);
+      entry.encoded = std::make_shared<TransposedBlocks>(*type, entry.data(), rows, columns, file_);
     } else if (head_dim > 2 || type->block > 1) {
-      entry.encoded = std::make_shared<BlockRows>(*type, entry.data, columns, head_dim, file_);
+      entry.encoded = std::make_shared<BlockRows>(*type, entry.data(), columns, head_dim, file_);
     } else {
       entry.dtype = tensor.type == 0 ? DType::kFloat32 : tensor.type == 1 ? DType::kFloat16 : DType::kBFloat16;
       entry.owner = file_;
     }
-    if (entry.encoded) entry.data = nullptr;
+    if (entry.encoded) entry.set_data(nullptr);
     if (!entries_.emplace(name, std::move(entry)).second) invalid(where_, "tensor '{}' is there twice", tensor.name);
   }
 

@@ -26,7 +26,7 @@ class Scaled : public Integers {
     for (int64_t n = begin; n < end; ++n) {
       for (int64_t first = 0; first < k; first += grid_.bk) {
         const float scale = grid_.at(n, first);
-        const float zero = zero_.data == nullptr ? 0 : element(zero_, n / grid_.bn * grid_.columns + first / grid_.bk);
+        const float zero = zero_.has_data() ? element(zero_, n / grid_.bn * grid_.columns + first / grid_.bk) : 0;
         for (int64_t i = first; i < std::min(first + grid_.bk, k); ++i) *out++ = (element(weight_, n * k + i) - zero) * scale;
       }
     }
@@ -35,19 +35,19 @@ class Scaled : public Integers {
  protected:
   Runs runs() const override {
     if (weight_.dtype != DType::kInt8) return {};
-    return {8, weight_.shape[0], weight_.shape[1], grid_.bk, zero_.data != nullptr};
+    return {8, weight_.shape[0], weight_.shape[1], grid_.bk, zero_.has_data()};
   }
   float scale_at(int64_t n, int64_t k) const override { return grid_.at(n, k); }
   float zero_at(int64_t n, int64_t k) const override { return element(zero_, n / grid_.bn * grid_.columns + k / grid_.bk); }
   void read_codes(int64_t begin, int64_t end, int8_t* codes) const override {
     const int64_t k = weight_.shape[1];
-    std::memcpy(codes, weight_.data + begin * k, static_cast<size_t>((end - begin) * k));
+    std::memcpy(codes, weight_.data() + begin * k, static_cast<size_t>((end - begin) * k));
   }
 
  private:
   TensorEntry weight_;
   Grid grid_;
-  TensorEntry zero_;  // of the scale's shape; data null: none
+  TensorEntry zero_;  // of the scale's shape, or none
   std::string coding_;
   bool int8_activations_;
 };
@@ -65,8 +65,8 @@ uint32_t bits_at(const uint8_t* stream, int64_t at, int bits) {
 // element may lie in two words: its pack_to_int32 of version 0.20), offset to be unsigned.
 struct PackedInt {
   TensorEntry packed, scale;
-  TensorEntry zero;   // packed along N; data null: none
-  TensorEntry group;  // weight_g_idx [K]; data null: k / group_size
+  TensorEntry zero;   // packed along N, or none
+  TensorEntry group;  // weight_g_idx [K], or none: k / group_size
   int bits = 4;
   int64_t n = 0, k = 0, columns = 1, group_size = 1;  // columns: of scale
 
@@ -78,7 +78,7 @@ struct PackedInt {
     return static_cast<int>(word >> (at % 32) & ((1u << bits) - 1));
   }
   bool has_zero_points() const {
-    for (int64_t row = 0; zero.data != nullptr && row < n; ++row) {
+    for (int64_t row = 0; zero.has_data() && row < n; ++row) {
       for (int64_t g = 0; g < columns; ++g) {
         if (zero_code(row, g) != 1 << (bits - 1)) return true;
       }
@@ -98,11 +98,11 @@ class PackedIntRows : public Integers {
     for (int64_t n = begin; n < end; ++n) {
       for (int64_t g = 0; g < p_.columns; ++g) {
         scales[static_cast<size_t>(g)] = scale_value(p_.scale, n * p_.columns + g);
-        if (p_.zero.data != nullptr) zeros[static_cast<size_t>(g)] = static_cast<float>(p_.zero_code(n, g) - offset);
+        if (p_.zero.has_data()) zeros[static_cast<size_t>(g)] = static_cast<float>(p_.zero_code(n, g) - offset);
       }
-      const uint8_t* row = p_.packed.data + n * words * 4;
+      const uint8_t* row = p_.packed.data() + n * words * 4;
       for (int64_t k = 0; k < p_.k; ++k) {
-        const size_t g = static_cast<size_t>(p_.group.data == nullptr ? k / p_.group_size : read<int32_t>(p_.group, k));
+        const size_t g = static_cast<size_t>(p_.group.has_data() ? read<int32_t>(p_.group, k) : k / p_.group_size);
         const int code = static_cast<int>(bits_at(row, k * p_.bits, p_.bits)) - offset;
         *out++ = (static_cast<float>(code) - zeros[g]) * scales[g];
       }
@@ -111,8 +111,8 @@ class PackedIntRows : public Integers {
 
  protected:
   Runs runs() const override {
-    if (p_.group.data != nullptr) return {};
-    return {p_.bits, p_.n, p_.k, p_.group_size, p_.zero.data != nullptr};
+    if (p_.group.has_data()) return {};
+    return {p_.bits, p_.n, p_.k, p_.group_size, p_.zero.has_data()};
   }
   float scale_at(int64_t n, int64_t k) const override { return scale_value(p_.scale, n * p_.columns + k / p_.group_size); }
   float zero_at(int64_t n, int64_t k) const override {
@@ -121,7 +121,7 @@ class PackedIntRows : public Integers {
   void read_codes(int64_t begin, int64_t end, int8_t* codes) const override {
     const int offset = 1 << (p_.bits - 1);
     for (int64_t n = begin; n < end; ++n) {
-      const uint8_t* row = p_.packed.data + n * p_.packed.shape[1] * 4;
+      const uint8_t* row = p_.packed.data() + n * p_.packed.shape[1] * 4;
       for (int64_t k = 0; k < p_.k; ++k) {
         *codes++ = static_cast<int8_t>(static_cast<int>(bits_at(row, k * p_.bits, p_.bits)) - offset);
       }
@@ -149,7 +149,7 @@ bool int8_activations(const Json& config, const std::string& where) {
   return false;
 }
 
-// num_bits of each group of the configuration; empty where it says none.
+// The num_bits that groups of the configuration have, each once; empty where it says none.
 std::vector<int> bits_of_config(const Json& config, const std::string& where) {
   std::vector<int> all;
   const Json* groups = config.find("config_groups");
@@ -159,16 +159,14 @@ std::vector<int> bits_of_config(const Json& config, const std::string& where) {
     if (weights == nullptr || !weights->is_object() || weights->find("num_bits") == nullptr) continue;
     const int64_t bits = weights->get_int("num_bits", 4, where);
     if (bits < 1 || bits > 8) unsupported(where, "num_bits: got {}, need 1 to 8", bits);
-    all.push_back(static_cast<int>(bits));
+    if (std::find(all.begin(), all.end(), bits) == all.end()) all.push_back(static_cast<int>(bits));
   }
   return all;
 }
 
 // The bits in which [n, k] has so many words. Those of the configuration only: words that hold 32 / bits whole elements and
 // padding, as older versions wrote 3, 5, 6 and 7 bits, could pass for dense ones of more bits (7 for 8).
-int bits_of_words(const Parts& parts, const TensorEntry& packed, int64_t k) {
-  std::vector<int> all = bits_of_config(parts.config(), parts.where());
-  if (all.empty()) all = {4, 1, 2, 3, 5, 6, 7, 8};
+int bits_of_words(const Parts& parts, const std::vector<int>& all, const TensorEntry& packed, int64_t k) {
   std::string names;
   for (const int bits : all) {
     if (div_up(k * bits, 32) == packed.shape[1]) return bits;
@@ -179,7 +177,7 @@ int bits_of_words(const Parts& parts, const TensorEntry& packed, int64_t k) {
                                    packed.shape[0], k, names));
 }
 
-void add_packed(Parts& parts, const std::string& module) {
+void add_packed(Parts& parts, const std::vector<int>& bits, const std::string& module) {
   const TensorEntry* found = parts.files().find(module + ".weight_packed");
   if (found->dtype == DType::kUInt8) {
     add_packed_mxfp4(parts, module);
@@ -195,13 +193,13 @@ void add_packed(Parts& parts, const std::string& module) {
   p.k = shape.dtype == DType::kInt64 ? read<int64_t>(shape, 1) : read<int32_t>(shape, 1);
   if (p.n != p.packed.shape[0] || p.k < 1 || p.k > int64_t{1} << 40)
     parts.misfit(p.packed, fmt::format("words of [{}, {}]", p.n, p.k));
-  p.bits = bits_of_words(parts, p.packed, p.k);
+  p.bits = bits_of_words(parts, bits, p.packed, p.k);
   Grid grid = parts.grid_of(p.scale, p.n, p.k);
   if (grid.bn != 1) parts.misfit(p.scale, fmt::format("[{}, groups]", p.n));
   p.columns = grid.columns;
   p.group_size = grid.bk;
   p.zero = parts.part(module + ".weight_zero_point", DType::kInt32, 2, false);
-  if (p.zero.data != nullptr && p.zero.shape != std::vector<int64_t>{div_up(p.n * p.bits, 32), p.columns})
+  if (p.zero.has_data() && p.zero.shape != std::vector<int64_t>{div_up(p.n * p.bits, 32), p.columns})
     parts.misfit(p.zero, fmt::format("[{}, {}]", div_up(p.n * p.bits, 32), p.columns));
   p.group = parts.groups_of(module + ".weight_g_idx", p.k, p.columns);
   parts.check_scheme(module, "packed", p.n, p.k, p.scale, parts.schemes().symmetric() && p.has_zero_points());
@@ -212,6 +210,7 @@ void add_packed(Parts& parts, const std::string& module) {
 }  // namespace
 
 void add_scaled(Parts& parts, const std::string& suffix) {
+  const bool codes_activations = int8_activations(parts.config(), parts.where());
   for (const std::string& module : parts.modules(suffix)) {
     const TensorEntry* found = parts.files().find(module + ".weight");
     if (found == nullptr) continue;  // packed: add_packed takes it
@@ -225,12 +224,12 @@ void add_scaled(Parts& parts, const std::string& suffix) {
     const int64_t n = weight.shape[0], k = weight.shape[1];
     Grid grid = parts.grid_of(parts.part(module + suffix, true), n, k);
     const TensorEntry zero = parts.part(module + ".weight_zero_point", false);
-    if (zero.data != nullptr && zero.shape != grid.scale.shape) parts.misfit(zero, shape_text(grid.scale.shape));
-    if (zero.data != nullptr && !is_element(zero.dtype))
+    if (zero.has_data() && zero.shape != grid.scale.shape) parts.misfit(zero, shape_text(grid.scale.shape));
+    if (zero.has_data() && !is_element(zero.dtype))
       unsupported(parts.where(), "{}: got {}, need int8 or the dtype of the weight or its scale", zero.name,
                   dtype_name(zero.dtype));
     bool zero_points = false;
-    for (int64_t i = 0; parts.schemes().symmetric() && zero.data != nullptr && i < element_count(zero); ++i)
+    for (int64_t i = 0; parts.schemes().symmetric() && zero.has_data() && i < element_count(zero); ++i)
       zero_points = zero_points || element(zero, i) != 0;
     parts.check_scheme(module, integer ? "int8" : "float8", n, k, grid.scale, zero_points);
     parts.use(module + ".input_scale");
@@ -238,13 +237,17 @@ void add_scaled(Parts& parts, const std::string& suffix) {
     const int64_t bytes = weight.bytes + grid.scale.bytes + zero.bytes;
     parts.put(module + ".weight", weight.shape, bytes,
               std::make_shared<Scaled>(weight, std::move(grid), zero, integer ? "int8" : dtype_name(weight.dtype),
-                                       integer && int8_activations(parts.config(), parts.where())));
+                                       integer && codes_activations));
   }
 }
 
 void add_compressed_tensors(Parts& parts) {
   add_scaled(parts, ".weight_scale");
-  for (const std::string& module : parts.modules(".weight_packed")) add_packed(parts, module);
+  const std::vector<std::string> packed = parts.modules(".weight_packed");
+  if (packed.empty()) return;
+  std::vector<int> bits = bits_of_config(parts.config(), parts.where());
+  if (bits.empty()) bits = {4, 1, 2, 3, 5, 6, 7, 8};
+  for (const std::string& module : packed) add_packed(parts, bits, module);
 }
 
 }  // namespace pagoda::quantized

@@ -10,7 +10,7 @@ namespace {
 // GPTQ and AWQ: words along K (GPTQ) or along N (AWQ) of qweight, along N of qzeros; scales [groups, N].
 struct Transposed {
   TensorEntry qweight, qzeros, scales;
-  TensorEntry group;  // g_idx [K]; data null: k / group_size
+  TensorEntry group;  // g_idx [K], or none: k / group_size
   int bits = 4, zero_offset = 0;
   bool along_k = true;
   int64_t n = 0, k = 0, group_size = 1;
@@ -26,7 +26,7 @@ class TransposedInt : public Integers {
     std::vector<int> zeros(scales.size());
     int64_t known = -1;
     for (int64_t k = 0; k < p_.k; ++k) {
-      const int64_t g = p_.group.data == nullptr ? k / p_.group_size : read<int32_t>(p_.group, k);
+      const int64_t g = p_.group.has_data() ? read<int32_t>(p_.group, k) : k / p_.group_size;
       if (g != known) {
         for (int64_t i = 0; i < columns; ++i) {
           scales[static_cast<size_t>(i)] = scale_value(p_.scales, g * p_.n + begin + i);
@@ -45,7 +45,7 @@ class TransposedInt : public Integers {
  protected:
   Runs runs() const override {
     // An index that says what the group's size says is none.
-    for (int64_t k = 0; p_.group.data != nullptr && k < p_.k; ++k) {
+    for (int64_t k = 0; p_.group.has_data() && k < p_.k; ++k) {
       if (read<int32_t>(p_.group, k) != k / p_.group_size) return {};
     }
     return {p_.bits, p_.n, p_.k, p_.group_size, true};
@@ -112,7 +112,7 @@ void add_transposed(Parts& parts, const std::string& module, Transposed p) {
   if (named > kMostBlock) invalid(parts.where(), "group_size: got {}, need at most {}", named, kMostBlock);
   p.group_size = named > 0 ? named : std::max<int64_t>(p.k, 1);
   p.group = parts.groups_of(module + ".g_idx", p.k, groups);
-  if ((p.group.data == nullptr || said) && div_up(p.k, p.group_size) != groups)
+  if ((!p.group.has_data() || said) && div_up(p.k, p.group_size) != groups)
     parts.misfit(p.scales, fmt::format("[{}, {}] by group_size {}", div_up(p.k, p.group_size), p.n, named));
   if (p.along_k && parts.config().get_bool("sym", false, parts.where())) check_symmetric(parts, p);
   const int64_t bytes = p.qweight.bytes + p.qzeros.bytes + p.scales.bytes + p.group.bytes;

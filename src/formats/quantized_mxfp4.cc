@@ -15,8 +15,8 @@ class Mxfp4 : public EncodedTensor {
     static constexpr float kValues[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
     for (int64_t n = begin; n < end; ++n) {
       for (int64_t group = 0; group < k_ / 32; ++group) {
-        const float scale = float8_e8m0(scales_.data[n * (k_ / 32) + group]);
-        const uint8_t* bytes = blocks_.data + (n * k_ + group * 32) / 2;
+        const float scale = float8_e8m0(scales_.data()[n * (k_ / 32) + group]);
+        const uint8_t* bytes = blocks_.data() + (n * k_ + group * 32) / 2;
         for (int i = 0; i < 16; ++i) {
           *out++ = kValues[bytes[i] & 15] * scale;
           *out++ = kValues[bytes[i] >> 4] * scale;

@@ -82,13 +82,14 @@ TensorEntry Parts::part(const std::string& name, bool required) {
     if (required) invalid(where_, "tensor missing: need '{}'", name);
     return {};
   }
+  if (entry->encoded) unsupported(where_, "{}: got {}, need elements that are not packed", name, entry->encoded->coding());
   used_.insert(name);
   return *entry;
 }
 
 TensorEntry Parts::part(const std::string& name, DType dtype, size_t rank, bool required) {
   TensorEntry entry = part(name, required);
-  if (entry.data != nullptr && (entry.dtype != dtype || entry.shape.size() != rank)) {
+  if (entry.has_data() && (entry.dtype != dtype || entry.shape.size() != rank)) {
     unsupported(where_, "{}: got {} {}, need {} of {} dimensions", name, dtype_name(entry.dtype), shape_text(entry.shape),
                 dtype_name(dtype), rank);
   }
@@ -97,7 +98,7 @@ TensorEntry Parts::part(const std::string& name, DType dtype, size_t rank, bool 
 
 TensorEntry Parts::groups_of(const std::string& name, int64_t k, int64_t groups) {
   TensorEntry entry = part(name, DType::kInt32, 1, false);
-  if (entry.data == nullptr) return entry;
+  if (!entry.has_data()) return entry;
   if (entry.shape[0] != k) misfit(entry, fmt::format("[{}]", k));
   for (int64_t i = 0; i < k; ++i) {
     const int32_t group = read<int32_t>(entry, i);
@@ -107,7 +108,7 @@ TensorEntry Parts::groups_of(const std::string& name, int64_t k, int64_t groups)
 }
 
 // Rows and columns of the blocks of a scale by blocks, where the configuration names them.
-std::pair<int64_t, int64_t> Parts::block_of() const {
+std::pair<int64_t, int64_t> Parts::read_block() const {
   const Json* block = config_.find("weight_block_size");
   if (const Json* groups = config_.find("config_groups"); block == nullptr && groups != nullptr && groups->is_object()) {
     for (const JsonMember& group : groups->as_object(where_)) {
@@ -132,7 +133,8 @@ Grid Parts::grid_of(TensorEntry scale, int64_t n, int64_t k) const {
   if (shape.size() > 2) misfit(scale, "at most 2 dimensions");
   Grid grid;
   grid.columns = columns;
-  const auto [bn, bk] = block_of();
+  if (!block_) block_ = read_block();
+  const auto [bn, bk] = *block_;
   // fp8's configuration names blocks or nothing; that of compressed-tensors is held against the file by its schemes.
   if (bn > 0 && config_.find("weight_block_size") != nullptr && (rows != div_up(n, bn) || columns != div_up(k, bk)))
     misfit(scale, fmt::format("[{}, {}] by weight_block_size", div_up(n, bn), div_up(k, bk)));

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -26,7 +27,7 @@ constexpr int64_t kMostBlock = int64_t{1} << 40;
 template <class T>
 T read(const TensorEntry& entry, int64_t index) {
   T value;
-  std::memcpy(&value, entry.data + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
+  std::memcpy(&value, entry.data() + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
   return value;
 }
 
@@ -53,8 +54,8 @@ inline float element(const TensorEntry& entry, int64_t index) {
     case DType::kInt8: return static_cast<float>(read<int8_t>(entry, index));
     case DType::kUInt8: return static_cast<float>(read<uint8_t>(entry, index));
     case DType::kInt32: return static_cast<float>(read<int32_t>(entry, index));
-    case DType::kFloat8E4M3: return float8_e4m3(entry.data[index]);
-    case DType::kFloat8E5M2: return float8_e5m2(entry.data[index]);
+    case DType::kFloat8E4M3: return float8_e4m3(entry.data()[index]);
+    case DType::kFloat8E5M2: return float8_e5m2(entry.data()[index]);
     default: return 0;
   }
 }
@@ -79,7 +80,7 @@ inline bool is_scale(DType dtype) {
   return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16 || dtype == DType::kUInt8;
 }
 inline float scale_value(const TensorEntry& scale, int64_t index) {
-  return scale.dtype == DType::kUInt8 ? float8_e8m0(scale.data[index]) : element(scale, index);
+  return scale.dtype == DType::kUInt8 ? float8_e8m0(scale.data()[index]) : element(scale, index);
 }
 
 inline int64_t element_count(const TensorEntry& entry) {
@@ -154,11 +155,12 @@ class Parts {
   void put(const std::string& name, std::vector<int64_t> shape, int64_t bytes, std::shared_ptr<const EncodedTensor> encoded);
 
  private:
-  std::pair<int64_t, int64_t> block_of() const;
+  std::pair<int64_t, int64_t> read_block() const;
   std::shared_ptr<WeightSource> files_;
   Json config_;
   std::string where_;
   QuantizationSchemes schemes_;
+  mutable std::optional<std::pair<int64_t, int64_t>> block_;  // read where a grid first asks for it
   std::set<std::string> used_;
   std::map<std::string, TensorEntry> weights_;
 };

@@ -2,6 +2,7 @@
 #include "formats/quantized_scheme.h"
 
 #include <algorithm>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -39,6 +40,8 @@ int64_t bounded(int64_t size, const std::string& where) {
 QuantizationSchemes::QuantizationSchemes(const Json& config, std::string where) : where_(std::move(where)) {
   const Json* groups = config.find("config_groups");
   if (groups == nullptr || !groups->is_object()) return;
+  constexpr size_t kMostSchemes = 256;
+  std::set<Scheme> known;
   for (const JsonMember& group : groups->as_object(where_)) {
     const Json* weights = group.value.find("weights");
     if (weights == nullptr || !weights->is_object()) continue;
@@ -56,6 +59,9 @@ QuantizationSchemes::QuantizationSchemes(const Json& config, std::string where) 
       scheme.block_columns = bounded(block->as_array(where_)[1].as_int(where_ + ": block_structure"), where_);
     }
     scheme.symmetric = weights->get_bool("symmetric", false, where_);
+    if (!known.insert(scheme).second) continue;
+    // Every weight is held against every scheme.
+    if (schemes_.size() >= kMostSchemes) invalid(where_, "config_groups: need at most {} that differ", kMostSchemes);
     schemes_.push_back(std::move(scheme));
   }
 }

@@ -1,6 +1,7 @@
 // What quantization_config of compressed-tensors says of the weights, to be held against what the file has.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -34,6 +35,7 @@ class QuantizationSchemes {
     int64_t group_size = 0;              // 0: not said
     int64_t block_rows = 0, block_columns = 0;
     bool symmetric = false;
+    auto operator<=>(const Scheme&) const = default;
   };
   static std::string contradiction(const Scheme& scheme, const QuantizedWeightFacts& facts);  // "": none
   std::vector<Scheme> schemes_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 #include <tuple>
 
 #include "base/checked.h"
@@ -44,7 +45,7 @@ TensorEntry read_entry(const std::string& where, const std::string& name, const 
   }
   const int64_t need = checked_mul(count, dtype_bits(entry.dtype), at) / 8;
   if (end - begin != need) invalid(at, "wrong size: got {} bytes, need {} for its shape and dtype", end - begin, need);
-  entry.data = data + begin;
+  entry.set_data(data + begin);
   entry.bytes = end - begin;
   return entry;
 }
@@ -76,15 +77,15 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::parse(std::string_view bytes, 
     file->tensors_.push_back(std::move(entry));
   }
   std::sort(file->tensors_.begin(), file->tensors_.end(), [](const TensorEntry& a, const TensorEntry& b) {
-    return std::tie(a.data, a.bytes, a.name) < std::tie(b.data, b.bytes, b.name);
+    return std::tuple(a.data(), a.bytes, std::string_view(a.name)) < std::tuple(b.data(), b.bytes, std::string_view(b.name));
   });
   const uint8_t* expected = data + 8 + header_bytes;
   for (size_t i = 0; i < file->tensors_.size(); ++i) {
     const TensorEntry& entry = file->tensors_[i];
-    if (entry.data != expected) {
+    if (entry.data() != expected) {
       invalid(where, "{}: data {}: got offset {}, need {}", entry.name,
-              entry.data < expected ? "overlaps another tensor" : "leaves a gap",
-              entry.data - data - 8 - static_cast<int64_t>(header_bytes),
+              entry.data() < expected ? "overlaps another tensor" : "leaves a gap",
+              entry.data() - data - 8 - static_cast<int64_t>(header_bytes),
               expected - data - 8 - static_cast<int64_t>(header_bytes));
     }
     expected += entry.bytes;
@@ -106,6 +107,13 @@ std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path, 
 
 void SafetensorsFile::drop_pages() const {
   if (map_) map_->drop_pages();
+}
+
+const uint8_t* TensorEntry::no_data() const {
+  static constexpr uint8_t kNothing[1] = {};
+  if (encoded) unsupported(name, "got {}, need elements that are not packed", encoded->coding());
+  if (bytes > 0 || name.empty()) fail(ErrorKind::kInternal, name, "a tensor without data was read");
+  return kNothing;
 }
 
 const TensorEntry* SafetensorsFile::find(const std::string& name) const {

@@ -16,16 +16,25 @@
 namespace pagoda {
 
 // A tensor as it lies in a mapped file: contiguous, row-major, little-endian; not necessarily aligned. One in a coding of its
-// own (GGUF blocks, packed integers) has `encoded` instead of `data`: its elements are decoded as float32, `bytes` is what they
-// take in the file.
-struct TensorEntry {
+// own (GGUF blocks, packed integers) has `encoded` instead of data(): its elements are decoded as float32, `bytes` is what they
+// take in the file. An entry made by default stands for no tensor.
+class TensorEntry {
+ public:
   std::string name;
   DType dtype = DType::kFloat32;
   std::vector<int64_t> shape;
-  const uint8_t* data = nullptr;
   int64_t bytes = 0;
-  std::shared_ptr<const void> owner;  // keeps `data` alive
+  std::shared_ptr<const void> owner;  // keeps data() alive
   std::shared_ptr<const EncodedTensor> encoded = nullptr;
+
+  bool has_data() const { return data_ != nullptr; }
+  // Throws kUnsupported for an encoded tensor, which has elements but no bytes of its dtype.
+  const uint8_t* data() const { return data_ != nullptr ? data_ : no_data(); }
+  void set_data(const uint8_t* data) { data_ = data; }
+
+ private:
+  const uint8_t* no_data() const;
+  const uint8_t* data_ = nullptr;
 };
 
 class SafetensorsFile {

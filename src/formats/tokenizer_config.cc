@@ -2,6 +2,8 @@
 #include "formats/tokenizer_config.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -35,31 +37,44 @@ bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
-void set_token(TokenizerConfig& config, const std::string& name, std::optional<AddedToken> token) {
-  for (auto& [known, old] : config.named) {
-    if (known != name) continue;
-    old = std::move(token);
-    return;
+// Lists of (name, value) in order of the names' first mention, of which the value said last counts.
+template <class Value>
+class NamedList {
+ public:
+  explicit NamedList(std::vector<std::pair<std::string, Value>>& list) : list_(list) {
+    for (size_t i = 0; i < list_.size(); ++i) index_.emplace(list_[i].first, i);
   }
-  config.named.emplace_back(name, std::move(token));
-}
+  void set(const std::string& name, Value value) {
+    const auto [at, is_new] = index_.emplace(name, list_.size());
+    if (is_new) {
+      list_.emplace_back(name, std::move(value));
+    } else {
+      list_[at->second].second = std::move(value);
+    }
+  }
+
+ private:
+  std::vector<std::pair<std::string, Value>>& list_;
+  std::map<std::string, size_t> index_;
+};
 
 // A model's own names, such as image_token, are named tokens too.
 void read_named(const Json& json, const std::string& where, TokenizerConfig& config) {
+  NamedList named(config.named);
   for (const char* key : kNames) {
     const Json* value = json.find(key);
     if (value == nullptr) continue;
     const bool none = value->is_null() || value->is_bool();
-    set_token(config, key, none ? std::nullopt : std::optional(read_token(*value, true, where + ": " + key)));
+    named.set(key, none ? std::nullopt : std::optional(read_token(*value, true, where + ": " + key)));
   }
   for (const JsonMember& member : json.as_object(where)) {
     if (ends_with(member.key, "_token") && member.value.is_string())
-      set_token(config, member.key, read_token(member.value, true, where));
+      named.set(member.key, read_token(member.value, true, where));
   }
   const Json* const extra = json.find("extra_special_tokens");
   if (extra == nullptr || !extra->is_object()) return;
   for (const JsonMember& member : extra->as_object(where))
-    set_token(config, member.key, read_token(member.value, true, where + ": extra_special_tokens"));
+    named.set(member.key, read_token(member.value, true, where + ": extra_special_tokens"));
 }
 
 std::optional<std::vector<AddedToken>> read_list(const Json& json, const char* key, const std::string& where) {
@@ -83,9 +98,9 @@ void read_map(const Json& json, const std::string& where, TokenizerConfig& confi
   read_named(json, where, config);
   if (const auto list = read_list(json, "extra_special_tokens", where)) {
     config.extra_tokens_given = true;
+    std::set<AddedToken> known(config.extra_tokens.begin(), config.extra_tokens.end());
     for (const AddedToken& token : *list) {
-      if (std::find(config.extra_tokens.begin(), config.extra_tokens.end(), token) == config.extra_tokens.end())
-        config.extra_tokens.push_back(token);
+      if (known.insert(token).second) config.extra_tokens.push_back(token);
     }
   }
   const auto old = read_list(json, "additional_special_tokens", where);
@@ -94,18 +109,18 @@ void read_map(const Json& json, const std::string& where, TokenizerConfig& confi
 
 // added_tokens.json: the tokens that a tokenizer of before 2023 was given, by their ids.
 void read_added_tokens(const Json& json, const std::string& where, TokenizerConfig& config) {
-  const auto is_special = [&](const std::string& content) {
-    const bool named = std::any_of(config.named.begin(), config.named.end(),
-                                   [&](const auto& entry) { return entry.second && entry.second->content == content; });
-    // Those that special_tokens_map.json lists are added by themselves, and do not count here.
-    return named ||
-           (config.extra_tokens_given && std::any_of(config.extra_tokens.begin(), config.extra_tokens.end(),
-                                                     [&](const AddedToken& token) { return token.content == content; }));
-  };
+  std::set<std::string> special;
+  for (const auto& [name, token] : config.named) {
+    if (token) special.insert(token->content);
+  }
+  // Those that special_tokens_map.json lists are added by themselves, and do not count here.
+  if (config.extra_tokens_given) {
+    for (const AddedToken& token : config.extra_tokens) special.insert(token.content);
+  }
   for (const JsonMember& member : json.as_object(where)) {
     AddedToken token;
     token.content = member.key;
-    token.special = is_special(member.key);
+    token.special = special.count(member.key) != 0;
     token.normalized = !token.special;
     const int64_t id = member.value.as_int(where);
     if (id < 0) invalid(where, "'{}': got id {}, need at least 0", member.key, id);
@@ -141,16 +156,6 @@ void order_names(TokenizerConfig& config) {
     const auto at = place(name);
     if (at < std::end(kNames) - kNames && token) *texts[at] = token->content;
   }
-}
-
-void set_named(TokenizerConfig& config, const std::string& name, std::string text) {
-  for (auto& [known, old] : config.named_chat_templates) {
-    if (known == name) {
-      old = std::move(text);
-      return;
-    }
-  }
-  config.named_chat_templates.emplace_back(name, std::move(text));
 }
 
 }  // namespace
@@ -197,7 +202,7 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
     config.clean_up_tokenization_spaces = json.get_bool("clean_up_tokenization_spaces", false, where);
     const Json* longest = json.find("model_max_length");
     // transformers writes 1e30 for "no bound".
-    if (longest != nullptr && longest->is_number() && longest->as_double(where) < 1e15)
+    if (longest != nullptr && longest->is_number() && longest->as_double(where) >= 0 && longest->as_double(where) < 1e15)
       config.model_max_length = static_cast<int64_t>(longest->as_double(where));
     const Json* added = json.find("added_tokens_decoder");
     if (added != nullptr && added->is_object()) {
@@ -231,10 +236,11 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
   if (file_exists(file)) config.chat_template = read_file(file, limits.max_json_bytes);
   const std::string more = join_path(folder, "additional_chat_templates");
   if (directory_exists(more)) {
+    NamedList named(config.named_chat_templates);
     for (const std::string& name : list_directory(more)) {
       constexpr std::string_view kEnd = ".jinja";
       if (name.size() <= kEnd.size() || name.substr(name.size() - kEnd.size()) != kEnd) continue;
-      set_named(config, name.substr(0, name.size() - kEnd.size()), read_file(join_path(more, name), limits.max_json_bytes));
+      named.set(name.substr(0, name.size() - kEnd.size()), read_file(join_path(more, name), limits.max_json_bytes));
     }
   }
   return config;

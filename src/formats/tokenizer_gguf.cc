@@ -153,13 +153,14 @@ class Reader {
     for (size_t i = 0; i < tokens_.size(); ++i) {
       if (type(i) == kControl || type(i) == kUserDefined) parts.added.add_with_id(added(i), static_cast<int32_t>(i));
     }
-    std::vector<post_processors::TemplatePiece> single, pair;
+    using post_processors::TemplatePiece;
+    std::vector<TemplatePiece> single, pair;
     const bool bos = bos_ >= 0 && file_.flag("tokenizer.ggml.add_bos_token", false);
     const bool eos = eos_ >= 0 && file_.flag("tokenizer.ggml.add_eos_token", false);
     for (int sequence = 0; sequence < 2; ++sequence) {
-      if (bos) pair.push_back({-1, {{token(bos_), bos_}}, sequence});
-      pair.push_back({sequence, {}, sequence});
-      if (eos) pair.push_back({-1, {{token(eos_), eos_}}, sequence});
+      if (bos) pair.push_back(TemplatePiece::of_token(token(bos_), bos_, sequence));
+      pair.push_back(TemplatePiece::of_sequence(sequence, sequence));
+      if (eos) pair.push_back(TemplatePiece::of_token(token(eos_), eos_, sequence));
       if (sequence == 0) single = pair;
     }
     parts.post_processor = post_processors::pieces(single, pair);
@@ -271,7 +272,7 @@ class Reader {
     WordPieceOptions options;
     const int32_t unknown = token_id("tokenizer.ggml.unknown_token_id");
     if (unknown >= 0) options.unk_token = token(unknown);
-    parts.model = make_wordpiece(std::move(tokens), options);
+    parts.model = make_wordpiece(std::move(tokens), options, where_);
     parts.decoder = decoders::wordpiece("##", true);
     int32_t cls = token_id("tokenizer.ggml.cls_token_id"), sep = token_id("tokenizer.ggml.seperator_token_id");
     if (sep < 0) sep = token_id("tokenizer.ggml.separator_token_id");

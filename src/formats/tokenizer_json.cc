@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <functional>
+#include <map>
 
 #include "base/error.h"
 #include "base/utf8.h"
@@ -249,9 +250,31 @@ class Reader {
     return static_cast<int32_t>(id);
   }
 
+  using Specials = std::shared_ptr<const std::vector<post_processors::Special>>;
+
+  // The special tokens of a template by their names.
+  std::map<std::string_view, Specials> template_specials(const Json& json, std::string_view where) const {
+    std::map<std::string_view, Specials> all;
+    const Json* const named = json.find("special_tokens");
+    if (named == nullptr) return all;
+    for (const JsonMember& member : named->as_object(where)) {
+      const Json::Array& ids = member.value.at("ids", where).as_array(where);
+      const Json::Array& tokens = member.value.at("tokens", where).as_array(where);
+      if (ids.size() != tokens.size()) {
+        invalid(where, "special token '{}': got {} ids and {} tokens, need as many", member.key, ids.size(), tokens.size());
+      }
+      std::vector<post_processors::Special> specials;
+      for (size_t i = 0; i < ids.size(); ++i) specials.push_back({tokens[i].as_string(where), token_id(ids[i], where)});
+      all[member.key] = std::make_shared<const std::vector<post_processors::Special>>(std::move(specials));
+    }
+    return all;
+  }
+
   std::vector<post_processors::TemplatePiece> template_pieces(const Json& json, std::string_view key,
+                                                              const std::map<std::string_view, Specials>& specials,
                                                               std::string_view where) const {
     std::vector<post_processors::TemplatePiece> pieces;
+    int64_t tokens = 0, bytes = 0;  // that it puts around every text
     for (const Json& item : json.at(key, where).as_array(where)) {
       post_processors::TemplatePiece piece;
       if (const Json* sequence = item.find("Sequence")) {
@@ -263,13 +286,16 @@ class Reader {
         const Json& token = item.at("SpecialToken", where);
         const std::string id = token.at("id", where).as_string(where);
         piece.type_id = token_id(token.at("type_id", where), where);
-        const Json* known = json.at("special_tokens", where).find(id);
-        if (known == nullptr) invalid(where, "{}: special token '{}' is not in special_tokens", key, id);
-        const Json::Array& ids = known->at("ids", where).as_array(where);
-        const Json::Array& tokens = known->at("tokens", where).as_array(where);
-        if (ids.size() != tokens.size())
-          invalid(where, "special token '{}': got {} ids and {} tokens, need as many", id, ids.size(), tokens.size());
-        for (size_t i = 0; i < ids.size(); ++i) piece.specials.push_back({tokens[i].as_string(where), token_id(ids[i], where)});
+        const auto known = specials.find(id);
+        if (known == specials.end()) invalid(where, "{}: special token '{}' is not in special_tokens", key, id);
+        piece.specials = known->second;
+        for (const post_processors::Special& special : *piece.specials) {
+          bytes += static_cast<int64_t>(special.token.size());
+          if (++tokens > limits_.max_items || bytes > limits_.max_output_bytes) {
+            invalid(where, "{}: too many special tokens: need at most {}, and {} bytes of them", key, limits_.max_items,
+                    limits_.max_output_bytes);
+          }
+        }
       }
       pieces.push_back(std::move(piece));
     }
@@ -285,7 +311,9 @@ class Reader {
       return post_processors::sequence(std::move(steps));
     }
     if (type == "TemplateProcessing") {
-      return post_processors::pieces(template_pieces(json, "single", where), template_pieces(json, "pair", where));
+      const std::map<std::string_view, Specials> specials = template_specials(json, where);
+      return post_processors::pieces(template_pieces(json, "single", specials, where),
+                                     template_pieces(json, "pair", specials, where));
     }
     if (type == "BertProcessing") return post_processors::bert(special(json, "cls", where), special(json, "sep", where));
     if (type == "RobertaProcessing") {
@@ -448,7 +476,7 @@ class Reader {
       options.unk_token = json.get_string("unk_token", "[UNK]", where);
       options.continuing_subword_prefix = json.get_string("continuing_subword_prefix", "##", where);
       options.max_input_chars_per_word = json.get_int("max_input_chars_per_word", 100, where);
-      return make_wordpiece(vocab(json, where), options);
+      return make_wordpiece(vocab(json, where), options, where);
     }
     if (type == "WordLevel") return make_wordlevel(vocab(json, where), json.get_string("unk_token", "<unk>", where));
     if (type == "Unigram") {
@@ -459,8 +487,9 @@ class Reader {
         const double score = pair[1].as_double(where);
         pieces.push_back({pair[0].as_string(where), options_.decimal_scores ? as_serde_reads(score) : score});
       }
-      return make_unigram(std::move(pieces), json.get_int("unk_id", -1, where), json.get_bool("byte_fallback", false, where),
-                          where);
+      std::optional<int64_t> unk_id;
+      if (const Json* const id = present(json, "unk_id")) unk_id = id->as_int(where + ": unk_id");
+      return make_unigram(std::move(pieces), unk_id, json.get_bool("byte_fallback", false, where), where);
     }
     invalid(where, "unknown type: got '{}', need BPE, WordPiece, WordLevel or Unigram", type);
   }

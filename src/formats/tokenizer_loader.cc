@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -47,11 +48,12 @@ void check_utf8(std::string_view text, std::string_view where) {
 
 std::vector<post_processors::TemplatePiece> around(int32_t before, const std::string& before_text, int32_t after,
                                                    const std::string& after_text, bool pair) {
-  std::vector<post_processors::TemplatePiece> pieces;
+  using post_processors::TemplatePiece;
+  std::vector<TemplatePiece> pieces;
   for (int sequence = 0; sequence < (pair ? 2 : 1); ++sequence) {
-    if (before >= 0) pieces.push_back({-1, {{before_text, before}}, sequence});
-    pieces.push_back({sequence, {}, sequence});
-    if (after >= 0) pieces.push_back({-1, {{after_text, after}}, sequence});
+    if (before >= 0) pieces.push_back(TemplatePiece::of_token(before_text, before, sequence));
+    pieces.push_back(TemplatePiece::of_sequence(sequence, sequence));
+    if (after >= 0) pieces.push_back(TemplatePiece::of_token(after_text, after, sequence));
   }
   return pieces;
 }
@@ -86,12 +88,11 @@ void add_tokens(const TokenizerConfig& config, const std::vector<std::pair<int64
     tokens.back().special = token.special || names.count(token.content) != 0;
     known.insert(token.content);
   }
-  std::unordered_set<std::string> taken;
+  std::set<AddedToken> taken;
   for (const AddedToken& token : wanted) {
     if (token.content.empty() || parts.added.find(token.content) >= 0 || known.count(token.content) != 0) continue;
     // Named twice with other flags, the later ones hold.
-    if (!taken.insert(token.content).second && std::find(tokens.begin(), tokens.end(), token) != tokens.end()) continue;
-    tokens.push_back(token);
+    if (taken.insert(token).second) tokens.push_back(token);
   }
   if (!tokens.empty()) parts.added.add(tokens, *parts.model);
 }
@@ -180,7 +181,7 @@ TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool f
   const bool wished = !from_json && (config.add_bos_token || config.add_eos_token);
   if (from_json) config.add_bos_token = config.add_eos_token = std::nullopt;
   const bool albert = kind == TokenizerKind::kAlbert;  // whose own comes first, and gives way
-  PostProcessorPtr own = own_post_processor(kind, config, id_of);
+  PostProcessorPtr own = own_post_processor(kind, config, id_of, where);
   if (own != nullptr && !(albert && parts.post_processor != nullptr)) parts.post_processor = own;
   if ((own == nullptr || albert) && (wished || kind == TokenizerKind::kGptNeoX))
     parts.post_processor = beginning_and_end(config, parts);
@@ -230,6 +231,10 @@ TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::stri
     const auto [known, is_new] = ids.emplace(token.content, next);
     if (is_new) ++next;
     options.added.emplace_back(token, known->second);
+  }
+  if (config.raw.is_object()) {
+    const Json* const legacy = config.raw.find("legacy");
+    options.prefix_first_only = legacy != nullptr && (legacy->is_null() || *legacy == Json(false));
   }
   if (config.add_bos_token.value_or(false)) options.bos_id = id_of(or_default(config.bos_token, "<s>"));
   if (config.add_eos_token.value_or(false)) options.eos_id = id_of(or_default(config.eos_token, "</s>"));

@@ -212,18 +212,35 @@ bool has_sentinels(const TokenizerConfig& config) {
                      [](const AddedToken& token) { return token.content.find("<extra_id_") != std::string::npos; });
 }
 
-// "cls A sep" and "cls A sep B sep": a word that is no sequence is a token.
-std::vector<post_processors::TemplatePiece> pieces_like(const std::vector<std::string>& words, bool type_of_second,
-                                                        const std::function<int32_t(const std::string&)>& find_id) {
-  std::vector<post_processors::TemplatePiece> pieces;
+// What stands around one or two sequences, which begin where `sequence` is 0 and 1; no token: nothing stands there.
+struct Part {
+  int sequence = -1;
+  std::string token = {};
+};
+Part first_text() { return {0}; }
+Part second_text() { return {1}; }
+Part token_part(const std::string& token) { return {-1, token}; }
+
+using FindId = std::function<int32_t(const std::string&)>;
+
+int32_t id_of_special(const std::string& token, const char* name, const FindId& find_id, std::string_view where) {
+  const int32_t id = token.empty() ? -1 : find_id(token);
+  if (id < 0) invalid(where, "{}: got '{}', need a token that the tokenizer has", name, token);
+  return id;
+}
+
+std::vector<post_processors::TemplatePiece> pieces_of(const std::vector<Part>& parts, bool type_of_second,
+                                                      const FindId& find_id, std::string_view where) {
+  using post_processors::TemplatePiece;
+  std::vector<TemplatePiece> pieces;
   int32_t type = 0;
-  for (const std::string& word : words) {
-    if (word.empty()) continue;
-    if (word == "A" || word == "B") {
-      type = word == "B" && type_of_second ? 1 : 0;
-      pieces.push_back({word == "A" ? 0 : 1, {}, type});
-    } else {
-      pieces.push_back({-1, {{word, find_id(word)}}, type});
+  for (const Part& part : parts) {
+    if (part.sequence >= 0) {
+      type = type_of_second ? part.sequence : 0;
+      pieces.push_back(TemplatePiece::of_sequence(part.sequence, type));
+    } else if (!part.token.empty()) {
+      const int32_t id = id_of_special(part.token, "special token", find_id, where);
+      pieces.push_back(TemplatePiece::of_token(part.token, id, type));
     }
   }
   return pieces;
@@ -362,22 +379,25 @@ TokenizerConfig completed(TokenizerKind kind, TokenizerConfig config, std::strin
 }
 
 PostProcessorPtr own_post_processor(TokenizerKind kind, const TokenizerConfig& config,
-                                    const std::function<int32_t(const std::string&)>& find_id) {
-  const std::string bos = name_of(config, "bos_token"), eos = name_of(config, "eos_token");
-  const std::string cls = name_of(config, "cls_token"), sep = name_of(config, "sep_token");
-  const auto both = [&](std::vector<std::string> single, std::vector<std::string> pair, bool type_of_second) {
-    return post_processors::pieces(pieces_like(single, type_of_second, find_id), pieces_like(pair, type_of_second, find_id));
+                                    const std::function<int32_t(const std::string&)>& find_id, std::string_view where) {
+  const Part a = first_text(), b = second_text();
+  const Part bos = token_part(name_of(config, "bos_token")), eos = token_part(name_of(config, "eos_token"));
+  const Part cls = token_part(name_of(config, "cls_token")), sep = token_part(name_of(config, "sep_token"));
+  const auto both = [&](const std::vector<Part>& single, const std::vector<Part>& pair, bool type_of_second) {
+    return post_processors::pieces(pieces_of(single, type_of_second, find_id, where),
+                                   pieces_of(pair, type_of_second, find_id, where));
   };
   switch (kind) {
-    case Kind::kBert: return both({cls, "A", sep}, {cls, "A", sep, "B", sep}, true);
-    case Kind::kAlbert: return both({cls, "A", sep}, {cls, "A", sep, "B", sep}, true);
+    case Kind::kBert:
+    case Kind::kAlbert: return both({cls, a, sep}, {cls, a, sep, b, sep}, true);
     case Kind::kRoberta:
-      return post_processors::roberta({cls, find_id(cls)}, {sep, find_id(sep)},
+      return post_processors::roberta({cls.token, id_of_special(cls.token, "cls_token", find_id, where)},
+                                      {sep.token, id_of_special(sep.token, "sep_token", find_id, where)},
                                       config.raw.is_object() ? config.raw.get_bool("trim_offsets", true, "trim_offsets") : true,
                                       config.add_prefix_space.value_or(false));
     case Kind::kXlmRoberta:
-    case Kind::kCamembert: return both({bos, "A", eos}, {bos, "A", eos, eos, "B", eos}, false);
-    case Kind::kT5: return both({"A", eos}, {"A", eos, "B", eos}, false);
+    case Kind::kCamembert: return both({bos, a, eos}, {bos, a, eos, eos, b, eos}, false);
+    case Kind::kT5: return both({a, eos}, {a, eos, b, eos}, false);
     default: return nullptr;
   }
 }

@@ -33,9 +33,10 @@ Json sentencepiece_tree(TokenizerKind kind, const TokenizerConfig& config, const
 TokenizerConfig completed(TokenizerKind kind, TokenizerConfig config, std::string_view where,
                           const SentencePieceModel* model = nullptr);
 
-// The post-processor that the class insists on; null: it keeps what it has.
+// The post-processor that the class insists on; null: it keeps what it has. find_id: -1 for what is no token. kInvalidInput
+// where the class puts around every text what the tokenizer lacks.
 PostProcessorPtr own_post_processor(TokenizerKind kind, const TokenizerConfig& config,
-                                    const std::function<int32_t(const std::string&)>& find_id);
+                                    const std::function<int32_t(const std::string&)>& find_id, std::string_view where);
 
 // A token that decoding leaves out, found in the text as it stands.
 AddedToken special_token(std::string content);

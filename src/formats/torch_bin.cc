@@ -47,14 +47,14 @@ class TorchSource : public WeightSource {
         entry.dtype = tensor.dtype;
         entry.shape = tensor.shape;
         entry.bytes = tensor.bytes;
-        entry.data = tensor.data;
+        entry.set_data(tensor.data);
         entry.owner = file;
         if (!tensor.contiguous) {
           budget -= tensor.bytes;
           if (budget < 0) invalid(path, "too many views of the same data: need fewer that are not row-major");
           const auto packed = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(tensor.bytes));
           copy_torch_tensor(tensor, packed->data());
-          entry.data = packed->data();
+          entry.set_data(packed->data());
           entry.owner = packed;
         }
         if (!entries_.emplace(tensor.name, std::move(entry)).second) invalid(path, "tensor '{}' is in two shards", tensor.name);

@@ -39,7 +39,7 @@ Tensor float32_of(Device& device, const TensorEntry& entry, const std::string& w
     unsupported(where, "{}: got dtype {}, need float32, bfloat16 or float16", entry.name, dtype_name(entry.dtype));
   }
   Tensor raw = Tensor::empty(device, entry.dtype, entry.shape);
-  std::memcpy(raw.view().data, entry.data, static_cast<size_t>(entry.bytes));
+  std::memcpy(raw.view().data, entry.data(), static_cast<size_t>(entry.bytes));
   if (entry.dtype == DType::kFloat32) return raw;
   Tensor out = Tensor::empty(device, DType::kFloat32, entry.shape);
   device.kernels->cast(device.exec, raw.view(), out.view());
@@ -250,7 +250,7 @@ bool unties(const Json& config, const std::string& folder) {
   if (words == nullptr && head == nullptr) return false;
   if (words == nullptr || head == nullptr) return !read_adapter_config(folder).ensure_weight_tying || words == nullptr;
   return words->dtype != head->dtype || words->bytes != head->bytes ||
-         std::memcmp(words->data, head->data, static_cast<size_t>(words->bytes)) != 0;
+         std::memcmp(words->data(), head->data(), static_cast<size_t>(words->bytes)) != 0;
 }
 
 }  // namespace

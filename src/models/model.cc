@@ -20,10 +20,10 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }
 
 Tensor to_tensor(Device& device, const TensorEntry& entry) {
-  const bool aligned = reinterpret_cast<uintptr_t>(entry.data) % static_cast<uintptr_t>(dtype_size(entry.dtype)) == 0;
-  if (aligned) return Tensor::borrow(device, entry.dtype, entry.shape, entry.data, entry.owner);
+  const bool aligned = reinterpret_cast<uintptr_t>(entry.data()) % static_cast<uintptr_t>(dtype_size(entry.dtype)) == 0;
+  if (aligned) return Tensor::borrow(device, entry.dtype, entry.shape, entry.data(), entry.owner);
   Tensor copy = Tensor::empty(device, entry.dtype, entry.shape);
-  std::memcpy(copy.view().data, entry.data, static_cast<size_t>(entry.bytes));
+  std::memcpy(copy.view().data, entry.data(), static_cast<size_t>(entry.bytes));
   return copy;
 }
 
@@ -35,7 +35,7 @@ const TensorEntry* find_stored(const WeightSource& weights, const std::string& n
 }
 
 float value_at(const TensorEntry& entry, int64_t index) {
-  const uint8_t* at = entry.data + index * dtype_size(entry.dtype);
+  const uint8_t* at = entry.data() + index * dtype_size(entry.dtype);
   const auto read = [&](auto zero) {
     std::memcpy(&zero, at, sizeof(zero));
     return static_cast<float>(zero);
@@ -56,7 +56,7 @@ bool is_plain(const TensorEntry& entry) {
 bool same_values(const TensorEntry& a, const TensorEntry& b) {
   if (a.shape != b.shape) return false;
   if (a.encoded || b.encoded) return a.encoded == b.encoded;
-  if (a.dtype == b.dtype) return a.data == b.data || std::memcmp(a.data, b.data, static_cast<size_t>(a.bytes)) == 0;
+  if (a.dtype == b.dtype) return a.data() == b.data() || std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes)) == 0;
   if (!is_plain(a) || !is_plain(b)) return false;
   const int64_t count = a.bytes / dtype_size(a.dtype);
   for (int64_t i = 0; i < count; ++i) {

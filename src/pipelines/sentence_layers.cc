@@ -59,19 +59,22 @@ std::vector<float> read_weight(const ModelFolder& folder, const std::string& nam
   const TensorEntry* entry = folder.weights().find(name);
   if (entry == nullptr) invalid(folder.path(), "tensor missing: need '{}'", name);
   if (entry->shape != shape) invalid(folder.path(), "{}: the shape is not what config.json says", name);
+  if (entry->encoded) {
+    unsupported(folder.path(), "{}: got {}, need float32, bfloat16 or float16", name, entry->encoded->coding());
+  }
   int64_t count = 1;
   for (const int64_t dim : shape) count *= dim;
   std::vector<float> values(static_cast<size_t>(count));
   for (size_t i = 0; i < values.size(); ++i) {
     uint16_t half = 0;
     switch (entry->dtype) {
-      case DType::kFloat32: std::memcpy(&values[i], entry->data + i * 4, 4); break;
+      case DType::kFloat32: std::memcpy(&values[i], entry->data() + i * 4, 4); break;
       case DType::kFloat16:
-        std::memcpy(&half, entry->data + i * 2, 2);
+        std::memcpy(&half, entry->data() + i * 2, 2);
         values[i] = float16_to_float(half);
         break;
       case DType::kBFloat16:
-        std::memcpy(&half, entry->data + i * 2, 2);
+        std::memcpy(&half, entry->data() + i * 2, 2);
         values[i] = bits_to_float(uint32_t{half} << 16);
         break;
       default: unsupported(folder.path(), "{}: got {}, need float32, bfloat16 or float16", name, dtype_name(entry->dtype));

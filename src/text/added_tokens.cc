@@ -1,4 +1,4 @@
-// Aho-Corasick with leftmost-longest matches, and the cutting of text at added tokens.
+// Aho-Corasick from the end of the text, and the cutting of text at added tokens.
 #include "text/added_tokens.h"
 
 #include <algorithm>
@@ -14,39 +14,42 @@ namespace pagoda {
 void StringFinder::build(const std::vector<std::string>& keys) {
   nodes_.assign(1, Node{});
   edges_ = {};
-  std::fill(std::begin(starts_), std::end(starts_), false);
-  starters_ = 0;
+  std::fill(std::begin(ends_), std::end(ends_), false);
+  bool begins[256] = {};
   std::vector<std::pair<int32_t, unsigned char>> parents(1);  // of each node: parent and byte
   for (size_t k = 0; k < keys.size(); ++k) {
     if (keys[k].empty()) continue;
     int32_t node = 0;
-    for (const char c : keys[k]) {
-      const unsigned char byte = static_cast<unsigned char>(c);
+    for (auto c = keys[k].rbegin(); c != keys[k].rend(); ++c) {
+      const unsigned char byte = static_cast<unsigned char>(*c);
       int32_t& next = edges_[(static_cast<uint64_t>(node) << 8) | byte];
       if (next == 0) {
         next = static_cast<int32_t>(nodes_.size());
         const int32_t depth = nodes_[static_cast<size_t>(node)].depth + 1;
-        nodes_.push_back({0, depth, -1});
+        nodes_.push_back({0, depth, -1, 0});
         parents.emplace_back(node, byte);
       }
       node = next;
     }
     if (nodes_[static_cast<size_t>(node)].key < 0) nodes_[static_cast<size_t>(node)].key = static_cast<int32_t>(k);
-    const unsigned char first = static_cast<unsigned char>(keys[k][0]);
-    if (!starts_[first]) ++starters_;
-    starts_[first] = true;
-    only_ = first;
+    ends_[static_cast<unsigned char>(keys[k].back())] = true;
+    first_ = static_cast<unsigned char>(keys[k][0]);
+    begins[first_] = true;
   }
+  first_bytes_ = static_cast<int>(std::count(std::begin(begins), std::end(begins), true));
   // Failure links, by depth.
   std::vector<int32_t> order(nodes_.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
   std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
     return std::pair(nodes_[static_cast<size_t>(a)].depth, a) < std::pair(nodes_[static_cast<size_t>(b)].depth, b);
   });
-  for (const int32_t node : order) {
-    if (nodes_[static_cast<size_t>(node)].depth <= 1) continue;
-    const auto [parent, byte] = parents[static_cast<size_t>(node)];
-    nodes_[static_cast<size_t>(node)].fail = step(nodes_[static_cast<size_t>(parent)].fail, byte);
+  for (const int32_t at : order) {
+    Node& node = nodes_[static_cast<size_t>(at)];
+    if (node.depth > 1) {
+      const auto [parent, byte] = parents[static_cast<size_t>(at)];
+      node.fail = step(nodes_[static_cast<size_t>(parent)].fail, byte);
+    }
+    node.longest = node.key >= 0 ? at : nodes_[static_cast<size_t>(node.fail)].longest;
   }
 }
 
@@ -58,39 +61,34 @@ int32_t StringFinder::step(int32_t node, unsigned char byte) const {
   }
 }
 
-bool StringFinder::find(std::string_view text, size_t from, size_t& begin, size_t& end, int32_t& key) const {
-  if (empty()) return false;
-  int32_t node = 0;
-  bool have = false;
-  for (size_t pos = from; pos < text.size(); ++pos) {
-    if (node == 0) {
-      if (have) return true;
-      if (starters_ == 1) {
-        const void* const next = std::memchr(text.data() + pos, only_, text.size() - pos);
-        if (next == nullptr) return false;
-        pos = static_cast<size_t>(static_cast<const char*>(next) - text.data());
-      } else {
-        while (pos < text.size() && !starts_[static_cast<unsigned char>(text[pos])]) ++pos;
-        if (pos == text.size()) return false;
-      }
-    }
-    node = step(node, static_cast<unsigned char>(text[pos]));
-    // What is being read began behind the match in hand: that match is the leftmost, and as long as it gets.
-    if (have && pos + 1 - static_cast<size_t>(nodes_[static_cast<size_t>(node)].depth) > begin) return true;
-    for (int32_t n = node; n != 0; n = nodes_[static_cast<size_t>(n)].fail) {
-      const Node& state = nodes_[static_cast<size_t>(n)];
-      if (state.key < 0) continue;
-      const size_t start = pos + 1 - static_cast<size_t>(state.depth);
-      if (!have || start < begin || (start == begin && pos + 1 > end)) {
-        have = true;
-        begin = start;
-        end = pos + 1;
-        key = state.key;
-      }
-      break;  // shorter ones begin later
-    }
+void StringFinder::find_all(std::string_view text, std::vector<Match>& matches) const {
+  matches.clear();
+  if (empty() || text.empty()) return;
+  size_t stop = 0;  // no match begins before
+  if (first_bytes_ == 1) {
+    const void* const first = std::memchr(text.data(), first_, text.size());
+    if (first == nullptr) return;
+    stop = static_cast<size_t>(static_cast<const char*>(first) - text.data());
   }
-  return have;
+  int32_t at = 0;
+  for (size_t pos = text.size(); pos > stop;) {
+    const unsigned char byte = static_cast<unsigned char>(text[--pos]);
+    if (at == 0 && !ends_[byte]) continue;
+    at = step(at, byte);
+    const int32_t longest = nodes_[static_cast<size_t>(at)].longest;
+    if (longest == 0) continue;
+    const Node& found = nodes_[static_cast<size_t>(longest)];
+    matches.push_back({pos, pos + static_cast<size_t>(found.depth), found.key});
+  }
+  // From the text's begin: what begins inside a match is none.
+  std::reverse(matches.begin(), matches.end());
+  size_t kept = 0, done = 0;
+  for (const Match& match : matches) {
+    if (match.begin < done) continue;
+    done = match.end;
+    matches[kept++] = match;
+  }
+  matches.resize(kept);
 }
 
 void AddedVocabulary::add(const std::vector<AddedToken>& tokens, const TokenModel& model) {
@@ -193,10 +191,10 @@ bool word_after(std::string_view text, size_t pos) {
 
 void AddedVocabulary::find_all(const Set& set, std::string_view text, bool special_as_text, std::vector<Found>& out) const {
   out.clear();
-  size_t done = 0, from = 0, begin = 0, end = 0;
-  int32_t key = 0;
-  while (set.finder.find(text, from, begin, end, key)) {
-    from = end;
+  size_t done = 0;
+  std::vector<StringFinder::Match> matches;
+  set.finder.find_all(text, matches);
+  for (auto [begin, end, key] : matches) {
     const int32_t id = set.ids[static_cast<size_t>(key)];
     const AddedToken& token = by_id_.at(id);
     if (special_as_text && token.special) continue;
@@ -227,7 +225,7 @@ void AddedVocabulary::find_all(const Set& set, std::string_view text, bool speci
 void AddedVocabulary::extract(std::string_view original, const Normalizer* normalizer, bool track, PreTokenized& out,
                               RegexScratch& scratch, bool special_as_text) const {
   out.track = track;
-  out.limit = std::min(std::max(AlignedText::kMinGrowthLimit, 64 * original.size()), size_t{1} << 31);
+  out.limit = AlignedText::growth_limit(original.size());
   std::vector<Found> parts, inner;
   find_all(plain_, original, special_as_text, parts);
   for (const Found& part : parts) {

@@ -1,6 +1,7 @@
 // Added tokens: whole strings taken out of the text before the model sees it.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -21,29 +22,34 @@ struct AddedToken {
   bool rstrip = false;       // ... behind it
   bool normalized = true;    // found in the normalised text, itself normalised
   bool special = false;      // left out when decoding with skip_special_tokens
-  bool operator==(const AddedToken&) const = default;
+  auto operator<=>(const AddedToken&) const = default;
 };
 
-// Finds the leftmost, then longest, of many strings (Aho-Corasick with a byte table where it is dense).
+// Finds the leftmost, then longest, of many strings, and goes on behind it: Aho-Corasick over the text from its end to its
+// begin, which knows at each byte the longest string that begins there. Linear in the text whatever the strings are.
 class StringFinder {
  public:
+  struct Match {
+    size_t begin, end;
+    int32_t key;
+  };
   void build(const std::vector<std::string>& keys);  // an empty key never matches; of equal keys the first counts
-  // First match at or after `from`; false: none.
-  bool find(std::string_view text, size_t from, size_t& begin, size_t& end, int32_t& key) const;
+  void find_all(std::string_view text, std::vector<Match>& matches) const;  // those that do not overlap, in order
   bool empty() const { return nodes_.size() <= 1; }
 
  private:
   struct Node {
     int32_t fail = 0;
     int32_t depth = 0;
-    int32_t key = -1;  // that ends here
+    int32_t key = -1;     // that ends here
+    int32_t longest = 0;  // of the nodes on the way of failures, this one included, the first with a key; 0: none
   };
   int32_t step(int32_t node, unsigned char byte) const;
   std::vector<Node> nodes_;
   FlatMap<int32_t> edges_;
-  bool starts_[256] = {};
-  int starters_ = 0;
-  unsigned char only_ = 0;  // the one first byte, where there is but one
+  bool ends_[256] = {};      // last bytes of keys
+  int first_bytes_ = 0;      // how many first bytes there are
+  unsigned char first_ = 0;  // ... which, where there is but one
 };
 
 class AddedVocabulary {

@@ -18,12 +18,16 @@ void check_growth(size_t size, size_t limit) {
   if (size > limit) invalid("tokenizer", "the tokenizer makes the text too long: got {} bytes, need at most {}", size, limit);
 }
 
+size_t AlignedText::growth_limit(size_t original_bytes) {
+  return std::min(std::max(kMinGrowthLimit, 64 * original_bytes), size_t{1} << 31);
+}
+
 AlignedText AlignedText::from_original(std::string_view original, size_t begin, size_t end, bool track) {
   AlignedText piece;
   piece.text.assign(original.data() + begin, end - begin);
   piece.track = track;
   piece.shift = static_cast<uint32_t>(begin);
-  piece.limit = std::min(std::max(kMinGrowthLimit, 64 * (end - begin)), size_t{1} << 31);
+  piece.limit = growth_limit(end - begin);
   if (track) {
     piece.align.reserve(end - begin);
     for (size_t pos = begin; pos < end;) {

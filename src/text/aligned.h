@@ -24,7 +24,8 @@ struct AlignedText {
   uint32_t shift = 0;              // where this piece begins in the original
   size_t limit = kMinGrowthLimit;  // bytes it may grow to, whatever a tokenizer file asks for
 
-  static constexpr size_t kMinGrowthLimit = size_t{1} << 26;
+  static constexpr size_t kMinGrowthLimit = size_t{1} << 22;
+  static size_t growth_limit(size_t original_bytes);  // 64 times the original, or kMinGrowthLimit where that is more
 
   // A piece [begin, end) of an original, as yet unchanged.
   static AlignedText from_original(std::string_view original, size_t begin, size_t end, bool track);

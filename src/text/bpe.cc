@@ -216,7 +216,7 @@ class Bpe final : public TokenModel {
       emit(scratch.entries.data(), scratch.entries.size(), at, out);
       return;
     }
-    const uint64_t hash = hash_bytes(word);
+    const uint64_t hash = hash_bytes(word, seed_);
     WordCache::Hit hit;
     if (scratch.cache.find(word, hash, hit)) {
       emit(hit.entries, hit.count, at, out);
@@ -390,7 +390,7 @@ class RankBpe final : public TokenModel {
       }
     };
     const bool small = word.size() <= WordCache::kMaxWordBytes;
-    const uint64_t hash = small ? hash_bytes(word) : 0;
+    const uint64_t hash = small ? hash_bytes(word, seed_) : 0;
     WordCache::Hit hit;
     if (small && scratch.cache.find(word, hash, hit)) return emit(hit.entries, hit.count);
     scratch.entries.clear();

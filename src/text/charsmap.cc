@@ -2,6 +2,8 @@
 // in the low byte with bit 31, value in the low 31 bits of a leaf.
 #include "text/charsmap.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace pagoda {
@@ -37,7 +39,9 @@ void Charsmap::walk(std::string_view text, Found&& found) const {
   const auto offset = [](uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); };
   if (units_.empty()) return;
   uint32_t node = offset(units_[0]);
-  for (size_t i = 0; i < text.size(); ++i) {
+  // Nothing says that the units are a tree: a ring of them would match to the end of the text, at every character anew.
+  constexpr size_t kMaxKeyBytes = 1024;
+  for (size_t i = 0; i < std::min(text.size(), kMaxKeyBytes); ++i) {
     const uint32_t byte = static_cast<unsigned char>(text[i]);
     if (byte == 0) return;
     node ^= byte;

@@ -45,12 +45,20 @@ std::string replace_all(std::string text, std::string_view from, std::string_vie
       utf8_next(text, pos);
       out.append(text, start, pos - start);
       out += to;
+      check_growth(out.size(), kMaxTokenBytes);
     }
     return out;
   }
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
-    text.replace(at, from.size(), to);
-  return text;
+  std::string out;
+  size_t done = 0;
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, done)) {
+    out.append(text, done, at - done);
+    out += to;
+    done = at + from.size();
+    check_growth(out.size(), kMaxTokenBytes);
+  }
+  out.append(text, done, std::string::npos);
+  return out;
 }
 
 // Calls a function with each whole token.

@@ -218,28 +218,37 @@ class Sequence final : public PostProcessor {
   std::vector<PostProcessorPtr> steps_;
 };
 
+constexpr size_t kMaxTemplateTokens = size_t{1} << 26;
+
 class Template final : public PostProcessor {
  public:
   Template(std::vector<TemplatePiece> single, std::vector<TemplatePiece> pair)
       : single_(std::move(single)), pair_(std::move(pair)) {}
   int64_t added_tokens(bool pair) const override {
     int64_t count = 0;
-    for (const TemplatePiece& piece : pair ? pair_ : single_) count += static_cast<int64_t>(piece.specials.size());
+    for (const TemplatePiece& piece : pair ? pair_ : single_) {
+      if (piece.specials) count += static_cast<int64_t>(piece.specials->size());
+    }
     return count;
   }
   void process(std::vector<Encoding>& encodings, bool add_special_tokens) const override {
     const bool with_offsets = !encodings.empty() && encodings[0].with_offsets;
     std::vector<Encoding> out;
+    size_t size = 0;
     for (const TemplatePiece& piece : encodings.size() > 1 ? pair_ : single_) {
       if (piece.sequence >= 0) {
         if (static_cast<size_t>(piece.sequence) >= encodings.size()) continue;
         Encoding part = encodings[static_cast<size_t>(piece.sequence)];
         std::fill(part.type_ids.begin(), part.type_ids.end(), piece.type_id);
+        size += part.size();
+        if (size > kMaxTemplateTokens)
+          invalid("post_processor", "the template repeats the text too often: got {} tokens, need at most {}", size,
+                  kMaxTemplateTokens);
         out.push_back(std::move(part));
       } else if (add_special_tokens) {
         Encoding part;
         part.with_offsets = with_offsets;
-        for (const Special& special : piece.specials) add_special(part, special, piece.type_id);
+        for (const Special& special : *piece.specials) add_special(part, special, piece.type_id);
         out.push_back(std::move(part));
       }
     }

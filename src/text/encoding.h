@@ -70,10 +70,16 @@ PostProcessorPtr roberta(Special cls, Special sep, bool trim_offsets, bool add_p
 PostProcessorPtr byte_level(bool trim_offsets, bool add_prefix_space);
 PostProcessorPtr sequence(std::vector<PostProcessorPtr> steps);
 
+// A sequence, or tokens in between. Templates may name the same tokens any number of times, so pieces share them.
 struct TemplatePiece {
-  int sequence = -1;              // 0 A, 1 B, -1 special
-  std::vector<Special> specials;  // of a special piece
+  int sequence = -1;                                          // 0 A, 1 B, -1 special
+  std::shared_ptr<const std::vector<Special>> specials = {};  // of a special piece
   int32_t type_id = 0;
+
+  static TemplatePiece of_sequence(int sequence, int32_t type_id) { return {sequence, nullptr, type_id}; }
+  static TemplatePiece of_token(std::string token, int32_t id, int32_t type_id) {
+    return {-1, std::make_shared<const std::vector<Special>>(1, Special{std::move(token), id}), type_id};
+  }
 };
 PostProcessorPtr pieces(std::vector<TemplatePiece> single, std::vector<TemplatePiece> pair);
 

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -153,6 +156,11 @@ struct TemplateCode {
     int self_slot = -1, super_slot = -1;
   };
   std::vector<std::pair<std::string, std::unique_ptr<NamedBlock>>> blocks;
+  std::map<std::string, size_t, std::less<>> block_index;  // of blocks, by name
+  const NamedBlock* block(std::string_view name) const {   // null: none
+    const auto found = block_index.find(name);
+    return found == block_index.end() ? nullptr : blocks[found->second].second.get();
+  }
   int self_slot = -1;
 };
 

@@ -287,9 +287,7 @@ void Interp::exec_block(const Stmt& stmt, Frame& frame) {
     }
     exported_.insert(exported_.begin(), local.begin(), local.end());
   }
-  for (const auto& entry : code_.blocks) {
-    if (entry.first == stmt.text) write(to_text(call_block(*entry.second)));
-  }
+  if (const TemplateCode::NamedBlock* const block = code_.block(stmt.text)) write(to_text(call_block(*block)));
   if (stmt.scoped) exported_ = std::move(outer);
 }
 

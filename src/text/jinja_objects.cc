@@ -539,20 +539,15 @@ std::string TemplateReference::repr(Interp& interp) {
 
 bool TemplateReference::get_item(Interp& interp, const Value& key, Value& out) {
   if (!key.is_string()) return false;
-  for (const auto& entry : interp.code().blocks) {
-    if (entry.first != key.text()) continue;
-    out = make_function(
-        interp, entry.first,
-        +[](Interp& in, const Value& name, CallArgs&) {
-          for (const auto& block : in.code().blocks) {
-            if (block.first == name.text()) return in.call_block(*block.second);
-          }
-          return Value::none();
-        },
-        key, "BlockReference");
-    return true;
-  }
-  return false;
+  if (interp.code().block(key.text()) == nullptr) return false;
+  out = make_function(
+      interp, key.text(),
+      +[](Interp& in, const Value& name, CallArgs&) {
+        const TemplateCode::NamedBlock* const block = in.code().block(name.text());
+        return block == nullptr ? Value::none() : in.call_block(*block);
+      },
+      key, "BlockReference");
+  return true;
 }
 
 }  // namespace pagoda::jinja

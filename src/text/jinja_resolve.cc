@@ -96,10 +96,10 @@ class Symbols {
 
   // Names assigned in this scope and the ones around it, innermost first.
   void visible(std::vector<std::pair<std::string, Ident>>& out) const {
+    std::unordered_set<std::string_view> known;
     for (const Symbols* scope = this; scope != nullptr; scope = scope->parent_) {
       for (const std::string& name : scope->stores_) {
-        const bool known = std::any_of(out.begin(), out.end(), [&](const auto& entry) { return entry.first == name; });
-        if (!known) out.emplace_back(name, *find(name));
+        if (known.insert(name).second) out.emplace_back(name, *find(name));
       }
     }
   }
@@ -322,9 +322,9 @@ class Resolver {
   void find_blocks(Block& body) {
     for (const StmtPtr& stmt : body) {
       if (stmt->kind == StmtKind::kBlock) {
-        for (const auto& entry : code_.blocks) {
-          if (entry.first == stmt->text) fail("TemplateAssertionError", "block '" + stmt->text + "' defined twice", stmt->line);
-        }
+        if (code_.block(stmt->text) != nullptr)
+          fail("TemplateAssertionError", "block '" + stmt->text + "' defined twice", stmt->line);
+        code_.block_index.emplace(stmt->text, code_.blocks.size());
         auto block = std::make_unique<TemplateCode::NamedBlock>();
         block->block = stmt.get();
         code_.blocks.emplace_back(stmt->text, std::move(block));
@@ -507,6 +507,9 @@ class Resolver {
         if (!stmt.scoped) return;
         std::vector<std::pair<std::string, Ident>> visible;
         frame.symbols->visible(visible);
+        exports_ += visible.size();
+        if (exports_ > kMaxExports)
+          fail("RuntimeError", fmt::format("scoped blocks see more than {} variables", kMaxExports), stmt.line);
         for (const auto& [name, ident] : visible) stmt.exports.emplace_back(name, reference(ident, frame));
         return;
       }
@@ -658,7 +661,9 @@ class Resolver {
     visit(stmt.body, body);
   }
 
+  static constexpr size_t kMaxExports = size_t{1} << 20;  // each scoped block lists every variable around it
   TemplateCode& code_;
+  size_t exports_ = 0;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -90,6 +91,7 @@ class TokenModel {
  protected:
   explicit TokenModel(Vocab vocab) : vocab_(std::move(vocab)) {}
   Vocab vocab_;
+  const uint64_t seed_ = hash_seed();  // of the word cache
 };
 
 using ModelPtr = std::shared_ptr<const TokenModel>;
@@ -116,12 +118,16 @@ bool covers_all_bytes(const Vocab& vocab, std::string_view suffix);
 // The vocabulary holds raw bytes; ids are ranks.
 ModelPtr make_rank_bpe(Vocab vocab, std::string_view where);
 
+// At every character the pieces that begin there are read as far as the longest goes: a bound makes long texts linear.
+constexpr size_t kMaxPieceBytes = 8000;
+
 struct WordPieceOptions {
   std::string unk_token = "[UNK]";
   std::string continuing_subword_prefix = "##";
   int64_t max_input_chars_per_word = 100;
 };
-ModelPtr make_wordpiece(Vocab vocab, const WordPieceOptions& options);
+// Throws kInvalidInput for tokens of over kMaxPieceBytes.
+ModelPtr make_wordpiece(Vocab vocab, const WordPieceOptions& options, std::string_view where);
 
 ModelPtr make_wordlevel(Vocab vocab, std::string unk_token);
 
@@ -129,7 +135,8 @@ struct UnigramPiece {
   std::string token;
   double score;
 };
-// unk_id -1: none. Ids are positions.
-ModelPtr make_unigram(std::vector<UnigramPiece> pieces, int64_t unk_id, bool byte_fallback, std::string_view where);
+// Ids are positions. Throws kInvalidInput for an unk_id that is none of them, and for pieces of over kMaxPieceBytes.
+ModelPtr make_unigram(std::vector<UnigramPiece> pieces, std::optional<int64_t> unk_id, bool byte_fallback,
+                      std::string_view where);
 
 }  // namespace pagoda

@@ -270,8 +270,11 @@ class Precompiled final : public Normalizer {
     std::vector<Change> changes;
     changes.reserve(source.size() - same);
     bool modified = false;
+    size_t put = 0;  // bytes of replacements: a character may be replaced by a text of any length
     const auto replace = [&](std::string_view part, std::string_view by) {
       modified = true;
+      put += by.size();
+      if (put > text.limit) check_growth(put, text.limit);
       const int64_t difference = static_cast<int64_t>(utf8_length(by)) - static_cast<int64_t>(utf8_length(part));
       for (size_t pos = 0; pos < by.size();) changes.push_back({utf8_next(by, pos), 0});
       if (difference > 0) {

@@ -1,6 +1,7 @@
 // A recursive descent parser with a depth limit.
 #include "text/pattern_syntax.h"
 
+#include <algorithm>
 #include <cctype>
 #include <map>
 #include <optional>
@@ -78,6 +79,14 @@ class Parser {
     node->kind = kind;
     return node;
   }
+  // One budget for groups and repeats: the tree is walked and destroyed by recursion, and PCRE2's own limit counts both.
+  void adopt(PatternNode& parent, Node child) const {
+    const bool nests = parent.kind == Kind::kGroup || parent.kind == Kind::kAtomic || parent.kind == Kind::kLook ||
+                       parent.kind == Kind::kRepeat;
+    parent.nesting = std::max(parent.nesting, child->nesting + (nests ? 1 : 0));
+    if (parent.nesting > limits_.max_depth) error("nested too deeply");
+    parent.children.push_back(std::move(child));
+  }
   Node make_set(CodeSet set, std::string class_text = {}) const {
     Node node = make(Kind::kSet);
     node->set = std::move(set);
@@ -90,13 +99,11 @@ class Parser {
   Node alternation(int depth) {
     if (depth > limits_.max_depth) error("nested too deeply");
     const Flags outer = flags_;
-    std::vector<Node> branches;
-    branches.push_back(sequence(depth));
-    while (take("|")) branches.push_back(sequence(depth));
-    flags_ = outer;
-    if (branches.size() == 1) return std::move(branches[0]);
     Node node = make(Kind::kAlternate);
-    node->children = std::move(branches);
+    adopt(*node, sequence(depth));
+    while (take("|")) adopt(*node, sequence(depth));
+    flags_ = outer;
+    if (node->children.size() == 1) return std::move(node->children[0]);
     return node;
   }
 
@@ -125,7 +132,7 @@ class Parser {
       }
       Node item = atom(depth);
       if (item == nullptr) continue;  // flags for the rest of the group
-      node->children.push_back(quantified(std::move(item)));
+      adopt(*node, quantified(std::move(item)));
     }
     if (node->children.size() == 1) return std::move(node->children[0]);
     if (node->children.empty()) node->kind = Kind::kEmpty;
@@ -163,7 +170,7 @@ class Parser {
   }
 
   Node quantified(Node item) {
-    for (int count = 0;; ++count) {
+    while (true) {
       skip_extended();
       int64_t min = 0, max = -1;
       bool interval = false;
@@ -177,7 +184,6 @@ class Parser {
       } else {
         return item;
       }
-      if (count > 100) error("too many quantifiers");
       Node node = make(Kind::kRepeat);
       node->min = min;
       node->max = max;
@@ -186,7 +192,7 @@ class Parser {
       } else if ((!interval || dialect_ == PatternDialect::kRust) && take("+")) {
         node->greed = PatternNode::Greed::kPossessive;
       }
-      node->children.push_back(std::move(item));
+      adopt(*node, std::move(item));
       item = std::move(node);
     }
   }
@@ -276,17 +282,17 @@ class Parser {
       if (take(")")) {
         if (dialect_ == PatternDialect::kRust) return nullptr;
         node = make(Kind::kGroup);  // Ruby: a(?i)b|c is a(?i:b|c)
-        node->children.push_back(alternation(depth + 1));
+        adopt(*node, alternation(depth + 1));
         return node;
       }
       take(":");
       node = make(Kind::kGroup);
-      node->children.push_back(alternation(depth + 1));
+      adopt(*node, alternation(depth + 1));
       flags_ = before;
       if (!take(")")) error("missing )");
       return node;
     }
-    node->children.push_back(alternation(depth + 1));
+    adopt(*node, alternation(depth + 1));
     if (!take(")")) error("missing )");
     return node;
   }

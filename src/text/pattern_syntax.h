@@ -46,6 +46,7 @@ struct PatternNode {
   char assertion = 0;
   int number = 0;
   std::string name;
+  int nesting = 0;  // groups and repeats on the deepest path down from here, this one included
 };
 
 struct Pattern {

@@ -20,7 +20,6 @@ constexpr std::string_view kReplacementText = "\xEF\xBF\xBD";
 constexpr float kUnknownPenalty = 10.0f;
 constexpr float kResetThreshold = 100000.0f;  // where Unigram's sums are brought back to zero
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
-constexpr size_t kMaxPieceBytes = 8000;
 constexpr int kMaxResegmentDepth = 100;
 
 size_t char_length(std::string_view text, size_t pos) {
@@ -283,7 +282,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   void encode_part(std::string_view text, size_t shift, bool offsets, Add&& add) const {
     std::string normalized;
     std::vector<uint32_t> origin;
-    normalize(text, normalized, offsets ? &origin : nullptr);
+    normalize(text, shift == 0, normalized, offsets ? &origin : nullptr);
     std::vector<Unit> units;
     switch (model_.kind) {
       case Kind::kBpe: bpe(normalized, units); break;
@@ -328,7 +327,10 @@ class SentencePieceTokenizer final : public Tokenizer {
     return text.substr(0, consumed);
   }
 
-  void normalize(std::string_view text, std::string& out, std::vector<uint32_t>* origin) const {
+  // first: the text begins here.
+  void normalize(std::string_view text, bool first, std::string& out, std::vector<uint32_t>* origin) const {
+    const size_t limit = AlignedText::growth_limit(text.size());
+    size_t put = 0;  // bytes that the map made, spaces dropped again included
     const std::string_view space = model_.escape_whitespaces ? kSpace : std::string_view(" ");
     size_t at = 0, consumed = 0;
     const auto add_space = [&] {
@@ -347,12 +349,17 @@ class SentencePieceTokenizer final : public Tokenizer {
       return;
     }
     out.reserve(text.size() + text.size() / 2);
-    if (!model_.treat_whitespace_as_suffix && model_.add_dummy_prefix) add_space();
+    const bool prefixes = !model_.treat_whitespace_as_suffix && model_.add_dummy_prefix;
+    if (prefixes && !options_.prefix_first_only) add_space();
+    bool starts = false;  // the first character stays, and is no space
     bool after_space = model_.remove_extra_whitespaces;
     while (at < text.size()) {
       std::string_view piece = normalize_prefix(text.substr(at), consumed);
+      put += piece.size();
+      if (put > limit) check_growth(put, limit);
       while (after_space && !piece.empty() && piece[0] == ' ') piece.remove_prefix(1);
       if (!piece.empty()) {
+        if (out.empty()) starts = at == 0 && piece[0] != ' ' && piece.substr(0, space.size()) != space;
         for (const char c : piece) {
           if (c == ' ') {
             add_space();
@@ -374,6 +381,10 @@ class SentencePieceTokenizer final : public Tokenizer {
           origin->resize(out.size());
         }
       }
+    }
+    if (prefixes && options_.prefix_first_only && first && starts && !out.empty()) {
+      out.insert(0, space);
+      if (origin != nullptr) origin->insert(origin->begin(), space.size(), 0);
     }
     if (model_.treat_whitespace_as_suffix && model_.add_dummy_prefix) add_space();
     if (origin != nullptr) origin->push_back(static_cast<uint32_t>(at));

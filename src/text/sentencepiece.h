@@ -36,6 +36,9 @@ struct SentencePieceOptions {
   int32_t bos_id = -1, eos_id = -1;
   // Strings taken out of the text first, as the host of the model wants; a bare model has none.
   std::vector<std::pair<AddedToken, int32_t>> added;
+  // The dummy prefix goes before the text alone, not behind every added token, and not before a space (Hugging Face's
+  // legacy=False). False: before each part between added tokens, as SentencePiece has it.
+  bool prefix_first_only = false;
 };
 
 // Throws kInvalidInput where the model contradicts itself (empty or double pieces, missing bytes, no unknown piece).

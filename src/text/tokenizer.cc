@@ -114,12 +114,16 @@ ScratchPool::Lease::Lease(const ScratchPool& pool) : pool_(pool) {
       scratch_ = std::move(pool_.free_.back());
       pool_.free_.pop_back();
     }
+    // Room for all that are lent, so that giving back needs no memory.
+    pool_.free_.reserve(pool_.free_.size() + pool_.lent_ + 1);
+    ++pool_.lent_;
   }
   if (scratch_ == nullptr) scratch_ = std::make_unique<EncodeScratch>();
 }
 
 ScratchPool::Lease::~Lease() {
   const std::lock_guard<std::mutex> lock(pool_.mutex_);
+  --pool_.lent_;
   pool_.free_.push_back(std::move(scratch_));
 }
 

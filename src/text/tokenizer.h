@@ -111,6 +111,7 @@ class ScratchPool {
  private:
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<EncodeScratch>> free_;
+  mutable size_t lent_ = 0;
 };
 
 // The parts of a Hugging Face tokenizer; null parts are left out.

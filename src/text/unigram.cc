@@ -15,11 +15,8 @@ constexpr double kUnknownPenalty = 10.0;
 
 class Unigram final : public TokenModel {
  public:
-  Unigram(Vocab vocab, std::vector<double> scores, int64_t unk_id, bool byte_fallback)
-      : TokenModel(std::move(vocab)),
-        scores_(std::move(scores)),
-        unk_(static_cast<int32_t>(unk_id)),
-        byte_fallback_(byte_fallback) {
+  Unigram(Vocab vocab, std::vector<double> scores, int32_t unk_id, bool byte_fallback)
+      : TokenModel(std::move(vocab)), scores_(std::move(scores)), unk_(unk_id), byte_fallback_(byte_fallback) {
     double lowest = 0;
     for (size_t i = 0; i < scores_.size(); ++i) lowest = i == 0 ? scores_[i] : std::min(lowest, scores_[i]);
     unk_score_ = lowest - kUnknownPenalty;
@@ -40,7 +37,7 @@ class Unigram final : public TokenModel {
       for (size_t i = 0; i < count; ++i) unit(word, at, entries[i], out);
     };
     const bool small = word.size() <= WordCache::kMaxWordBytes;
-    const uint64_t hash = small ? hash_bytes(word) : 0;
+    const uint64_t hash = small ? hash_bytes(word, seed_) : 0;
     WordCache::Hit hit;
     if (small && scratch.cache.find(word, hash, hit)) return emit(hit.entries, hit.count);
     best_path(word, scratch);
@@ -126,7 +123,7 @@ class Unigram final : public TokenModel {
   }
 
   std::vector<double> scores_;
-  int32_t unk_;
+  int32_t unk_;  // -1: none
   bool byte_fallback_;
   double unk_score_ = 0;
   Trie trie_;
@@ -135,19 +132,23 @@ class Unigram final : public TokenModel {
 
 }  // namespace
 
-ModelPtr make_unigram(std::vector<UnigramPiece> pieces, int64_t unk_id, bool byte_fallback, std::string_view where) {
-  if (unk_id >= static_cast<int64_t>(pieces.size())) {
-    invalid(where, "unk_id outside of the vocabulary: got {}, need less than {}", unk_id, pieces.size());
+ModelPtr make_unigram(std::vector<UnigramPiece> pieces, std::optional<int64_t> unk_id, bool byte_fallback,
+                      std::string_view where) {
+  if (unk_id && (*unk_id < 0 || *unk_id >= static_cast<int64_t>(pieces.size()))) {
+    invalid(where, "unk_id outside of the vocabulary: got {}, need 0 or more, and less than {}", *unk_id, pieces.size());
   }
   Vocab vocab;
   vocab.reserve(pieces.size());
   std::vector<double> scores;
   scores.reserve(pieces.size());
   for (const UnigramPiece& piece : pieces) {
+    if (piece.token.size() > kMaxPieceBytes)
+      invalid(where, "piece {} too long: got {} bytes, need at most {}", scores.size(), piece.token.size(), kMaxPieceBytes);
     vocab.add(piece.token, static_cast<int64_t>(scores.size()), where);
     scores.push_back(piece.score);
   }
-  return std::make_shared<Unigram>(std::move(vocab), std::move(scores), unk_id, byte_fallback);
+  return std::make_shared<Unigram>(std::move(vocab), std::move(scores), static_cast<int32_t>(unk_id.value_or(-1)),
+                                   byte_fallback);
 }
 
 }  // namespace pagoda

@@ -2,10 +2,19 @@
 #include "text/vocab.h"
 
 #include <algorithm>
+#include <random>
 
 #include "base/error.h"
 
 namespace pagoda {
+
+uint64_t hash_seed() {
+  static const uint64_t seed = [] {
+    std::random_device device;
+    return static_cast<uint64_t>(device()) << 32 | device();
+  }();
+  return seed;
+}
 
 size_t Vocab::place(std::string_view token, uint64_t hash) const {
   const size_t mask = slots_.size() - 1;
@@ -20,7 +29,7 @@ size_t Vocab::place(std::string_view token, uint64_t hash) const {
 void Vocab::rehash(size_t size) {
   slots_.assign(size, Slot{});
   for (size_t i = 0; i < strings_.size(); ++i) {
-    const uint64_t hash = hash_bytes(strings_[i]);
+    const uint64_t hash = hash_bytes(strings_[i], seed_);
     Slot& slot = slots_[place(strings_[i], hash)];
     slot = {static_cast<int32_t>(i), static_cast<uint32_t>(hash >> 32)};
   }
@@ -37,7 +46,7 @@ void Vocab::reserve(size_t count) {
 void Vocab::add(std::string_view token, int64_t id, std::string_view where) {
   if (id < 0 || id > kMaxId) invalid(where, "token id out of range: got {}, need 0 to {}", id, kMaxId);
   if ((strings_.size() + 1) * 2 > slots_.size()) rehash(std::max<size_t>(16, slots_.size() * 2));
-  const uint64_t hash = hash_bytes(token);
+  const uint64_t hash = hash_bytes(token, seed_);
   Slot& slot = slots_[place(token, hash)];
   if (slot.entry < 0) {
     slot = {static_cast<int32_t>(strings_.size()), static_cast<uint32_t>(hash >> 32)};
@@ -54,7 +63,7 @@ void Vocab::add(std::string_view token, int64_t id, std::string_view where) {
 
 int32_t Vocab::find(std::string_view token) const {
   if (slots_.empty()) return -1;
-  const Slot& slot = slots_[place(token, hash_bytes(token))];
+  const Slot& slot = slots_[place(token, hash_bytes(token, seed_))];
   return slot.entry < 0 ? -1 : ids_[static_cast<size_t>(slot.entry)];
 }
 

@@ -10,10 +10,13 @@
 
 namespace pagoda {
 
-// A 64-bit hash of bytes, the same on every machine.
-inline uint64_t hash_bytes(std::string_view bytes) {
+// A number of this process. Files and texts choose the keys of the tables below: they shall not know where keys fall.
+uint64_t hash_seed();
+
+// A 64-bit hash of bytes; for one seed the same on every machine.
+inline uint64_t hash_bytes(std::string_view bytes, uint64_t seed = 0) {
   constexpr uint64_t kMul = 0x9E3779B97F4A7C15ull;
-  uint64_t h = bytes.size() * kMul;
+  uint64_t h = (bytes.size() * kMul) ^ seed;
   const char* p = bytes.data();
   size_t left = bytes.size();
   while (left >= 8) {
@@ -66,7 +69,7 @@ class FlatMap {
   };
   size_t place(uint64_t key) const {
     const size_t mask = slots_.size() - 1;
-    uint64_t h = key * 0x9E3779B97F4A7C15ull;
+    uint64_t h = (key ^ seed_) * 0x9E3779B97F4A7C15ull;
     size_t at = (h ^ (h >> 32)) & mask;
     while (slots_[at].key != kEmpty && slots_[at].key != key) at = (at + 1) & mask;
     return at;
@@ -79,6 +82,7 @@ class FlatMap {
     }
   }
   std::vector<Slot> slots_;
+  uint64_t seed_ = hash_seed();
   size_t count_ = 0;
 };
 
@@ -103,6 +107,7 @@ class Vocab {
   size_t place(std::string_view token, uint64_t hash) const;
   void rehash(size_t size);
   std::vector<Slot> slots_;
+  uint64_t seed_ = hash_seed();
   std::vector<std::string> strings_;
   std::vector<int32_t> ids_;     // of strings_
   std::vector<int32_t> tokens_;  // by id: entry in strings_, or -1

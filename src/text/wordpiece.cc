@@ -1,9 +1,8 @@
 // WordPiece: the longest piece first, the whole word unknown where that fails; and WordLevel, a plain lookup.
-#include <algorithm>
-
 #include "base/error.h"
 #include "base/utf8.h"
 #include "text/model.h"
+#include "text/trie.h"
 
 namespace pagoda {
 
@@ -12,13 +11,22 @@ namespace {
 class WordPiece final : public TokenModel {
  public:
   WordPiece(Vocab vocab, WordPieceOptions options)
-      : TokenModel(std::move(vocab)), options_(std::move(options)), unk_(vocab_.find(options_.unk_token)) {}
+      : TokenModel(std::move(vocab)), options_(std::move(options)), unk_(vocab_.find(options_.unk_token)) {
+    const std::string_view prefix = options_.continuing_subword_prefix;
+    for (int64_t id = 0; id < vocab_.id_limit(); ++id) {
+      const std::string* const token = vocab_.token(id);
+      if (token == nullptr || token->empty()) continue;
+      begins_.add(*token, vocab_.find(*token));
+      if (token->size() > prefix.size() && std::string_view(*token).substr(0, prefix.size()) == prefix)
+        continues_.add(std::string_view(*token).substr(prefix.size()), vocab_.find(*token));
+    }
+  }
 
   bool marks_subwords() const override { return !options_.continuing_subword_prefix.empty(); }
 
   void tokenize(std::string_view word, std::vector<ModelToken>& out, EncodeScratch& scratch) const override {
     const bool small = word.size() <= WordCache::kMaxWordBytes;
-    const uint64_t hash = small ? hash_bytes(word) : 0;
+    const uint64_t hash = small ? hash_bytes(word, seed_) : 0;
     const auto emit = [&](const WordCache::Entry* entries, size_t count) {
       uint32_t at = 0;
       for (size_t i = 0; i < count; ++i) {
@@ -37,18 +45,15 @@ class WordPiece final : public TokenModel {
  private:
   void split(std::string_view word, EncodeScratch& scratch) const {
     if (static_cast<int64_t>(utf8_length(word)) > options_.max_input_chars_per_word) return unknown(word, scratch);
-    std::string& piece = scratch.buffer;
     for (size_t begin = 0; begin < word.size();) {
-      const size_t prefix = begin > 0 ? options_.continuing_subword_prefix.size() : 0;
-      size_t end = std::min(word.size(), begin + vocab_.longest());
+      size_t end = begin;
       int32_t id = -1;
-      piece.assign(begin > 0 ? options_.continuing_subword_prefix : "");
-      piece.append(word, begin, end - begin);
-      for (; end > begin; --end) {
-        if (end < word.size() && (static_cast<unsigned char>(word[end]) & 0xC0) == 0x80) continue;
-        id = vocab_.find(std::string_view(piece).substr(0, prefix + (end - begin)));
-        if (id >= 0) break;
-      }
+      (begin > 0 ? continues_ : begins_).prefixes(word.substr(begin), [&](size_t length, int32_t token) {
+        const size_t to = begin + length;
+        if (to < word.size() && (static_cast<unsigned char>(word[to]) & 0xC0) == 0x80) return;  // inside a character
+        end = to;
+        id = token;
+      });
       if (id < 0) {
         scratch.entries.clear();
         return unknown(word, scratch);
@@ -66,6 +71,7 @@ class WordPiece final : public TokenModel {
 
   WordPieceOptions options_;
   int32_t unk_;
+  Trie begins_, continues_;  // tokens at a word's begin, and behind it without their prefix
 };
 
 class WordLevel final : public TokenModel {
@@ -87,7 +93,9 @@ class WordLevel final : public TokenModel {
 
 }  // namespace
 
-ModelPtr make_wordpiece(Vocab vocab, const WordPieceOptions& options) {
+ModelPtr make_wordpiece(Vocab vocab, const WordPieceOptions& options, std::string_view where) {
+  if (vocab.longest() > kMaxPieceBytes)
+    invalid(where, "token too long: got {} bytes, need at most {}", vocab.longest(), kMaxPieceBytes);
   return std::make_shared<WordPiece>(std::move(vocab), options);
 }
 ModelPtr make_wordlevel(Vocab vocab, std::string unk_token) {

@@ -228,12 +228,12 @@ void LoraModel::load_from(const std::string& folder) {
     if (entry->shape != parameter->shape || entry->dtype != DType::kFloat32) {
       invalid(path, "{}: got another shape or dtype than the model has (float32)", entry->name);
     }
-    std::memcpy(parameter->value.view().data, entry->data, static_cast<size_t>(entry->bytes));
+    std::memcpy(parameter->value.view().data, entry->data(), static_cast<size_t>(entry->bytes));
     ++parameter->version;
   }
   const TensorEntry* head = tied_ == nullptr ? nullptr : file->find(std::string(kAdapterPrefix) + kHeadWeight);
   if (head != nullptr && (head->bytes != tied_->value.bytes() ||
-                          std::memcmp(head->data, tied_->value.view().data, static_cast<size_t>(head->bytes)) != 0)) {
+                          std::memcmp(head->data(), tied_->value.view().data, static_cast<size_t>(head->bytes)) != 0)) {
     unsupported(path, "embedding and head differ, which the model ties: pagoda merge makes a model of both");
   }
   const size_t wanted = trained.size() + (head != nullptr ? 1 : 0);

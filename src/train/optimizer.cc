@@ -228,7 +228,7 @@ void Optimizer::load_state(const std::string& path) {
     const TensorEntry* step = file->find(name + ".step");
     if (step == nullptr) continue;  // it had no gradient so far
     if (step->dtype != DType::kInt64 || step->bytes != 8) invalid(path, "{}.step: need one int64", name);
-    std::memcpy(&slot.step, step->data, 8);
+    std::memcpy(&slot.step, step->data(), 8);
     if (slot.step < 1) invalid(path, "{}.step: got {}, need 1 or more", name, slot.step);
     make_state(slot);
     ++used;
@@ -240,7 +240,7 @@ void Optimizer::load_state(const std::string& path) {
         invalid(path, "{}.{}: got {} bytes of {}, need {} of float32", name, names[i], entry->bytes, dtype_name(entry->dtype),
                 slot.state[i].bytes());
       }
-      std::memcpy(slot.state[i].view().data, entry->data, static_cast<size_t>(entry->bytes));
+      std::memcpy(slot.state[i].view().data, entry->data(), static_cast<size_t>(entry->bytes));
       ++used;
     }
   }

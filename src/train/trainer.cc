@@ -579,7 +579,7 @@ class Trainer::Impl {
       if (entry == nullptr || entry->dtype != DType::kFloat32 || entry->bytes != averages_[i].bytes()) {
         invalid(path, "{}: missing, or of another shape than the model's", parameters_[i]->name);
       }
-      std::copy(entry->data, entry->data + entry->bytes, static_cast<uint8_t*>(averages_[i].view().data));
+      std::copy(entry->data(), entry->data() + entry->bytes, static_cast<uint8_t*>(averages_[i].view().data));
     }
   }
 

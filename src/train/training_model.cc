@@ -74,7 +74,7 @@ void copy_values(const TensorEntry& entry, const Parameter& parameter, const std
   if (entry.shape != parameter.shape || entry.dtype != value.dtype() || entry.bytes != value.bytes()) {
     invalid(where, "{}: got another shape or dtype than the model has", parameter.name);
   }
-  std::memcpy(value.view().data, entry.data, static_cast<size_t>(entry.bytes));
+  std::memcpy(value.view().data, entry.data(), static_cast<size_t>(entry.bytes));
 }
 
 }  // namespace

@@ -128,8 +128,8 @@ TEST(Logits, EqualReference) {
       double worst = 0, largest = 0;
       for (int64_t at = 0; at < a->bytes; at += 4) {
         float x, y;
-        std::memcpy(&x, a->data + at, 4);
-        std::memcpy(&y, b->data + at, 4);
+        std::memcpy(&x, a->data() + at, 4);
+        std::memcpy(&y, b->data() + at, 4);
         ASSERT_TRUE(std::isfinite(x));
         worst = std::max(worst, std::fabs(double{x} - double{y}));
         largest = std::max(largest, std::fabs(double{y}));

@@ -53,7 +53,7 @@ class QuantizeTest : public ::testing::Test {
       b->encoded->decode(0, b->shape[0], values.data());
       double difference = 0, scale = 0;
       for (size_t i = 0; i < values.size(); ++i) {
-        const float w = reinterpret_cast<const float*>(a->data)[i];
+        const float w = reinterpret_cast<const float*>(a->data())[i];
         difference = std::max(difference, std::fabs(static_cast<double>(w - values[i])));
         scale = std::max(scale, std::fabs(static_cast<double>(w)));
       }
@@ -167,7 +167,7 @@ TEST_F(QuantizeTest, CalibrationWritesWhatItMeasured) {
     b->encoded->decode(0, matrix.n, values.data());
     double error = 0, size = 0;
     for (size_t i = 0; i < values.size(); ++i) {
-      const double w = static_cast<double>(reinterpret_cast<const float*>(a->data)[i]);
+      const double w = static_cast<double>(reinterpret_cast<const float*>(a->data())[i]);
       error += (w - static_cast<double>(values[i])) * (w - static_cast<double>(values[i]));
       size += w * w;
     }
@@ -253,7 +253,7 @@ TEST_F(QuantizeTest, NamesTheTensorThatIsNotFinite) {
     const TensorEntry* entry = file->find("model.layers.1.self_attn.k_proj.weight");
     ASSERT_NE(entry, nullptr);
     name = entry->name;
-    const std::string_view tensor(reinterpret_cast<const char*>(entry->data), static_cast<size_t>(entry->bytes));
+    const std::string_view tensor(reinterpret_cast<const char*>(entry->data()), static_cast<size_t>(entry->bytes));
     const size_t at = bytes.find(tensor);
     ASSERT_NE(at, std::string::npos);
     const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -75,7 +75,7 @@ TEST_P(Pooling, EqualsTransformers) {
     const auto rows = static_cast<int64_t>(lines[i].size());
     std::vector<float> hidden(static_cast<size_t>(rows * size));
     ASSERT_EQ(entry->bytes, rows * size * 4);
-    std::memcpy(hidden.data(), entry->data, static_cast<size_t>(entry->bytes));
+    std::memcpy(hidden.data(), entry->data(), static_cast<size_t>(entry->bytes));
     for (const PoolingType type : {PoolingType::kLast, PoolingType::kMean, PoolingType::kCls}) {
       for (const bool normalize : {true, false}) {
         std::vector<double> expected(static_cast<size_t>(size));

@@ -44,8 +44,8 @@ TEST(GgufBlocks, EveryTypeEqualsGgufPyBitForBit) {
     const int64_t count = blocks->bytes / type->bytes;
     ASSERT_EQ(values->bytes, count * type->block * 4) << type->name;
     std::vector<float> out(static_cast<size_t>(count * type->block));
-    type->decode(blocks->data, count, out.data());
-    EXPECT_EQ(std::memcmp(out.data(), values->data, static_cast<size_t>(values->bytes)), 0) << type->name;
+    type->decode(blocks->data(), count, out.data());
+    EXPECT_EQ(std::memcmp(out.data(), values->data(), static_cast<size_t>(values->bytes)), 0) << type->name;
   }
   EXPECT_EQ(types, 13);
   EXPECT_EQ(gguf_type_name(23), "IQ4_XS");
@@ -63,10 +63,10 @@ TEST(GgufBlocks, CodesAndScalesGiveTheDecodedValues) {
     const int64_t count = blocks->bytes / type->bytes;
     GroupRows rows(type->groups, 1, count * type->block);
     type->read_groups(
-        blocks->data, count,
+        blocks->data(), count,
         {rows.codes.data(), rows.scales.data(), rows.minima.data(), rows.small_scales.data(), rows.small_minima.data()});
     std::vector<float> values(static_cast<size_t>(rows.k));
-    type->decode(blocks->data, count, values.data());
+    type->decode(blocks->data(), count, values.data());
     for (int64_t k = 0; k < rows.k; ++k) {
       ASSERT_EQ(pagoda::testing::group_value(rows, 0, k), values[static_cast<size_t>(k)]) << type->name << " " << k;
     }

@@ -44,7 +44,7 @@ TEST_F(ModelFolderTest, ShardsHoldWhatOneFileHolds) {
     const TensorEntry *got = folder->weights().find(name), *need = expected->find(name);
     ASSERT_NE(need, nullptr) << name;
     ASSERT_EQ(got->shape, need->shape);
-    EXPECT_EQ(std::memcmp(got->data, need->data, static_cast<size_t>(need->bytes)), 0) << name;
+    EXPECT_EQ(std::memcmp(got->data(), need->data(), static_cast<size_t>(need->bytes)), 0) << name;
     ++compared;
   }
   EXPECT_GT(compared, 5);

@@ -93,7 +93,7 @@ TEST(Safetensors, WrittenFilesReadBackAndAreWholeOrAbsent) {
   EXPECT_EQ(file->metadata().at("format"), "pt");
   EXPECT_EQ(file->find("b \"quoted\" 中")->bytes, 0);
   float last;
-  std::memcpy(&last, file->find("a")->data + 20, 4);
+  std::memcpy(&last, file->find("a")->data() + 20, 4);
   EXPECT_EQ(last, 7);
   {
     SafetensorsWriter unfinished(path, {{"c", DType::kFloat32, {2, 3}}});
@@ -103,6 +103,36 @@ TEST(Safetensors, WrittenFilesReadBackAndAreWholeOrAbsent) {
   EXPECT_EQ(list_directory(folder), std::vector<std::string>{"x.safetensors"});
   EXPECT_THROW(write_safetensors(folder + "/none/x", {}), Error);
   EXPECT_THROW(SafetensorsFile::open(folder), Error);
+}
+
+// An encoded tensor has elements and no bytes of its dtype: whoever asks for them is told so.
+TEST(TensorEntry, EncodedOnesHaveNoData) {
+  class Ones final : public EncodedTensor {
+   public:
+    std::string coding() const override { return "ones"; }
+    void decode(int64_t, int64_t, float* out) const override { *out = 1; }
+  };
+  TensorEntry entry;
+  EXPECT_FALSE(entry.has_data());
+  EXPECT_THROW(entry.data(), Error);
+  entry.name = "w";
+  entry.shape = {1};
+  entry.bytes = 1;
+  entry.encoded = std::make_shared<Ones>();
+  try {
+    entry.data();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+    EXPECT_THAT(error.message(), ::testing::HasSubstr("got ones"));
+  }
+  const uint8_t byte = 0;
+  entry.set_data(&byte);
+  EXPECT_EQ(entry.data(), &byte);
+  TensorEntry empty;  // as torch writes a tensor without elements
+  empty.name = "none";
+  empty.shape = {0};
+  EXPECT_NE(empty.data(), nullptr);
 }
 
 }  // namespace

@@ -299,7 +299,7 @@ void expect_equal(const WeightSource& source, const SafetensorsFile& expected) {
     EXPECT_EQ(got->dtype, want.dtype) << want.name;
     EXPECT_EQ(got->shape, want.shape) << want.name;
     ASSERT_EQ(got->bytes, want.bytes) << want.name;
-    EXPECT_EQ(std::memcmp(got->data, want.data, static_cast<size_t>(want.bytes)), 0) << want.name;
+    EXPECT_EQ(std::memcmp(got->data(), want.data(), static_cast<size_t>(want.bytes)), 0) << want.name;
     ++compared;
   }
   EXPECT_EQ(source.names().size(), compared);

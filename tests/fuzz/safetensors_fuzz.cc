@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     unsigned sum = 0;
     for (const pagoda::TensorEntry& tensor : file->tensors()) {
       if (file->find(tensor.name) == nullptr) __builtin_trap();
-      for (int64_t i = 0; i < tensor.bytes; ++i) sum += tensor.data[i];
+      for (int64_t i = 0; i < tensor.bytes; ++i) sum += tensor.data()[i];
     }
     [[maybe_unused]] volatile unsigned seen = sum;  // the reads must not be optimised away
   } catch (const pagoda::Error&) {

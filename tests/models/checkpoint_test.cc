@@ -48,7 +48,7 @@ class Checkpoint : public ::testing::Test {
     const auto file = SafetensorsFile::open(kFixtures + name + "/model.safetensors");
     for (const TensorEntry& entry : file->tensors()) {
       Tensor tensor = Tensor::empty(runtime_.device(), entry.dtype, entry.shape);
-      std::memcpy(tensor.view().data, entry.data, static_cast<size_t>(entry.bytes));
+      std::memcpy(tensor.view().data, entry.data(), static_cast<size_t>(entry.bytes));
       tensors.emplace(entry.name, tensor);
     }
     change(tensors);

@@ -83,7 +83,7 @@ Outputs run(Runtime& runtime, const Model& model, const std::vector<Line>& lines
 
 float value_at(const TensorEntry& entry, int64_t i) {
   float value = 0;
-  std::memcpy(&value, entry.data + i * 4, sizeof value);
+  std::memcpy(&value, entry.data() + i * 4, sizeof value);
   return value;
 }
 
@@ -242,7 +242,7 @@ std::string renamed_folder(const std::string& name, const std::string& to,
     const std::string renamed = rename(entry.name);
     if (renamed.empty()) continue;
     Tensor tensor = Tensor::empty(runtime.device(), entry.dtype, entry.shape);
-    std::memcpy(tensor.view().data, entry.data, static_cast<size_t>(entry.bytes));
+    std::memcpy(tensor.view().data, entry.data(), static_cast<size_t>(entry.bytes));
     tensors.emplace_back(renamed, tensor);
   }
   write_safetensors(folder + "/model.safetensors", tensors);

@@ -76,7 +76,7 @@ double relative_error(const float* a, const TensorEntry& entry, int64_t count) {
   EXPECT_EQ(entry.bytes, count * 4) << entry.name;
   double worst = 0, scale = 1e-12;
   std::vector<float> b(static_cast<size_t>(count));
-  std::memcpy(b.data(), entry.data, static_cast<size_t>(entry.bytes));
+  std::memcpy(b.data(), entry.data(), static_cast<size_t>(entry.bytes));
   for (int64_t i = 0; i < count; ++i) {
     scale = std::max(scale, std::fabs(static_cast<double>(b[static_cast<size_t>(i)])));
     const double difference = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[static_cast<size_t>(i)]));
@@ -194,7 +194,7 @@ TEST_P(Family, LossAndGradientsEqualPyTorch) {
                            parameter->value.grad().view(), m.view(), v.view(), PackedView{}, PackedView{});
     // Adam divides a gradient by its own size: where the gradient is rounding noise (the bias of keys has none by softmax's
     // symmetry) the step's sign is noise too, so such elements take the expected value.
-    const float *grad = parameter->value.grad().data<float>(), *wanted = reinterpret_cast<const float*>(after->data);
+    const float *grad = parameter->value.grad().data<float>(), *wanted = reinterpret_cast<const float*>(after->data());
     float largest = 0;
     for (int64_t i = 0; i < parameter->value.numel(); ++i) largest = std::max(largest, std::fabs(grad[i]));
     for (int64_t i = 0; i < parameter->value.numel(); ++i) {
@@ -226,7 +226,7 @@ TEST(FamilyBf16, AsCloseAsTransformersInBfloat16) {
       const TensorEntry* rounded = fixture.reference->find("bf16.logits." + std::to_string(i));
       ASSERT_TRUE(exact != nullptr && rounded != nullptr);
       std::vector<float> theirs(static_cast<size_t>(count));
-      std::memcpy(theirs.data(), rounded->data, static_cast<size_t>(rounded->bytes));
+      std::memcpy(theirs.data(), rounded->data(), static_cast<size_t>(rounded->bytes));
       const double bound = std::max(2 * relative_error(theirs.data(), *exact, count), 0.01);
       EXPECT_LT(relative_error(alone.logits.data<float>(), *exact, count), bound) << isa_name(isa) << " line " << i;
       for (const int64_t chunk : {1, 7, 16}) {

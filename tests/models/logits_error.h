@@ -19,7 +19,7 @@ namespace pagoda::testing {
 
 inline std::vector<float> floats(const TensorEntry& entry) {
   std::vector<float> values(static_cast<size_t>(entry.bytes / 4));
-  std::memcpy(values.data(), entry.data, static_cast<size_t>(entry.bytes));
+  std::memcpy(values.data(), entry.data(), static_cast<size_t>(entry.bytes));
   return values;
 }
 
@@ -34,7 +34,7 @@ inline double logits_error(const std::string& path, const TensorEntry& ids, cons
   model->prepare_for_inference(runtime.device(), dtype);
   const NoGrad no_grad;
   Tensor input = Tensor::empty(runtime.device(), DType::kInt32, {ids.shape[0]});
-  std::memcpy(input.data<int32_t>(), ids.data, static_cast<size_t>(ids.bytes));
+  std::memcpy(input.data<int32_t>(), ids.data(), static_cast<size_t>(ids.bytes));
   ForwardContext context;
   context.layout = Layout::whole({static_cast<int32_t>(ids.shape[0])}, true);
   const Tensor logits = model->forward({input}, context).logits;

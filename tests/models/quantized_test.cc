@@ -110,7 +110,7 @@ class Memory : public WeightSource {
     for (const int64_t dim : shape) entry.bytes *= dim;
     entry.shape = std::move(shape);
     auto bytes = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(entry.bytes) + 1, fill);
-    entry.data = bytes->data();
+    entry.set_data(bytes->data());
     entry.owner = bytes;
     entries_.insert_or_assign(name, entry);
     return *this;
@@ -118,7 +118,7 @@ class Memory : public WeightSource {
   Memory& add(const std::string& name, DType dtype, std::vector<int64_t> shape, const void* values) {
     add(name, dtype, std::move(shape));
     TensorEntry& entry = entries_.at(name);
-    std::memcpy(const_cast<uint8_t*>(entry.data), values, static_cast<size_t>(entry.bytes));
+    std::memcpy(const_cast<uint8_t*>(entry.data()), values, static_cast<size_t>(entry.bytes));
     return *this;
   }
   const TensorEntry* find(const std::string& name) const override {

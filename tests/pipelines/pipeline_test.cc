@@ -344,6 +344,22 @@ TEST(Sentences, WhatIsNotKnownIsRefused) {
       "module_input_name": "token_embeddings"})"),
                   "token_embeddings"));
   EXPECT_TRUE(has(error("prompts", "config_sentence_transformers.json", R"({"default_prompt_name": "query"})"), "got 'query'"));
+  // A quantised weight: it has no floats to read.
+  std::string header = R"({"linear.weight":{"dtype":"F8_E4M3","shape":[10,24],"data_offsets":[0,240]},
+      "linear.weight_scale":{"dtype":"F32","shape":[1],"data_offsets":[240,244]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const std::string length{static_cast<char>(header.size() & 0xFF), static_cast<char>(header.size() >> 8), 0, 0, 0, 0, 0, 0};
+  const std::string folder = sentence_folder("dense");
+  write_file_atomic(folder + "/2_Dense/model.safetensors", length + header + std::string(244, '\0'));
+  write_file_atomic(folder + "/2_Dense/config.json", R"({"in_features": 24, "out_features": 10, "bias": false,
+      "quantization_config": {"quant_method": "fp8"}})");
+  try {
+    SequenceModel::open(folder, one_thread(), Head::kNone);
+    FAIL();
+  } catch (const Error& caught) {
+    EXPECT_EQ(caught.kind(), ErrorKind::kUnsupported) << caught.message();
+    EXPECT_TRUE(has(caught.message(), "linear.weight")) << caught.message();
+  }
   EXPECT_EQ(error("dense", "1_Pooling/config.json", R"({"pooling_mode": "cls"})"), "no error");
   EXPECT_TRUE(has(error("dense", "1_Pooling/config.json", R"({"pooling_mode": ["cls", "max"]})"),
                   "got a vector of 48 values, need 24"));

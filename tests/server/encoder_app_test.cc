@@ -37,7 +37,7 @@ std::string cross_encoder() {
     std::vector<int64_t> shape = entry.shape;
     if (entry.name.rfind("classifier.", 0) == 0) shape[0] = 1;
     Tensor tensor = Tensor::empty(runtime.device(), entry.dtype, shape);
-    std::memcpy(tensor.view().data, entry.data, static_cast<size_t>(tensor.bytes()));
+    std::memcpy(tensor.view().data, entry.data(), static_cast<size_t>(tensor.bytes()));
     tensors.emplace_back(entry.name, tensor);
   }
   write_safetensors(folder + "/model.safetensors", tensors);
@@ -414,7 +414,7 @@ TEST(EncoderVectors, NotFiniteIsTheSequencesOwnError) {
   const std::shared_ptr<SafetensorsFile> file = SafetensorsFile::open(folder + "/model.safetensors");
   for (const TensorEntry& entry : file->tensors()) {
     Tensor tensor = Tensor::empty(runtime.device(), entry.dtype, entry.shape);
-    std::memcpy(tensor.view().data, entry.data, static_cast<size_t>(tensor.bytes()));
+    std::memcpy(tensor.view().data, entry.data(), static_cast<size_t>(tensor.bytes()));
     if (entry.name.find("word_embeddings.weight") != std::string::npos) {
       ASSERT_EQ(entry.dtype, DType::kFloat32);
       tensor.data<float>()[fox * tensor.dim(1)] = std::nanf("");

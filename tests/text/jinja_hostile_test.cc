@@ -185,4 +185,15 @@ TEST(JinjaHostile, SlowSearches) {
   EXPECT_EQ(accepted(text + "{{ t.split(p)|length }}{{ t.rsplit(p)|length }}"), "11");
 }
 
+TEST(JinjaHostile, ManyBlocks) {
+  std::string source;
+  for (int i = 0; i < 30'000; ++i) source += "{%block b" + std::to_string(i) + "%}{%endblock%}";
+  EXPECT_EQ(accepted(source + "{{ self.b7() }}"), "");
+  EXPECT_NE(refused(source + "{% block b7 %}{% endblock %}").find("defined twice"), std::string::npos);
+  std::string scoped = "{% if true %}";
+  for (int i = 0; i < 10'000; ++i) scoped += "{% set v" + std::to_string(i) + " = 1 %}";
+  for (int i = 0; i < 10'000; ++i) scoped += "{% block s" + std::to_string(i) + " scoped %}{% endblock %}";
+  EXPECT_NE(refused(scoped + "{% endif %}").find("scoped blocks"), std::string::npos);
+}
+
 }  // namespace pagoda::jinja

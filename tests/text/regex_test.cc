@@ -144,5 +144,28 @@ TEST(Regex, LongTextsDoNotOverflow) {
   EXPECT_EQ(matches("(?:a|b)+", text).size(), 1u);
 }
 
+// Groups and repeats count together: of each kind alone as many are allowed as PCRE2 takes, together they once were thousands.
+TEST(Regex, NestingIsBoundedWhateverNests) {
+  const auto nested = [](size_t groups, const std::string& repeats) {
+    std::string pattern(groups, '(');
+    pattern += 'a';
+    for (size_t i = 0; i < groups; ++i) pattern += repeats + ")";
+    return pattern;
+  };
+  const auto repeated = [](const char* repeat, size_t count) {
+    std::string text;
+    for (size_t i = 0; i < count; ++i) text += repeat;
+    return text;
+  };
+  for (const PatternDialect dialect : {PatternDialect::kOniguruma, PatternDialect::kRust}) {
+    EXPECT_NO_THROW(Regex::compile(nested(240, ""), dialect, "test"));
+    EXPECT_NO_THROW(Regex::compile(nested(120, "*"), dialect, "test"));
+    EXPECT_THROW(Regex::compile(nested(300, ""), dialect, "test"), Error);
+    EXPECT_THROW(Regex::compile(nested(200, "*"), dialect, "test"), Error);
+    EXPECT_THROW(Regex::compile(nested(250, repeated("{1,2}", 99)), dialect, "test"), Error);
+    EXPECT_THROW(Regex::compile("a" + repeated("{1,2}", 300), dialect, "test"), Error);
+  }
+}
+
 }  // namespace
 }  // namespace pagoda

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <cstring>
 #include <random>
 #include <thread>
 
@@ -234,23 +235,95 @@ TEST(WordCache, ForgetsWhenFullAndStaysRight) {
   }
 }
 
+// Strings chosen so that without a seed all of them begin their search at one slot.
+TEST(Vocab, ChosenStringsDoNotCollide) {
+  constexpr uint64_t kMul = 0x9E3779B97F4A7C15ull, kLast = 0xBF58476D1CE4E5B9ull;
+  const auto inverse = [](uint64_t odd) {
+    uint64_t x = odd;
+    for (int i = 0; i < 6; ++i) x *= 2 - odd * x;
+    return x;
+  };
+  const uint64_t undo_mul = inverse(kMul), undo_last = inverse(kLast);
+  Vocab vocab;
+  std::string token(8, ' ');
+  constexpr int kCount = 400'000;
+  for (uint64_t high = 0; vocab.size() < kCount; ++high) {
+    uint64_t h = (high << 20) * undo_last;  // hashes whose low 20 bits are zero
+    h ^= h >> 29;
+    h ^= h >> 58;
+    h ^= h >> 32;
+    const uint64_t word = (h * undo_mul) ^ (8 * kMul);
+    std::memcpy(token.data(), &word, 8);
+    ASSERT_EQ(hash_bytes(token) & 0xFFFFF, 0u);
+    vocab.add(token, vocab.size(), "test");
+  }
+  EXPECT_EQ(vocab.find(token), kCount - 1);
+}
+
 TEST(StringFinder, LeftmostThenLongest) {
   StringFinder finder;
   finder.build({"bc", "abcd", "ab", "", "c"});
   const auto find = [&](std::string_view text) {
     std::string out;
-    size_t from = 0, begin = 0, end = 0;
-    int32_t key = 0;
-    while (finder.find(text, from, begin, end, key)) {
-      out += std::string(text.substr(begin, end - begin)) + ",";
-      from = end;
-    }
+    std::vector<StringFinder::Match> matches;
+    finder.find_all(text, matches);
+    for (const StringFinder::Match& match : matches)
+      out += std::string(text.substr(match.begin, match.end - match.begin)) + ",";
     return out;
   };
   EXPECT_EQ(find("abcd"), "abcd,");
   EXPECT_EQ(find("abcx"), "ab,c,");
   EXPECT_EQ(find("xbcab"), "bc,ab,");
   EXPECT_EQ(find("zzz"), "");
+  finder.build({"aab", "aa", "ba", "ab"});
+  EXPECT_EQ(find("aaab"), "aa,ab,");
+  EXPECT_EQ(find("xaabaaba"), "aab,aab,");
+  finder.build({"<s>", "<s>>"});
+  EXPECT_EQ(find("a<s>>b<s<s>"), "<s>>,<s>,");
+}
+
+// The cases of before, by trying every string at every place.
+TEST(StringFinder, FindsWhatTryingFinds) {
+  uint32_t seed = 1;
+  const auto letters = [&](uint32_t most) {
+    std::string text;
+    const uint32_t size = (seed = seed * 1664525 + 1013904223) >> 16;
+    for (uint32_t i = 0; i < size % (most + 1); ++i) text += "ab"[(seed = seed * 1664525 + 1013904223) >> 31];
+    return text;
+  };
+  for (int round = 0; round < 500; ++round) {
+    std::vector<std::string> keys(static_cast<size_t>(round) % 5 + 1);
+    for (std::string& key : keys) key = letters(5);
+    const std::string text = letters(24);
+    std::vector<std::pair<size_t, size_t>> need, got;
+    for (size_t pos = 0; pos < text.size();) {
+      size_t longest = 0;
+      for (const std::string& key : keys) {
+        if (text.compare(pos, key.size(), key) == 0) longest = std::max(longest, key.size());
+      }
+      if (longest > 0) need.emplace_back(pos, pos + longest);
+      pos += std::max<size_t>(longest, 1);
+    }
+    StringFinder finder;
+    finder.build(keys);
+    std::vector<StringFinder::Match> matches;
+    finder.find_all(text, matches);
+    for (const StringFinder::Match& match : matches) {
+      got.emplace_back(match.begin, match.end);
+      EXPECT_EQ(keys[static_cast<size_t>(match.key)], text.substr(match.begin, match.end - match.begin));
+    }
+    EXPECT_EQ(got, need) << text;
+  }
+}
+
+// A long string that nearly matches everywhere, and a short one that does: forwards this is the cube of the length.
+TEST(StringFinder, LongStringsCostNoMoreThanTheText) {
+  const std::string many(200'000, 'a');
+  StringFinder finder;
+  finder.build({many + "b", "a"});
+  std::vector<StringFinder::Match> matches;
+  finder.find_all(many, matches);
+  EXPECT_EQ(matches.size(), many.size());
 }
 
 // Answers that begin with one prompt decode it once: copies stand where the decoder stood, and go their own ways.

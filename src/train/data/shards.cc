@@ -130,7 +130,7 @@ class NativeShard final : public Shard {
     const TensorEntry& offsets = tensor("offsets", DType::kInt64);
     ids_ = tensor("input_ids", DType::kInt32);
     offsets_.resize(static_cast<size_t>(offsets.bytes) / 8);
-    std::memcpy(offsets_.data(), offsets.data, static_cast<size_t>(offsets.bytes));
+    std::memcpy(offsets_.data(), offsets.data(), static_cast<size_t>(offsets.bytes));
     const int64_t tokens = ids_.bytes / 4;
     bool good = !offsets_.empty() && offsets_.front() == 0 && offsets_.back() == tokens;
     for (size_t i = 1; i < offsets_.size(); ++i) good = good && offsets_[i] >= offsets_[i - 1];
@@ -160,7 +160,7 @@ class NativeShard final : public Shard {
   std::vector<int32_t> values(const TensorEntry& entry, int64_t row) const {
     const int64_t begin = offsets_[static_cast<size_t>(row)], end = offsets_[static_cast<size_t>(row) + 1];
     std::vector<int32_t> out(static_cast<size_t>(end - begin));
-    if (begin < end) std::memcpy(out.data(), entry.data + begin * 4, static_cast<size_t>(end - begin) * 4);
+    if (begin < end) std::memcpy(out.data(), entry.data() + begin * 4, static_cast<size_t>(end - begin) * 4);
     return out;
   }
   std::string path_;
