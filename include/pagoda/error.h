@@ -1,4 +1,5 @@
-// The one exception that Pagoda throws: a kind, and a text of the form "[where] what: got X, need Y".
+// The one exception that Pagoda throws: a kind, and a text of the form "[where] what: got X, need Y" (of what a chat template
+// raises, the template's own words).
 #pragma once
 
 #include <exception>

@@ -20,7 +20,8 @@ struct ModelOptions {
   std::string tokenizer{};  // folder or ORG/NAME of another tokenizer, with its chat template; "": the model's
   // File of `pagoda compile`, mapped instead of packing weights; "": the one beside the model, where it fits; "none".
   std::string compiled{};
-  std::function<void(const std::string& text)> notice{};  // told warnings, such as weights that the model does not use
+  // Told warnings while the model is loaded, such as weights that it does not use. Must not throw.
+  std::function<void(const std::string& text)> notice{};
 };
 
 // Of language models: the engine that runs requests together.

@@ -11,7 +11,7 @@ namespace pagoda::api {
 
 namespace {
 
-const std::string& utf8(const std::string& text) {
+Json utf8(const std::string& text) {
   const size_t bad = utf8_invalid_at(text);
   if (bad != std::string::npos) invalid("messages", "not UTF-8: byte {} cannot be read", bad);
   return text;
@@ -163,6 +163,7 @@ ChatOutput LanguageModel::Impl::chat(const std::vector<Message>& messages, const
     reading = this->reading(options, std::move(tools), prompt, added);
     parser.emplace(reading->parser());
     added.prompt_ids = generation->require_tokenizer().encode_ids(prompt, false);  // templates write special tokens themselves
+    engine->check(added);
     output.usage.prompt_tokens = static_cast<int64_t>(added.prompt_ids.size());
     output.message.role = options.continue_final_message ? messages.back().role : "assistant";
     output.finish_reason = FinishReason::kAbort;
@@ -190,8 +191,10 @@ ChatOutput LanguageModel::Impl::chat(const std::vector<Message>& messages, const
     return !on_chunk || on_chunk(chunk);
   });
   if (output.finish_reason == FinishReason::kAbort) {
-    ChatChunk rest;
-    take(parser->finish(), reading->format, output.message, rest);
+    translated([&] {
+      ChatChunk rest;
+      take(parser->finish(), reading->format, output.message, rest);
+    });
   }
   if (reading->finish_reason(reason, !output.message.tool_calls.empty()) == "tool_calls") {
     output.finish_reason = FinishReason::kToolCalls;

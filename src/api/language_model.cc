@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <new>
 
 #include "api/errors.h"
 #include "api/model_impl.h"
@@ -18,16 +19,22 @@ namespace {
 // Events on their way from the engine's thread, which must not wait, to the caller's.
 class Inbox {
  public:
-  void put(size_t request, const Event& event) {
+  void put(size_t request, const Event& event) noexcept {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      events_.emplace_back(request, event);
+      try {
+        events_.emplace_back(request, event);
+      } catch (...) {  // no memory: whoever waits must hear of it
+        lost_ = true;
+      }
     }
     came_.notify_one();
   }
+  // Throws std::bad_alloc once an event was lost.
   std::pair<size_t, Event> take() {
     std::unique_lock<std::mutex> lock(mutex_);
-    came_.wait(lock, [this] { return !events_.empty(); });
+    came_.wait(lock, [this] { return lost_ || !events_.empty(); });
+    if (lost_) throw std::bad_alloc();
     std::pair<size_t, Event> event = std::move(events_.front());
     events_.pop_front();
     return event;
@@ -37,6 +44,7 @@ class Inbox {
   std::mutex mutex_;
   std::condition_variable came_;
   std::deque<std::pair<size_t, Event>> events_;
+  bool lost_ = false;
 };
 
 // The requests of one call: however the call ends, none of them runs on.
@@ -129,14 +137,16 @@ bool LanguageModel::Impl::run(std::vector<Request> requests, const std::function
   const auto inbox = std::make_shared<Inbox>();
   Tickets tickets(*engine, requests.size());
   translated([&] {
-    for (const Request& request : requests) engine->check(request);  // nothing runs where one of them is refused
     for (size_t i = 0; i < requests.size(); ++i) {
       tickets.submit(std::move(requests[i]), [inbox, i](const Event& event) { inbox->put(i, event); });
     }
   });
   for (size_t open = requests.size(); open > 0;) {
-    auto [request, event] = inbox->take();
-    if (event.error) translated([&error = *event.error] { throw pagoda::Error(error); });
+    auto [request, event] = translated([&] {
+      std::pair<size_t, Event> came = inbox->take();
+      if (came.second.error) throw pagoda::Error(*came.second.error);
+      return came;
+    });
     if (event.request_done) --open;
     if (!tell(request, event)) return false;
   }
@@ -156,6 +166,7 @@ std::vector<RequestOutput> LanguageModel::Impl::generate(const std::vector<Promp
       Request& added = requests.emplace_back(request(params, sampling));
       added.prompt_ids = prompt_ids(prompts[i]);
       if (form) added.constraint = form->clone();
+      engine->check(added);  // nothing runs where one of them is refused
       results[i].prompt_token_ids = added.prompt_ids;
       results[i].usage.prompt_tokens = static_cast<int64_t>(added.prompt_ids.size());
       results[i].outputs.resize(static_cast<size_t>(std::max<int64_t>(1, sampling.num_return_sequences)));
@@ -163,22 +174,21 @@ std::vector<RequestOutput> LanguageModel::Impl::generate(const std::vector<Promp
     }
   });
   run(std::move(requests), [&](size_t at, Event& event) {
-    RequestOutput& result = results[at];
-    CompletionOutput& output = result.outputs[static_cast<size_t>(event.index)];
     CompletionChunk chunk{event.index, std::move(event.text), std::move(event.token_ids), {}};
-    append_logprobs(event.logprobs, chunk.logprobs);
-    append_logprobs(event.prompt_logprobs, result.prompt_logprobs);
-    result.usage.cached_tokens = event.num_cached_tokens;
-    result.usage.completion_tokens += static_cast<int64_t>(chunk.token_ids.size());
-    if (event.finish != pagoda::FinishReason::kNone) {
+    translated([&] {
+      append_logprobs(event.logprobs, chunk.logprobs);
+      append_logprobs(event.prompt_logprobs, results[at].prompt_logprobs);
+      results[at].usage.cached_tokens = event.num_cached_tokens;
+      results[at].usage.completion_tokens += static_cast<int64_t>(chunk.token_ids.size());
+      CompletionOutput& output = results[at].outputs[static_cast<size_t>(event.index)];
+      output.text += chunk.text;
+      output.token_ids.insert(output.token_ids.end(), chunk.token_ids.begin(), chunk.token_ids.end());
+      output.logprobs.insert(output.logprobs.end(), chunk.logprobs.begin(), chunk.logprobs.end());
+      if (event.finish == pagoda::FinishReason::kNone) return;
       output.finish_reason = finish_reason(event.finish);
       output.stop_reason = std::move(event.stop_reason);
-    }
-    const bool go_on = !on_chunk || on_chunk(chunk);
-    output.text += chunk.text;
-    output.token_ids.insert(output.token_ids.end(), chunk.token_ids.begin(), chunk.token_ids.end());
-    output.logprobs.insert(output.logprobs.end(), chunk.logprobs.begin(), chunk.logprobs.end());
-    return go_on;
+    });
+    return !on_chunk || on_chunk(chunk);
   });
   return results;
 }
@@ -209,6 +219,7 @@ std::vector<float> LanguageModel::embed(const Prompt& prompt, const PoolingParam
     request.prompt_ids = impl_->prompt_ids(prompt);
     request.params.max_new_tokens = 1;
     request.pooling = {pooling_type(params.pooling_type), params.dimensions, params.normalize};
+    impl_->engine->check(request);
   });
   std::vector<float> vector;
   impl_->run(std::move(requests), [&](size_t, Event& event) {

@@ -27,9 +27,9 @@ struct LanguageModel::Impl {
   Request request(const SamplingParams& asked, pagoda::SamplingParams params) const;
   std::unique_ptr<TokenConstraint> constraint(const GrammarSource& source, const pagoda::SamplingParams& params);
 
-  // Runs the requests of one call together and tells the calling thread of every event: the number of the request, and what
-  // came. Ends all of them where `tell` returns false or throws, or one of them fails, which is thrown. Returns false where
-  // `tell` did.
+  // Runs the requests of one call (checked by the engine before) together and tells the calling thread of every event: the
+  // number of the request, and what came. Ends all of them where `tell` returns false or throws, or one of them fails, which is
+  // thrown. Returns false where `tell` did.
   bool run(std::vector<Request> requests, const std::function<bool(size_t request, Event& event)>& tell);
   std::vector<RequestOutput> generate(const std::vector<Prompt>& prompts, const SamplingParams& params,
                                       const std::function<bool(const CompletionChunk&)>& on_chunk);

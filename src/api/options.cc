@@ -10,6 +10,8 @@ namespace pagoda::api {
 
 namespace {
 
+constexpr int kMostThreads = 4096;
+
 std::optional<DType> kv_cache_dtype(const std::string& name) {
   if (name == "auto") return std::nullopt;
   if (name == "float32") return DType::kFloat32;
@@ -27,7 +29,9 @@ int64_t at_least(int64_t value, int64_t least, std::string_view where) {
 
 LoadOptions load_options(const ModelOptions& options) {
   LoadOptions load;
-  load.runtime.threads = static_cast<int>(at_least(options.threads, 0, "threads"));
+  if (options.threads < 0 || options.threads > kMostThreads)
+    invalid("threads", "got {}, need 0 to {}", options.threads, kMostThreads);
+  load.runtime.threads = options.threads;
   load.runtime.place = options.cores == "auto";
   if (options.cores != "auto" && options.cores != "none") load.runtime.cores = parse_core_list(options.cores);
   if (options.isa != "auto") load.runtime.isa = parse_isa(options.isa);

@@ -25,7 +25,7 @@ pagoda::SamplingParams sampling_params(const SamplingParams& params, pagoda::Sam
   set(params.top_p, p.top_p);
   set(params.min_p, p.min_p);
   set(params.typical_p, p.typical_p);
-  set(params.seed, p.seed);
+  if (params.seed) p.seed = params.seed;
 
   set(params.repetition_penalty, p.repetition_penalty);
   set(params.presence_penalty, p.presence_penalty);

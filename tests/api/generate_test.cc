@@ -222,6 +222,7 @@ TEST(Generate, RefusesWhatCannotBe) {
   refused({.logprobs = -1}, "logprobs");
   refused({.prompt_logprobs = -1}, "prompt_logprobs");
   refused({.num_return_sequences = 1000}, "max_num_seqs");
+  refused({.num_return_sequences = int64_t{1} << 60}, "num_return_sequences");
   refused({.structured_outputs = StructuredOutputs{}}, "structured_outputs");
   refused({.structured_outputs = StructuredOutputs{.json_object = true, .regex = "a"}}, "structured_outputs");
   refused({.structured_outputs = StructuredOutputs{.regex = "("}}, "");

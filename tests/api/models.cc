@@ -45,7 +45,9 @@ std::string with_file(const std::string& from, const std::string& name, const st
 
 Generated engine_generates(const std::string& model, const std::string& prompt, int64_t max_new_tokens, double temperature,
                            uint64_t seed) {
-  const auto generation = TextGeneration::open(model, {});
+  LoadOptions options;
+  options.runtime.threads = 1;
+  const auto generation = TextGeneration::open(model, options);
   Request request;
   request.params = generation->defaults();
   request.params.max_new_tokens = max_new_tokens;
@@ -68,7 +70,9 @@ Generated engine_generates(const std::string& model, const std::string& prompt, 
 
 std::string pipeline_runs(const std::string& task, const std::string& model, const std::string& inputs,
                           const std::string& parameters) {
-  return Pipeline::open(task, model, {})->run(Json::parse(inputs, "inputs"), Json::parse(parameters, "parameters")).dump();
+  LoadOptions options;
+  options.runtime.threads = 1;
+  return Pipeline::open(task, model, options)->run(Json::parse(inputs, "inputs"), Json::parse(parameters, "parameters")).dump();
 }
 
 std::vector<float> numbers(const std::string& json) {

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <pagoda/pagoda.h>
 
+#include <memory>
+
 #include "tests/api/expect_error.h"
 #include "tests/api/models.h"
 
@@ -36,6 +38,7 @@ TEST(Options, WrongOnesAreToldBeforeAModelIsLoaded) {
   };
   refused({.dtype = "float7"}, {}, "dtype");
   refused({.threads = -1}, {}, "threads");
+  refused({.threads = 1 << 30}, {}, "threads");
   refused({.cores = "x"}, {}, "cores");
   refused({.isa = "sse9"}, {}, "isa");
   refused({}, {.max_model_len = -1}, "max_model_len");
@@ -114,7 +117,9 @@ TEST(Tokenizer, IsTheModelsOwn) {
   EXPECT_EQ(tokenizer.token_to_id("w700"), std::nullopt);
   EXPECT_EQ(tokenizer.id_to_token(7), "w7");
   EXPECT_EQ(tokenizer.id_to_token(700), "");
-  const Tokenizer copy = tokenizer;
+  auto original = std::make_unique<Tokenizer>(tokenizer);
+  const Tokenizer copy = *original;
+  original.reset();
   EXPECT_EQ(copy.encode("w7"), tokenizer.encode("w7"));
   expect_error(ErrorKind::kInvalidInput, "UTF-8", [&] { tokenizer.encode("\xff"); });
 }
