@@ -69,7 +69,7 @@ class Checker {
   explicit Checker(fs::path root) : root_(std::move(root)), rules_(read_rules(root_ / "tools/layers.txt")) {}
 
   int run() {
-    for (const char* folder : {"src", "tests", "benchmarks", "tools"}) {
+    for (const char* folder : {"include", "src", "examples", "tests", "benchmarks", "tools"}) {
       if (!fs::exists(root_ / folder)) continue;
       for (const auto& entry : fs::recursive_directory_iterator(root_ / folder)) {
         if (entry.is_regular_file()) check_file(entry.path());
@@ -94,8 +94,9 @@ class Checker {
 
     const std::string inside = in_src ? relative.substr(4) : relative;
     const std::string folder = inside.substr(0, inside.find('/'));
+    const bool ruled = in_src || folder == "include";
     const auto rule = rules_.find(folder);
-    if (in_src && rule == rules_.end()) {
+    if (ruled && rule == rules_.end()) {
       report(file, 1, "folder '" + folder + "' has no line in tools/layers.txt");
       return;
     }
@@ -110,7 +111,7 @@ class Checker {
     for (std::string line; std::getline(in, line);) {
       ++number;
       if (number == 1) check_caption(file, extension, line);
-      if (in_src) check_line(file, number, folder, rule->second, line);
+      if (ruled) check_line(file, number, folder, rule->second, line);
     }
     if (number > kMostLines) report(file, number, "file is over " + std::to_string(kMostLines) + " lines: split it");
   }

@@ -31,7 +31,9 @@ bool started_by_mpi() {
 }
 
 std::unique_ptr<Communicator> make_mpi_communicator() {
-  const std::string path = join_path(program_folder(), kMpiPlugin);
+  std::string path = join_path(program_folder(), kMpiPlugin);
+  // Installed: PREFIX/bin/pagoda and PREFIX/lib/pagoda.
+  if (!file_exists(path)) path = join_path(parent_path(program_folder()), std::string("lib/pagoda/") + kMpiPlugin);
   if (!file_exists(path)) {
     unsupported("mpi", "started by mpirun, and {} is not there: need a build with libopenmpi-dev installed", path);
   }

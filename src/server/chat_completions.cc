@@ -286,17 +286,7 @@ App::ChatBody App::read_chat(Fields& fields) const {
 void App::show_marks(AnswerReading& reading, GenerationRequest& request) const {
   if (reading.plain() || !request.skip_special_tokens) return;
   const Tokenizer& tokenizer = tokenizer_for(*generation_, "messages");
-  std::vector<std::string> marks;
-  if (reading.tools.choice == ToolChoice::kAuto) marks = chat::tool_markers(reading.format);
-  if (reading.reasoning) marks.insert(marks.end(), {std::string(chat::kThinkOpen), std::string(chat::kThinkClose)});
-  request.skip_special_tokens = std::none_of(marks.begin(), marks.end(), [&](const std::string& mark) {
-    const auto id = tokenizer.token_to_id(mark);
-    return id && tokenizer.is_special(*id);
-  });
-  if (request.skip_special_tokens) return;
-  for (const int32_t id : request.params.end_token_ids()) {
-    if (tokenizer.is_special(id)) reading.end_texts.emplace_back(id, tokenizer.id_to_token(id));
-  }
+  request.skip_special_tokens = reading.skips_special_tokens(tokenizer, request.params.end_token_ids());
 }
 
 AnswerReading App::read_answer(const ChatBody& body, std::string_view prompt, GenerationRequest& request) {
