@@ -113,8 +113,6 @@ PostProcessorPtr beginning_and_end(const TokenizerConfig& config, const Pipeline
   return post_processors::pieces(around(bos_id, bos, eos_id, eos, false), around(bos_id, bos, eos_id, eos, true));
 }
 
-std::string or_default(const std::string& text, const char* fallback) { return text.empty() ? std::string(fallback) : text; }
-
 void check_count(size_t count, std::string_view where, const Limits& limits) {
   if (static_cast<int64_t>(count) > limits.max_items)
     invalid(where, "too many tokens: got {}, need at most {}", count, limits.max_items);
@@ -191,6 +189,7 @@ TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool f
 // A SentencePiece model without a class: SentencePiece's ids, special tokens looked for in the text.
 TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::string& path, const TokenizerConfig& config) {
   SentencePieceOptions options;
+  options.pieces_are_text = true;
   int32_t next = static_cast<int32_t>(model.pieces.size());
   std::unordered_map<std::string, int32_t> ids;
   for (size_t i = 0; i < model.pieces.size(); ++i) ids.emplace(model.pieces[i].text, static_cast<int32_t>(i));
@@ -200,15 +199,24 @@ TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::stri
   };
   std::unordered_set<std::string> there;
   std::unordered_set<int64_t> renamed;
-  for (const auto& [id, token] : config.added_tokens) renamed.insert(id);
+  // Byte-pair pieces alone are called as the configuration calls their ids.
+  const bool may_rename = model.kind == SentencePieceModel::Kind::kBpe;
+  for (const auto& [id, token] : config.added_tokens) {
+    if (may_rename) renamed.insert(id);
+  }
   for (const auto& [listed, token] : config.added_tokens) {
     if (listed > Vocab::kMaxId) invalid(path, "added tokens: got id {}, need at most {}", listed, Vocab::kMaxId);
     // A piece keeps its id, unless that is given to another token; behind the pieces ids have no gaps.
     const int32_t piece = id_of(token.content);
     const bool keeps = piece >= 0 && renamed.count(piece) == 0;
-    const bool renames = listed < static_cast<int64_t>(model.pieces.size());
+    const bool renames = may_rename && listed < static_cast<int64_t>(model.pieces.size());
     const int32_t id = keeps ? piece : renames ? static_cast<int32_t>(listed) : next++;
     options.added.emplace_back(token, id);
+    if (!keeps && renames && !token.content.empty() && there.count(token.content) == 0) {
+      SentencePieceModel::Piece& old = model.pieces[static_cast<size_t>(id)];
+      if (const auto known = ids.find(old.text); known != ids.end() && known->second == id) ids.erase(known);
+      if (old.type != SentencePieceModel::Type::kByte) old.text = token.content;
+    }
     ids[token.content] = id;
     there.insert(token.content);
   }
@@ -216,10 +224,11 @@ TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::stri
   for (const auto& [name, token] : config.named) {
     if (token && !token->content.empty()) others.push_back(*token);
   }
+  const auto is_named = [&](std::string_view name) {  // null too
+    return std::any_of(config.named.begin(), config.named.end(), [&](const auto& entry) { return entry.first == name; });
+  };
   for (const auto& [name, text] : {std::pair{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}}) {
-    const auto has_name = [wanted = name](const auto& entry) { return entry.first == wanted; };
-    const bool given = std::any_of(config.named.begin(), config.named.end(), has_name);
-    if (!given && id_of(text) >= 0) others.push_back(special_token(text));
+    if (!is_named(name) && id_of(text) >= 0) others.push_back(special_token(text));
   }
   if (config.extra_tokens_given) others.insert(others.end(), config.extra_tokens.begin(), config.extra_tokens.end());
   for (const SentencePieceModel::Piece& piece : model.pieces) {
@@ -236,8 +245,8 @@ TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::stri
     const Json* const legacy = config.raw.find("legacy");
     options.prefix_first_only = legacy != nullptr && (legacy->is_null() || *legacy == Json(false));
   }
-  if (config.add_bos_token.value_or(false)) options.bos_id = id_of(or_default(config.bos_token, "<s>"));
-  if (config.add_eos_token.value_or(false)) options.eos_id = id_of(or_default(config.eos_token, "</s>"));
+  if (config.add_bos_token.value_or(false)) options.bos_id = id_of(is_named("bos_token") ? config.bos_token : "<s>");
+  if (config.add_eos_token.value_or(false)) options.eos_id = id_of(is_named("eos_token") ? config.eos_token : "</s>");
   return make_sentencepiece_tokenizer(std::move(model), options, path);
 }
 

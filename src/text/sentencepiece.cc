@@ -73,7 +73,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       if (piece.text.size() >= kMaxPieceBytes)
         invalid(where, "piece {} too long: got {} bytes, need less than {}", i, piece.text.size(), kMaxPieceBytes);
       if (!std::isfinite(piece.score)) invalid(where, "piece {} has no finite score", i);
-      if (piece.type == Type::kNormal) min_score_ = std::min(min_score_, piece.score);
+      if (piece.type == Type::kNormal || options_.pieces_are_text) min_score_ = std::min(min_score_, piece.score);
       const bool null_piece = piece.text == std::string(1, '\0') && piece.type == Type::kUnused;
       if (!null_piece && piece.text.find('\0') != std::string::npos) invalid(where, "piece {} holds a NUL", i);
       if (piece.type == Type::kByte) {
@@ -91,7 +91,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       Vocab& target = is_normal(piece.type) || model_.kind == Kind::kBpe ? pieces_ : reserved_;
       if (target.find(piece.text) >= 0) invalid(where, "piece '{}' is there twice", piece.text);
       target.add(piece.text, id, where);
-      if (model_.kind == Kind::kUnigram && is_normal(piece.type)) trie_.add(piece.text, id);
+      if (model_.kind == Kind::kUnigram && (is_normal(piece.type) || options_.pieces_are_text)) trie_.add(piece.text, id);
     }
     if (unk_ < 0 && !model_.byte_fallback) invalid(where, "no unknown piece, and no byte fallback");
     if (model_.byte_fallback && std::find(byte_found.begin(), byte_found.end(), false) != byte_found.end()) {
@@ -137,7 +137,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
   bool is_special(int32_t id) const override {
     if (const AddedToken* token = added_.token(id)) return token->special;
-    return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() && type(id) == Type::kControl;
+    return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() && type(id) == Type::kControl && !options_.pieces_are_text;
   }
 
   std::optional<std::string> token_bytes(int32_t id) const override {
@@ -177,7 +177,8 @@ class SentencePieceTokenizer final : public Tokenizer {
       flush(true);
       if (any_) at_start_ = false;
       if (added != nullptr) return emit(added->content);
-      if (owner_.type(id) == Type::kControl) return;
+      const bool named = owner_.options_.pieces_are_text;
+      if (owner_.type(id) == Type::kControl && !named) return;
       std::string_view piece = owner_.model_.pieces[static_cast<size_t>(id)].text;
       bool consumed = false;
       const bool strips = owner_.model_.add_dummy_prefix || owner_.model_.remove_extra_whitespaces;
@@ -185,7 +186,7 @@ class SentencePieceTokenizer final : public Tokenizer {
         piece.remove_prefix(kSpace.size());
         consumed = !owner_.model_.remove_extra_whitespaces;
       }
-      if (owner_.type(id) == Type::kUnknown) {
+      if (owner_.type(id) == Type::kUnknown && !named) {
         emit(owner_.model_.unk_surface);
       } else {
         emit(with_spaces(piece));
@@ -294,7 +295,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     for (size_t i = 0; i < units.size(); ++i) {
       const Unit& unit = units[i];
       const bool unknown = unit.id == unk_ || unit.id < 0;
-      if (unknown && model_.byte_fallback) {
+      if (unknown && model_.byte_fallback && !spells_unknown(normalized, units, i)) {
         for (uint32_t b = unit.begin; b < unit.end; ++b) {
           const int32_t id = byte_ids_[static_cast<unsigned char>(normalized[b])];
           const bool last = b + 1 == unit.end;
@@ -308,6 +309,14 @@ class SentencePieceTokenizer final : public Tokenizer {
       }
       add(unit.id, from(unit.begin), from(end), normalized.substr(unit.begin, end - unit.begin));
     }
+  }
+
+  // The unknown piece stands in the text, with nothing unknown beside it.
+  bool spells_unknown(std::string_view text, const std::vector<Unit>& units, size_t i) const {
+    if (!options_.pieces_are_text || unk_ < 0) return false;
+    const bool alone = (i == 0 || units[i - 1].id != unk_) && (i + 1 == units.size() || units[i + 1].id != unk_);
+    const std::string_view piece = model_.pieces[static_cast<size_t>(unk_)].text;
+    return alone && text.substr(units[i].begin, units[i].end - units[i].begin) == piece;
   }
 
   // The next characters of text as they come out, and how many bytes they took.
@@ -452,7 +461,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       };
       trie_.prefixes(text.substr(pos), [&](size_t length, int32_t id) {
         const SentencePieceModel::Piece& piece = model_.pieces[static_cast<size_t>(id)];
-        if (piece.type == Type::kUnused) return;
+        if (piece.type == Type::kUnused && !options_.pieces_are_text) return;
         const bool user = piece.type == Type::kUserDefined;
         offer(length, id, user ? static_cast<float>(0.1 * (static_cast<int>(length) - 1)) : piece.score);
         single = single || length == character;

@@ -39,6 +39,9 @@ struct SentencePieceOptions {
   // The dummy prefix goes before the text alone, not behind every added token, and not before a space (Hugging Face's
   // legacy=False). False: before each part between added tokens, as SentencePiece has it.
   bool prefix_first_only = false;
+  // As Hugging Face's tokenizers have pieces that are no added tokens: Unigram finds those of every kind in the text, control,
+  // unknown and byte pieces too, and control and unknown pieces decode to their names. False: as SentencePiece has them.
+  bool pieces_are_text = false;
 };
 
 // Throws kInvalidInput where the model contradicts itself (empty or double pieces, missing bytes, no unknown piece).

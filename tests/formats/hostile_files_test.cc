@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "formats/base64.h"
 #include "formats/gguf.h"
+#include "formats/quantized_scheme.h"
 #include "formats/sentencepiece.h"
 #include "formats/tokenizer_config.h"
 #include "formats/tokenizer_json.h"
@@ -213,6 +214,22 @@ TEST(HostileFiles, SpecialTokensOfFolders) {
          {"tokenizer_config.json", std::string(R"({"tokenizer_class": "RobertaTokenizer", ")") + name + "\": null}"}});
     EXPECT_NE(refusal([&] { load_tokenizer(roberta); }).find(name), std::string::npos);
   }
+}
+
+// Every weight is held against every scheme of the configuration: as many weights as schemes were the square of the file.
+TEST(HostileFiles, QuantizationGroupsThatAreMany) {
+  const auto config = [](int count, bool same) {
+    std::string groups;
+    for (int i = 0; i < count; ++i) {
+      groups += fmt::format(R"({}"g{}": {{"weights": {{"group_size": {}}}}})", i == 0 ? "" : ", ", i, same ? 32 : i + 1);
+    }
+    return Json::parse(R"({"config_groups": {)" + groups + "}}", "test");
+  };
+  EXPECT_NE(refusal([&] { QuantizationSchemes(config(1000, false), "test"); }).find("config_groups"), std::string::npos);
+  const QuantizationSchemes schemes(config(20'000, true), "test");
+  for (int i = 0; i < 20'000; ++i) EXPECT_EQ(schemes.columns_of_group(128, 4), 32);
+  const QuantizationSchemes some(config(100, false), "test");
+  EXPECT_EQ(some.columns_of_group(100, 2), 0) << "50 to 99 columns a group would all give two";
 }
 
 }  // namespace
