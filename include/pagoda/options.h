@@ -1,4 +1,5 @@
-// How a model is loaded, and how a language model runs its requests. What is not set is as `pagoda` has it without flags.
+// How a model is loaded, and how a language model runs its requests. Defaults are those of `pagoda generate`, but that nothing
+// is pinned.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +13,15 @@ struct ModelOptions {
   // Arithmetic: "float32", "bfloat16", or "auto": bfloat16 where the checkpoint is, else float32.
   std::string dtype = "auto";
   int threads = 0;  // 0: one a physical core that this process may use
-  // Cores to pin threads to, such as "0,2,4-6". "none": pin nothing. "auto": a core a thread of one NUMA node, where there is
-  // a choice. The calling thread is never pinned.
+  // Cores to pin the model's threads to, such as "0,2,4-6". "none": pin nothing. "auto": a core a thread of one NUMA node,
+  // where there is a choice. The caller's threads stay as they are.
   std::string cores = "none";
   // "reference", "portable", "avx2", "avx512", "avx512_bf16", "amx", or "auto": the best that this machine has.
   std::string isa = "auto";
   std::string tokenizer{};  // folder or ORG/NAME of another tokenizer, with its chat template; "": the model's
   // File of `pagoda compile`, mapped instead of packing weights; "": the one beside the model, where it fits; "none".
   std::string compiled{};
-  // Told warnings while the model is loaded, such as weights that it does not use. Must not throw.
+  // Told warnings while open() waits, on another thread: weights that the model does not use, say. Must not throw.
   std::function<void(const std::string& text)> notice{};
 };
 

@@ -6,6 +6,7 @@
 #include "api/access.h"
 #include "api/errors.h"
 #include "api/options.h"
+#include "api/own_thread.h"
 #include "base/error.h"
 #include "pipelines/sequence_model.h"
 
@@ -24,7 +25,8 @@ EmbeddingModel& EmbeddingModel::operator=(EmbeddingModel&&) noexcept = default;
 
 EmbeddingModel EmbeddingModel::open(const std::string& model, const ModelOptions& options) {
   return translated([&] {
-    const std::shared_ptr<const SequenceModel> opened = SequenceModel::open(model, load_options(options), Head::kNone);
+    const std::shared_ptr<const SequenceModel> opened =
+        on_own_thread([&] { return SequenceModel::open(model, load_options(options), Head::kNone); });
     return EmbeddingModel(std::unique_ptr<Impl>(new Impl{opened, Access::make(opened->tokenizer()), {}}));
   });
 }

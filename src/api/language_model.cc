@@ -9,6 +9,7 @@
 #include "api/errors.h"
 #include "api/model_impl.h"
 #include "api/options.h"
+#include "api/own_thread.h"
 #include "api/sampling.h"
 #include "base/error.h"
 
@@ -199,7 +200,8 @@ LanguageModel::LanguageModel(LanguageModel&&) noexcept = default;
 LanguageModel& LanguageModel::operator=(LanguageModel&&) noexcept = default;
 
 LanguageModel LanguageModel::open(const std::string& model, const ModelOptions& options, const EngineOptions& engine) {
-  return translated([&] { return LanguageModel(std::make_unique<Impl>(model, options, engine)); });
+  return translated(
+      [&] { return on_own_thread([&] { return LanguageModel(std::make_unique<Impl>(model, options, engine)); }); });
 }
 
 RequestOutput LanguageModel::generate(const Prompt& prompt, const SamplingParams& params,

@@ -5,6 +5,7 @@
 
 #include "api/errors.h"
 #include "api/options.h"
+#include "api/own_thread.h"
 #include "pipelines/pipeline.h"
 
 namespace pagoda::api {
@@ -29,7 +30,8 @@ std::vector<std::string> Pipeline::tasks() {
 
 Pipeline Pipeline::open(const std::string& task, const std::string& model, const ModelOptions& options) {
   return translated([&] {
-    return Pipeline(std::unique_ptr<Impl>(new Impl{pagoda::Pipeline::open(task, model, load_options(options)), {}}));
+    return Pipeline(std::unique_ptr<Impl>(
+        new Impl{on_own_thread([&] { return pagoda::Pipeline::open(task, model, load_options(options)); }), {}}));
   });
 }
 

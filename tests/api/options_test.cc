@@ -1,6 +1,7 @@
 // Options of models and engines: each does what it says, wrong ones are told by kind.
 #include <gtest/gtest.h>
 #include <pagoda/pagoda.h>
+#include <sched.h>
 
 #include <memory>
 
@@ -30,6 +31,23 @@ TEST(Options, ThreadsAndInstructionSetsAreTheCallers) {
   EXPECT_FALSE(story({.threads = 1, .isa = "portable"}).empty());
   EXPECT_FALSE(story({.dtype = "float32", .threads = 1}).empty());
   EXPECT_EQ(story({.threads = 1, .compiled = "none"}), text);
+}
+
+// A library that pins the thread it is called from pins all that its program starts from there.
+TEST(Options, CallersThreadsKeepTheirCores) {
+  cpu_set_t before, after;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof before, &before), 0);
+  for (const char* cores : {"0", "auto"}) {
+    const ModelOptions options{.threads = 1, .cores = cores};
+    const LanguageModel model = LanguageModel::open(testing::kLlama, options, {.kv_cache_memory = kMemory});
+    EXPECT_EQ(model.generate(std::vector<int32_t>{1}, {.max_new_tokens = 2}).outputs[0].token_ids.size(), 2U);
+    const EmbeddingModel embeddings = EmbeddingModel::open(testing::kBert, options);
+    EXPECT_EQ(embeddings.encode({"Paris"}).size(), 1U);
+    const Pipeline pipeline = Pipeline::open("fill-mask", testing::kMaskedLm, options);
+    EXPECT_FALSE(pipeline.run("\"a [MASK]\"").empty());
+    ASSERT_EQ(::sched_getaffinity(0, sizeof after, &after), 0);
+    EXPECT_TRUE(CPU_EQUAL(&before, &after)) << cores;
+  }
 }
 
 TEST(Options, WrongOnesAreToldBeforeAModelIsLoaded) {
