@@ -15,8 +15,9 @@
 #include "cli/evaluate_answers.h"
 #include "cli/flag_checks.h"
 #include "cli/task_flags.h"
-#include "cli/train_extras.h"
 #include "cli/verbs_training.h"
+#include "formats/tokenizer_loader.h"
+#include "models/adapter.h"
 #include "train/conversations.h"
 #include "train/data/files.h"
 #include "train/lm_task.h"
@@ -61,22 +62,22 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const E
   train::TrainingModelOptions options;
   options.runtime = flags.machine.load_options().runtime;
   options.head = head;
-  options.evaluated_only = flags.adapter.empty();
+  options.evaluated_only = true;
   if (!flags.tokenizer.empty()) options.tokenizer = find_model(program, flags.tokenizer);
   options.compute = flags.arguments.bf16 || flags.machine.dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32;
-  const std::string path = find_model(program, flags.model);
-  std::unique_ptr<train::TrainingModel> model;
-  if (flags.adapter.empty()) {
-    model = train::TrainingModel::open(path, options);
-  } else {
-    train::LoraOptions lora;
-    lora.adapter = find_model(program, flags.adapter);
-    const std::string config = join_path(lora.adapter, "config.json");  // the labels of its head
-    if (file_exists(config)) options.config_overrides = Json::parse(read_file(config, Limits().max_json_bytes), config);
-    model = train::LoraModel::open(path, options, lora);
+  std::string path = find_model(program, flags.model);
+  if (is_adapter(path)) {
+    if (!flags.adapter.empty())
+      invalid("--adapter", "{} is an adapter itself: need its base there, or no --adapter", flags.model);
+    options.adapter = path;
+    if (options.tokenizer.empty() && has_tokenizer(path)) options.tokenizer = path;
+    path = find_model(program, adapter_base(path));
+  } else if (!flags.adapter.empty()) {
+    options.adapter = find_model(program, flags.adapter);
   }
+  std::unique_ptr<train::TrainingModel> model = train::TrainingModel::open(path, options);
   if (model->from_scratch()) invalid(path, "no weights in it: need a trained model");
-  if (flags.adapter.empty() && !model->new_parameters().empty()) {
+  if (!model->new_parameters().empty()) {
     invalid(path, "no weights for {} in it: need a model trained for this task", model->new_parameters().front());
   }
   return model;
@@ -120,7 +121,7 @@ int evaluate(const Program& program, const EvaluateFlags& flags, Head head, Make
     Json metrics;
     {
       const auto model = open_model(program, flags, head);
-      const std::unique_ptr<train::Task> task = with_lora(*model, make(*model, hooks));
+      const std::unique_ptr<train::Task> task = make(*model, hooks);
       metrics = measure(*task, *model, flags.arguments.per_device_eval_batch_size, hooks);
     }
     const Json more = finish ? finish(hooks) : Json::object();
@@ -201,7 +202,9 @@ int run_sft(const Program& program, const EvaluateFlags& flags) {
   };
   const auto finish = [&](const TaskHooks& hooks) {
     if (prompts.empty()) return Json::object();
-    return score_answers(find_model(program, flags.model), flags.machine.load_options(), prompts, flags.answers, hooks);
+    LoadOptions options = flags.machine.load_options();
+    if (!flags.tokenizer.empty()) options.tokenizer = find_model(program, flags.tokenizer);
+    return score_answers(find_model(program, flags.model), options, prompts, flags.answers, hooks);
   };
   return evaluate(program, flags, Head::kCausalLm, make, finish);
 }
@@ -239,7 +242,7 @@ void add_lm(Program& program, CLI::App* parent, bool masked) {
   verb->add_flag("--keep-linebreaks,!--no-keep-linebreaks", flags->data.rows.keep_linebreaks,
                  "Lines keep their line ends, and blank lines are rows (clm: the default)");
   verb->add_flag("--line-by-line", flags->line_by_line, "A row an example, cut off at the block size");
-  verb->add_option("--seed", flags->arguments.seed, "Of masks")->capture_default_str();
+  verb->add_option("--seed", flags->arguments.seed, "Of masks")->check(non_negative())->capture_default_str();
   if (masked)
     verb->add_option("--mlm-probability", flags->mlm_probability, "Share of tokens that are masked")->capture_default_str();
   verb->callback(

@@ -36,6 +36,7 @@ Json score_answers(const std::string& path, const LoadOptions& options, const st
   engine_options.max_num_seqs = std::max(engine_options.max_num_seqs, flags.generation_num_beams);
   engine_options.max_num_batched_tokens = std::max(engine_options.max_num_batched_tokens, engine_options.max_num_seqs);
   const std::unique_ptr<TextGeneration> generation = TextGeneration::open(path, options, engine_options);
+  generation->require_tokenizer();
   Engine& engine = generation->engine();
   std::unordered_map<uint64_t, size_t> numbers;
   const int64_t positions = generation->model().max_positions();
@@ -49,6 +50,9 @@ Json score_answers(const std::string& path, const LoadOptions& options, const st
     }
     request.params = generation->defaults();
     request.params.temperature = 0;
+    // The flags', not the model's: one answer, and its length without the prompt's.
+    request.params.num_return_sequences = 1;
+    request.params.max_length = request.params.min_length = 0;
     request.params.num_beams = flags.generation_num_beams;
     request.params.max_new_tokens = std::min(flags.generation_max_length, room);
     numbers.emplace(engine.add(std::move(request)), i);

@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "engine/kv_cache.h"
 #include "formats/tokenizer_loader.h"
+#include "models/adapter.h"
 #include "models/decoder.h"
 #include "ops/packed_weight.h"
 #include "pipelines/chat_templates.h"
@@ -156,6 +157,10 @@ std::string text_of(const Json& info) {
   const auto line = [](const std::string& name, const std::string& value) { return fmt::format("{:<22}{}\n", name, value); };
   const std::string where = "info";
   std::string text = line("folder", info.at("folder", where).as_string(where));
+  if (const Json* adapter = info.find("adapter")) {
+    text += line("adapter", fmt::format("LoRA of rank {} on {}: what follows is with its base", adapter->get_int("r", 0, where),
+                                        adapter->get_string("base_model_name_or_path", "", where)));
+  }
   text += line("architecture", info.at("architecture", where).as_string(where));
   text += line("parameters", fmt::format("{} ({:.1f} M)", info.at("parameters", where).as_int(where),
                                          static_cast<double>(info.at("parameters", where).as_int(where)) / 1e6));
@@ -198,9 +203,23 @@ std::string text_of(const Json& info) {
   return text;
 }
 
+Json adapter_info(const std::string& path) {
+  const AdapterConfig config = read_adapter_config(path);
+  Json targets = Json::array();
+  for (const std::string& name : config.target_modules) targets.push_back(name);
+  return Json::object()
+      .set("base_model_name_or_path", config.base_model_name_or_path)
+      .set("r", config.r)
+      .set("lora_alpha", config.lora_alpha)
+      .set("target_modules", std::move(targets));
+}
+
 int run(const Program& program, const Flags& flags) {
-  const std::shared_ptr<ModelFolder> folder = ModelFolder::open(find_model(program, flags.model));
-  const std::string& path = folder->path();
+  const std::string found = find_model(program, flags.model);
+  const bool adapted = is_adapter(found);
+  const std::shared_ptr<ModelFolder> folder =
+      adapted ? open_adapted(find_model(program, adapter_base(found)), found) : ModelFolder::open(found);
+  const std::string path = adapted && has_tokenizer(found) ? found : folder->path();  // the tokenizer's
   const std::unique_ptr<Model> model = make_model(folder->config(), folder->config_path());
   const int64_t parameters = parameter_count(*model), available = detect_cpu().memory_available;
   const Json by_dtype = weight_bytes(*folder);
@@ -211,7 +230,9 @@ int run(const Program& program, const Flags& flags) {
     memory.set(dtype_name(dtype), memory_info(*model, files, dtype, available));
   }
   for (const std::string& name : load_chat_templates(path).names()) templates.push_back(name);
-  info.set("folder", path).set("architecture", model->architecture()).set("parameters", parameters);
+  info.set("folder", adapted ? found : path);
+  if (adapted) info.set("adapter", adapter_info(found));
+  info.set("architecture", model->architecture()).set("parameters", parameters);
   info.set("bytes_by_dtype", by_dtype).set("shape", shape_info(*model)).set("memory", std::move(memory));
   info.set("tokenizer", tokenizer_info(path)).set("chat_templates", std::move(templates));
   info.set("generation_defaults", defaults_info(*folder));

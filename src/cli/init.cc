@@ -102,7 +102,7 @@ void add_init(Program& program) {
   verb->add_option("--out", flags->out, "Folder to write")->required();
   verb->add_option("--dtype", flags->dtype, "Of the weights: auto (the config's), float32, bfloat16, float16")
       ->capture_default_str();
-  verb->add_option("--seed", flags->seed, "Seed of the weights")->capture_default_str();
+  verb->add_option("--seed", flags->seed, "Seed of the weights")->check(non_negative())->capture_default_str();
   verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(Range(1, 4096));
   verb->add_flag("--force", flags->force, "Replace a model that is there");
   verb->callback([&program, flags] {

@@ -34,7 +34,7 @@ int run(const Program& program, const Flags& flags) {
   }
   EncodeOptions encode;
   encode.truncate_and_pad = false;
-  const std::vector<int32_t> ids = load_tokenizer(loaded->folder().path())->encode(text, encode).ids;
+  const std::vector<int32_t> ids = load_tokenizer(loaded->tokenizer_path())->encode(text, encode).ids;
   TerminalProgress line(stderr, false, "tokens");
   PerplexityOptions options;
   options.stride = flags.stride;

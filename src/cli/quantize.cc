@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/flag_checks.h"
 #include "formats/tokenizer_loader.h"
+#include "models/adapter.h"
 
 namespace pagoda::cli {
 
@@ -81,6 +82,8 @@ int run(const Program& program, const Flags& flags) {
   if (!flags.force && file_exists(join_path(flags.out, "config.json")))
     invalid(flags.out, "holds a model already: need another folder, or --force to replace it");
   const std::string model_name = find_model(program, flags.model);
+  if (is_adapter(model_name))
+    unsupported(flags.model, "an adapter: pagoda merge makes a model of it and its base, which can be quantised");
   LoadOptions load_options;
   load_options.runtime.threads = flags.threads;
   if (flags.isa != "auto") load_options.runtime.isa = parse_isa(flags.isa);

@@ -107,7 +107,7 @@ std::string address(const Flags& flags, const server::HttpServer& http) {
 
 // By its configuration alone.
 bool is_encoder(const std::string& path) {
-  const std::shared_ptr<ModelFolder> folder = ModelFolder::open(transformer_folder(path));
+  const std::shared_ptr<ModelFolder> folder = open_model_folder(transformer_folder(path));
   return make_model(folder->config(), join_path(folder->path(), "config.json"))->head_kind() != Head::kCausalLm;
 }
 

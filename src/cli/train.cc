@@ -12,6 +12,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "formats/tokenizer_loader.h"
+#include "models/adapter.h"
 #include "ops/machine.h"
 #include "train/checkpoint.h"
 #include "train/data/fingerprint.h"
@@ -158,7 +160,10 @@ void add_loop_flags(CLI::App* verb, TrainFlags& flags) {
   verb->add_option("--gradient-accumulation-steps", a.gradient_accumulation_steps, "Passes of one update")
       ->group(group)
       ->capture_default_str();
-  verb->add_option("--seed", a.seed, "Of order, masks, dropout, new weights")->group(group)->capture_default_str();
+  verb->add_option("--seed", a.seed, "Of order, masks, dropout, new weights")
+      ->check(non_negative())
+      ->group(group)
+      ->capture_default_str();
   verb->add_option("--data-seed", a.data_seed, "Of the order of examples (default: --seed)")
       ->check(non_negative())
       ->group(group);
@@ -291,9 +296,11 @@ void settle(TrainFlags& flags) {
   if (!flags.greater_is_better.empty()) a.greater_is_better = flags.greater_is_better == "true" ? 1 : 0;
   a.eval_at_end = flags.do_eval || !given("--do-eval");
   if (given("--eval-steps") && !given("--eval-strategy")) a.eval_strategy = "steps";
+  if (a.bf16 && flags.machine.dtype == "float32")
+    invalid("--bf16", "computes in bfloat16, beside --dtype float32: need one of them");
   if (flags.machine.dtype == "bfloat16") a.bf16 = true;
-  for (const double p : {flags.dropout, flags.attention_dropout}) {
-    if (p >= 1) invalid("--dropout", "got {}, need 0 to below 1", p);
+  for (const auto& [name, p] : {std::pair{"--dropout", flags.dropout}, {"--attention-dropout", flags.attention_dropout}}) {
+    if (given(name) && !(p >= 0 && p < 1)) invalid(name, "got {}, need 0 to below 1", p);
   }
   a.check();
 }
@@ -310,7 +317,7 @@ std::string find_checkpoint(const Program& program, const TrainFlags& flags) {
               "holds checkpoints of an earlier run ({}): need --resume-from-checkpoint to go on, or --overwrite-output-dir",
               file_name(old.back().second));
     }
-    for (const auto& [step, path] : old) std::filesystem::remove_all(path);
+    train::remove_checkpoints(output);
     return {};
   }
   const std::string given = flags.resume.empty() ? "" : flags.resume.front();
@@ -338,6 +345,21 @@ void set_dropouts(const TrainFlags& flags, Model& model) {
   model.set_dropouts(dropouts);
 }
 
+// MODEL is the folder of an adapter: its training goes on, on its base, whose path this gives.
+std::string go_on_from(const Program& program, const TrainFlags& flags, const std::string& adapter, LoraFlags& lora,
+                       train::TrainingModelOptions& options) {
+  if (!lora.adapter.empty()) invalid("--adapter", "{} is an adapter itself: need its base there, or no --adapter", flags.model);
+  if (flags.from_scratch || !flags.config_name.empty()) {
+    invalid(flags.model,
+            "the folder of an adapter, which goes on from its base: --from-scratch and --config-name need a model");
+  }
+  lora.adapter = adapter;
+  if (options.tokenizer.empty() && has_tokenizer(adapter)) options.tokenizer = adapter;
+  const std::string base = adapter_base(adapter);
+  note(program, fmt::format("{}: an adapter of {}, whose training goes on", flags.model, base));
+  return find_model(program, base);
+}
+
 std::unique_ptr<train::TrainingModel> open_model(const Program& program, const TrainFlags& flags, const TrainSetup& setup) {
   train::TrainingModelOptions options;
   options.runtime = flags.machine.load_options().runtime;
@@ -348,16 +370,20 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const T
   options.from_scratch = flags.from_scratch;
   options.ignore_mismatched_sizes = flags.ignore_mismatched_sizes;
   options.compute = flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32;
-  const std::string path = flags.model.empty() ? "" : find_model(program, flags.model);
+  std::string path = flags.model.empty() ? "" : find_model(program, flags.model);
+  LoraFlags lora = flags.lora;
+  if (!path.empty() && is_adapter(path)) path = go_on_from(program, flags, path, lora, options);
   options.config = named_config(program, flags);
   if (setup.config_of_data) {
-    const Json more = setup.config_of_data(path);
+    const Json more = setup.config_of_data(path, lora.adapter.empty() ? "" : find_model(program, lora.adapter));
     for (const JsonMember& member : more.as_object("config")) options.config_overrides.set(member.key, member.value);
   }
   std::unique_ptr<train::TrainingModel> model =
-      flags.lora.wanted() ? open_lora(program, path, options, flags.lora) : train::TrainingModel::open(path, options);
+      lora.wanted() ? open_lora(program, path, options, lora) : train::TrainingModel::open(path, options);
   set_dropouts(flags, model->model());
-  for (const std::string& line : model->model().notices()) note(program, "warning: " + line);
+  for (const auto& lines : {model->notices(), model->model().notices()}) {
+    for (const std::string& line : lines) note(program, "warning: " + line);
+  }
   if (model->from_scratch()) {
     const std::string of = !path.empty() ? path : !flags.config_name.empty() ? flags.config_name : flags.model_type;
     note(program, fmt::format("{}: new weights", of));
@@ -446,8 +472,8 @@ void apply_config_file(TrainFlags& flags) {
 void add_train_flags(CLI::App* verb, TrainFlags& flags) {
   flags.verb = verb;
   verb->add_option("MODEL_OR_CONFIG,--model-name-or-path", flags.model,
-                   "Folder, ORG/NAME or ORG/NAME@REVISION with weights (fine-tuning), or a config.json, or a folder without "
-                   "weights (from scratch)");
+                   "Folder, ORG/NAME or ORG/NAME@REVISION with weights (fine-tuning) or with an adapter (which goes on, on its "
+                   "base), or a config.json, or a folder without weights (from scratch)");
   verb->add_option("--config", flags.config, "JSON file of flags, under these names (- or _); the command line wins");
   verb->add_option("--train-file,--train-files", flags.train_files,
                    "Training data: files of rows, shards, or folders of shards");
@@ -489,6 +515,8 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
   if (!program.quiet && !flags.disable_tqdm) {
     hooks.progress = [&](std::string_view what, int64_t done, int64_t total) { stage.update(what, done, total); };
   }
+  std::optional<train::OutputLock> lock;
+  if (flags.arguments.rank == 0) lock.emplace(flags.arguments.output_dir);
   std::string checkpoint = flags.arguments.rank == 0 ? find_checkpoint(program, flags) : "";
   if (ranks) checkpoint = share_text(*ranks, checkpoint);
   make_directories(flags.arguments.output_dir);

@@ -60,8 +60,9 @@ std::string data_fingerprint(const train::TrainingModel& model, const std::strin
 struct TrainSetup {
   std::optional<Head> head;  // empty: config.json's own
   Json config_overrides;
-  // Fields of the config for the model at `path`, besides config_overrides (labels of the data); null: none.
-  std::function<Json(const std::string& path)> config_of_data;
+  // Fields of the config for the model at `path`, besides config_overrides (labels of the data); null: none. adapter: whose
+  // training goes on, "": none.
+  std::function<Json(const std::string& path, const std::string& adapter)> config_of_data;
   std::function<std::unique_ptr<train::Task>(const TaskSetup&)> make_task;
   std::vector<train::TrainerCallback*> callbacks;
 };

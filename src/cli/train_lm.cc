@@ -150,7 +150,9 @@ int run(const Program& program, LmFlags& flags, bool masked, bool conversations)
   apply_config_file(flags.train);
   TrainSetup setup;
   if (!flags.train.config_overrides.empty()) {
-    setup.config_of_data = [&](const std::string& path) { return config_overrides(program, flags.train, path); };
+    setup.config_of_data = [&](const std::string& path, const std::string&) {
+      return config_overrides(program, flags.train, path);
+    };
   }
   setup.head = masked ? std::optional<Head>(Head::kMaskedLm) : std::nullopt;
   setup.make_task = [&](const TaskSetup& task) {

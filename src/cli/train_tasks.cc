@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/task_flags.h"
 #include "cli/train.h"
+#include "models/adapter.h"
 
 namespace pagoda::cli {
 
@@ -19,9 +20,11 @@ Json config_at(const std::string& path) {
 int run(const Program& program, TrainFlags& flags, LabelledTask& task) {
   TrainSetup setup;
   setup.head = task.head();
-  setup.config_of_data = [&](const std::string& path) {
-    const Json named = named_config(program, flags);
-    return task.config_of_data(named.is_null() ? config_at(path) : named, flags.train_files);
+  setup.config_of_data = [&](const std::string& path, const std::string& adapter) {
+    Json config = named_config(program, flags);
+    if (config.is_null()) config = config_at(path);
+    if (!adapter.empty()) config = config_with_head(config, adapter);
+    return task.config_of_data(config, flags.train_files);
   };
   setup.make_task = [&](const TaskSetup& given) {
     return task.make(given.model, given.arguments, flags.train_files, flags.validation_files, given.hooks);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -33,6 +34,11 @@ class ModelFolder {
   std::string config_path() const;                                      // where config() comes from, for messages
   const Json& config() const { return config_; }                        // config.json, or GGUF's metadata in its words
   const Json& generation_config() const { return generation_config_; }  // generation_config.json, or null
+  // What else is in front of these weights: an adapter says it (models/adapter.h).
+  void set_configs(Json config, Json generation_config) {
+    config_ = std::move(config);
+    generation_config_ = std::move(generation_config);
+  }
   // model.safetensors, model.safetensors.index.json, pytorch_model.bin(.index.json), in this order. What config's
   // quantization_config says is quantised comes under the names of the plain weights (formats/quantized.h).
   const WeightSource& weights() const;

@@ -100,7 +100,10 @@ class Merge {
 
   void replace(const TensorEntry& entry, const std::string& name) {
     Parameter& into = parameter(name, entry.name);
-    if (entry.shape != into.shape) invalid(path_, "{}: got another shape than the model has", entry.name);
+    if (entry.shape != into.shape) {
+      invalid(path_, "{}: got {} rows or another width, need {} rows as the model has (by id2label where it is a classifier)",
+              entry.name, entry.shape.empty() ? 0 : entry.shape[0], into.shape.empty() ? 0 : into.shape[0]);
+    }
     store(into, float32_of(device_, entry, path_));
   }
 
@@ -253,25 +256,54 @@ bool unties(const Json& config, const std::string& folder) {
          std::memcmp(words->data(), head->data(), static_cast<size_t>(words->bytes)) != 0;
 }
 
+Json read_json(const std::string& path) {
+  const Limits limits;
+  return Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+}
+
 }  // namespace
 
-Json adapted_config(const Json& base, const std::string& folder) {
-  Json config = base;
+Json config_with_head(const Json& base, const std::string& folder) {
   const std::string path = join_path(folder, "config.json");
-  if (file_exists(path)) {
-    const Limits limits;
-    const Json own = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
-    for (const char* key : {"architectures", "id2label", "label2id", "problem_type", "num_labels"}) {
-      if (const Json* value = own.find(key); value != nullptr) config.set(key, *value);
-    }
+  if (!file_exists(path)) return base;
+  const Json own = read_json(path);
+  Json config = base;
+  if (const Json* value = own.find("architectures"); value != nullptr) config.set("architectures", *value);
+  const bool whole = own.contains("model_type");  // a config of its own: what it does not say is as transformers has it
+  for (const char* key : {"id2label", "label2id", "problem_type", "num_labels"}) {
+    const Json* value = own.find(key);
+    if (value != nullptr) config.set(key, *value);
+    if (value == nullptr && whole && config.contains(key)) config.set(key, Json());
   }
+  return config;
+}
+
+Json adapted_config(const Json& base, const std::string& folder) {
+  Json config = config_with_head(base, folder);
   if (unties(config, folder)) config.set("tie_word_embeddings", false);
   return config;
 }
 
+std::shared_ptr<ModelFolder> open_adapted(const std::string& base, const std::string& folder) {
+  std::shared_ptr<ModelFolder> opened = ModelFolder::open(base);
+  const std::string generation = join_path(folder, "generation_config.json");
+  Json generation_config = file_exists(generation) ? read_json(generation) : opened->generation_config();
+  if (!generation_config.is_object() && !generation_config.is_null()) {
+    invalid(generation, "wrong type: got {}, need object", generation_config.type_name());
+  }
+  opened->set_configs(adapted_config(opened->config(), folder), std::move(generation_config));
+  return opened;
+}
+
+std::function<bool(const Parameter&)> saved_whole(const std::string& folder) {
+  return [file = SafetensorsFile::open(join_path(folder, kAdapterWeights))](const Parameter& parameter) {
+    return file->find(kAdapterPrefix + parameter.name) != nullptr || file->find(parameter.name) != nullptr;
+  };
+}
+
 std::vector<std::string> load_adapted(Device& device, Model& model, const ModelFolder& base, const std::string& folder) {
   std::vector<Parameter*> missing;
-  model.load(device, base, &missing);
+  model.load(device, base, &missing, saved_whole(folder));
   for (Parameter* parameter : missing) {
     if (parameter->name != kHeadWeight) continue;
     for (const Parameter* words : model.parameters()) {  // the base's were tied

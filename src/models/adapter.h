@@ -1,6 +1,8 @@
 // Adapters in PEFT's format: adapter_config.json and adapter_model.safetensors of a LoRA.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -55,11 +57,18 @@ std::vector<std::string> merge_adapter(Device& device, Model& model, const std::
 
 // The model that an adapter belongs to, as its file says; kInvalidInput where it says nothing.
 std::string adapter_base(const std::string& folder);
-// The base's config with labels and head of an adapter's own config.json, where it has one; untied where the adapter changes
-// one of embedding and head that the base ties, or each in another way (peft does so unless ensure_weight_tying).
+// The base's config with labels and head of an adapter's own config.json, where it has one.
+Json config_with_head(const Json& base, const std::string& folder);
+// The same; untied where the adapter changes one of embedding and head that the base ties, or each in another way (peft does so
+// unless ensure_weight_tying).
 Json adapted_config(const Json& base, const std::string& folder);
+// The base's folder under the configs of the model that it is with the adapter: adapted_config(), and the adapter's
+// generation_config.json, where it has one.
+std::shared_ptr<ModelFolder> open_adapted(const std::string& base, const std::string& folder);
+// Whether an adapter holds the whole of a parameter (peft's modules_to_save).
+std::function<bool(const Parameter&)> saved_whole(const std::string& folder);
 // Loads a base's weights and merges the adapter; a head that neither has is kInvalidInput, but one that was tied begins as the
-// embedding. Returns what merge_adapter does.
+// embedding. What the adapter holds whole may have another shape in the base. Returns what merge_adapter does.
 std::vector<std::string> load_adapted(Device& device, Model& model, const ModelFolder& base, const std::string& folder);
 
 }  // namespace pagoda

@@ -103,12 +103,14 @@ std::vector<Parameter*> Model::parameters() {
   return all;
 }
 
-void Model::load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing) {
+void Model::load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing,
+                 const std::function<bool(const Parameter&)>& replaced) {
   const WeightSource& weights = folder.weights();
   notices_.clear();
   adapt(weights, missing != nullptr);
   for (Parameter* parameter : parameters()) {
     const TensorEntry* entry = find_entry(weights, parameter->name);
+    if (entry != nullptr && entry->shape != parameter->shape && replaced && replaced(*parameter)) entry = nullptr;
     if (entry == nullptr && parameter->init == Init::kZeros && missing == nullptr) {
       // transformers initialises what a checkpoint lacks, biases with zeros: a checkpoint trained without them loads.
       parameter->value = Tensor::zeros(device, DType::kFloat32, parameter->shape);

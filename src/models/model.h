@@ -1,6 +1,7 @@
 // What every model is to the rest of the engine: inputs, outputs, parameters, the state its layers keep.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -88,8 +89,10 @@ class Model : public Module {
   // have it where this model has none (a BertModel out of a BertForMaskedLM's folder).
   // A missing weight or a wrong shape throws kInvalidInput; a missing bias is zeros, as HF initialises it. The tensors look
   // into the mapped file; float64 becomes float32. What config.json ties and the file holds apart is read apart.
-  // `missing`: gets the parameters that the folder lacks, whose values stay undefined, instead of the error.
-  void load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing = nullptr);
+  // `missing`: gets the parameters that the folder lacks, whose values stay undefined, instead of the error; also those that it
+  // has in another shape and of which `replaced` is true.
+  void load(Device& device, const ModelFolder& folder, std::vector<Parameter*>* missing = nullptr,
+            const std::function<bool(const Parameter&)>& replaced = {});
   // load() and prepare(): ready to serve in `compute`.
   void prepare_for_inference(Device& device, DType compute);
   // Parameters widened to float32 (float64) copies that require gradients. compute: float32, float64, or bfloat16, whose

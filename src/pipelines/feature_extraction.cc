@@ -136,12 +136,20 @@ SentenceOptions sentence_options(const SequenceModel& model, const std::string& 
   return {model.sentence().pooling, true, true, prompt_text(model.sentence(), prompt_name)};
 }
 
-EncodedText encode_sentence(const SequenceModel& model, const std::string& text, const std::string& prompt) {
-  const std::string whole = prompt + text;
-  if (!model.sentence().do_lower_case) return model.encode(whole);
+std::string sentence_text(const SequenceModel& model, std::string text) {
+  if (!model.sentence().do_lower_case) return text;
   std::string lowered;
-  for (size_t pos = 0; pos < whole.size();) unicode::append_lower(lowered, utf8_next(whole, pos));
-  return model.encode(lowered);
+  for (size_t pos = 0; pos < text.size();) unicode::append_lower(lowered, utf8_next(text, pos));
+  return lowered;
+}
+
+int64_t sentence_length(const SequenceModel& model) {
+  const int64_t said = model.sentence().max_seq_length;
+  return said > 0 ? std::min(said, model.max_length()) : model.max_length();
+}
+
+EncodedText encode_sentence(const SequenceModel& model, const std::string& text, const std::string& prompt) {
+  return model.encode(sentence_text(model, prompt + text));
 }
 
 SequenceInput sentence_input(const SequenceModel& model, const Encoding& encoding, const SentenceOptions& options) {
@@ -163,9 +171,7 @@ SequenceInput sentence_input(const SequenceModel& model, const Encoding& encodin
 
 SequenceInput sentence_input(const SequenceModel& model, const std::string& text, const SentenceOptions& options) {
   EncodedText encoded = encode_sentence(model, text, options.prompt);
-  const int64_t said = model.sentence().max_seq_length;
-  truncate_text(encoded, said > 0 ? std::min(said, model.max_length()) : model.max_length(),
-                Truncation::Strategy::kLongestFirst);
+  truncate_text(encoded, sentence_length(model), Truncation::Strategy::kLongestFirst);
   return sentence_input(model, encoded.encoding, options);
 }
 

@@ -2,6 +2,7 @@
 #include "pipelines/loaded_model.h"
 
 #include "base/error.h"
+#include "formats/tokenizer_loader.h"
 #include "hub/pull.h"
 #include "models/adapter.h"
 #include "pipelines/compiled_model.h"
@@ -15,13 +16,17 @@ DType choose_dtype(const std::string& name, DType checkpoint) {
   invalid("dtype", "unknown dtype: got '{}', need auto, float32 or bfloat16", name);
 }
 
+std::shared_ptr<ModelFolder> open_model_folder(const std::string& path) {
+  return is_adapter(path) ? open_adapted(hub::resolve_model(adapter_base(path)), path) : ModelFolder::open(path);
+}
+
 std::unique_ptr<LoadedModel> LoadedModel::open_plain(const std::string& name, const LoadOptions& options) {
   std::unique_ptr<LoadedModel> loaded(new LoadedModel);
   const std::string path = hub::resolve_model(name);
   const bool adapted = is_adapter(path);  // the folder of a LoRA: its base with it merged in
-  loaded->folder_ = ModelFolder::open(adapted ? hub::resolve_model(adapter_base(path)) : path);
-  const Json config = adapted ? adapted_config(loaded->folder_->config(), path) : loaded->folder_->config();
-  loaded->model_ = make_model(config, loaded->folder_->config_path(), options.head);
+  loaded->folder_ = open_model_folder(path);
+  loaded->tokenizer_path_ = adapted && has_tokenizer(path) ? path : loaded->folder_->path();
+  loaded->model_ = make_model(loaded->folder_->config(), loaded->folder_->config_path(), options.head);
   loaded->runtime_ = std::make_unique<Runtime>(options.runtime);
   Device& device = loaded->runtime_->device();
   if (adapted) {

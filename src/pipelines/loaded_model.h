@@ -30,7 +30,9 @@ class LoadedModel {
   // Weights as float32 parameters that require gradients.
   static std::unique_ptr<LoadedModel> open_for_training(const std::string& name, const LoadOptions& options, DType compute);
 
-  const ModelFolder& folder() const { return *folder_; }
+  const ModelFolder& folder() const { return *folder_; }  // of an adapter: its base under the adapter's configs
+  // The tokenizer's folder or file: an adapter's own, where it has one, else the model's.
+  const std::string& tokenizer_path() const { return tokenizer_path_; }
   Runtime& runtime() { return *runtime_; }
   Model& model() { return *model_; }
   // Of packed weights that lie in a mapped file: the system counts their memory as free.
@@ -40,10 +42,14 @@ class LoadedModel {
   LoadedModel() = default;
   static std::unique_ptr<LoadedModel> open_plain(const std::string& name, const LoadOptions& options);
   std::shared_ptr<ModelFolder> folder_;
+  std::string tokenizer_path_;
   std::unique_ptr<Runtime> runtime_;  // outlives the model's tensors: declared before them
   std::unique_ptr<Model> model_;
   int64_t mapped_bytes_ = 0;
 };
+
+// The folder (or .gguf file) of a model; of an adapter that of its base under the adapter's configs (models/adapter.h).
+std::shared_ptr<ModelFolder> open_model_folder(const std::string& path);
 
 // What `auto` means for a checkpoint: bfloat16 stays, float16 and float32 are computed in float32.
 DType choose_dtype(const std::string& name, DType checkpoint);

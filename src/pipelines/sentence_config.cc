@@ -119,7 +119,7 @@ void check_normalize(const std::string& folder) {
   }
 }
 
-// config_sentence_transformers.json: prompts and truncate_dim.
+// config_sentence_transformers.json: prompts, truncate_dim, a CrossEncoder's activation.
 void read_model_config(const std::string& folder, SentenceConfig& into) {
   const std::string path = join_path(folder, "config_sentence_transformers.json");
   if (!file_exists(path)) return;
@@ -131,6 +131,7 @@ void read_model_config(const std::string& folder, SentenceConfig& into) {
   }
   into.default_prompt_name = json.get_string("default_prompt_name", "", path);
   if (!into.default_prompt_name.empty()) prompt_text(into, into.default_prompt_name);
+  into.score_activation = json.get_string("activation_fn", "", path);
   into.truncate_dim = json.get_int("truncate_dim", 0, path);
   if (into.truncate_dim < 0) invalid(path, "truncate_dim: got {}, need at least 1", into.truncate_dim);
 }

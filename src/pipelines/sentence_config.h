@@ -25,6 +25,7 @@ struct SentenceConfig {
   std::string default_prompt_name;                           // "": none
   int64_t max_seq_length = 0;                                // 0: not said
   bool do_lower_case = false;
+  std::string score_activation;  // of a CrossEncoder, as a class of torch; "": not said there
 };
 
 // "cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"; throws kInvalidInput.

@@ -86,10 +86,18 @@ std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, Load
   if (!self->sentence_.layers.empty()) {
     layers_width(self->sentence_, static_cast<int64_t>(self->sentence_.pooling.size()) * self->model().hidden_size());
   }
-  const std::string tokenizer_path = options.tokenizer.empty() ? path : hub::resolve_model(options.tokenizer);
+  const std::string tokenizer_path =
+      options.tokenizer.empty() ? self->loaded_->tokenizer_path() : hub::resolve_model(options.tokenizer);
   self->tokenizer_ = load_tokenizer(tokenizer_path);
   self->tokenizer_config_ = load_tokenizer_config(tokenizer_path);
   self->labels_ = read_labels(self->loaded_->folder().config(), join_path(path, "config.json"));
+  // Where both files say one, sentence-transformers' own counts.
+  if (!self->sentence_.score_activation.empty()) self->labels_.score_activation = self->sentence_.score_activation;
+  const bool labelled = self->head() == Head::kSequenceClassification || self->head() == Head::kTokenClassification;
+  if (labelled && static_cast<int64_t>(self->labels_.names.size()) != self->model().num_logits()) {
+    invalid(path, "id2label: got {} labels, need {}: one for each output of the head", self->labels_.names.size(),
+            self->model().num_logits());
+  }
   const Tokenizer& tokenizer = *self->tokenizer_;
   const TokenizerConfig& config = self->tokenizer_config_;
   self->mask_id_ = special_id(tokenizer, config.mask_token, {"[MASK]", "<mask>"});

@@ -96,6 +96,11 @@ class PairEncoder {
   EncodedText around_;  // a short pair, for its special tokens
 };
 
+// The text, in lower case where the folder of sentence-transformers wants that.
+std::string sentence_text(const SequenceModel& model, std::string text);
+// Most tokens of a sequence: its max_seq_length, where it says one, at most what the model takes.
+int64_t sentence_length(const SequenceModel& model);
+
 // How a text is to become one vector.
 struct SentenceOptions {
   std::vector<RowPooling> pooling;

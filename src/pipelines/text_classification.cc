@@ -1,8 +1,10 @@
 // text-classification (HF pipelines/text_classification.py).
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/stable_sort.h"
+#include "base/utf8.h"
 #include "pipelines/tasks.h"
 
 namespace pagoda::tasks {
@@ -105,11 +107,15 @@ std::vector<float> class_scores(const Labels& labels, const SequenceOutput& outp
 float pair_score(const Labels& labels, const SequenceOutput& output) {
   const std::string& name = labels.score_activation;
   if (name.empty()) return class_scores(labels, output)[0];
-  if (name == "torch.nn.modules.linear.Identity") return output.row(0)[0];
-  if (name == "torch.nn.modules.activation.Sigmoid") return sigmoid_of(output.row(0)[0]);
-  unsupported("config.json",
-              "activation_fn: got '{}', need torch.nn.modules.linear.Identity or torch.nn.modules.activation.Sigmoid",
-              name.substr(0, 128));
+  const float logit = output.row(0)[0];
+  if (name == "torch.nn.modules.linear.Identity") return logit;
+  if (name == "torch.nn.modules.activation.Sigmoid") return sigmoid_of(logit);
+  if (name == "torch.nn.modules.activation.Tanh") return std::tanh(logit);
+  if (name == "torch.nn.modules.activation.ReLU") return std::max(logit, 0.0f);
+  unsupported("activation_fn",
+              "got '{}', need torch.nn.modules.linear.Identity, or Sigmoid, Tanh or ReLU of "
+              "torch.nn.modules.activation",
+              utf8_cut(name, 128));
 }
 
 }  // namespace pagoda

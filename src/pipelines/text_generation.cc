@@ -39,7 +39,7 @@ std::unique_ptr<TextGeneration> TextGeneration::open(const std::string& name, co
   std::unique_ptr<TextGeneration> self(new TextGeneration);
   self->loaded_ = LoadedModel::open(name, options);
   refuse_encoder(self->loaded_->folder());
-  self->tokenizer_path_ = options.tokenizer.empty() ? self->loaded_->folder().path() : hub::resolve_model(options.tokenizer);
+  self->tokenizer_path_ = options.tokenizer.empty() ? self->loaded_->tokenizer_path() : hub::resolve_model(options.tokenizer);
   const std::string& path = self->tokenizer_path_;
   if (!options.tokenizer.empty() && !has_tokenizer(path)) not_found(path, "no tokenizer in it");
   if (has_tokenizer(path)) self->tokenizer_ = load_tokenizer(path);

@@ -72,28 +72,25 @@ Encoding cut(EncodedText encoded, const std::optional<int64_t>& truncate, int64_
 }
 
 // What a text is to become: rows of the head.
-SequenceInput encoded_input(const SequenceModel& model, EncodedText encoded, const std::optional<int64_t>& truncate) {
-  return model.input_of(cut(std::move(encoded), truncate, model.max_length()));
+SequenceInput text_input(const SequenceModel& model, const std::string& text, const std::optional<int64_t>& truncate) {
+  return model.input_of(cut(model.encode(text), truncate, model.max_length()));
 }
 
-SequenceInput text_input(const SequenceModel& model, const std::string& text, const std::string* pair,
-                         const std::optional<int64_t>& truncate) {
-  return encoded_input(model, model.encode(text, pair), truncate);
+// ... of a CrossEncoder's pair
+SequenceInput pair_input(const SequenceModel& model, EncodedText pair, const std::optional<int64_t>& truncate) {
+  return model.input_of(cut(std::move(pair), truncate, sentence_length(model)));
 }
 
 // ... or one vector.
 SequenceInput vector_input(const SequenceModel& model, const std::string& text, const SentenceOptions& options,
                            const std::optional<int64_t>& truncate) {
-  const int64_t said = model.sentence().max_seq_length;
-  const int64_t most = said > 0 ? std::min(said, model.max_length()) : model.max_length();
-  return sentence_input(model, cut(encode_sentence(model, text, options.prompt), truncate, most), options);
+  return sentence_input(model, cut(encode_sentence(model, text, options.prompt), truncate, sentence_length(model)), options);
 }
 
 // How a model of embeddings makes its vectors: as its folder says, but that --pooler-config may say how it pools, and that
 // requests normalize.
 SentenceOptions vector_options(const SequenceModel& model, PoolingType asked, const std::string& prompt_name = "") {
   SentenceOptions options = sentence_options(model, prompt_name);
-  options.normalize = false;
   if (asked == PoolingType::kMean) options.pooling = {RowPooling::kMean};
   if (asked == PoolingType::kCls) options.pooling = {RowPooling::kCls};
   return options;
@@ -130,19 +127,26 @@ class PairScorer {
   }
 
   // firsts and seconds are of one length, or there is one first for all.
-  std::vector<SequenceInput> inputs(const std::vector<std::string>& firsts, const std::vector<std::string>& seconds,
+  std::vector<SequenceInput> inputs(std::vector<std::string> firsts, std::vector<std::string> seconds,
                                     const std::optional<int64_t>& truncate) const {
     std::vector<SequenceInput> sequences;
     if (firsts.size() == 1 && firsts[0].size() > kLongestFirst) {
       invalid("text_1 or query", "too long: got {} bytes, need at most {}", firsts[0].size(), kLongestFirst);
     }
+    if (cross_) {
+      const std::string prompt = prompt_text(model_.sentence(), "");
+      for (std::string& text : firsts) text = sentence_text(model_, prompt + text);
+      for (std::string& text : seconds) text = sentence_text(model_, std::move(text));
+    }
     if (cross_ && firsts.size() == 1) {
       const PairEncoder pairs(model_, firsts[0]);
-      for (const std::string& text : seconds) sequences.push_back(encoded_input(model_, pairs.with(text), truncate));
+      for (const std::string& text : seconds) sequences.push_back(pair_input(model_, pairs.with(text), truncate));
       return sequences;
     }
     if (cross_) {
-      for (size_t i = 0; i < seconds.size(); ++i) sequences.push_back(text_input(model_, firsts[i], &seconds[i], truncate));
+      for (size_t i = 0; i < seconds.size(); ++i) {
+        sequences.push_back(pair_input(model_, model_.encode(firsts[i], &seconds[i]), truncate));
+      }
       return sequences;
     }
     const SentenceOptions options = vector_options(model_, PoolingType::kLast);
@@ -403,7 +407,7 @@ void App::classify(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   }
   std::vector<SequenceInput> sequences;
   for (const std::string& text : string_list(*body.input, "input", options_.limits.max_inputs)) {
-    sequences.push_back(text_input(model, text, nullptr, body.pairs.truncate));
+    sequences.push_back(text_input(model, text, body.pairs.truncate));
   }
   const auto write = [&model, activate = body.pairs.activate,
                       id = "classify-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),

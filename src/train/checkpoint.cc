@@ -2,6 +2,7 @@
 #include "train/checkpoint.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -41,6 +42,22 @@ void remove_all(const std::string& path) {
   fs::remove_all(path, ignored);
 }
 
+// Away at once under a temporary name, then bit by bit: what is left of a removal that was cut short is no checkpoint, and is
+// known to be ours.
+void remove_checkpoint(const std::string& path) {
+  const std::string doomed = join_path(parent_path(path), kTemporary + file_name(path));
+  remove_all(doomed);
+  if (::rename(path.c_str(), doomed.c_str()) != 0) fail_errno(path, "cannot remove", errno);
+  remove_all(doomed);
+}
+
+[[noreturn]] void refuse_to_replace(const std::string& path) {
+  invalid(path,
+          "is no checkpoint of a training (no {} in it), and its name is one that the run may need: move it away, or take "
+          "another --output-dir",
+          kTrainerState);
+}
+
 bool parse_step(const std::string& name, int64_t& step) {
   const size_t prefix = std::string(kPrefix).size();
   if (name.rfind(kPrefix, 0) != 0 || name.size() == prefix || name.size() > prefix + 15) return false;
@@ -64,6 +81,7 @@ FolderWriter::~FolderWriter() {
 void FolderWriter::commit() {
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(temporary_)) sync(entry.path().string());
   sync(temporary_);
+  if (std::filesystem::exists(path_) && !file_exists(join_path(path_, kTrainerState))) refuse_to_replace(path_);
   if (directory_exists(path_)) {
     // A folder cannot replace one that is not empty, but two can change places.
     if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) != 0) {
@@ -77,6 +95,19 @@ void FolderWriter::commit() {
   }
   committed_ = true;
   sync(parent_path(path_));
+}
+
+OutputLock::OutputLock(const std::string& output_dir) {
+  make_directories(output_dir);
+  // The folder itself is locked: no file is left behind. A file system that knows no such locks has none.
+  fd_ = ::open(output_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd_ < 0 || ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(fd_);
+  invalid(output_dir, "another training writes into this folder: need another --output-dir, or its end");
+}
+
+OutputLock::~OutputLock() {
+  if (fd_ >= 0) ::close(fd_);
 }
 
 std::string checkpoint_path(const std::string& output_dir, int64_t step) {
@@ -120,20 +151,32 @@ void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::
   int64_t left = static_cast<int64_t>(all.size());
   for (size_t i = 0; i + 1 < all.size() && left > limit; ++i) {
     if (all[i].second == keep) continue;
-    // The state goes first: what is left of a removal that was cut short is no checkpoint.
-    ::unlink(join_path(all[i].second, kTrainerState).c_str());
-    remove_all(all[i].second);
+    remove_checkpoint(all[i].second);
     --left;
   }
 }
 
+void remove_checkpoints(const std::string& output_dir) {
+  for (const auto& [step, path] : list_checkpoints(output_dir)) remove_checkpoint(path);
+}
+
 void remove_leftovers(const std::string& output_dir) {
+  if (!directory_exists(output_dir)) return;
+  const std::string temporary = kTemporary;
+  for (const std::string& name : list_directory(output_dir)) {
+    int64_t step = 0;
+    if (name.rfind(temporary, 0) == 0 && parse_step(name.substr(temporary.size()), step))
+      remove_all(join_path(output_dir, name));
+  }
+}
+
+void check_names_are_free(const std::string& output_dir, int64_t done, int64_t max_steps) {
   if (!directory_exists(output_dir)) return;
   for (const std::string& name : list_directory(output_dir)) {
     int64_t step = 0;
     const std::string path = join_path(output_dir, name);
-    const bool temporary = name.rfind(kTemporary + std::string(kPrefix), 0) == 0;
-    if (temporary || (parse_step(name, step) && !file_exists(join_path(path, kTrainerState)))) remove_all(path);
+    if (!parse_step(name, step) || step <= done || step > max_steps) continue;
+    if (!file_exists(join_path(path, kTrainerState))) refuse_to_replace(path);
   }
 }
 

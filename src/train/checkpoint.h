@@ -17,12 +17,26 @@ class FolderWriter {
   FolderWriter(const FolderWriter&) = delete;
   FolderWriter& operator=(const FolderWriter&) = delete;
   const std::string& temporary() const { return temporary_; }
-  // Syncs every file, then the folder takes its name at once; what had that name before goes.
+  // Syncs every file, then the folder takes its name at once; a checkpoint that had that name before goes. kInvalidInput where
+  // something else has it (no trainer_state.json): that stays.
   void commit();
 
  private:
   std::string path_, temporary_;
   bool committed_ = false;
+};
+
+// One training at a time writes into a folder: made if it is not there, and held until this goes or the process ends, however
+// it ends. kInvalidInput where another holds it.
+class OutputLock {
+ public:
+  explicit OutputLock(const std::string& output_dir);
+  ~OutputLock();
+  OutputLock(const OutputLock&) = delete;
+  OutputLock& operator=(const OutputLock&) = delete;
+
+ private:
+  int fd_ = -1;
 };
 
 std::string checkpoint_path(const std::string& output_dir, int64_t step);
@@ -37,8 +51,13 @@ std::vector<std::pair<int64_t, std::string>> list_checkpoints(const std::string&
 std::string incomplete_checkpoint(const std::string& path);
 // Removes the oldest until `limit` (> 0) are left; the newest and `keep` stay.
 void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::string& keep);
-// Leftovers of writers that were killed.
+// All that list_checkpoints() has.
+void remove_checkpoints(const std::string& output_dir);
+// Leftovers of writers and removals that were killed, all under our temporary names; nothing else.
 void remove_leftovers(const std::string& output_dir);
+// kInvalidInput where something that is no checkpoint has the name of one that is still to be written: steps done + 1 to
+// max_steps.
+void check_names_are_free(const std::string& output_dir, int64_t done, int64_t max_steps);
 
 // Throws where the folder cannot be made or written, or has less than `bytes` free.
 void check_writable(const std::string& folder, int64_t bytes);

@@ -90,7 +90,9 @@ Tensor parameter_tensor(Device& device, const std::vector<int64_t>& shape) {
 std::unique_ptr<LoraModel> LoraModel::open(const std::string& path, const TrainingModelOptions& options,
                                            const LoraOptions& lora) {
   std::unique_ptr<LoraModel> self(new LoraModel);
-  self->open_model(path, options);
+  TrainingModelOptions with_adapter = options;
+  with_adapter.adapter = lora.adapter;
+  self->open_model(path, with_adapter);
   if (self->from_scratch()) invalid(path, "LoRA adapts a trained model: need a folder with weights");
   AdapterConfig& config = self->config_of_adapter_;
   config = lora.adapter.empty() ? lora.config : read_adapter_config(lora.adapter);
@@ -102,13 +104,19 @@ std::unique_ptr<LoraModel> LoraModel::open(const std::string& path, const Traini
     invalid("--lora-bias", "got '{}', need none, all or lora_only", config.bias);
   }
   config.task_type = task_type_of(self->model().head_kind());
-  self->choose_saved_modules();
+  self->choose_saved_modules(!lora.adapter.empty());
   self->attach(options.seed);
-  if (!lora.adapter.empty()) self->load_from(lora.adapter);
+  if (!lora.adapter.empty()) {
+    self->load_from(lora.adapter);
+    std::erase_if(self->new_parameters_, [&](const std::string& name) {
+      const auto trained = self->trained_parameters();  // all of them are in the adapter
+      return std::any_of(trained.begin(), trained.end(), [&](const Parameter* each) { return each->name == name; });
+    });
+  }
   return self;
 }
 
-void LoraModel::choose_saved_modules() {
+void LoraModel::choose_saved_modules(bool of_adapter) {
   std::vector<std::string>& saved = config_of_adapter_.modules_to_save;
   const std::vector<Parameter*> parameters = model().parameters();
   const auto holds = [&](const std::string& module) {
@@ -117,6 +125,8 @@ void LoraModel::choose_saved_modules() {
   };
   Parameter* words = tied_embedding(model());
   const std::string head = module_of(kHeadWeight);
+  // peft names every head that there might be ("classifier" and "score").
+  if (of_adapter) std::erase_if(saved, [&](const std::string& module) { return !holds(module) && !(words && module == head); });
   for (const std::string& module : saved) {
     if (!holds(module) && !(words != nullptr && module == head)) {
       invalid("--lora-modules-to-save", "no module with weights of its own ends with '{}'", module);
@@ -225,15 +235,20 @@ void LoraModel::load_from(const std::string& folder) {
   for (Parameter* parameter : trained) {
     const TensorEntry* entry = file->find(kAdapterPrefix + parameter->name);
     if (entry == nullptr) invalid(path, "{}{} is missing: the adapter is of other modules", kAdapterPrefix, parameter->name);
-    if (entry->shape != parameter->shape || entry->dtype != DType::kFloat32) {
-      invalid(path, "{}: got another shape or dtype than the model has (float32)", entry->name);
+    const bool floats = entry->dtype == DType::kFloat32 || entry->dtype == DType::kBFloat16 || entry->dtype == DType::kFloat16;
+    if (entry->shape != parameter->shape || !floats) {
+      invalid(path, "{}: got another shape than the model has, or a dtype that is not float32, bfloat16 or float16",
+              entry->name);
     }
-    std::memcpy(parameter->value.view().data, entry->data(), static_cast<size_t>(entry->bytes));
+    const Tensor values = Tensor::empty(device(), entry->dtype, entry->shape);
+    std::memcpy(values.view().data, entry->data(), static_cast<size_t>(entry->bytes));
+    device().kernels->cast(device().exec, values.view(), parameter->value.view());
     ++parameter->version;
   }
   const TensorEntry* head = tied_ == nullptr ? nullptr : file->find(std::string(kAdapterPrefix) + kHeadWeight);
-  if (head != nullptr && (head->bytes != tied_->value.bytes() ||
-                          std::memcmp(head->data(), tied_->value.view().data, static_cast<size_t>(head->bytes)) != 0)) {
+  const TensorEntry* words = tied_ == nullptr ? nullptr : file->find(kAdapterPrefix + tied_->name);
+  if (head != nullptr && words != nullptr &&
+      (head->bytes != words->bytes || std::memcmp(head->data(), words->data(), static_cast<size_t>(head->bytes)) != 0)) {
     unsupported(path, "embedding and head differ, which the model ties: pagoda merge makes a model of both");
   }
   const size_t wanted = trained.size() + (head != nullptr ? 1 : 0);

@@ -31,7 +31,7 @@ class LoraModel : public TrainingModel {
 
  private:
   LoraModel() = default;
-  void choose_saved_modules();
+  void choose_saved_modules(bool of_adapter);
   void attach(uint64_t seed);
   std::shared_ptr<LowRank> low_rank(const ProductWeight& weight, uint64_t seed, uint32_t number);
   void load_from(const std::string& folder);

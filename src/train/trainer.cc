@@ -177,7 +177,10 @@ class Trainer::Impl {
   }
 
   bool run() {
-    if (is_main()) remove_leftovers(arguments_.output_dir);
+    if (is_main()) {
+      check_names_are_free(arguments_.output_dir, global_step_, max_steps_);
+      remove_leftovers(arguments_.output_dir);
+    }
     if (parallel_) parallel_->share_parameters();  // new weights are the same anyway; files may differ
     begun_ = Clock::now();
     first_step_ = global_step_;

@@ -10,7 +10,9 @@
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizer_loader.h"
+#include "models/adapter.h"
 #include "models/padding_rows.h"
+#include "train/align_tokens.h"
 
 namespace pagoda::train {
 
@@ -23,6 +25,25 @@ bool has_weights(const std::string& folder) {
     if (file_exists(join_path(folder, name))) return true;
   }
   return false;
+}
+
+// Weights all the same, though none that are read here: who has them does not want new ones without a word.
+void refuse_other_weights(const std::string& folder) {
+  if (is_adapter(folder)) {
+    invalid(folder,
+            "the folder of an adapter, whose base has the weights: need both (the base and --adapter), or pagoda merge");
+  }
+  if (!directory_exists(folder)) return;
+  for (const std::string& name : list_directory(folder)) {
+    const bool known = name.ends_with(".safetensors") || name.ends_with(".gguf") || name.rfind("pytorch_model", 0) == 0 ||
+                       name.rfind("tf_model", 0) == 0 || name.rfind("flax_model", 0) == 0 ||
+                       name.rfind("consolidated.", 0) == 0;
+    if (!known) continue;
+    invalid(folder,
+            "has weights in {}, which is not read here: need model.safetensors or pytorch_model.bin, or --from-scratch "
+            "for new weights",
+            name);
+  }
 }
 
 std::string pretty(const Json& json) {
@@ -108,6 +129,10 @@ void TrainingModel::open_model(const std::string& given, const TrainingModelOpti
     not_found(path, "no such model folder or config.json");
   }
   if (!options.config.is_null()) config_ = options.config;
+  const bool merges = !options.adapter.empty() && options.evaluated_only;
+  if (!options.adapter.empty()) {
+    config_ = merges ? adapted_config(config_, options.adapter) : config_with_head(config_, options.adapter);
+  }
   if (!options.config_overrides.is_null()) {
     for (const JsonMember& member : options.config_overrides.as_object("config_overrides"))
       config_.set(member.key, member.value);
@@ -117,9 +142,12 @@ void TrainingModel::open_model(const std::string& given, const TrainingModelOpti
   runtime_ = std::make_unique<Runtime>(options.runtime);
   std::vector<Parameter*> missing;
   if (from_scratch_) {
+    if (!options.from_scratch && folder != nullptr) refuse_other_weights(folder_path);
     missing = model_->parameters();
+  } else if (merges) {
+    load_adapted(device(), *model_, *folder, options.adapter);
   } else {
-    load_weights(*folder, options.ignore_mismatched_sizes, missing);
+    load_weights(*folder, options, missing);
     if (missing.size() == model_->parameters().size()) {
       invalid(path, "none of the model's weights is in it: need those of {}", model_->architecture());
     }
@@ -134,22 +162,16 @@ void TrainingModel::open_model(const std::string& given, const TrainingModelOpti
     open_tokenizer(options.tokenizer.empty() ? folder_path : options.tokenizer, !options.tokenizer.empty());
   }
   settle_config();
+  if (!options.evaluated_only && tokenizer_ != nullptr) align_tokens();
 }
 
-// With ignore_mismatched_sizes, what the folder has in another shape counts as missing.
-void TrainingModel::load_weights(const ModelFolder& folder, bool ignore_mismatched_sizes, std::vector<Parameter*>& missing) {
-  std::vector<std::pair<Parameter*, std::vector<int64_t>>> others;  // and the shapes that they need
-  for (Parameter* parameter : model_->parameters()) {
-    const TensorEntry* entry = ignore_mismatched_sizes ? folder.weights().find(parameter->name) : nullptr;
-    if (entry == nullptr || entry->shape == parameter->shape) continue;
-    others.emplace_back(parameter, std::exchange(parameter->shape, entry->shape));  // so that it loads
-  }
-  model_->load(device(), folder, &missing);
-  for (auto& [parameter, shape] : others) {
-    parameter->shape = std::move(shape);
-    parameter->value = Tensor();
-    missing.push_back(parameter);
-  }
+// What the folder has in another shape counts as missing, where new values come anyway.
+void TrainingModel::load_weights(const ModelFolder& folder, const TrainingModelOptions& options,
+                                 std::vector<Parameter*>& missing) {
+  const auto in_adapter = options.adapter.empty() ? nullptr : saved_whole(options.adapter);
+  model_->load(device(), folder, &missing, [&](const Parameter& parameter) {
+    return options.ignore_mismatched_sizes || (in_adapter && in_adapter(parameter));
+  });
 }
 
 void TrainingModel::draw(const std::vector<Parameter*>& missing, uint64_t seed) {
@@ -185,6 +207,21 @@ void TrainingModel::settle_config() {
   const char* key = config_.contains("torch_dtype") && !config_.contains("dtype") ? "torch_dtype" : "dtype";
   config_.set(key, "float32");
   if (generation_config_.is_null()) generation_config_ = generation_config_of(config_);
+}
+
+// Before training, so that what is written in the end stops where the rows that it was trained on stop.
+void TrainingModel::align_tokens() {
+  const std::string beside = directory_exists(tokenizer_path_) ? join_path(tokenizer_path_, "config.json") : "";
+  std::string model_type;
+  if (file_exists(beside)) {
+    const Limits limits;
+    model_type = Json::parse(read_file(beside, limits.max_json_bytes), beside, limits).get_string("model_type", "", beside);
+  }
+  const bool generates = model_->head_kind() == Head::kCausalLm;
+  const std::string changed =
+      align_special_tokens(*tokenizer_, tokenizer_config_, model_type, config_, generates ? &generation_config_ : nullptr);
+  if (changed.empty()) return;
+  notices_.push_back("the tokenizer's special tokens are others than the config's, which now has them: " + changed);
 }
 
 const std::shared_ptr<const Tokenizer>& TrainingModel::tokenizer() const {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/file.h"
@@ -13,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
 
@@ -106,9 +108,99 @@ TEST_F(FineTuning, AdapterFolderIsAModel) {
   const Ended first = run_pagoda(adapted), second = run_pagoda(merged);
   ASSERT_EQ(first.code, 0) << first.err;
   EXPECT_EQ(first.out, second.out);
+  // Other verbs name it for what it is.
+  const Ended told = run_pagoda({"info", at("lora")});
+  EXPECT_EQ(told.code, 0) << told.err;
+  EXPECT_THAT(told.out, HasSubstr("LoRA of rank 2 on " + kFixtures + "llama"));
+  const Ended quantised = run_pagoda({"quantize", at("lora"), "--to", "int8", "--out", at("int8")});
+  EXPECT_EQ(quantised.code, 2);
+  EXPECT_THAT(quantised.err, HasSubstr("pagoda merge"));
+}
+
+// Three labels on a base of five other names, numbers, several labels at once: names, how many there are and the function of
+// the scores are the adapter's, in `run` as in `evaluate` and after `merge`.
+TEST_F(FineTuning, AdaptersHaveTheirOwnLabels) {
+  std::string three = "text,label\n", number = three, several;
+  for (int i = 0; i < 12; ++i) {
+    const std::string text = i % 3 == 0 ? "Berlin is a city" : i % 3 == 1 ? "the lazy dog" : "a quick fox";
+    three += text + "," + (i % 3 == 0 ? "place" : i % 3 == 1 ? "animal" : "fox") + "\n";
+    number += text + "," + std::to_string(i % 3) + ".25\n";
+    several += R"({"text": ")" + text + R"(", "label": [)" + (i % 3 == 0 ? R"("place")" : R"("animal", "z")") + "]}\n";
+  }
+  write_file_atomic(at("three.csv"), three);
+  write_file_atomic(at("number.csv"), number);
+  write_file_atomic(at("several.jsonl"), several);
+  const std::string base = kFixtures + "encoders/bert_bin";
+  for (const std::string name : {"three.csv", "number.csv", "several.jsonl"}) {
+    auto command = train("lora_" + name, {"--use-peft", "--quiet"});
+    command[6] = command[8] = at(name);
+    const Ended trained = run_pagoda(command);
+    ASSERT_EQ(trained.code, 0) << name << trained.err;
+    ASSERT_EQ(run_pagoda({"merge", base, "--adapter", at("lora_" + name), "--out", at("merged_" + name), "--quiet"}).code, 0);
+    std::vector<Ended> told, measured;
+    for (const char* kind : {"lora_", "merged_"}) {
+      told.push_back(run_pagoda({"run", "text-classification", at(kind + name), "--text", "the lazy dog", "--json", "--top-k",
+                                 "all", "--quiet", "--threads", "1"}));
+      measured.push_back(run_pagoda({"evaluate", "text-classification", at(kind + name), "--validation-file", at(name),
+                                     "--json", "--quiet", "--threads", "1"}));
+    }
+    EXPECT_EQ(told[0].code, 0) << name << told[0].err;
+    EXPECT_EQ(told[0].out, told[1].out) << name;
+    if (name != "number.csv") EXPECT_THAT(told[0].out, HasSubstr("animal"));
+    ASSERT_EQ(measured[0].code, 0) << name << measured[0].err;
+    EXPECT_NEAR(measured[0].json().get_double("eval_loss", 0, "m"), measured[1].json().get_double("eval_loss", 1, "m"), 1e-5);
+  }
+}
+
+// The base has five labels, the adapter two: its classifier is whole in it, and the base's is not wanted.
+TEST_F(FineTuning, AdapterOfAnotherHeadNeedsNothingOfTheBases) {
+  auto command = train("two", {"--use-peft", "--quiet", "--ignore-mismatched-sizes"});
+  command[2] = command[4] = kFixtures + "encoders/roberta";
+  ASSERT_EQ(run_pagoda(command).code, 0);
+  const Ended merged = run_pagoda({"merge", command[2], "--adapter", at("two"), "--out", at("merged"), "--quiet"});
+  EXPECT_EQ(merged.code, 0) << merged.err;
+  const Ended told = run_pagoda({"run", "text-classification", at("two"), "--text", "the lazy dog", "--json", "--quiet"});
+  EXPECT_EQ(told.code, 0) << told.err;
+  EXPECT_THAT(told.out, HasSubstr("an animal"));
+}
+
+// Never new weights without a word: MODEL that is an adapter goes on, and steps of no length leave it as it is.
+TEST_F(FineTuning, TrainingOfAnAdapterGoesOn) {
+  ASSERT_EQ(run_pagoda(train("first", {"--use-peft", "--quiet"})).code, 0);
+  auto command = train("second", {"--learning-rate", "1e-30", "--weight-decay", "0"});
+  command[2] = at("first");
+  command.erase(command.begin() + 3, command.begin() + 5);  // --tokenizer-name: the adapter has it
+  const auto rate = std::find(command.begin(), command.end(), "--learning-rate");
+  command.erase(rate, rate + 2);
+  const Ended second = run_pagoda(command);
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_THAT(second.err, Not(HasSubstr("new")));
+  for (const char* file : {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"}) {
+    EXPECT_EQ(read_file(at("second/") + file, 1 << 26), read_file(at("first/") + file, 1 << 26)) << file;
+  }
+  command.emplace_back("--from-scratch");
+  EXPECT_EQ(run_pagoda(command).code, 2);
+  // Weights that are not read.
+  fs::create_directories(at("tf"));
+  write_file_atomic(at("tf/config.json"), read_file(kFixtures + "encoders/bert/config.json", 1 << 20));
+  write_file_atomic(at("tf/tf_model.h5"), "x");
+  command = train("third");
+  command[2] = at("tf");
+  const Ended refused = run_pagoda(command);
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("tf_model.h5"));
 }
 
 TEST_F(FineTuning, WhatIsWrongIsToldBeforeTraining) {
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{{"--bf16", "--dtype", "float32"},
+                                                                                     {"--dropout", "-1"},
+                                                                                     {"--attention-dropout", "-3"},
+                                                                                     {"--dropout", "1"},
+                                                                                     {"--seed", "-1"}}) {
+    const Ended refused = run_pagoda(train("out", wrong));
+    EXPECT_EQ(refused.code, 2) << wrong[0];
+    EXPECT_THAT(refused.err, HasSubstr(wrong[0]));
+  }
   write_file_atomic(at("bad.csv"), "text,label\nx,place\ny,\n");
   auto bad = train("out");
   bad[6] = at("bad.csv");

@@ -163,6 +163,19 @@ TEST_F(Train, EvaluatesAnswers) {
     EXPECT_LE(answered.json().get_double(name, 101, "report"), 100) << name;
   }
   EXPECT_GT(answered.json().get_double("eval_rouge1", 0, "report"), 10) << text;  // it has learnt something
+  // The answers are of the named tokenizer too, and as long as the flags say: generation_config.json has another length.
+  fs::create_directories(folder_ + "/bare");
+  for (const char* name : {"config.json", "model.safetensors"}) fs::copy(folder_ + "/chat/" + name, folder_ + "/bare/" + name);
+  const std::string generation = folder_ + "/chat/generation_config.json";
+  Json other = Json::parse(read_file(generation, 1 << 20), generation);
+  write_file_atomic(folder_ + "/bare/generation_config.json", other.set("max_length", 8).set("num_return_sequences", 2).dump());
+  evaluate[2] = folder_ + "/bare";
+  evaluate.back() = folder_ + "/answers2.jsonl";
+  evaluate.insert(evaluate.end(), {"--tokenizer-name", folder_ + "/chat"});
+  const Ended named = run_pagoda(evaluate);
+  ASSERT_EQ(named.code, 0) << named.err;
+  EXPECT_EQ(read_file(folder_ + "/answers2.jsonl", 1 << 20), text);
+  EXPECT_EQ(named.json().at("eval_gen_len", "report"), answered.json().at("eval_gen_len", "report"));
   EXPECT_NE(run_pagoda({"evaluate", "sft", folder_ + "/chat", "--validation-file", folder_ + "/chats.jsonl",
                         "--generation-num-beams", "2"})
                 .code,

@@ -180,6 +180,66 @@ TEST_F(EncoderAppTest, ACrossEncoderScoresAndReranks) {
   post("/v1/score", R"({"text_1": "a", "truncate_prompt_tokens": -1, "text_2": ")" + words + "\"}");
 }
 
+// A folder as sentence-transformers 6.2 writes it: activation, length and prompt stand in its own files, before config.json.
+TEST_F(EncoderAppTest, ACrossEncodersFolderSaysHowItScores) {
+  const auto scores = [&](const std::string& more, const std::string& first = "Where is Bern?") {
+    const Json answer =
+        post("/v1/score", R"({"text_1": ")" + first + R"(", "text_2": ["Bern is here now", "a dog"])" + more + "}");
+    std::vector<double> values;
+    for (const Json& each : answer.at("data", "").as_array("")) values.push_back(each.at("score", "").as_double(""));
+    return values;
+  };
+  const std::string folder = cross_encoder();
+  serve(folder);
+  const std::vector<double> raw = scores(R"(, "use_activation": false)"), sigmoid = scores(""),
+                            prompted = scores("", "q: Where is Bern?"), cut = scores(R"(, "truncate_prompt_tokens": 6)");
+  write_file_atomic(
+      folder + "/modules.json",
+      R"([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}])");
+  const auto says = [&](const std::string& config, const std::string& transformer) {
+    write_file_atomic(folder + "/config_sentence_transformers.json", config);
+    write_file_atomic(folder + "/sentence_bert_config.json", transformer);
+    serve(folder);
+  };
+  says(R"({"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity"})", "{}");
+  EXPECT_EQ(scores(""), raw);
+  says(R"({"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Tanh"})", "{}");
+  EXPECT_NEAR(scores("")[0], std::tanh(raw[0]), 1e-6);
+  says(R"({"model_type": "CrossEncoder", "activation_fn": null, "prompts": {"q": "q: "}, "default_prompt_name": "q"})", "{}");
+  EXPECT_EQ(scores(""), prompted);
+  EXPECT_NE(prompted, sigmoid);
+  const Json several = post("/v1/score", R"({"text_1": ["x", "Where is Bern?"], "text_2": ["y", "a dog"]})");
+  EXPECT_EQ(several.at("data", "").as_array("").at(1).at("score", "").as_double(""), prompted[1]);
+  says("{}", R"({"max_seq_length": 6})");
+  EXPECT_EQ(scores(R"(, "truncate_prompt_tokens": -1)"), cut);
+  EXPECT_NE(cut, sigmoid);
+  expect_refused("/v1/score", R"({"text_1": "Where is Bern?", "text_2": "Bern is here now"})", "need at most 6");
+  says(R"({"activation_fn": "my.Own"})", "{}");
+  expect_refused("/v1/score", R"({"text_1": "a", "text_2": "b"})", "my.Own");
+  std::filesystem::remove_all(folder);
+}
+
+// use_activation false: the folder's own modules to the last, its Normalize too (and what truncate_dim leaves of it).
+TEST_F(EncoderAppTest, EmbeddingsWithoutActivationKeepTheFoldersNormalize) {
+  const std::string folder = ::testing::TempDir() + "/served_normalized_" + std::to_string(::getpid());
+  std::filesystem::copy(PAGODA_SOURCE_DIR "/tests/fixtures/sentences/layers", folder, std::filesystem::copy_options::recursive);
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json", "model.safetensors", "config.json"}) {
+    write_file_atomic(folder + "/" + file, read_file(kFixtures + "bert/" + file, 1 << 24));
+  }
+  const std::string path = folder + "/modules.json";
+  Json modules = Json::parse(read_file(path, 1 << 16), path);
+  modules.push_back(Json::object().set("type", "sentence_transformers.models.Normalize").set("path", "6_Normalize"));
+  write_file_atomic(path, modules.dump());
+  write_file_atomic(folder + "/config_sentence_transformers.json", R"({"truncate_dim": 3})");
+  serve(folder, Head::kNone);
+  const Json answer = post("/v1/embeddings", R"({"input": "Paris is", "use_activation": false})");
+  const Json want = Pipeline::make("feature-extraction", model_)->run("Paris is", Json::parse(R"({"pooling": "auto"})", ""));
+  const Json& got = answer.at("data", "").as_array("")[0].at("embedding", "");
+  ASSERT_EQ(got.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(got.as_array("")[i].as_double(""), want.as_array("")[i].as_double(""), 1e-6);
+  std::filesystem::remove_all(folder);
+}
+
 // Dense, LayerNorm, truncate_dim and prompts: tests/fixtures/sentences beside encoders/bert.
 TEST_F(EncoderAppTest, EmbeddingsGoThroughTheFoldersModules) {
   for (const std::string name : {"layers", "prompts"}) {

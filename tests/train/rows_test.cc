@@ -24,13 +24,32 @@ TEST(Rows, OfText) {
   EXPECT_EQ(texts_of({file}), (std::vector<std::string>{"one", "two", "three", "four"}));
   RowOptions options;
   options.keep_linebreaks = true;
-  EXPECT_EQ(texts_of({file}, options), (std::vector<std::string>{"one\r\n", "two\n", "\n", "  \n", "three\n", "four"}));
+  EXPECT_EQ(texts_of({file}, options), (std::vector<std::string>{"one\n", "two\n", "\n", "  \n", "three\n", "four"}));
   options = {};
   options.sample_by = "paragraph";
-  EXPECT_EQ(texts_of({file}, options), (std::vector<std::string>{"one\r\ntwo", "three\nfour"}));
+  EXPECT_EQ(texts_of({file}, options), (std::vector<std::string>{"one\ntwo", "  \nthree\nfour"}));
   options.sample_by = "document";
   EXPECT_EQ(texts_of({file, file}, options).size(), 2u);
-  EXPECT_EQ(texts_of({file}, options)[0], "one\r\ntwo\n\n  \nthree\nfour");
+  EXPECT_EQ(texts_of({file}, options)[0], "one\ntwo\n\n  \nthree\nfour");
+}
+
+// "\r\n" and "\r" are line ends as "\n" is, and paragraphs stand between two of them: load_dataset("text") of datasets 5.2.
+TEST(Rows, OfTextHaveTheLinesOfDatasets) {
+  const Folder folder("rows_newlines");
+  const std::string a = folder.write("a.txt", "one\r\ntwo\n\n  \nthree\rfour\n\n\nfive\r\n\r\n"),
+                    b = folder.write("b.txt", "\n\na\r\r\rb\n \nc\n\n\n\n\nd\n"), c = folder.write("c.txt", "a\r\nb\r");
+  using Texts = std::vector<std::string>;
+  RowOptions options;
+  EXPECT_EQ(texts_of({a}, options), (Texts{"one", "two", "three", "four", "five"}));  // less the blank ones
+  options.keep_linebreaks = true;
+  EXPECT_EQ(texts_of({a}, options), (Texts{"one\n", "two\n", "\n", "  \n", "three\n", "four\n", "\n", "\n", "five\n", "\n"}));
+  EXPECT_EQ(texts_of({b}, options), (Texts{"\n", "\n", "a\n", "\n", "\n", "b\n", " \n", "c\n", "\n", "\n", "\n", "\n", "d\n"}));
+  EXPECT_EQ(texts_of({c}, options), (Texts{"a\n", "b\n"}));
+  options.sample_by = "paragraph";
+  EXPECT_EQ(texts_of({a}, options), (Texts{"one\ntwo", "  \nthree\nfour", "\nfive"}));
+  EXPECT_EQ(texts_of({b}, options), (Texts{"a", "\nb\n \nc", "\nd\n"}));
+  options.sample_by = "document";
+  EXPECT_EQ(texts_of({b}, options), Texts{"\n\na\n\n\nb\n \nc\n\n\n\n\nd\n"});
 }
 
 TEST(Rows, OfJsonLines) {

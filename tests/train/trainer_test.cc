@@ -466,9 +466,7 @@ TEST_F(TrainerTest, StopsAtLossesThatAreNotFinite) {
 
 TEST_F(TrainerTest, CheckpointsAppearWholeOrNotAtAll) {
   const std::string out = folder_ / "out";
-  make_directories(out + "/checkpoint-9");        // no state in it: cut short while it was removed
   make_directories(out + "/.tmp-checkpoint-11");  // a writer was killed
-  make_directories(out + "/checkpoint-x");
   EXPECT_EQ(Trainer::last_checkpoint(out), "");
   {
     FolderWriter writer(checkpoint_path(out, 3));
@@ -484,7 +482,60 @@ TEST_F(TrainerTest, CheckpointsAppearWholeOrNotAtAll) {
   }
   EXPECT_EQ(list_checkpoints(out).back().second, checkpoint_path(out, 3));
   remove_leftovers(out);
-  EXPECT_EQ(list_directory(out), (std::vector<std::string>{"checkpoint-3", "checkpoint-x"}));
+  EXPECT_EQ(list_directory(out), std::vector<std::string>{"checkpoint-3"});
+}
+
+// Only what bears our temporary names is removed, and a name that is taken is told before the first step.
+TEST_F(TrainerTest, WhatIsNoCheckpointStays) {
+  const std::string out = folder_ / "out";
+  const std::vector<std::string> others{".tmp-checkpoint-notes", ".tmp-x",       "checkpoint-10", "checkpoint-2",
+                                        "checkpoint-3",          "checkpoint-9", "checkpoint-x"};
+  for (const std::string& name : others) {
+    if (name == "checkpoint-9") continue;
+    make_directories(out + "/" + name);
+    write_file_atomic(out + "/" + name + "/notes.txt", "mine");
+  }
+  write_file_atomic(out + "/checkpoint-9", "a file");
+  remove_leftovers(out);
+  EXPECT_EQ(list_directory(out), others);
+  TrainingArguments arguments = arguments_in(out);
+  arguments.max_steps = 3;
+  arguments.save_steps = 1;
+  const std::string message = message_of([&] { train(arguments); });
+  EXPECT_NE(message.find("checkpoint-2"), std::string::npos) << message;
+  EXPECT_NE(message.find("is no checkpoint"), std::string::npos) << message;
+  EXPECT_EQ(list_directory(out), others);
+  EXPECT_EQ(read_file(out + "/checkpoint-2/notes.txt", 10), "mine");
+  // One that appears while the training runs is not replaced either.
+  FolderWriter writer(checkpoint_path(out, 3));
+  write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
+  EXPECT_NE(message_of([&] { writer.commit(); }).find("is no checkpoint"), std::string::npos);
+  EXPECT_EQ(read_file(out + "/checkpoint-3/notes.txt", 10), "mine");
+}
+
+// A removal that is cut short leaves a temporary name behind, which the next run takes away.
+TEST_F(TrainerTest, PruningRenamesFirst) {
+  const std::string out = folder_ / "out";
+  for (const int64_t step : {1, 2, 3}) {
+    FolderWriter writer(checkpoint_path(out, step));
+    write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
+    writer.commit();
+  }
+  make_directories(out + "/.tmp-checkpoint-1");  // of one that was cut short
+  write_file_atomic(out + "/.tmp-checkpoint-1/optimizer.safetensors", "half");
+  prune_checkpoints(out, 1, "");
+  EXPECT_EQ(list_directory(out), std::vector<std::string>{"checkpoint-3"});
+}
+
+TEST_F(TrainerTest, OneTrainingAFolder) {
+  const std::string out = folder_ / "locked";
+  {
+    const OutputLock held(out);
+    EXPECT_NE(message_of([&] { const OutputLock second(out); }).find("another training"), std::string::npos);
+    const OutputLock other(folder_ / "free");
+  }
+  const OutputLock again(out);
+  EXPECT_TRUE(list_directory(out).empty());
 }
 
 TEST_F(TrainerTest, ErrorsComeBeforeTheFirstStep) {

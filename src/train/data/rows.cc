@@ -136,15 +136,26 @@ class TextSource final : public RowReader::Source {
   int64_t offset() const override { return lines_.bytes().offset(); }
 
  private:
-  bool read(bool keep) {
-    if (!lines_.next(line_, keep)) return false;
-    check_text(line_, path_, lines_.line_offset());
+  // The next line with its end, which is "\n" whatever the file has: Python's universal newlines, as datasets opens text files.
+  bool read() {
+    if (at_ == raw_.size() && !read_raw()) return false;
+    const size_t end = raw_.find('\n', at_);
+    line_ = std::string_view(raw_).substr(at_, end == std::string::npos ? end : end + 1 - at_);
+    at_ += line_.size();
     return true;
   }
+  bool read_raw() {
+    if (!lines_.next(raw_, true)) return false;
+    check_text(raw_, path_, lines_.line_offset());
+    at_ = lines_.line_offset() == 0 && raw_.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
+    if (ends_with(raw_, "\r\n")) raw_.erase(raw_.size() - 2, 1);
+    std::replace(raw_.begin(), raw_.end(), '\r', '\n');
+    return at_ < raw_.size() || read_raw();
+  }
   bool next_line(std::string& text) {
-    while (read(keep_)) {
-      std::string_view line = without_mark(line_, lines_.line_offset());
-      if (!keep_ && ends_with(line, "\r")) line.remove_suffix(1);
+    while (read()) {
+      std::string_view line = line_;
+      if (!keep_ && ends_with(line, "\n")) line.remove_suffix(1);
       if (!keep_ && is_blank(line)) continue;
       first_line_ = lines_.number();
       text = line;
@@ -152,27 +163,28 @@ class TextSource final : public RowReader::Source {
     }
     return false;
   }
-  // A paragraph, without its last line end; or all there is.
+  // What stands between two line ends in a row, as datasets cuts it; or all there is.
   bool next_lines(std::string& text) {
-    while (read(true)) {
-      const std::string_view line = without_mark(line_, lines_.line_offset());
+    while (read()) {
       if (text.empty()) first_line_ = lines_.number();
-      if (sample_by_ == "paragraph" && is_blank(line)) {
+      if (sample_by_ == "paragraph" && line_ == "\n" && ends_with(text, "\n")) {
+        text.pop_back();
         if (text.empty()) continue;
-        break;
+        return true;
       }
-      if (static_cast<int64_t>(text.size() + line.size()) > most_) {
+      if (static_cast<int64_t>(text.size() + line_.size()) > most_) {
         invalid(path_, "the {} from line {} on is too long: need at most {} bytes", sample_by_, first_line_, most_);
       }
-      text += line;
+      text += line_;
     }
-    if (sample_by_ == "paragraph" && ends_with(text, "\n")) text.pop_back();
     return !text.empty();
   }
   LineReader lines_;
   std::string path_;
   bool keep_;
-  std::string sample_by_, line_;
+  std::string sample_by_, raw_;
+  std::string_view line_;  // of raw_
+  size_t at_ = 0;          // in raw_, behind line_
   int64_t most_, first_line_ = 0;
 };
 
