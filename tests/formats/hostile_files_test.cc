@@ -135,7 +135,7 @@ std::string sentencepiece_model(const std::string& map) {
   const auto field = [](int number, const std::string& text) {
     std::string out(1, static_cast<char>(number << 3 | 2));
     size_t size = text.size();
-    for (; size >= 128; size >>= 7) out += static_cast<char>(size & 127 | 128);
+    for (; size >= 128; size >>= 7) out += static_cast<char>((size & 127) | 128);
     return out + static_cast<char>(size) + text;
   };
   const auto piece = [&](const std::string& text, char type) {
