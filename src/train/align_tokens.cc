@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "formats/tokenizer_rules.h"
+#include "train/default_configs.h"
 
 namespace pagoda::train {
 
@@ -26,6 +27,13 @@ Json::Array list_of(const Json* value) {
 
 bool holds(const Json::Array& list, const Json& id) { return std::find(list.begin(), list.end(), id) != list.end(); }
 
+// What transformers' config of the family has where config.json is silent; {}: not known.
+Json defaults_of(const Json& config) {
+  const std::vector<std::string>& known = default_config_types();
+  const std::string type = config.get_string("model_type", "", "config.json");
+  return std::find(known.begin(), known.end(), type) == known.end() ? Json::object() : default_config(type);
+}
+
 // The id first, then the others there are.
 Json joined(const Json& id, const Json::Array& others) {
   Json all = Json::array();
@@ -42,13 +50,14 @@ std::string align_special_tokens(const Tokenizer& tokenizer, const TokenizerConf
                                  Json& config, Json* generation) {
   const Json beside = model_type.empty() ? Json() : Json::object().set("model_type", model_type);
   const TokenizerConfig own = completed(choose_tokenizer_class(names, beside, false).kind, names, "tokenizer_config.json");
+  const Json defaults = defaults_of(config);
   std::string changed;
   for (const char* name : {"eos_token", "bos_token", "pad_token"}) {
     const std::optional<int32_t> found = id_of(tokenizer, own, name);
     if (!found) continue;
     const std::string key = std::string(name) + "_id";
     const Json id = static_cast<int64_t>(*found);
-    const Json* value = config.find(key);
+    const Json* value = config.contains(key) ? config.find(key) : defaults.find(key);
     const Json::Array in_config = list_of(value), in_generation = list_of(generation ? generation->find(key) : nullptr);
     if (holds(in_config, id) && (generation == nullptr || holds(in_generation, id))) continue;
     const bool several = key == "eos_token_id";

@@ -215,7 +215,7 @@ TEST_F(EncoderAppTest, ACrossEncodersFolderSaysHowItScores) {
   EXPECT_NE(cut, sigmoid);
   expect_refused("/v1/score", R"({"text_1": "Where is Bern?", "text_2": "Bern is here now"})", "need at most 6");
   says(R"({"activation_fn": "my.Own"})", "{}");
-  expect_refused("/v1/score", R"({"text_1": "a", "text_2": "b"})", "my.Own");
+  expect_refused("/v1/score", R"({"text_1": "a", "text_2": "b"})", "my.Own", 501);
   std::filesystem::remove_all(folder);
 }
 

@@ -42,7 +42,9 @@ TEST(AlignSpecialTokens, AsTheTrainerOfTransformersDoes) {
     if (generates) generation = Json::parse(each.generation, "generation");
     const std::string told = align_special_tokens(*tokenizer, names, "", config, generates ? &generation : nullptr);
     EXPECT_EQ(config, Json::parse(each.want_config, "want")) << each.config << ": " << config.dump();
-    if (generates) EXPECT_EQ(generation, Json::parse(each.want_generation, "want")) << each.config << ": " << generation.dump();
+    if (generates) {
+      EXPECT_EQ(generation, Json::parse(each.want_generation, "want")) << each.config << ": " << generation.dump();
+    }
     EXPECT_EQ(told.empty(), config == Json::parse(each.config, "config")) << told;
   }
   // A class's own tokens count where the folder names none.
@@ -53,6 +55,10 @@ TEST(AlignSpecialTokens, AsTheTrainerOfTransformersDoes) {
   Json config = Json::parse(R"({"eos_token_id": 5, "bos_token_id": 5})", "config");
   align_special_tokens(*load_tokenizer(folder.path()), load_tokenizer_config(folder.path()), "", config, nullptr);
   EXPECT_EQ(config.dump(), R"({"eos_token_id":1,"bos_token_id":1})");
+  // Where config.json is silent the family's default stands, which for LLaMA's beginning is 1.
+  config = Json::parse(R"({"model_type": "llama"})", "config");
+  align_special_tokens(*load_tokenizer(folder.path()), load_tokenizer_config(folder.path()), "", config, nullptr);
+  EXPECT_EQ(config.dump(), R"({"model_type":"llama","eos_token_id":1})");
 }
 
 // The folder that training writes: a model that is opened to train has the tokenizer's, one that is evaluated its own.

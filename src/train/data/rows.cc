@@ -138,7 +138,7 @@ class TextSource final : public RowReader::Source {
  private:
   // The next line with its end, which is "\n" whatever the file has: Python's universal newlines, as datasets opens text files.
   bool read() {
-    if (at_ == raw_.size() && !read_raw()) return false;
+    if (at_ >= raw_.size() && !read_raw()) return false;
     const size_t end = raw_.find('\n', at_);
     line_ = std::string_view(raw_).substr(at_, end == std::string::npos ? end : end + 1 - at_);
     at_ += line_.size();
