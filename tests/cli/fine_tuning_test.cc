@@ -146,7 +146,9 @@ TEST_F(FineTuning, AdaptersHaveTheirOwnLabels) {
     }
     EXPECT_EQ(told[0].code, 0) << name << told[0].err;
     EXPECT_EQ(told[0].out, told[1].out) << name;
-    if (name != "number.csv") EXPECT_THAT(told[0].out, HasSubstr("animal"));
+    if (name != "number.csv") {
+      EXPECT_THAT(told[0].out, HasSubstr("animal"));
+    }
     ASSERT_EQ(measured[0].code, 0) << name << measured[0].err;
     EXPECT_NEAR(measured[0].json().get_double("eval_loss", 0, "m"), measured[1].json().get_double("eval_loss", 1, "m"), 1e-5);
   }
