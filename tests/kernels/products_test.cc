@@ -9,6 +9,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/cpu_info.h"
@@ -595,7 +596,8 @@ TEST_F(Products, GemmOverOddSizesAllTranspositions) {
       if (HasFatalFailure()) return;
     }
     // More of b than is packed at once.
-    if (share.wanted()) gemm_equals_double<float>(exec_, table, 2, 100, 140000, 0);
+    const bool slow = std::string_view(candidate.name).find("stand-in") != std::string_view::npos;
+    if (share.wanted()) gemm_equals_double<float>(exec_, table, 2, 100, slow ? 14000 : 140000, 0);
   }
 }
 
