@@ -62,6 +62,7 @@ MachineLimits::MachineLimits(Runtime& runtime, DType dtype) : runtime_(runtime),
 }
 
 void MachineLimits::measure() {
+  const EndAtOnce measuring;  // for seconds, and what was timed before is lost either way
   rates_.read_bytes_per_s = std::max(rates_.read_bytes_per_s, measure_read_rate(runtime_, probe_bytes_));
   rates_.flops_per_s = std::max(rates_.flops_per_s, measure_flop_rate(runtime_, dtype_));
 }

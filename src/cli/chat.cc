@@ -119,6 +119,7 @@ class Chat {
     refuse_given(*flags_.verb,
                  {"--threads", "--cores", "--numa-node", "--isa", "--dtype", "--compiled", "--kv-cache-dtype", "--revision"},
                  "for a model of this machine: not with --url");
+    refuse_given(*flags_.verb, {"--num-return-sequences"}, "one answer a turn: not with chat");
     fields_ = sampling_fields(*flags_.verb);
     remote_.emplace(flags_.remote, flags_.model);
   }
@@ -265,18 +266,19 @@ class Chat {
     RemoteAnswer answer = remote_->ask("/v1/chat/completions", std::move(body), [this](const std::string& text) {
       if (!program_.json) write_out(text);
     });
+    RemoteChoice& turn = answer.choices[0];
     if (answer.interrupted) {
       if (!interactive_ || interrupt_signal() != SIGINT) return kInterruptedExit;
       clear_interrupt();
-      answer.finish_reason = "interrupted";
+      turn.finish_reason = "interrupted";
     }
-    history_.push_back(message("assistant", answer.text));
+    history_.push_back(message("assistant", turn.text));
     if (!program_.json) {
       write_out("\n");
       return 0;
     }
     Json object = Json::object();
-    object.set("user", said).set("assistant", answer.text).set("finish_reason", answer.finish_reason);
+    object.set("user", said).set("assistant", turn.text).set("finish_reason", turn.finish_reason);
     object.set("prompt_tokens", answer.prompt_tokens).set("completion_tokens", answer.completion_tokens);
     write_json(object);
     return 0;

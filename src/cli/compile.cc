@@ -28,7 +28,14 @@ int run(const Program& program, const Flags& flags) {
   if (directory_exists(flags.out)) invalid("--out", "got the folder {}, need a file", flags.out);
   const std::string model = find_model(program, flags.model);
   const double begun = steady_seconds();
-  const CompileReport report = compile_model(model, options, flags.out);
+  TaskHooks hooks;
+  hooks.cancel = &interrupted();
+  CompileReport report;
+  try {
+    report = compile_model(model, options, flags.out, hooks);
+  } catch (const Cancelled&) {
+    return kInterruptedExit;
+  }
   if (program.json) {
     Json json = Json::object();
     json.set("out", report.path).set("weights", report.weights).set("bytes", report.bytes);

@@ -209,8 +209,17 @@ int run_sft(const Program& program, const EvaluateFlags& flags) {
   return evaluate(program, flags, Head::kCausalLm, make, finish);
 }
 
+// Looks for MODEL itself: CLI11 would call both of its names required.
+void set_run(Program& program, CLI::App* verb, const std::shared_ptr<EvaluateFlags>& flags, std::function<int()> run) {
+  verb->callback([&program, flags, run = std::move(run)] {
+    if (flags->model.empty()) throw CLI::RequiredError("MODEL (or --model-name-or-path)");
+    program.run = run;
+  });
+}
+
 void add_common_flags(CLI::App* verb, EvaluateFlags& flags) {
-  add_model(verb, flags.model, kModelHelp, "MODEL,--model-name-or-path")->required();
+  add_model(verb, flags.model, std::string(kModelHelp) + "; under one of its two names it is required",
+            "MODEL,--model-name-or-path");
   verb->add_option("--validation-file,--validation-files", flags.validation_files, "Validation data, as pagoda train reads it");
   verb->add_option("--tokenizer-name", flags.tokenizer, "Folder, file or ORG/NAME of the tokenizer (default: the model's)");
   verb->add_option("--adapter", flags.adapter, "LoRA adapter in PEFT's format that goes with MODEL");
@@ -245,8 +254,7 @@ void add_lm(Program& program, CLI::App* parent, bool masked) {
   verb->add_option("--seed", flags->arguments.seed, "Of masks")->check(non_negative())->capture_default_str();
   if (masked)
     verb->add_option("--mlm-probability", flags->mlm_probability, "Share of tokens that are masked")->capture_default_str();
-  verb->callback(
-      [&program, flags, masked] { program.run = [&program, flags, masked] { return run_lm(program, *flags, masked); }; });
+  set_run(program, verb, flags, [&program, flags, masked] { return run_lm(program, *flags, masked); });
 }
 
 void add_sft(Program& program, CLI::App* parent) {
@@ -261,7 +269,7 @@ void add_sft(Program& program, CLI::App* parent) {
       ->check(positive());
   verb->add_option("--chat-template", flags->chat_template, "Jinja file, instead of the model's template");
   add_answer_flags(verb, flags->answers);
-  verb->callback([&program, flags] { program.run = [&program, flags] { return run_sft(program, *flags); }; });
+  set_run(program, verb, flags, [&program, flags] { return run_sft(program, *flags); });
 }
 
 void add_labelled(Program& program, CLI::App* parent, const std::shared_ptr<LabelledTask>& task, const char* text,
@@ -270,12 +278,10 @@ void add_labelled(Program& program, CLI::App* parent, const std::shared_ptr<Labe
   CLI::App* verb = add_verb(program, parent, task->name(), text, {example});
   add_common_flags(verb, *flags);
   task->add_flags(verb);
-  verb->callback([&program, flags, task] {
-    program.run = [&program, flags, task] {
-      return evaluate(program, *flags, task->head(), [&](train::TrainingModel& model, const TaskHooks& hooks) {
-        return task->make(model, flags->arguments, {}, flags->validation_files, hooks);
-      });
-    };
+  set_run(program, verb, flags, [&program, flags, task] {
+    return evaluate(program, *flags, task->head(), [&](train::TrainingModel& model, const TaskHooks& hooks) {
+      return task->make(model, flags->arguments, {}, flags->validation_files, hooks);
+    });
   });
 }
 

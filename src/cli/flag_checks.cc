@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/suggest.h"
+#include "cli/flag_values.h"
 
 namespace pagoda::cli {
 
@@ -67,9 +68,7 @@ const CLI::App& asked_verb(const CLI::App& app) {
 
 void refuse_extras(const CLI::App& app, const std::string& otherwise) {
   const CLI::App& verb = asked_verb(app);
-  std::string see = "--help";
-  for (const CLI::App* at = &verb; at != nullptr; at = at->get_parent()) see.insert(0, at->get_name() + " ");
-  see.insert(0, "see ");
+  const std::string see = see_help(app);
   for (const std::string& argument : app.remaining(true)) {
     if (argument.size() < 3 || argument.compare(0, 2, "--") != 0) continue;
     const std::string flag = argument.substr(0, argument.find('='));
@@ -81,8 +80,7 @@ void refuse_extras(const CLI::App& app, const std::string& otherwise) {
 
 void check_numbers(const CLI::App& verb) {
   for (const CLI::Option* option : verb.get_options()) {
-    // Checks add their bounds: "INT:INT in [1 - 64]".
-    const std::string name = option->get_type_name(), type = name.substr(0, name.find_first_of(": "));
+    const std::string type = type_of(*option);
     for (const std::string& text : option->results()) {
       if (overflows(text, type)) invalid(option->get_name(), "out of range: got {}, need a number of 64 bits", text);
     }

@@ -9,6 +9,7 @@
 #include "base/suggest.h"
 #include "cli/cli.h"
 #include "cli/flag_checks.h"
+#include "cli/flag_values.h"
 #include "cli/hf_spelling.h"
 
 namespace pagoda::cli {
@@ -58,6 +59,7 @@ int parse_and_run(int argc, char** argv) {
   app.failure_message(CLI::FailureMessage::simple);
   app.footer("Each verb explains itself: pagoda VERB --help\n");
   add_all(program);
+  settle_options(app);
   install_signal_handlers();
   if (argc < 2) {
     fmt::print(stderr, "{}", app.help());
@@ -83,9 +85,15 @@ int parse_and_run(int argc, char** argv) {
     refuse_extras(app, error.what());
   } catch (const CLI::ValidationError& error) {  // "--seed: got -1, need 0 or more"
     const std::string text = error.what(), name = text.substr(0, text.find(": "));
-    invalid(name, "{} (see pagoda {} --help)", name == text ? text : text.substr(name.size() + 2), argv[1]);
+    const std::string what = name == text ? text : text.substr(name.size() + 2);
+    invalid(name, "{} ({})", value_error(asked_verb(app), name, what), see_help(app));
+  } catch (const CLI::ConversionError& error) {  // "Could not convert: --temperature = 1,5"
+    const std::string text = error.what(), begin = "Could not convert: ";
+    const size_t from = text.compare(0, begin.size(), begin) == 0 ? begin.size() : 0, to = text.find(" = ", from);
+    const std::string name = to == std::string::npos ? "flags" : text.substr(from, to - from);
+    invalid(name, "{} ({})", value_error(asked_verb(app), name, text), see_help(app));
   } catch (const CLI::ParseError& error) {
-    invalid("flags", "{} (see pagoda {}--help)", error.what(), argv[1][0] != '-' ? std::string(argv[1]) + " " : "");
+    invalid("flags", "{} ({})", error.what(), see_help(app));
   }
   check_numbers(asked_verb(app));
   return program.run ? program.run() : 0;

@@ -62,7 +62,7 @@ class AnswerReader {
         ended_ = true;
         return;
       }
-      handlers_.on_delta(parse_delta(Json::parse(event.data, "server", foreign_limits())));
+      hand_on(Json::parse(event.data, "server", foreign_limits()));
     });
   }
   void done(const std::optional<Error>& error) {
@@ -71,7 +71,7 @@ class AnswerReader {
     if (!result && streams_ && !ended_) result = Error(ErrorKind::kDevice, "[server] the stream ended without [DONE]");
     if (!result && !streams_) {
       try {
-        handlers_.on_delta(parse_delta(Json::parse(whole_, "server", foreign_limits())));
+        hand_on(Json::parse(whole_, "server", foreign_limits()));
       } catch (...) {
         result = current_error();
       }
@@ -80,6 +80,10 @@ class AnswerReader {
   }
 
  private:
+  void hand_on(const Json& object) {
+    for (const Delta& delta : parse_deltas(object)) handlers_.on_delta(delta);
+  }
+
   StreamHandlers handlers_;
   server::SseParser sse_;
   int status_ = 0;
@@ -145,29 +149,28 @@ ApiServer api_server(const std::string& url, const std::string& api_key, const s
   return api;
 }
 
-Delta parse_delta(const Json& object) {
-  Delta delta;
+std::vector<Delta> parse_deltas(const Json& object) {
   if (const Json* error = object.find("error"); error != nullptr && !error->is_null()) {
     const std::string text = error->is_object() ? error->get_string("message", "", "server") : error->dump();
     fail(ErrorKind::kDevice, "server", text);
   }
-  const Json* choices = object.find("choices");
-  if (choices != nullptr && choices->is_array() && choices->size() > 0) {
-    const Json& choice = choices->as_array("server")[0];
-    delta.has_choice = true;
-    const Json* message = choice.find("delta") != nullptr ? choice.find("delta") : choice.find("message");
-    if (message != nullptr) {
-      delta.text = message->get_string("content", "", "server");
-    } else {
-      delta.text = choice.get_string("text", "", "server");
+  std::vector<Delta> deltas;
+  if (const Json* choices = object.find("choices"); choices != nullptr && choices->is_array()) {
+    for (const Json& choice : choices->as_array("server")) {
+      Delta& delta = deltas.emplace_back();
+      delta.has_choice = true;
+      delta.index = choice.get_int("index", 0, "server");
+      const Json* message = choice.find("delta") != nullptr ? choice.find("delta") : choice.find("message");
+      delta.text = message != nullptr ? message->get_string("content", "", "server") : choice.get_string("text", "", "server");
+      delta.finish_reason = choice.get_string("finish_reason", "", "server");
     }
-    delta.finish_reason = choice.get_string("finish_reason", "", "server");
   }
+  if (deltas.empty()) deltas.emplace_back();
   if (const Json* usage = object.find("usage"); usage != nullptr && usage->is_object()) {
-    delta.prompt_tokens = usage->get_int("prompt_tokens", 0, "server");
-    delta.completion_tokens = usage->get_int("completion_tokens", 0, "server");
+    deltas.back().prompt_tokens = usage->get_int("prompt_tokens", 0, "server");
+    deltas.back().completion_tokens = usage->get_int("completion_tokens", 0, "server");
   }
-  return delta;
+  return deltas;
 }
 
 uint64_t start_completion(server::HttpClient& client, const ApiServer& api, std::string_view endpoint, const Json& body,

@@ -24,14 +24,15 @@ std::string find_api_key(const std::string& flag);
 // header: "NAME=VALUE" or "NAME: VALUE", as vLLM's --header. Throws kInvalidInput.
 ApiServer api_server(const std::string& url, const std::string& api_key, const std::vector<std::string>& headers = {});
 
-// What one event of a stream (or a whole answer) says of choice 0.
+// What one event of a stream (or a whole answer) says of one choice; usage goes with the last.
 struct Delta {
   bool has_choice = false;
+  int64_t index = 0;
   std::string text, finish_reason;
   std::optional<int64_t> prompt_tokens, completion_tokens;  // usage
 };
-// Throws for an object that is an error.
-Delta parse_delta(const Json& object);
+// At least one. Throws for an object that is an error.
+std::vector<Delta> parse_deltas(const Json& object);
 
 struct StreamHandlers {
   std::function<void(const Delta& delta)> on_delta;

@@ -111,6 +111,11 @@ int run(const Program& program, const Flags& flags) {
   } else {
     write_out(text_of(report, flags.out));
   }
+  if (flags.asymmetric) {
+    note(program, fmt::format("{}: transformers 5.24 (compressed-tensors 0.20) does not load packed zero points: a folder for "
+                              "it is made without --asymmetric",
+                              flags.out));
+  }
   if (!report.no_tokenizer.empty()) {
     note(program, fmt::format("{}: has no tokenizer ({}): give it the tokenizer.json of the original model", flags.out,
                               report.no_tokenizer));
@@ -145,7 +150,8 @@ void add_quantize(Program& program) {
       ->type_name("auto|float32|bfloat16")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
       ->capture_default_str();
-  verb->add_flag("--asymmetric", flags->asymmetric, "int4 with a zero point a group");
+  verb->add_flag("--asymmetric", flags->asymmetric,
+                 "int4 with a zero point a group: for Pagoda and vLLM, as transformers 5.24 loads no packed zero points");
   verb->add_flag("--int8-head", flags->int8_head,
                  "With int4: the head in int8, in groups too; one tied to the embeddings gets a weight of its own");
   verb->add_option("--calibrate", flags->calibrate,

@@ -29,6 +29,7 @@ constexpr Field kFields[] = {{"--max-new-tokens", "max_tokens", Form::kInteger},
                              {"--logit-bias", "logit_bias", Form::kJson},
                              {"--stop-token-ids", "stop_token_ids", Form::kJson},
                              {"--stop-strings", "stop", Form::kStrings},
+                             {"--num-return-sequences", "n", Form::kInteger},
                              {"--ignore-eos", "ignore_eos", Form::kFlag},
                              {"--include-stop-str-in-output", "include_stop_str_in_output", Form::kFlag}};
 
@@ -57,6 +58,10 @@ void add_remote_flags(CLI::App* verb, RemoteFlags& flags) {
   verb->add_flag("--insecure", flags.insecure, "Take any certificate of an https server")->group(group);
 }
 
+bool has_field(const CLI::Option& option) {
+  return std::any_of(std::begin(kFields), std::end(kFields), [&](const Field& each) { return option.check_name(each.flag); });
+}
+
 Json sampling_fields(const CLI::App& verb) {
   Json fields = Json::object();
   const auto given = [](const CLI::Option* option) { return option->get_group() == "Sampling" && option->count() > 0; };
@@ -79,16 +84,21 @@ Remote::Remote(const RemoteFlags& flags, const std::string& model)
       model_(model.empty() ? first_model(client_, api_) : model) {}
 
 RemoteAnswer Remote::ask(std::string_view endpoint, Json body, const std::function<void(const std::string& text)>& on_text) {
+  const int64_t n = body.get_int("n", 1, "request");
   Json options = Json::object();
   options.set("include_usage", true);
   body.set("model", model_).set("stream", true).set("stream_options", std::move(options));
   RemoteAnswer answer;
+  answer.choices.resize(static_cast<size_t>(n));
   answer.interrupted = !complete_and_wait(client_, api_, endpoint, body, [&](const Delta& delta) {
-    answer.text += delta.text;
-    if (!delta.finish_reason.empty()) answer.finish_reason = delta.finish_reason;
     if (delta.prompt_tokens) answer.prompt_tokens = *delta.prompt_tokens;
     if (delta.completion_tokens) answer.completion_tokens = *delta.completion_tokens;
-    if (!delta.text.empty()) on_text(delta.text);
+    if (!delta.has_choice) return;
+    if (delta.index < 0 || delta.index >= n) fail(ErrorKind::kDevice, "server", "choice {}: {} were asked for", delta.index, n);
+    RemoteChoice& choice = answer.choices[static_cast<size_t>(delta.index)];
+    choice.text += delta.text;
+    if (!delta.finish_reason.empty()) choice.finish_reason = delta.finish_reason;
+    if (!delta.text.empty() && n == 1) on_text(delta.text);
   });
   return answer;
 }

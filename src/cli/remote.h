@@ -23,8 +23,14 @@ void add_remote_flags(CLI::App* verb, RemoteFlags& flags);
 // request can carry.
 Json sampling_fields(const CLI::App& verb);
 
-struct RemoteAnswer {
+// Whether a request can carry it.
+bool has_field(const CLI::Option& option);
+
+struct RemoteChoice {
   std::string text, finish_reason;
+};
+struct RemoteAnswer {
+  std::vector<RemoteChoice> choices;                 // as many as were asked for: n
   int64_t prompt_tokens = 0, completion_tokens = 0;  // 0: the server does not tell
   bool interrupted = false;                          // by Ctrl-C; the text is what had come
 };
@@ -34,7 +40,7 @@ class Remote {
   // model "": the first that the server lists.
   Remote(const RemoteFlags& flags, const std::string& model);
   const std::string& model() const { return model_; }
-  // Adds model and streaming to `body`, and hands on text as it comes (on the client's thread). Throws.
+  // Adds model and streaming to `body`, and hands on the text of an only answer as it comes (on the client's thread). Throws.
   RemoteAnswer ask(std::string_view endpoint, Json body, const std::function<void(const std::string& text)>& on_text);
 
  private:

@@ -32,8 +32,14 @@ int32_t one_id(const std::string& text, const std::string& where) {
 }  // namespace
 
 SamplingParams SamplingFlags::apply(SamplingParams defaults) const {
-  for (const auto& setter : setters_) setter(defaults);
+  for (const auto& [option, set] : setters_) {
+    if (option->count() > 0) set(defaults);
+  }
   return defaults;
+}
+
+void SamplingFlags::keep(CLI::App& verb, const std::function<bool(const CLI::Option& option)>& wanted) {
+  std::erase_if(setters_, [&](const auto& setter) { return !wanted(*setter.first) && verb.remove_option(setter.first); });
 }
 
 void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
@@ -43,9 +49,7 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
     using T = std::decay_t<decltype(zero)>;
     const auto value = std::make_shared<T>();
     CLI::Option* option = verb->add_option(names, *value, help)->group(group);
-    flags.setters_.push_back([value, option, set](SamplingParams& p) {
-      if (option->count() > 0) set(p, *value);
-    });
+    flags.setters_.emplace_back(option, [value, set](SamplingParams& p) { set(p, *value); });
     return option;
   };
   const auto text = std::string();
@@ -141,10 +145,7 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
     p.early_stopping = parse_early_stopping(v);
   })->type_name("false|true|never");
   const auto flag = [&](const std::string& names, const std::string& help, auto set) {
-    CLI::Option* option = verb->add_flag(names, help)->group(group);
-    flags.setters_.push_back([option, set](SamplingParams& p) {
-      if (option->count() > 0) set(p);
-    });
+    flags.setters_.emplace_back(verb->add_flag(names, help)->group(group), set);
   };
   flag("--do-sample", "Draw tokens even where the model's default is greedy (temperature 1 unless given)",
        [temperature](SamplingParams& p) {

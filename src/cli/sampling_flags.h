@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/cli.h"
@@ -16,10 +17,12 @@ class SamplingFlags {
  public:
   SamplingParams apply(SamplingParams defaults) const;  // throws kInvalidInput for values that do not parse
   void check() const { apply(SamplingParams()); }       // so that a wrong flag is told before a model is loaded
+  // Takes those away that `wanted` is false for.
+  void keep(CLI::App& verb, const std::function<bool(const CLI::Option& option)>& wanted);
 
  private:
   friend void add_sampling_flags(CLI::App* verb, SamplingFlags& flags);
-  std::vector<std::function<void(SamplingParams&)>> setters_;
+  std::vector<std::pair<CLI::Option*, std::function<void(SamplingParams&)>>> setters_;
 };
 
 void add_sampling_flags(CLI::App* verb, SamplingFlags& flags);

@@ -1,6 +1,8 @@
 // pagoda serve: the OpenAI-compatible server.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -111,6 +113,29 @@ bool is_encoder(const std::string& path) {
   return make_model(folder->config(), join_path(folder->path(), "config.json"))->head_kind() != Head::kCausalLm;
 }
 
+// While a model loads nothing looks for signals: the first one ends the process, and the socket's file goes with it.
+class LoadingWatch {
+ public:
+  LoadingWatch(const Program& program, server::HttpServer& http)
+      : thread_([this, &program, &http] {
+          while (!loaded_ && !interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+          if (loaded_) return;
+          http.stop(std::chrono::seconds(0));
+          note(program, "stopped while loading");
+          ::_exit(0);
+        }) {}
+  ~LoadingWatch() {
+    loaded_ = true;
+    thread_.join();
+  }
+  LoadingWatch(const LoadingWatch&) = delete;
+  LoadingWatch& operator=(const LoadingWatch&) = delete;
+
+ private:
+  std::atomic<bool> loaded_{false};
+  std::thread thread_;  // begins when all else is there
+};
+
 int run(const Program& program, Flags flags) {
   const auto begun = std::chrono::steady_clock::now();
   LoadOptions load_options = flags.machine.load_options();
@@ -138,6 +163,7 @@ int run(const Program& program, Flags flags) {
   const std::string path = find_model(program, flags.model);
   int64_t cache_bytes = 0;
   std::string what;
+  auto watch = std::make_unique<LoadingWatch>(program, http);
   if (is_encoder(path)) {
     const std::shared_ptr<const SequenceModel> model = SequenceModel::open(path, load_options, {});
     app.ready(model);
@@ -151,6 +177,7 @@ int run(const Program& program, Flags flags) {
                        static_cast<double>(cache_bytes) / (int64_t{1} << 30), engine.cache().num_pages() * kPageTokens,
                        engine.max_model_len(), options.max_num_seqs);
   }
+  watch.reset();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
   note(program, fmt::format("serving {} at {} after {:.2f} s: {}", flags.app.served_model_names[0], address(flags, http),
                             seconds, what));

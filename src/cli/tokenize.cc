@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "cli/cli.h"
 #include "cli/stdout_stream.h"
+#include "formats/clean_up.h"
 #include "formats/tokenizer_jsonl.h"
 #include "formats/tokenizer_loader.h"
 
@@ -18,11 +19,15 @@ struct Flags {
   bool jsonl = false, no_special_tokens = false, offsets = false, skip_special_tokens = false;
 };
 
-std::shared_ptr<const Tokenizer> open_tokenizer(const Program& program, const Flags& flags) {
+std::string find_tokenizer(const Program& program, const Flags& flags) {
   if (!flags.jsonl && !program.json) invalid("flags", "need --jsonl: JSON lines are what this verb reads and writes");
+  return find_model(program, flags.model);
+}
+
+std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path, const Flags& flags) {
   TokenizerOptions options;
   options.pattern = flags.pattern;
-  return load_tokenizer(find_model(program, flags.model), options);
+  return load_tokenizer(path, options);
 }
 
 void add_common(CLI::App* verb, Flags& flags) {
@@ -50,7 +55,7 @@ void add_tokenize(Program& program) {
       options.add_special_tokens = !flags->no_special_tokens;
       options.offsets = flags->offsets;
       const EndAtOnce reading;
-      const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(program, *flags);
+      const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(find_tokenizer(program, *flags), *flags);
       StdoutStream out;
       tokenize_jsonl(std::cin, out, *tokenizer, options);
       out.finish();
@@ -70,9 +75,11 @@ void add_detokenize(Program& program) {
       DetokenizeOptions options;
       options.skip_special_tokens = flags->skip_special_tokens;
       const EndAtOnce reading;
-      const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(program, *flags);
+      const std::string path = find_tokenizer(program, *flags);
+      const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(path, *flags);
+      options.clean_up_spaces = directory_exists(path) && cleans_up_spaces(load_tokenizer_config(path), *tokenizer);
       StdoutStream out;
-      detokenize_jsonl(std::cin, out, *tokenizer, options);
+      detokenize_jsonl(std::cin, out, tokenizer, options);
       out.finish();
       return 0;
     };

@@ -1,10 +1,9 @@
 // Load, merge, write.
 #include "convert/merge.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "base/file.h"
+#include "convert/weight_names.h"
 #include "formats/safetensors.h"
 #include "models/adapter.h"
 #include "models/model.h"
@@ -13,21 +12,13 @@ namespace pagoda {
 
 namespace {
 
-bool is_weights(const std::string& name) {
-  for (const std::string_view end :
-       {".safetensors", ".bin", ".index.json", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot"}) {
-    if (name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0) return true;
-  }
-  return false;
-}
-
 // Small files that say nothing of weights; what `out` has stays.
 void copy_rest(const std::string& from, const std::string& out) {
   if (!directory_exists(from)) return;
   const Limits limits;
   for (const std::string& name : list_directory(from)) {
     const bool skip = name[0] == '.' || name == "config.json" || name == "README.md" || name.rfind("adapter_", 0) == 0 ||
-                      name.rfind("trainer_state", 0) == 0 || name == "report.html" || is_weights(name);
+                      name.rfind("trainer_state", 0) == 0 || name == "report.html" || is_weight_file(name);
     if (skip || !file_exists(join_path(from, name)) || file_exists(join_path(out, name))) continue;
     write_file_atomic(join_path(out, name), read_file(join_path(from, name), limits.max_json_bytes));
   }

@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "convert/weight_names.h"
 #include "formats/gguf_model.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizer_gguf.h"
@@ -501,9 +502,7 @@ class Quantizer {
     }
     for (const std::string& name : names) {
       const std::string from = join_path(folder_.path(), name);
-      bool skip = name == "config.json" || name[0] == '.' || !file_exists(from);
-      for (const char* end : {".safetensors", ".bin", ".index.json", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot"})
-        skip = skip || ends(name, end);
+      const bool skip = name == "config.json" || name[0] == '.' || is_weight_file(name) || !file_exists(from);
       if (!skip) write_file_atomic(join_path(out_, name), read_file(from, limits.max_json_bytes));
     }
   }

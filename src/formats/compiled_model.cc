@@ -114,7 +114,7 @@ const CompiledWeight* CompiledFile::find(const std::string& first_part) const {
 }
 
 void write_compiled(const std::string& path, const Json& key, std::vector<CompiledWeight> weights,
-                    const std::vector<const void*>& data) {
+                    const std::vector<const void*>& data, const TaskHooks& hooks) {
   // The header's length depends on the offsets, which depend on it: room is kept for numbers of any length.
   for (CompiledWeight& weight : weights) weight.offset = kMostSize;
   const int64_t first = round_up(kPrefix + static_cast<int64_t>(header_of(key, weights).dump().size()), kPage);
@@ -136,11 +136,13 @@ void write_compiled(const std::string& path, const Json& key, std::vector<Compil
   file.write(begin);
   const std::string zeros(static_cast<size_t>(kPage), '\0');
   for (size_t i = 0; i < weights.size(); ++i) {
+    hooks.check();
     file.write({static_cast<const char*>(data[i]), static_cast<size_t>(weights[i].bytes)});
     const int64_t after = weights[i].offset + weights[i].bytes;
     if (i + 1 < weights.size())
       file.write(std::string_view(zeros).substr(0, static_cast<size_t>(weights[i + 1].offset - after)));
   }
+  hooks.check();
   file.commit();
 }
 

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/task_hooks.h"
 
 namespace pagoda {
 
@@ -50,8 +51,8 @@ class CompiledFile {
   std::map<std::string, size_t> index_;
 };
 
-// Writes atomically. Offsets are filled in; data: one for each weight, in order.
+// Writes atomically. Offsets are filled in; data: one for each weight, in order. Cancelled, it leaves nothing behind.
 void write_compiled(const std::string& path, const Json& key, std::vector<CompiledWeight> weights,
-                    const std::vector<const void*>& data);
+                    const std::vector<const void*>& data, const TaskHooks& hooks = {});
 
 }  // namespace pagoda

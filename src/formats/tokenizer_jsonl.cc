@@ -58,16 +58,18 @@ int64_t tokenize_jsonl(std::istream& in, std::ostream& out, const Tokenizer& tok
   });
 }
 
-int64_t detokenize_jsonl(std::istream& in, std::ostream& out, const Tokenizer& tokenizer, const DetokenizeOptions& options) {
+int64_t detokenize_jsonl(std::istream& in, std::ostream& out, const std::shared_ptr<const Tokenizer>& tokenizer,
+                         const DetokenizeOptions& options) {
   return each_line(in, out, [&](const std::string& line, std::string& result) {
     const Json json = Json::parse(line, "line", options.limits);
-    std::vector<int32_t> ids;
+    StreamDecoder decoder(tokenizer, options.skip_special_tokens, options.clean_up_spaces);
+    std::string text;
     for (const Json& item : json.as_array("line")) {
       const int64_t id = item.as_int("line");
       if (id < 0 || id > INT32_MAX) invalid("line", "token id out of range: got {}, need 0 to {}", id, INT32_MAX);
-      ids.push_back(static_cast<int32_t>(id));
+      text += decoder.push(static_cast<int32_t>(id));
     }
-    append_json_string(result, tokenizer.decode(ids, options.skip_special_tokens), false);
+    append_json_string(result, text + decoder.finish(), false);
   });
 }
 

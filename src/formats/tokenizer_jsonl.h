@@ -22,10 +22,12 @@ int64_t tokenize_jsonl(std::istream& in, std::ostream& out, const Tokenizer& tok
 
 struct DetokenizeOptions {
   bool skip_special_tokens = false;
+  bool clean_up_spaces = false;  // see formats/clean_up.h
   Limits limits;
 };
 
 // A list of ids a line in, a JSON string a line out.
-int64_t detokenize_jsonl(std::istream& in, std::ostream& out, const Tokenizer& tokenizer, const DetokenizeOptions& options);
+int64_t detokenize_jsonl(std::istream& in, std::ostream& out, const std::shared_ptr<const Tokenizer>& tokenizer,
+                         const DetokenizeOptions& options);
 
 }  // namespace pagoda

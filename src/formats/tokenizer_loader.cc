@@ -352,6 +352,10 @@ TokenizerPtr load_tokenizer(const std::string& path, const TokenizerOptions& opt
   }
   const Limits& limits = options.limits;
   const TokenizerConfig config = load_tokenizer_config(path, limits);
+  if (config.raw.get_bool("split_special_tokens", false, path)) {
+    unsupported(path,
+                "split_special_tokens of tokenizer_config.json is true: special tokens within a text are read as tokens here");
+  }
   Json model_config;
   if (const std::string file = file_in(path, "config.json"); !file.empty())
     model_config = Json::parse(read_file(file, limits.max_json_bytes), file, limits);

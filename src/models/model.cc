@@ -3,10 +3,12 @@
 
 #include <cmath>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
 #include "base/random.h"
+#include "models/unused_weights.h"
 #include "ops/math.h"
 
 namespace pagoda {
@@ -108,8 +110,10 @@ void Model::load(Device& device, const ModelFolder& folder, std::vector<Paramete
   const WeightSource& weights = folder.weights();
   notices_.clear();
   adapt(weights, missing != nullptr);
+  std::set<const TensorEntry*> used;
   for (Parameter* parameter : parameters()) {
     const TensorEntry* entry = find_entry(weights, parameter->name);
+    used.insert(entry);
     if (entry != nullptr && entry->shape != parameter->shape && replaced && replaced(*parameter)) entry = nullptr;
     if (entry == nullptr && parameter->init == Init::kZeros && missing == nullptr) {
       // transformers initialises what a checkpoint lacks, biases with zeros: a checkpoint trained without them loads.
@@ -144,6 +148,8 @@ void Model::load(Device& device, const ModelFolder& folder, std::vector<Paramete
       device.kernels->cast(device.exec, wide.view(), parameter->value.view());
     }
   }
+  std::string unused = unused_weights(weights, used, base_prefix(), folder.quantization() != nullptr);
+  if (!unused.empty()) notices_.push_back(std::move(unused));
 }
 
 void Model::prepare_for_inference(Device& device, DType compute) {

@@ -54,9 +54,16 @@ Json source_of(const ModelFolder& folder) {
 // Takes note of every weight that is packed.
 class Collector : public PackedStore {
  public:
+  explicit Collector(const TaskHooks& hooks) : hooks_(hooks) {}
   std::shared_ptr<const void> find(const std::vector<PackedPart>&, const PackedView&) override { return nullptr; }
-  void made(const std::shared_ptr<const PackedWeight>& weight) override { weights.push_back(weight); }
+  void made(const std::shared_ptr<const PackedWeight>& weight) override {
+    hooks_.check();
+    weights.push_back(weight);
+  }
   std::vector<std::shared_ptr<const PackedWeight>> weights;
+
+ private:
+  const TaskHooks& hooks_;
 };
 
 std::string mismatch(const Json& theirs, const Json& ours) {
@@ -123,8 +130,8 @@ std::unique_ptr<CompiledStore> open_compiled(const ModelFolder& folder, const Ru
   return nullptr;
 }
 
-CompileReport compile_model(const std::string& name, LoadOptions options, const std::string& out) {
-  const auto collector = std::make_shared<Collector>();
+CompileReport compile_model(const std::string& name, LoadOptions options, const std::string& out, const TaskHooks& hooks) {
+  const auto collector = std::make_shared<Collector>(hooks);
   options.packed = collector;
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(name, options);
   const DType compute = loaded->model().compute_dtype();
@@ -146,7 +153,7 @@ CompileReport compile_model(const std::string& name, LoadOptions options, const 
     }
   }
   report.weights = static_cast<int64_t>(weights.size());
-  write_compiled(report.path, compiled_key(loaded->folder(), loaded->runtime(), compute), std::move(weights), data);
+  write_compiled(report.path, compiled_key(loaded->folder(), loaded->runtime(), compute), std::move(weights), data, hooks);
   report.bytes = file_size(report.path);
   return report;
 }

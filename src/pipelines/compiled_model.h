@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/task_hooks.h"
 #include "formats/compiled_model.h"
 #include "pipelines/loaded_model.h"
 
@@ -23,8 +24,8 @@ struct CompileReport {
   std::string path;
   int64_t weights = 0, bytes = 0;  // packed; of the file
 };
-// Packs as LoadedModel::open does, and writes what was packed. out: empty: compiled_path().
-CompileReport compile_model(const std::string& name, LoadOptions options, const std::string& out);
+// Packs as LoadedModel::open does, and writes what was packed. out: empty: compiled_path(). Throws Cancelled between weights.
+CompileReport compile_model(const std::string& name, LoadOptions options, const std::string& out, const TaskHooks& hooks = {});
 
 // Weights of a compiled file for a start. What it lacks is packed.
 class CompiledStore : public PackedStore {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/clean_up.h"
 #include "formats/tokenizer_loader.h"
 #include "formats/type_ids.h"
 #include "hub/pull.h"
@@ -142,7 +143,7 @@ std::string SequenceModel::decode(const std::vector<int32_t>& ids, bool skip_spe
 }
 
 StreamDecoder SequenceModel::decoder(bool skip_special_tokens) const {
-  return {tokenizer_, skip_special_tokens, tokenizer_config_.clean_up_tokenization_spaces};
+  return {tokenizer_, skip_special_tokens, cleans_up_spaces(tokenizer_config_, *tokenizer_)};
 }
 
 PairEncoder::PairEncoder(const SequenceModel& model, std::string_view first) : model_(model), first_text_(first) {

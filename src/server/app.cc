@@ -142,6 +142,7 @@ const std::vector<App::Entry>& App::routes() {
 App::App(AppOptions options)
     : options_(std::move(options)), metrics_(options_.served_model_names.at(0)), started_(unix_seconds()) {
   options_.root_path = plain_root_path(options_.root_path);
+  check_overrides(options_.override_generation_config, "--override-generation-config");
   if (!options_.tool_call_parser.empty()) tool_format_ = chat::tool_format(options_.tool_call_parser);
   if (!options_.reasoning_parser.empty()) reasoning_format_ = chat::reasoning_format(options_.reasoning_parser);
 }

@@ -132,6 +132,11 @@ std::optional<int64_t> Fields::integer(std::string_view key, int64_t least, int6
   const Json* value = take(key);
   if (is_describing()) describe(key, optional_type("integer").set("minimum", least).set("maximum", most));
   if (value == nullptr) return std::nullopt;
+  if (value->is_number() && !value->is_int()) {
+    const double wide = value->as_double(name(key));
+    // Beyond 64 bits it was read as a double, and is an integer all the same.
+    if (std::fabs(wide) >= 0x1p63) invalid(name(key), "out of range: got {:.0f}, need {} to {}", wide, least, most);
+  }
   const int64_t number = value->as_int(name(key));
   if (number < least || number > most) invalid(name(key), "out of range: got {}, need {} to {}", number, least, most);
   return number;

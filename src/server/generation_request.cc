@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "server/param_names.h"
 
 namespace pagoda::server {
 
@@ -121,7 +122,8 @@ std::optional<RepetitionDetection> take_repetition(Fields& fields) {
 void take_several(Fields& fields, GenerationRequest& request, const RequestLimits& limits) {
   if (const auto value = fields.integer("n", 1, limits.max_n)) request.n = *value;
   request.best_of = request.n;
-  if (const auto value = fields.integer("best_of", 1, limits.max_n)) request.best_of = *value;
+  const auto best_of = fields.integer("best_of", 1, limits.max_n);
+  if (best_of) request.best_of = *best_of;
   if (request.best_of < request.n) invalid("best_of", "less than n: got {}, need at least {}", request.best_of, request.n);
   SamplingParams& params = request.params;
   params.num_return_sequences = request.best_of;
@@ -131,7 +133,8 @@ void take_several(Fields& fields, GenerationRequest& request, const RequestLimit
     params.num_beams = std::max<int64_t>(2, request.best_of);
     params.temperature = 0;
   } else if (request.best_of > 1 && !params.do_sample()) {
-    invalid("n", "several answers need a temperature above 0: got n {} with temperature 0", request.best_of);
+    const char* field = best_of ? "best_of" : "n";
+    invalid(field, "several answers need a temperature above 0: got {} {} with temperature 0", field, request.best_of);
   }
 }
 
@@ -141,6 +144,20 @@ std::unique_ptr<TokenConstraint> make_allowed_tokens(std::vector<int32_t> ids) {
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return std::make_unique<AllowedTokens>(std::make_shared<const std::vector<int32_t>>(std::move(ids)));
+}
+
+void check_overrides(const Json& overrides, std::string_view where) {
+  constexpr std::string_view kNames[] = {"temperature",        "top_p",        "top_k",        "min_p",
+                                         "repetition_penalty", "bos_token_id", "eos_token_id", "do_sample"};
+  if (overrides.is_null()) return;
+  for (const JsonMember& member : overrides.as_object(where)) {
+    if (std::find(std::begin(kNames), std::end(kNames), member.key) != std::end(kNames)) continue;
+    std::string all;
+    for (const std::string_view name : kNames) all += (all.empty() ? "" : ", ") + std::string(name);
+    invalid(where, "{}{}', need some of {}", kUnknownField, utf8_cut(member.key, 64), all);
+  }
+  const SamplingParams params = from_generation_config(overrides, where);
+  in_field(where, [&] { validate(params, kMostTokens); });
 }
 
 SamplingParams serving_defaults(const ModelFolder& folder, bool plain, const Json& overrides) {
@@ -231,6 +248,9 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   if (request.allowed_token_ids) {
     if (request.grammar) invalid("allowed_token_ids", "not together with structured outputs");
     request.constraint = make_allowed_tokens(*request.allowed_token_ids);
+  }
+  if (request.params.num_beams > 1 && (request.grammar || request.allowed_token_ids)) {
+    invalid("use_beam_search", "not together with structured outputs or allowed_token_ids");
   }
 
   fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",

@@ -67,6 +67,8 @@ struct GenerationRequest {
   Request make(std::vector<int32_t> prompt_ids, int64_t max_model_len) const;
 };
 
+// Throws kInvalidInput for a name that serving_defaults() does nothing with, and for a value that no request may have.
+void check_overrides(const Json& overrides, std::string_view where);
 // What a model's requests start from: temperature 1, top_p 1 and no other cut, as vLLM, over which generation_config.json's
 // values stand (unless `plain`), and the model's end tokens.
 // overrides: members that stand over the file's, `plain` or not.

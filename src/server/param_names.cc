@@ -28,6 +28,21 @@ constexpr Alias kAliases[] = {{"prompt", "messages"},
                               {"max_tokens", "max_output_tokens"},
                               {"response_format", "text"}};
 
+// Errors of the sampling parameters begin with the parameter's name, which is HF's.
+constexpr Alias kSampling[] = {{"max_new_tokens", "max_tokens"},
+                               {"min_new_tokens", "min_tokens"},
+                               {"stop_strings", "stop"},
+                               {"bad_words_ids", "bad_words"},
+                               {"num_return_sequences", "n"}};
+
+std::string_view sampling_field(std::string_view text) {
+  const std::string_view name = text.substr(0, text.find(' '));
+  for (const Alias& alias : kSampling) {
+    if (name == alias.inner) return alias.field;
+  }
+  return name;
+}
+
 }  // namespace
 
 ParamNames::ParamNames(const Json& schema) {
@@ -47,6 +62,7 @@ std::string ParamNames::param(std::string_view message) const {
     const std::string_view name = text.substr(kUnknownField.size());
     return std::string(name.substr(0, name.rfind('\'')));
   }
+  if (const auto field = names_.find(sampling_field(text)); where == "sampling" && field != names_.end()) return field->first;
   for (const Alias& alias : kAliases) {
     const auto field = names_.find(alias.field);
     if (outer == alias.inner && field != names_.end() && field->second.empty()) return std::string(alias.field);

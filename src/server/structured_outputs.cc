@@ -47,7 +47,7 @@ std::optional<GrammarSource> take_kinds(Fields& fields, const std::string& prefi
   if (const auto grammar = fields.string(prefix + "grammar", kMostBytes))
     set(source_of(GrammarSource::Kind::kGrammar, *grammar));
   if (const auto choices = fields.strings(prefix + "choice", static_cast<size_t>(limits.max_list), kMostBytes)) {
-    if (choices->empty()) invalid(prefix + "choice", "empty list");
+    if (choices->empty()) invalid((prefix.empty() ? "structured_outputs." : prefix) + "choice", "empty list");
     GrammarSource source;
     source.kind = GrammarSource::Kind::kChoice;
     source.choices = *choices;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "text/byte_chars.h"
+#include "text/is_bpe.h"
 #include "text/model.h"
 
 namespace pagoda {
@@ -485,6 +486,10 @@ bool covers_all_bytes(const Vocab& vocab, std::string_view suffix) {
     if (vocab.find(token) < 0) return false;
   }
   return true;
+}
+
+bool is_bpe(const TokenModel& model) {
+  return dynamic_cast<const Bpe*>(&model) != nullptr || dynamic_cast<const RankBpe*>(&model) != nullptr;
 }
 
 ModelPtr make_rank_bpe(Vocab vocab, std::string_view where) { return std::make_shared<RankBpe>(std::move(vocab), where); }

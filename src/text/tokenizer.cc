@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "text/is_bpe.h"
 
 namespace pagoda {
 
@@ -202,6 +203,7 @@ class PipelineTokenizer final : public Tokenizer {
   }
 
   bool marks_subwords() const override { return parts_.model->marks_subwords(); }
+  const TokenModel& model() const { return *parts_.model; }
 
   std::optional<std::string> token_bytes(int32_t id) const override {
     std::string token;
@@ -293,6 +295,11 @@ class PipelineTokenizer final : public Tokenizer {
 };
 
 }  // namespace
+
+bool is_bpe(const Tokenizer& tokenizer) {
+  const auto* pipeline = dynamic_cast<const PipelineTokenizer*>(&tokenizer);
+  return pipeline != nullptr && is_bpe(pipeline->model());
+}
 
 std::shared_ptr<const Tokenizer> make_pipeline_tokenizer(PipelineParts parts) {
   return std::make_shared<PipelineTokenizer>(std::move(parts));

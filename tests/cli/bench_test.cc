@@ -354,6 +354,15 @@ TEST_F(BenchServe, ChatsAndKeys) {
   fs::remove(custom);
 }
 
+// Once the limits are measured it would say that it warms up.
+TEST(BenchLatency, CtrlCEndsTheMeasuring) {
+  OnTerminal terminal({"bench", "latency", kLlama, "--threads", "1", "--input-len", "8", "--output-len", "8"});
+  ASSERT_TRUE(terminal.wait_for("measuring the machine")) << terminal.seen();
+  terminal.type("\x03");
+  EXPECT_EQ(terminal.end(), 130);
+  EXPECT_THAT(terminal.seen(), Not(HasSubstr("warmup")));
+}
+
 TEST_F(BenchServe, ArrivalsKeepTheirRate) {
   const Ended ended = run({"--num-prompts", "60", "--request-rate", "200", "--burstiness", "0.5", "--json"});
   ASSERT_EQ(ended.code, 0) << ended.err;

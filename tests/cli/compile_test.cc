@@ -1,7 +1,13 @@
 // pagoda compile and placement as programs: files, notices, exit codes.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/stat.h>
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "base/file.h"
 #include "tests/cli/child.h"
@@ -54,6 +60,35 @@ TEST(Compile, IsFoundNamedAndRefused) {
   EXPECT_EQ(generate(model, {"--compiled", model + "/none.pagoda"}).code, 3);
   EXPECT_EQ(run_pagoda({"compile", model, "--out", model}).code, 2);
   EXPECT_EQ(run_pagoda({"gradients", model, "--compiled", file}).code, 2);
+}
+
+// Into a pipe that holds a page: the program stands in the middle of the file when the signal comes.
+TEST(Compile, CtrlCEndsItAndLeavesNothing) {
+  const std::string model = copy_of_llama("cli_compile_signal"), pipe = model + "/pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = ::open(pipe.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  ASSERT_GE(::fcntl(reader, F_SETPIPE_SZ, 4096), 0);
+  Running compile({"compile", model, "--out", pipe, "--threads", "1"});
+  pollfd begun{reader, POLLIN, 0};
+  ASSERT_EQ(::poll(&begun, 1, 60'000), 1);
+  ::kill(compile.pid(), SIGINT);
+  int64_t bytes = 0;
+  std::atomic<bool> over{false};
+  std::thread drain([&] {
+    char piece[4096];
+    for (pollfd more{reader, POLLIN, 0}; ::poll(&more, 1, 10) == 1 || !over;)
+      bytes += std::max<ssize_t>(0, ::read(reader, piece, sizeof piece));
+  });
+  const Ended ended = compile.end();
+  over = true;
+  drain.join();
+  ::close(reader);
+  EXPECT_EQ(ended.code, 130) << ended.err;
+  EXPECT_EQ(ended.out, "");
+  // The same file, whole.
+  const Ended whole = run_pagoda({"compile", model, "--threads", "1", "--json"});
+  EXPECT_LT(bytes, whole.json().at("bytes", "").as_int("")) << whole.err;
 }
 
 TEST(Placement, FlagsOfCoresAndNodes) {

@@ -30,6 +30,32 @@ TEST(Quantize, SaysWhatItDidAndDidNot) {
   EXPECT_EQ(run_pagoda({"quantize", kFixtures + "llama", "--to", "int8", "--asymmetric", "--out", out, "--force"}).code, 2);
 }
 
+TEST(Quantize, SaysWhereAsymmetricFoldersDoNotLoad) {
+  const std::string out = temporary_path("cli_asymmetric");
+  std::vector<std::string> command{"quantize", kFixtures + "llama", "--to", "int4", "--group-size", "32", "--out", out,
+                                   "--force"};
+  const Ended symmetric = run_pagoda(command);
+  ASSERT_EQ(symmetric.code, 0) << symmetric.err;
+  EXPECT_EQ(symmetric.err.find("transformers"), std::string::npos) << symmetric.err;
+  command.push_back("--asymmetric");
+  const Ended asymmetric = run_pagoda(command);
+  ASSERT_EQ(asymmetric.code, 0) << asymmetric.err;
+  EXPECT_NE(asymmetric.err.find("does not load packed zero points"), std::string::npos) << asymmetric.err;
+}
+
+// A compiled file holds the weights of the model that it was made of.
+TEST(Quantize, LeavesCompiledFilesBehind) {
+  const std::string model = temporary_path("cli_quantize_compiled"), out = model + "_out";
+  std::filesystem::copy(kFixtures + "llama", model,
+                        std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
+  write_file_atomic(model + "/model.amx.float32.pagoda", "old");
+  write_file_atomic(model + "/notes.txt", "kept");
+  const Ended ended = run_pagoda({"quantize", model, "--to", "int8", "--out", out, "--force", "--quiet"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_TRUE(file_exists(out + "/notes.txt"));
+  EXPECT_FALSE(file_exists(out + "/model.amx.float32.pagoda"));
+}
+
 TEST(Quantize, FlagsOfCalibrationNeedIt) {
   for (const char* flag : {"--damp", "--max-length", "--calibration-tokens"}) {
     const Ended ended = run_pagoda({"quantize", kGguf, "--to", "int8", "--out", "/nowhere/at/all", flag, "1"});

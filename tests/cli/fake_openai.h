@@ -60,8 +60,10 @@ class FakeOpenAi {
     }
     const int64_t count = body.get_int(chat ? "max_completion_tokens" : "max_tokens", 3, "request");
     response->begin(200, "text/event-stream");
-    for (int64_t i = 0; i < count; ++i) {
-      response->write("data: " + chunk(chat, " w" + std::to_string(i), i + 1 == count).dump() + "\n\n");
+    const int64_t n = body.get_int("n", 1, "request");
+    for (int64_t i = 0; i < n * count; ++i) {
+      const int64_t token = i / n;
+      response->write("data: " + chunk(chat, i % n, " w" + std::to_string(token), token + 1 == count).dump() + "\n\n");
       if (stall) return;
     }
     Json usage = Json::object(), last = Json::object();
@@ -77,9 +79,9 @@ class FakeOpenAi {
     if (stall) open_.push_back(response);
     return static_cast<int>(bodies_.size());
   }
-  static Json chunk(bool chat, const std::string& text, bool last) {
+  static Json chunk(bool chat, int64_t index, const std::string& text, bool last) {
     Json choice = Json::object(), choices = Json::array(), object = Json::object();
-    choice.set("index", 0).set("finish_reason", last ? Json("length") : Json());
+    choice.set("index", index).set("finish_reason", last ? Json("length") : Json());
     if (chat) {
       Json delta = Json::object();
       delta.set("content", text);

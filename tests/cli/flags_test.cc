@@ -50,6 +50,41 @@ TEST(Flags, EveryVerbHasExamplesJsonAndQuiet) {
   }
 }
 
+TEST(Flags, HelpThatIsNamedListsTheFlag) {
+  expect_error(run_pagoda({"bench", "latency", kLlama, "--input-len", "0"}), 2, "(see pagoda bench latency --help)");
+  expect_error(run_pagoda({"train", "clm", kLlama, "--max-steps", "x"}), 2, "(see pagoda train clm --help)");
+  expect_error(run_pagoda({"evaluate", "clm", kLlama, "--block-size", "0"}), 2, "(see pagoda evaluate clm --help)");
+  expect_error(run_pagoda({"generate"}), 2, "(see pagoda generate --help)");
+}
+
+TEST(Flags, ValuesAreReadAsArgparseReadsThem) {
+  const auto tokens = [](std::vector<std::string> more) {
+    std::vector<std::string> all{"generate", kLlama, "--prompt-ids", "[1, 2]", "--ignore-eos", "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    const Ended ended = run_pagoda(all);
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    return ended.json().at("outputs", "o").as_array("o").at(0).at("token_ids", "o").size();
+  };
+  EXPECT_EQ(tokens({"--max-new-tokens", "010"}), 10u);
+  EXPECT_EQ(tokens({"--max-new-tokens", "5", "--max-new-tokens", "+03"}), 3u);
+  EXPECT_EQ(tokens({"--max-new-tokens", "2", "--seed", "0", "--seed", "00"}), 2u);
+  expect_error(run_pagoda({"generate", kLlama, "--temperature", "1,5"}), 2,
+               "error: [--temperature] got 1,5, need a number (see pagoda generate --help)");
+  expect_error(run_pagoda({"generate", kLlama, "--max-new-tokens", "1.5"}), 2,
+               "error: [--max-new-tokens] got 1.5, need an integer (see pagoda generate --help)");
+  expect_error(run_pagoda({"quantize", kLlama, "--to", "int2", "--out", "/nowhere/at/all"}), 2,
+               "error: [--to] got int2, need one of int8, int4 (see pagoda quantize --help)");
+  expect_error(run_pagoda({"evaluate", "clm", kLlama, "--model-name-or-path", kLlama}), 2, "(see pagoda evaluate clm --help)");
+}
+
+TEST(Flags, OneNameOfTheModelIsEnough) {
+  const Ended help = run_pagoda({"evaluate", "clm", "--help"});
+  EXPECT_EQ(help.out.find("REQUIRED"), std::string::npos) << help.out;
+  expect_error(run_pagoda({"evaluate", "clm"}), 2,
+               "MODEL (or --model-name-or-path) is required (see pagoda evaluate clm --help)");
+  expect_error(run_pagoda({"evaluate", "clm", "/no/model", "--validation-file", "x"}), 3, "/no/model");
+}
+
 TEST(Flags, HuggingFacesSpelling) {
   const std::vector<std::string> dashes{"generate",         kLlama, "--prompt-ids", "[1, 2]",
                                         "--max-new-tokens", "2",    "--ignore-eos", "--json"};

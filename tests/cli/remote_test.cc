@@ -64,7 +64,30 @@ TEST(Complete, ErrorsOfTheServerAreTold) {
   EXPECT_EQ(run_pagoda({"complete", "--prompt", "a"}).code, 2);
   const Ended beams = run_pagoda({"complete", "--url", server.url(), "--prompt", "a", "--num-beams", "2"}, "", kNoKey);
   EXPECT_EQ(beams.code, 2);
-  EXPECT_THAT(beams.err, HasSubstr("[--num-beams]"));
+  EXPECT_THAT(beams.err, HasSubstr("unknown flag: got '--num-beams'"));
+}
+
+TEST(Complete, AsksForSeveralAnswers) {
+  FakeOpenAi server;
+  std::vector<std::string> ask{"complete", "--url", server.url(), "--prompt", "a", "--n", "2", "--max-new-tokens", "2"};
+  const Ended plain = run_pagoda(ask, "", kNoKey);
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  EXPECT_EQ(plain.out, " w0 w1\n---\n w0 w1");
+  EXPECT_EQ(server.bodies().at(0).at("n", "body"), Json(2));
+  ask.push_back("--json");
+  EXPECT_EQ(run_pagoda(ask, "", kNoKey).out,
+            R"({"model":"fake","outputs":[{"index":0,"text":" w0 w1","finish_reason":"length"},)"
+            R"({"index":1,"text":" w0 w1","finish_reason":"length"}],"prompt_tokens":5,"completion_tokens":2})"
+            "\n");
+}
+
+// What no request can carry is no flag of the verb.
+TEST(Complete, HelpListsWhatServersTake) {
+  const std::string help = run_pagoda({"complete", "--help"}).out;
+  for (const char* flag : {"--temperature", "--num-return-sequences", "--n ", "--logit-bias", "--ignore-eos"})
+    EXPECT_THAT(help, HasSubstr(flag));
+  for (const char* flag : {"--num-beams", "--typical-p", "--do-sample", "--eos-token-id"})
+    EXPECT_THAT(help, ::testing::Not(HasSubstr(flag)));
 }
 
 TEST(Complete, CtrlCStopsTheStream) {
@@ -128,7 +151,7 @@ TEST(ApiServer, FindsEndpointsWithAndWithoutVersion) {
 }
 
 TEST(Delta, IsReadFromEveryForm) {
-  const auto parse = [](const char* text) { return cli::parse_delta(Json::parse(text, "test")); };
+  const auto parse = [](const char* text) { return cli::parse_deltas(Json::parse(text, "test")).at(0); };
   EXPECT_EQ(parse(R"({"choices": [{"text": "a"}]})").text, "a");
   EXPECT_EQ(parse(R"({"choices": [{"delta": {"content": "b"}}]})").text, "b");
   EXPECT_EQ(parse(R"({"choices": [{"delta": {"role": "assistant", "content": null}}]})").text, "");

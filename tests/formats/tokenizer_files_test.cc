@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/clean_up.h"
 #include "formats/sentencepiece.h"
 #include "formats/tiktoken.h"
 #include "formats/tokenizer_gguf.h"
@@ -313,8 +314,55 @@ TEST(JsonLines, BadLinesAreErrorsAndTheRestGoesOn) {
   for (const size_t bad : {1, 2, 3}) EXPECT_EQ(all[bad].compare(0, 10, "{\"error\":\""), 0) << all[bad];
   std::istringstream ids("[8,15]\n[-1]\n{}\n[8]\n");
   std::ostringstream texts;
-  EXPECT_EQ(detokenize_jsonl(ids, texts, *tokenizer, {}), 2);
+  EXPECT_EQ(detokenize_jsonl(ids, texts, tokenizer, {}), 2);
   EXPECT_EQ(texts.str().substr(0, 14), "\"Hello world\"\n");
+}
+
+// Texts of transformers 5.24: AutoTokenizer.from_pretrained(folder).decode(ids).
+TEST(CleanUp, IsWhatTheFolderSaysButForBpe) {
+  const Folder folder;
+  const auto decode = [&](const std::string& ids) {
+    const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(folder.path());
+    DetokenizeOptions options;
+    options.clean_up_spaces = cleans_up_spaces(load_tokenizer_config(folder.path()), *tokenizer);
+    std::istringstream in(ids);
+    std::ostringstream out;
+    detokenize_jsonl(in, out, tokenizer, options);
+    return out.str();
+  };
+  folder.write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\nit\n'\ns\n.\na\n,\n");
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+  EXPECT_EQ(decode("[1,3,4,5,7,8,7,6,2]"), "\"[CLS] it ' s a, a. [SEP]\"\n");
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer", "clean_up_tokenization_spaces": true})");
+  EXPECT_EQ(decode("[1,3,4,5,7,8,7,6,2]"), "\"[CLS] it's a, a. [SEP]\"\n");
+  const auto json = [&](const std::string& model) {
+    folder.write("tokenizer.json", R"({"model": )" + model + R"(, "decoder": {"type": "Fuse"}})");
+  };
+  folder.write("tokenizer_config.json",
+               R"({"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": true})");
+  json(R"({"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], [" .", -2.0]]})");
+  EXPECT_EQ(decode("[0,1]"), "\"a.\"\n");
+  json(R"({"type": "BPE", "vocab": {"a": 0, " .": 1}, "merges": []})");
+  EXPECT_EQ(decode("[0,1]"), "\"a .\"\n");
+  folder.write("tokenizer_config.json",
+               R"({"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": true,
+                   "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output": true})");
+  EXPECT_EQ(decode("[0,1]"), "\"a.\"\n");
+}
+
+TEST(TokenizerFiles, SplitSpecialTokensIsRefused) {
+  const Folder folder;
+  folder.write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\nit\n");
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer", "split_special_tokens": false})");
+  EXPECT_EQ(load_tokenizer(folder.path())->encode_ids("it [SEP]", false), (std::vector<int32_t>{3, 2}));
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer", "split_special_tokens": true})");
+  try {
+    load_tokenizer(folder.path());
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+    EXPECT_NE(error.message().find("split_special_tokens"), std::string::npos) << error.message();
+  }
 }
 
 // Scores are the doubles that serde_json reads, a bit off the nearest ones: of equal sums of equal pieces that bit chooses.

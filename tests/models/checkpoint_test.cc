@@ -191,6 +191,49 @@ TEST_F(Checkpoint, AClassOfAnotherNameGoesByModelType) {
   EXPECT_TRUE(refused(R"({"architectures": ["FooForCausalLM"], "model_type": "foo"})"));
 }
 
+// As transformers' UNEXPECTED keys; it was seen to name these.
+TEST_F(Checkpoint, WeightsWithoutAPlaceAreNamed) {
+  const std::unique_ptr<Model> fewer = load(folder("llama", "llama_fewer", R"("num_hidden_layers": 1)"));
+  ASSERT_EQ(fewer->notices().size(), 1u);
+  EXPECT_NE(fewer->notices()[0].find("9 of the checkpoint's tensors have no place"), std::string::npos) << fewer->notices()[0];
+  EXPECT_NE(fewer->notices()[0].find("model.layers.1.input_layernorm.weight, "), std::string::npos) << fewer->notices()[0];
+  EXPECT_NE(fewer->notices()[0].find(" and 6 more"), std::string::npos) << fewer->notices()[0];
+  const std::unique_ptr<Model> biased = load(folder("llama", "llama_biased", "", [&](Tensors& tensors) {
+    Tensor bias = Tensor::zeros(runtime_.device(), DType::kFloat32, {4});
+    tensors["model.layers.0.self_attn.q_proj.bias"] = bias;  // zeros change nothing
+    bias = Tensor::zeros(runtime_.device(), DType::kFloat32, {4});
+    bias.data<float>()[2] = 1;
+    tensors["model.layers.0.self_attn.k_proj.bias"] = bias;
+  }));
+  ASSERT_EQ(biased->notices().size(), 1u);
+  EXPECT_NE(biased->notices()[0].find("1 of the checkpoint's tensors has no place in the model of config.json and is not used: "
+                                      "model.layers.0.self_attn.k_proj.bias"),
+            std::string::npos)
+      << biased->notices()[0];
+}
+
+// Tables that transformers computes anew, and heads of other tasks.
+TEST_F(Checkpoint, WhatEveryoneLeavesOutIsNotTold) {
+  const auto with = [&](const std::string& fixture, const std::vector<std::string>& names) {
+    return load(folder(fixture, fixture + "_more", "", [&](Tensors& tensors) {
+      for (const std::string& name : names) tensors[name] = Tensor::zeros(runtime_.device(), DType::kFloat32, {2, 2});
+    }));
+  };
+  EXPECT_TRUE(with("llama", {"model.layers.0.self_attn.rotary_emb.inv_freq", "score.weight"})->notices().empty());
+  EXPECT_TRUE(with("gpt2", {"transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"})->notices().empty());
+  for (const char* fixture :
+       {"llama", "gpt2", "qwen2", "mistral", "encoders/bert", "encoders/roberta", "encoders/distilbert", "encoders/albert"}) {
+    const auto opened = ModelFolder::open(kFixtures + fixture);
+    for (const bool base : {false, true}) {
+      if (base && std::string(fixture).rfind("encoders", 0) != 0) continue;
+      const std::unique_ptr<Model> model =
+          make_model(opened->config(), fixture, base ? std::optional<Head>(Head::kNone) : std::nullopt);
+      model->load(runtime_.device(), *opened);
+      EXPECT_TRUE(model->notices().empty()) << fixture << ": " << model->notices()[0];
+    }
+  }
+}
+
 TEST_F(Checkpoint, Float64IsRead) {
   const std::string path = folder("llama", "llama_float64", "", [this](Tensors& tensors) {
     for (auto& [name, tensor] : tensors) {

@@ -350,6 +350,28 @@ TEST_F(AppTest, DefaultsOfTheServersFlags) {
   EXPECT_EQ(error_body(505, "x").find("InternalServerError"), std::string::npos);
 }
 
+TEST_F(AppTest, DefaultsOfTheServersFlagsAreCheckedAtStart) {
+  const auto message = [&](const char* overrides) -> std::string {
+    AppOptions options = plain();
+    options.override_generation_config = Json::parse(overrides, "flag");
+    try {
+      App app(options);
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(message(R"({"temperature": 0.5, "top_k": 5, "eos_token_id": [1, 2]})"), "no error");
+  EXPECT_EQ(message(R"({"temperature": -3})"),
+            "[--override-generation-config] sampling: temperature is out of range: got -3, need 0 (greedy) or more");
+  EXPECT_EQ(message(R"({"temperature": "x"})").rfind("[--override-generation-config: temperature] wrong type", 0), 0u)
+      << message(R"({"temperature": "x"})");
+  EXPECT_EQ(
+      message(R"({"foo": 1})").rfind("[--override-generation-config] unknown field: got 'foo', need some of temperature", 0),
+      0u)
+      << message(R"({"foo": 1})");
+}
+
 // Clients in browsers (openai-js) send headers of their own, and ask first.
 TEST_F(AppTest, PreflightsAllowWhatIsAsked) {
   AppOptions options = plain();

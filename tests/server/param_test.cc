@@ -36,9 +36,25 @@ TEST_F(ParamTest, CompletionsNameTheField) {
   EXPECT_EQ(
       param(path, R"({"prompt": "w7", "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": 5}}}})"),
       Json("response_format"));
+  EXPECT_EQ(param(path, R"({"prompt": "w7", "logit_bias": {"9999": 1}})"), Json("logit_bias"));
+  EXPECT_EQ(param(path, R"({"prompt": "w7", "stop_token_ids": [99999]})"), Json("stop_token_ids"));
+  EXPECT_EQ(param(path, R"({"prompt": "w7", "structured_outputs": {"choice": []}})"), Json("structured_outputs.choice"));
+  EXPECT_EQ(param(path, R"({"prompt": "w7", "guided_choice": []})"), Json("guided_choice"));
+  EXPECT_EQ(param(path, R"({"prompt": "w7", "use_beam_search": true, "n": 2, "structured_outputs": {"regex": "a"}})"),
+            Json("use_beam_search"));
+  EXPECT_EQ(param(path, R"({"prompt": "w7", "best_of": 3, "temperature": 0})"), Json("best_of"));
+  EXPECT_EQ(param(path, R"({"prompt": "w7", "n": 3, "temperature": 0})"), Json("n"));
   // No field is at fault.
   EXPECT_TRUE(param(path, "{").is_null());
   EXPECT_TRUE(param("/nowhere", "{}").is_null());
+}
+
+TEST_F(ParamTest, IntegersBeyond64BitsAreOutOfRange) {
+  const auto told = post("/v1/completions", R"({"prompt": "w7", "seed": 9223372036854775808})");
+  EXPECT_EQ(told->status, 400);
+  EXPECT_NE(told->body.find("[seed] out of range: got 9223372036854775808, need -9223372036854775808 to "), std::string::npos)
+      << told->body;
+  EXPECT_NE(post("/v1/completions", R"({"prompt": "w7", "seed": 1.5})")->body.find("need an integer"), std::string::npos);
 }
 
 TEST_F(ParamTest, OtherEndpointsNameTheirs) {

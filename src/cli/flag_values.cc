@@ -1,0 +1,66 @@
+// By CLI11's types of options and the texts of its errors.
+#include "cli/flag_values.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "cli/flag_checks.h"
+
+namespace pagoda::cli {
+
+// Checks add their bounds: "INT:INT in [1 - 64]".
+std::string type_of(const CLI::Option& option) {
+  const std::string name = option.get_type_name();
+  return name.substr(0, name.find_first_of(": "));
+}
+
+void settle_options(CLI::App& app) {
+  const CLI::Validator decimal(
+      [](std::string& text) {
+        const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+        const size_t digit = text.find_first_not_of('0', sign);
+        const bool digits = text.find_first_not_of("0123456789", sign) == std::string::npos;
+        if (digits && digit != sign && text.size() > sign + 1) {
+          text.erase(sign, std::min(digit, text.size() - 1) - sign);
+        }
+        return std::string();
+      },
+      "");
+  for (CLI::Option* option : app.get_options()) {
+    if (const std::string type = type_of(*option); type == "INT" || type == "UINT") option->transform(decimal);
+    const bool single = option->get_items_expected_max() == 1 && !option->get_positional();
+    if (single && option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw) {
+      option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    }
+  }
+  for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) settle_options(*verb);
+}
+
+std::string value_error(const CLI::App& verb, const std::string& name, const std::string& text) {
+  const std::string_view list = " not in {";
+  if (const size_t at = text.find(list); at != std::string::npos && text.back() == '}') {
+    std::string values = text.substr(at + list.size(), text.size() - at - list.size() - 1);
+    for (size_t comma = values.find(','); comma != std::string::npos; comma = values.find(',', comma + 2)) {
+      values.insert(comma + 1, " ");
+    }
+    return fmt::format("got {}, need one of {}", text.substr(0, at), values);
+  }
+  const CLI::Option* option = verb.get_option_no_throw(name);
+  const std::string begin = "Could not convert: " + name + " = ";
+  if (option == nullptr || text.compare(0, begin.size(), begin) != 0) return text;
+  const std::string type = type_of(*option);
+  return fmt::format("got {}, need {}", text.substr(begin.size()),
+                     type == "INT"    ? "an integer"
+                     : type == "UINT" ? "an integer of 0 or more"
+                                      : "a number");
+}
+
+std::string see_help(const CLI::App& app) {
+  std::string see = "--help";
+  for (const CLI::App* at = &asked_verb(app); at != nullptr; at = at->get_parent()) see.insert(0, at->get_name() + " ");
+  return "see " + see;
+}
+
+}  // namespace pagoda::cli

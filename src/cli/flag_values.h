@@ -1,0 +1,21 @@
+// How values of flags are read, and what is said of those that are wrong, where CLI11 does otherwise than argparse.
+#pragma once
+
+#include <string>
+
+#include "cli/cli.h"
+
+namespace pagoda::cli {
+
+std::string type_of(const CLI::Option& option);  // "INT", "FLOAT", "TEXT", without the bounds of its checks
+
+// What holds for every flag, once all are there: numbers with leading zeros are decimal (CLI11: octal), and of a flag that is
+// given twice the last counts.
+void settle_options(CLI::App& app);
+
+// "got X, need Y" of CLI11's errors: of values that do not convert, and of those that are none of a list.
+std::string value_error(const CLI::App& verb, const std::string& name, const std::string& text);
+
+std::string see_help(const CLI::App& app);  // "see pagoda bench latency --help", by the verb that was asked for
+
+}  // namespace pagoda::cli
