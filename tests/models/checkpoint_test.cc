@@ -191,7 +191,7 @@ TEST_F(Checkpoint, AClassOfAnotherNameGoesByModelType) {
   EXPECT_TRUE(refused(R"({"architectures": ["FooForCausalLM"], "model_type": "foo"})"));
 }
 
-// As transformers' UNEXPECTED keys; it was seen to name these.
+// As the UNEXPECTED keys of transformers.
 TEST_F(Checkpoint, WeightsWithoutAPlaceAreNamed) {
   const std::unique_ptr<Model> fewer = load(folder("llama", "llama_fewer", R"("num_hidden_layers": 1)"));
   ASSERT_EQ(fewer->notices().size(), 1u);
