@@ -339,7 +339,9 @@ App::ChatPlan App::plan_chat(ChatBody body) {
   // Templates write special tokens themselves.
   prompt.ids = tokenizer.encode_ids(prompt.text, request.add_special_tokens.value_or(false));
   truncate_prompt(prompt.ids, request.truncation);
-  if (!request.max_tokens_given) request.params.max_new_tokens = generation_->engine().max_model_len();
+  if (!request.max_tokens_given) {
+    request.params.max_new_tokens = std::min(request.params.max_new_tokens, generation_->engine().max_model_len());
+  }
   // What is echoed is what the last message held.
   const Json& last = messages.as_array("messages").back();
   prompt.text = request.echo ? last.get_string("content", "", "messages") : "";

@@ -147,8 +147,8 @@ std::unique_ptr<TokenConstraint> make_allowed_tokens(std::vector<int32_t> ids) {
 }
 
 void check_overrides(const Json& overrides, std::string_view where) {
-  constexpr std::string_view kNames[] = {"temperature",        "top_p",        "top_k",        "min_p",
-                                         "repetition_penalty", "bos_token_id", "eos_token_id", "do_sample"};
+  constexpr std::string_view kNames[] = {"temperature",  "top_p",        "top_k",     "min_p",         "repetition_penalty",
+                                         "bos_token_id", "eos_token_id", "do_sample", "max_new_tokens"};
   if (overrides.is_null()) return;
   for (const JsonMember& member : overrides.as_object(where)) {
     if (std::find(std::begin(kNames), std::end(kNames), member.key) != std::end(kNames)) continue;
@@ -177,6 +177,7 @@ SamplingParams serving_defaults(const ModelFolder& folder, bool plain, const Jso
   if (has("top_k")) params.top_k = model.top_k;
   if (has("min_p")) params.min_p = model.min_p;
   if (has("repetition_penalty")) params.repetition_penalty = model.repetition_penalty;
+  params.max_new_tokens = has("max_new_tokens") ? model.max_new_tokens : kMostTokens;
   return params;
 }
 
@@ -196,7 +197,7 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
     if (const auto value = fields.integer("max_completion_tokens", 0, kMostTokens)) most = value;
   }
   request.max_tokens_given = most.has_value();
-  request.params.max_new_tokens = most.value_or(16);
+  request.params.max_new_tokens = std::min(most.value_or(chat ? kMostTokens : 16), defaults.max_new_tokens);
   // With 0 only the prompt is scored.
   if (const auto& p = request.params; (most || !chat) && p.max_new_tokens > 0 && p.min_new_tokens > p.max_new_tokens) {
     invalid("min_tokens", "above max_tokens: got {}, need at most {}", p.min_new_tokens, p.max_new_tokens);

@@ -70,7 +70,8 @@ struct GenerationRequest {
 // Throws kInvalidInput for a name that serving_defaults() does nothing with, and for a value that no request may have.
 void check_overrides(const Json& overrides, std::string_view where);
 // What a model's requests start from: temperature 1, top_p 1 and no other cut, as vLLM, over which generation_config.json's
-// values stand (unless `plain`), and the model's end tokens.
+// values stand (unless `plain`), and the model's end tokens. max_new_tokens is the most that a request gets, whatever it asks
+// for.
 // overrides: members that stand over the file's, `plain` or not.
 SamplingParams serving_defaults(const ModelFolder& folder, bool plain, const Json& overrides = {});
 

@@ -350,6 +350,19 @@ TEST_F(AppTest, DefaultsOfTheServersFlags) {
   EXPECT_EQ(error_body(505, "x").find("InternalServerError"), std::string::npos);
 }
 
+// vLLM: the most that any request gets.
+TEST_F(AppTest, MaxNewTokensOfTheServersFlagsBoundsEveryAnswer) {
+  AppOptions options = plain();
+  options.override_generation_config = Json::parse(R"({"max_new_tokens": 3})", "flag");
+  make(options);
+  const auto tokens = [](const Json& answer) { return answer.at("usage", "a").get_int("completion_tokens", 0, "u"); };
+  EXPECT_EQ(tokens(complete(R"("prompt": "w7", "max_tokens": 8, "ignore_eos": true)")), 3);
+  EXPECT_EQ(tokens(complete(R"("prompt": "w7", "max_tokens": 2, "ignore_eos": true)")), 2);
+  EXPECT_EQ(tokens(complete(R"("prompt": "w7", "ignore_eos": true)")), 3);
+  const char* chat = R"({"messages": [{"role": "user", "content": "w7"}], "ignore_eos": true})";
+  EXPECT_EQ(tokens(post("/v1/chat/completions", chat)->json()), 3);
+}
+
 TEST_F(AppTest, DefaultsOfTheServersFlagsAreCheckedAtStart) {
   const auto message = [&](const char* overrides) -> std::string {
     AppOptions options = plain();
