@@ -78,7 +78,7 @@ struct Packed {
   explicit Packed(const GroupRows& rows) {
     view = {nullptr, WeightFormat::kGroups, rows.rows, rows.k, rows.coding};
     const auto bytes = static_cast<size_t>(packed_bytes(view));
-    data.reset(static_cast<char*>(std::aligned_alloc(64, bytes)));
+    data.reset(static_cast<char*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
     std::memset(data.get(), 0, bytes);
     view.data = data.get();
     for (int64_t begin = 0; begin < rows.rows; begin += 7) {
@@ -317,7 +317,7 @@ TEST(Int8Rows, EveryTableGivesTheReferencesBits) {
         }
         PackedView w{nullptr, WeightFormat::kInt8Rows, n, k};
         const auto bytes = static_cast<size_t>(packed_bytes(w));
-        const std::unique_ptr<char, Packed::Free> data(static_cast<char*>(std::aligned_alloc(64, bytes)));
+        const std::unique_ptr<char, Packed::Free> data(static_cast<char*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
         std::memset(data.get(), 0, bytes);
         w.data = data.get();
         pack_groups(rows, w, 0);

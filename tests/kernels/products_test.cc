@@ -105,7 +105,7 @@ class Matrix {
 struct Packed {
   Packed(WeightFormat format, int64_t n, int64_t k) {
     const size_t bytes = static_cast<size_t>(packed_bytes(format, n, k));
-    data = static_cast<char*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64)));
+    data = static_cast<char*>(std::aligned_alloc(64, std::max<size_t>((bytes + 63) / 64 * 64, 64)));
     std::memset(data, 0, bytes);
     view = {data, format, n, k};
   }
@@ -347,7 +347,7 @@ void large_results_are_those_of_rows_alone(const Exec& exec, const Candidate& ca
   Matrix<BFloat16> x(m, kInputs, 4);
   x.fill(9);
   const auto bytes = static_cast<size_t>(m * n) * sizeof(Y);
-  const std::unique_ptr<void, void (*)(void*)> memory(std::aligned_alloc(64, bytes), std::free);
+  const std::unique_ptr<void, void (*)(void*)> memory(std::aligned_alloc(64, (bytes + 63) / 64 * 64), std::free);
   std::memset(memory.get(), 0xFF, bytes);
   Matrix<Y> alone(1, n);
   View y = alone.view();
