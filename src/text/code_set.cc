@@ -48,6 +48,7 @@ constexpr LongName kLongNames[] = {
     {"letternumber", "Nl"},
     {"othernumber", "No"},
     {"punctuation", "P"},
+    {"punct", "P"},
     {"connectorpunctuation", "Pc"},
     {"dashpunctuation", "Pd"},
     {"openpunctuation", "Ps"},
@@ -165,7 +166,7 @@ std::optional<CodeSet> CodeSet::property(std::string_view name, int at) {
       return (r.flags & kAlphabeticFlag) != 0 || is_mark(c) || c == Category::kNd || c == Category::kPc;
     });
   }
-  if (key == "punct") return property("P", at)->united(*property("S", at));
+  if (key == "xposixpunct") return property("P", at)->united(*property("S", at));
   if (key == "graph" || key == "print") {
     const CodeSet graph = of_category([](Category c, const auto&) {
       return c != Category::kCn && c != Category::kCc && c != Category::kCs && c != Category::kZs && c != Category::kZl &&

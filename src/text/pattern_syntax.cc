@@ -580,7 +580,7 @@ class Parser {
           const bool letters = !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz") == std::string_view::npos;
           if (letters) {
             pos_ = close + 2;
-            add(property_item(name, inverted));
+            add(property_item(name == "punct" ? "xposixpunct" : name, inverted));  // with symbols, unlike \p{Punct}
             continue;
           }
         }

@@ -50,6 +50,10 @@ TEST(Regex, PropertiesAndScriptsByShortName) {
   EXPECT_EQ(matches("\\p{Extended_Pictographic}", "#\u2764x\U0001F600"), List({"\u2764", "\U0001F600"}));
   EXPECT_EQ(matches("\\p{Ideographic}+", "\u6F22\u3007\u304B"), List({"\u6F22\u3007"}));
   EXPECT_EQ(matches("\\p{Lowercase}+", "\u10FC\u1E91\u1E90\u02B0"), List({"\u10FC\u1E91", "\u02B0"}));
+  // Symbols are punctuation in POSIX brackets alone.
+  EXPECT_EQ(matches("\\p{Punct}", "a$!\u3001+"), List({"!", "\u3001"}));
+  EXPECT_EQ(matches("[\\p{Punct}]", "a$!\u3001+"), List({"!", "\u3001"}));
+  EXPECT_EQ(matches("[[:punct:]]", "a$!\u3001+"), List({"$", "!", "\u3001", "+"}));
   EXPECT_THROW(Regex::compile("\\p{Zzzy}", PatternDialect::kOniguruma, "test"), Error);
 }
 
