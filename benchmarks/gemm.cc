@@ -74,7 +74,8 @@ void measure(Machine& machine, const std::string& wanted, const char* weights, c
   }
 }
 
-// The products of training in float32: y, dx and dw of a layer, whose matrices lie in memory as they are.
+// The products of training in float32: y, dx and dw of a layer (the last two: of LoRA), whose matrices lie in memory as they
+// are.
 void measure_training(Machine& machine, const std::string& wanted) {
   if (std::string_view("training").substr(0, wanted.size()) != wanted) return;
   constexpr int64_t kTokens = 1024;
@@ -82,7 +83,8 @@ void measure_training(Machine& machine, const std::string& wanted) {
               static_cast<int>(kTokens), machine.measured_flop_rate(DType::kFloat32) * 1e-9,
               machine.measured_flop_rate(DType::kBFloat16) / 6 * 1e-9);
   std::printf("%6s %6s %28s\n", "N", "K", "GFLOP/s of y, dx, dw");
-  for (const auto& [n, k] : {std::pair<int64_t, int64_t>{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}, {50257, 768}}) {
+  for (const auto& [n, k] :
+       {std::pair<int64_t, int64_t>{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}, {50257, 768}, {16, 768}, {768, 16}}) {
     AlignedBytes x(kTokens * k * 4), w(n * k * 4), y(kTokens * n * 4);
     const View in = matrix(x.data(), DType::kFloat32, kTokens, k), weight = matrix(w.data(), DType::kFloat32, n, k),
                out = matrix(y.data(), DType::kFloat32, kTokens, n);

@@ -1,12 +1,13 @@
 // How fast one optimiser step is: forward, backward and AdamW of the published sizes of RoBERTa (masked LM) and GPT-2, against
 // the FLOPs that the machine gives. bench_train [--model roberta|gpt2|small] [--dtype bfloat16|float32] [--sequences N]
-// [--length N] [--steps N] [--accumulate N] [--threads N]
-#include <chrono>
+// [--length N] [--steps N] [--accumulate N] [--threads N] [--isa NAME]
+#include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <string>
 
+#include "base/error.h"
 #include "base/random.h"
+#include "machine.h"
 #include "models/model.h"
 #include "ops/loss.h"
 #include "ops/machine.h"
@@ -17,23 +18,35 @@
 namespace pagoda {
 namespace {
 
-double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-int run(int argc, char** argv) {
+void run(int argc, char** argv) {
   std::string model_name = "roberta", dtype_text = "bfloat16";
   int64_t sequences = 8, length = 128, steps = 5, passes = 1;
   RuntimeOptions options;
   options.threads = 2;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string flag = argv[i];
-    if (flag == "--model") model_name = argv[i + 1];
-    if (flag == "--dtype") dtype_text = argv[i + 1];
-    if (flag == "--sequences") sequences = std::stoll(argv[i + 1]);
-    if (flag == "--length") length = std::stoll(argv[i + 1]);
-    if (flag == "--steps") steps = std::stoll(argv[i + 1]);
-    if (flag == "--accumulate") passes = std::stoll(argv[i + 1]);
-    if (flag == "--threads") options.threads = std::stoi(argv[i + 1]);
+  for (int i = 1; i < argc; i += 2) {
+    const std::string flag = argv[i], value = i + 1 < argc ? argv[i + 1] : "";
+    if (value.empty()) invalid("bench_train", "{}: need a value", flag);
+    if (flag == "--model") {
+      model_name = value;
+    } else if (flag == "--dtype") {
+      dtype_text = value;
+    } else if (flag == "--sequences") {
+      sequences = std::stoll(value);
+    } else if (flag == "--length") {
+      length = std::stoll(value);
+    } else if (flag == "--steps") {
+      steps = std::stoll(value);
+    } else if (flag == "--accumulate") {
+      passes = std::stoll(value);
+    } else if (flag == "--threads") {
+      options.threads = std::stoi(value);
+    } else if (flag == "--isa") {
+      options.isa = parse_isa(value);
+    } else {
+      invalid("bench_train", "unknown flag: got {}", flag);
+    }
   }
+  if (dtype_text != "bfloat16" && dtype_text != "float32") invalid("--dtype", "got {}, need bfloat16 or float32", dtype_text);
   const DType compute = dtype_text == "float32" ? DType::kFloat32 : DType::kBFloat16;
   Runtime runtime(options);
   Device& device = runtime.device();
@@ -130,10 +143,9 @@ int run(int argc, char** argv) {
       1e3 * best_update);
   std::printf("%.2f TFLOP a step: %.0f GFLOP/s = %.1f %% of the %.0f GFLOP/s that registers allow\n", flops * 1e-12,
               flops / best * 1e-9, 100 * flops / best / limit, limit * 1e-9);
-  return 0;
 }
 
 }  // namespace
 }  // namespace pagoda
 
-int main(int argc, char** argv) { return pagoda::run(argc, argv); }
+int main(int argc, char** argv) { return pagoda::run_benchmark(argc, argv, pagoda::run); }

@@ -151,7 +151,7 @@ void add_quantize(Program& program) {
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
       ->capture_default_str();
   verb->add_flag("--asymmetric", flags->asymmetric,
-                 "int4 with a zero point a group: for Pagoda and vLLM, as transformers 5.24 loads no packed zero points");
+                 "int4 with a zero point a group (transformers 5.24 does not load packed zero points)");
   verb->add_flag("--int8-head", flags->int8_head,
                  "With int4: the head in int8, in groups too; one tied to the embeddings gets a weight of its own");
   verb->add_option("--calibrate", flags->calibrate,

@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <memory>
 #include <mutex>
@@ -118,21 +118,28 @@ class LoadingWatch {
  public:
   LoadingWatch(const Program& program, server::HttpServer& http)
       : thread_([this, &program, &http] {
-          while (!loaded_ && !interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+          std::unique_lock<std::mutex> lock(mutex_);
+          while (!loaded_ && !interrupted()) changed_.wait_for(lock, std::chrono::milliseconds(20));
           if (loaded_) return;
           http.stop(std::chrono::seconds(0));
           note(program, "stopped while loading");
           ::_exit(0);
         }) {}
   ~LoadingWatch() {
-    loaded_ = true;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      loaded_ = true;
+    }
+    changed_.notify_one();
     thread_.join();
   }
   LoadingWatch(const LoadingWatch&) = delete;
   LoadingWatch& operator=(const LoadingWatch&) = delete;
 
  private:
-  std::atomic<bool> loaded_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool loaded_ = false;
   std::thread thread_;  // begins when all else is there
 };
 

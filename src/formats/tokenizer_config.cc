@@ -33,10 +33,6 @@ AddedToken read_token(const Json& json, bool special, const std::string& where) 
 
 constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 // Lists of (name, value) in order of the names' first mention, of which the value said last counts.
 template <class Value>
 class NamedList {
@@ -68,7 +64,7 @@ void read_named(const Json& json, const std::string& where, TokenizerConfig& con
     named.set(key, none ? std::nullopt : std::optional(read_token(*value, true, where + ": " + key)));
   }
   for (const JsonMember& member : json.as_object(where)) {
-    if (ends_with(member.key, "_token") && member.value.is_string())
+    if (member.key.ends_with("_token") && member.value.is_string())
       named.set(member.key, read_token(member.value, true, where));
   }
   const Json* const extra = json.find("extra_special_tokens");
@@ -190,7 +186,7 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
     read_named(json, where, config);
     read_extra(json, where, config);
     config.tokenizer_class = json.get_string("tokenizer_class", "", where);
-    if (ends_with(config.tokenizer_class, "Fast")) config.tokenizer_class.resize(config.tokenizer_class.size() - 4);
+    if (config.tokenizer_class.ends_with("Fast")) config.tokenizer_class.resize(config.tokenizer_class.size() - 4);
     const auto flag = [&](const char* key, std::optional<bool>& target) {
       const Json* value = json.find(key);
       if (value != nullptr && value->is_bool()) target = value->as_bool(where);

@@ -24,10 +24,6 @@ namespace {
 
 using TokenizerPtr = std::shared_ptr<const Tokenizer>;
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 std::vector<std::string> lines_of(std::string_view text) {
   std::vector<std::string> lines;
   for (size_t pos = 0; pos < text.size();) {
@@ -258,11 +254,11 @@ TokenizerPtr read_bert(std::string_view text, std::string_view where, const Limi
 TokenizerPtr load_file(const std::string& path, const TokenizerOptions& options) {
   const Limits& limits = options.limits;
   const std::string name = file_name(path);
-  if (ends_with(name, ".gguf")) return read_gguf_tokenizer(*GgufFile::open(path, limits), limits);
-  if (ends_with(name, ".json")) return read_tokenizer_json(read_file(path, limits.max_json_bytes), path, limits);
-  if (ends_with(name, ".tiktoken")) return read_tiktoken(read_file(path, limits.max_json_bytes), options.pattern, path, limits);
-  if (ends_with(name, ".txt")) return read_bert(read_file(path, limits.max_json_bytes), path, limits);
-  if (ends_with(name, ".model") || name.find(".model.") != std::string::npos) {
+  if (name.ends_with(".gguf")) return read_gguf_tokenizer(*GgufFile::open(path, limits), limits);
+  if (name.ends_with(".json")) return read_tokenizer_json(read_file(path, limits.max_json_bytes), path, limits);
+  if (name.ends_with(".tiktoken")) return read_tiktoken(read_file(path, limits.max_json_bytes), options.pattern, path, limits);
+  if (name.ends_with(".txt")) return read_bert(read_file(path, limits.max_json_bytes), path, limits);
+  if (name.ends_with(".model") || name.find(".model.") != std::string::npos) {
     return make_sentencepiece_tokenizer(parse_sentencepiece(read_file(path, limits.max_json_bytes), path, limits), {}, path);
   }
   // By its first bytes.
@@ -278,7 +274,7 @@ TokenizerPtr load_file(const std::string& path, const TokenizerOptions& options)
 std::string only_file(const std::string& folder, std::string_view ending) {
   std::string found;
   for (const std::string& name : list_directory(folder)) {
-    if (!ends_with(name, ending)) continue;
+    if (!name.ends_with(ending)) continue;
     if (!found.empty()) return {};
     found = join_path(folder, name);
   }

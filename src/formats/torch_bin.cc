@@ -16,11 +16,6 @@ namespace {
 
 constexpr int64_t kSpareBytes = 64 << 20;
 
-bool starts_with(std::string_view text, std::string_view begin) { return text.substr(0, begin.size()) == begin; }
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 // What torch wrote before its zip format: three pickles in a row, the first a magic number; before that, a tar.
 void refuse_legacy(std::string_view bytes, std::string_view where) {
   constexpr std::string_view kMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 12);
@@ -121,7 +116,7 @@ std::vector<TorchTensor> parse_torch_bin(std::string_view bytes, std::string_vie
   std::string root;
   int pickles = 0;
   for (const auto& [name, data] : records) {
-    if (ends_with(name, "/data.pkl") && name.find('/') == name.size() - 9) {
+    if (name.ends_with("/data.pkl") && name.find('/') == name.size() - 9) {
       root = name.substr(0, name.size() - 8);
       ++pickles;
     }
@@ -129,7 +124,7 @@ std::vector<TorchTensor> parse_torch_bin(std::string_view bytes, std::string_vie
   if (pickles != 1) invalid(where, "no file of torch.save: got {} records named FOLDER/data.pkl, need 1", pickles);
   const auto order = records.find(root + "byteorder");
   if (order != records.end() && order->second != "little") {
-    unsupported(where, "byte order: got '{}', need little", starts_with(order->second, "big") ? "big" : "something else");
+    unsupported(where, "byte order: got '{}', need little", order->second.starts_with("big") ? "big" : "something else");
   }
   std::string key;
   const auto record = [&](std::string_view storage) -> const std::string_view* {

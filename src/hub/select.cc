@@ -45,12 +45,6 @@ int match_set(const std::vector<uint32_t>& pattern, size_t pos, uint32_t c, size
   return found != negate ? 1 : 0;
 }
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
-bool starts_with(std::string_view text, std::string_view begin) { return text.substr(0, begin.size()) == begin; }
-
 bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -116,7 +110,7 @@ std::string weights_entry(const std::vector<std::string>& names) {
 bool is_tokenizer_file(std::string_view name) {
   static const std::set<std::string_view> kNames = {"tokenizer.json", "vocab.json", "vocab.txt", "merges.txt"};
   return name.find('/') == std::string_view::npos &&
-         (kNames.count(name) != 0 || ends_with(name, ".model") || ends_with(name, ".tiktoken"));
+         (kNames.count(name) != 0 || name.ends_with(".model") || name.ends_with(".tiktoken"));
 }
 
 bool is_needed_file(std::string_view name, std::string_view entry) {
@@ -125,22 +119,22 @@ bool is_needed_file(std::string_view name, std::string_view entry) {
   if (slash != std::string_view::npos) {
     const std::string_view folder = name.substr(0, slash);
     const std::string_view rest = name.substr(slash + 1);
-    if (folder == "additional_chat_templates") return ends_with(rest, ".jinja");
+    if (folder == "additional_chat_templates") return rest.ends_with(".jinja");
     // Modules of sentence-transformers: "1_Pooling/config.json", "2_Dense/model.safetensors".
     const bool module = folder.size() > 2 && std::isdigit(static_cast<unsigned char>(folder[0])) != 0 && folder[1] == '_';
     return module && (rest == "config.json" || rest == "model.safetensors");
   }
-  if (is_tokenizer_file(name) || ends_with(name, ".jinja")) return true;
-  if (!ends_with(name, ".json")) return false;
+  if (is_tokenizer_file(name) || name.ends_with(".jinja")) return true;
+  if (!name.ends_with(".json")) return false;
   // Indexes of weights that are not pulled, and what a trainer leaves behind.
-  return !ends_with(name, ".index.json") && !ends_with(name, "_results.json") && name != "trainer_state.json" &&
-         !starts_with(name, "optimizer");
+  return !name.ends_with(".index.json") && !name.ends_with("_results.json") && name != "trainer_state.json" &&
+         !name.starts_with("optimizer");
 }
 
 std::vector<std::string> loose_weights(const std::vector<std::string>& names) {
   std::vector<std::string> out;
   for (const auto& name : names) {
-    if (name.find('/') == std::string::npos && ends_with(name, ".safetensors")) out.push_back(name);
+    if (name.find('/') == std::string::npos && name.ends_with(".safetensors")) out.push_back(name);
   }
   return out;
 }

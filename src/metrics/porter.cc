@@ -49,10 +49,6 @@ bool ends_short(std::string_view word) {  // consonant, vowel, consonant that is
   return flags[n - 3] && !flags[n - 2] && flags[n - 1] && last != 'w' && last != 'x' && last != 'y';
 }
 
-bool ends_with(std::string_view word, std::string_view suffix) {
-  return word.size() >= suffix.size() && word.substr(word.size() - suffix.size()) == suffix;
-}
-
 std::string replaced(std::string_view word, size_t suffix, std::string_view by) {
   return std::string(word.substr(0, word.size() - suffix)).append(by);
 }
@@ -65,7 +61,7 @@ struct Rule {
 template <size_t N, class Condition>
 std::string apply(const std::string& word, const std::array<Rule, N>& rules, Condition&& condition) {
   for (const Rule& rule : rules) {
-    if (!ends_with(word, rule.suffix)) continue;
+    if (!word.ends_with(rule.suffix)) continue;
     const std::string stem = replaced(word, rule.suffix.size(), "");
     return condition(stem, rule) ? stem + std::string(rule.by) : word;
   }
@@ -73,23 +69,23 @@ std::string apply(const std::string& word, const std::array<Rule, N>& rules, Con
 }
 
 std::string step1a(const std::string& word) {
-  if (word.size() == 4 && ends_with(word, "ies")) return replaced(word, 3, "ie");
+  if (word.size() == 4 && word.ends_with("ies")) return replaced(word, 3, "ie");
   static constexpr std::array<Rule, 4> kRules{{{"sses", "ss"}, {"ies", "i"}, {"ss", "ss"}, {"s", ""}}};
   return apply(word, kRules, [](const std::string&, const Rule&) { return true; });
 }
 
 std::string step1b(const std::string& word) {
-  if (ends_with(word, "ied")) return replaced(word, 3, word.size() == 4 ? "ie" : "i");
-  if (ends_with(word, "eed")) return measure(replaced(word, 3, "")) > 0 ? replaced(word, 1, "") : word;
+  if (word.ends_with("ied")) return replaced(word, 3, word.size() == 4 ? "ie" : "i");
+  if (word.ends_with("eed")) return measure(replaced(word, 3, "")) > 0 ? replaced(word, 1, "") : word;
   std::string stem;
   for (const std::string_view suffix : {"ed", "ing"}) {
-    if (ends_with(word, suffix) && has_vowel(replaced(word, suffix.size(), ""))) {
+    if (word.ends_with(suffix) && has_vowel(replaced(word, suffix.size(), ""))) {
       stem = replaced(word, suffix.size(), "");
       break;
     }
   }
   if (stem.empty()) return word;
-  if (ends_with(stem, "at") || ends_with(stem, "bl") || ends_with(stem, "iz")) return stem + "e";
+  if (stem.ends_with("at") || stem.ends_with("bl") || stem.ends_with("iz")) return stem + "e";
   if (ends_double(stem)) {
     const char last = stem.back();
     return last == 'l' || last == 's' || last == 'z' ? stem : replaced(stem, 1, "");
@@ -98,13 +94,13 @@ std::string step1b(const std::string& word) {
 }
 
 std::string step1c(const std::string& word) {
-  if (!ends_with(word, "y")) return word;
+  if (!word.ends_with("y")) return word;
   const std::string stem = replaced(word, 1, "");
   return stem.size() > 1 && ends_in_consonant(stem) ? stem + "i" : word;
 }
 
 std::string step2(std::string word) {
-  while (ends_with(word, "alli") && measure(replaced(word, 4, "")) > 0) word = replaced(word, 2, "");
+  while (word.ends_with("alli") && measure(replaced(word, 4, "")) > 0) word = replaced(word, 2, "");
   static constexpr std::array<Rule, 22> kRules{
       {{"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"},   {"anci", "ance"},   {"izer", "ize"},    {"bli", "ble"},
        {"alli", "al"},     {"entli", "ent"},   {"eli", "e"},       {"ousli", "ous"},   {"ization", "ize"}, {"ation", "ate"},
@@ -149,12 +145,12 @@ std::string step4(const std::string& word) {
 
 std::string step5(const std::string& word) {
   std::string out = word;
-  if (ends_with(word, "e")) {
+  if (word.ends_with("e")) {
     const std::string stem = replaced(word, 1, "");
     const int count = measure(stem);
     if (count > 1 || (count == 1 && !ends_short(stem))) out = stem;
   }
-  if (ends_with(out, "ll") && measure(replaced(out, 1, "")) > 1) out.pop_back();
+  if (out.ends_with("ll") && measure(replaced(out, 1, "")) > 1) out.pop_back();
   return out;
 }
 

@@ -28,10 +28,6 @@ Tensor first_rows(const Tensor& hidden, const Layout& layout) {
   return pick_rows(hidden, {layout.starts->begin(), layout.starts->end() - 1});
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 }  // namespace
 
 // A model without a head is the base itself: its names carry no prefix.
@@ -199,8 +195,8 @@ void EncoderModel::adapt(const WeightSource& weights, bool) {
 
 std::vector<std::string> EncoderModel::stored_names(const std::string& name) const {
   const EncoderNames& n = config_.names;
-  if (ends_with(name, "LayerNorm.weight")) return {name, name.substr(0, name.size() - 6) + "gamma"};
-  if (ends_with(name, "LayerNorm.bias")) return {name, name.substr(0, name.size() - 4) + "beta"};
+  if (name.ends_with("LayerNorm.weight")) return {name, name.substr(0, name.size() - 6) + "gamma"};
+  if (name.ends_with("LayerNorm.bias")) return {name, name.substr(0, name.size() - 4) + "beta"};
   // Of two that are tied a checkpoint may hold either; where the biases differ, the decoder's own is the one that is added.
   if (!lm_ || !config_.tie_word_embeddings) return {name};
   if (name == n.lm_bias || name == n.lm_decoder + ".bias") return {n.lm_decoder + ".bias", n.lm_bias};

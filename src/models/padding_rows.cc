@@ -33,10 +33,6 @@ const std::vector<Padded>& families() {
   return kFamilies;
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 }  // namespace
 
 void zero_padding_row(const Json& config, Parameter& parameter) {
@@ -49,7 +45,7 @@ void zero_padding_row(const Json& config, Parameter& parameter) {
     if (!row) return;
     if (*row < 0) *row += parameter.shape[0];
     for (const char* table : family.tables) {
-      if (!ends_with(parameter.name, table) || *row < 0 || *row >= parameter.shape[0]) continue;
+      if (!parameter.name.ends_with(table) || *row < 0 || *row >= parameter.shape[0]) continue;
       const int64_t bytes = parameter.value.bytes() / parameter.shape[0];
       std::memset(static_cast<uint8_t*>(parameter.value.view().data) + *row * bytes, 0, static_cast<size_t>(bytes));
     }

@@ -13,15 +13,11 @@ namespace {
 
 constexpr size_t kNamed = 3;
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 // Buffers that older versions of transformers saved.
 bool is_table(std::string_view name) {
   constexpr std::string_view kEnds[] = {"rotary_emb.inv_freq", ".attn.bias",    ".attn.masked_bias", ".masked_bias",
                                         ".attention.bias",     ".position_ids", ".token_type_ids",   "rope_freqs.weight"};
-  return std::any_of(std::begin(kEnds), std::end(kEnds), [&](std::string_view end) { return ends_with(name, end); });
+  return std::any_of(std::begin(kEnds), std::end(kEnds), [&](std::string_view end) { return name.ends_with(end); });
 }
 
 // By the module that stands first, or first below the base.
@@ -36,7 +32,7 @@ bool is_head(std::string_view name, std::string_view base) {
 
 // GPTQ's files have a bias for every layer.
 bool is_zero_bias(std::string_view name, const TensorEntry& entry) {
-  return ends_with(name, ".bias") && entry.has_data() && entry.shape.size() == 1 &&
+  return name.ends_with(".bias") && entry.has_data() && entry.shape.size() == 1 &&
          std::all_of(entry.data(), entry.data() + entry.bytes, [](uint8_t byte) { return byte == 0; });
 }
 
@@ -48,7 +44,7 @@ std::string unused_weights(const WeightSource& weights, const std::set<const Ten
   for (const std::string& name : weights.names()) {
     const TensorEntry* entry = weights.find(name);
     if (entry == nullptr || used.count(entry) != 0 || is_table(name) || is_head(name, base_prefix)) continue;
-    if (is_zero_bias(name, *entry) || (quantised && !ends_with(name, ".weight"))) continue;
+    if (is_zero_bias(name, *entry) || (quantised && !name.ends_with(".weight"))) continue;
     unused.push_back(name);
   }
   if (unused.empty()) return "";

@@ -36,6 +36,18 @@ DecoderPtr make(Maker::Make function, Maker::Middle middle = nullptr) {
   return std::make_shared<Maker>(std::move(function), std::move(middle));
 }
 
+// Appends `text` with every `from` as `to` up to the last one; returns where that ends.
+size_t append_replaced(std::string_view text, std::string_view from, std::string_view to, std::string& out) {
+  size_t done = 0;
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, done)) {
+    out.append(text, done, at - done);
+    out += to;
+    done = at + from.size();
+    check_growth(out.size(), kMaxTokenBytes);
+  }
+  return done;
+}
+
 std::string replace_all(std::string text, std::string_view from, std::string_view to) {
   if (from.empty()) {
     // Rust's replace matches the empty string around every character.
@@ -50,13 +62,7 @@ std::string replace_all(std::string text, std::string_view from, std::string_vie
     return out;
   }
   std::string out;
-  size_t done = 0;
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, done)) {
-    out.append(text, done, at - done);
-    out += to;
-    done = at + from.size();
-    check_growth(out.size(), kMaxTokenBytes);
-  }
+  const size_t done = append_replaced(text, from, to, out);
   out.append(text, done, std::string::npos);
   return out;
 }
@@ -256,13 +262,7 @@ class ReplaceLiteral final : public PlainStage<ReplaceLiteral> {
   void put(std::string_view text, bool end) override {
     pending_ += text;
     std::string out;
-    size_t done = 0;
-    for (size_t at = pending_.find(literal_); at != std::string::npos; at = pending_.find(literal_, done)) {
-      out.append(pending_, done, at - done);
-      out += content_;
-      done = at + literal_.size();
-      check_growth(out.size(), kMaxTokenBytes);
-    }
+    const size_t done = append_replaced(pending_, literal_, content_, out);
     size_t keep = end ? 0 : std::min(pending_.size() - done, literal_.size() - 1);
     while (keep > 0 && literal_.compare(0, keep, pending_, pending_.size() - keep, keep) != 0) --keep;
     out.append(pending_, done, pending_.size() - keep - done);

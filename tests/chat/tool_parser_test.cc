@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "generate/chat/json_scanner.h"
 #include "tests/chat/answers.h"
+#include "tests/test_data.h"
 
 namespace pagoda::chat {
 namespace {
@@ -156,7 +157,7 @@ TEST(ToolFormats, NamesAndDetection) {
 }
 
 TEST(ToolFormats, DetectionOnRealTemplates) {
-  const char* data = std::getenv("PAGODA_TEST_DATA");
+  const char* data = test::test_data();
   if (data == nullptr) GTEST_SKIP() << "needs PAGODA_TEST_DATA";
   const std::string folder = std::string(data) + "/chat_templates/";
   for (const auto& [file, format] : {std::pair<const char*, ToolFormat>{"llama.cpp/Qwen-Qwen3-0.6B.jinja", ToolFormat::kHermes},

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "tests/cli/child.h"
+#include "tests/test_data.h"
 
 namespace pagoda::testing {
 namespace {
@@ -111,7 +112,7 @@ TEST_F(Train, EvaluateEqualsTheTrainersEvaluation) {
 
 // transformers' run_clm on the same file: 25 blocks of 64, eval_loss 4.0151.
 TEST_F(Train, EvaluatesAsRunClm) {
-  const char* data = std::getenv("PAGODA_TEST_DATA");
+  const char* data = test::test_data();
   const std::string model = std::string(data == nullptr ? "" : data) + "/checkpoints/llama2c/hf";
   if (!fs::exists(model)) GTEST_SKIP() << "needs PAGODA_TEST_DATA";
   std::string text;

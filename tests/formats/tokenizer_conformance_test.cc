@@ -7,12 +7,13 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "formats/tokenizer_loader.h"
+#include "tests/test_data.h"
 
 namespace pagoda {
 namespace {
 
 std::string data_folder() {
-  const char* const folder = std::getenv("PAGODA_TEST_DATA");
+  const char* const folder = test::test_data();
   return folder == nullptr ? std::string() : std::string(folder) + "/tokenizers/";
 }
 

@@ -15,6 +15,7 @@
 #include "formats/tokenizer_json.h"
 #include "formats/tokenizer_jsonl.h"
 #include "formats/tokenizer_loader.h"
+#include "tests/test_data.h"
 
 namespace pagoda {
 namespace {
@@ -187,7 +188,7 @@ TEST(TokenizerFiles, GgufAsTokenizerJson) {
 
 // Real vocabularies over real text, line by line.
 TEST(TokenizerFiles, GgufAsTokenizerJsonOfRealVocabulariesSlow) {
-  const char* data = std::getenv("PAGODA_TEST_DATA");
+  const char* data = test::test_data();
   if (data == nullptr) GTEST_SKIP() << "needs PAGODA_TEST_DATA";
   std::string text = read_file(std::string(data) + "/text/tinyshakespeare.txt", 1 << 24).substr(0, 40'000);
   text += "  two  spaces\nna\u00EFve caf\u00E9 \u4E2D\u6587 \U0001F642 1234567 x\t\ty\n<s>in</s> <|endoftext|>z\n'Re DON'T\n";

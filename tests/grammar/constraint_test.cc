@@ -9,6 +9,7 @@
 #include "formats/tokenizer_loader.h"
 #include "generate/grammar/machine.h"
 #include "tests/grammar/walk.h"
+#include "tests/test_data.h"
 
 namespace pagoda {
 namespace {
@@ -215,7 +216,7 @@ TEST(GrammarCacheTest, ManyThreads) {
 class RealVocabularyTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(RealVocabularyTest, TokensWriteTheirBytes) {
-  const char* const data = std::getenv("PAGODA_TEST_DATA");
+  const char* const data = test::test_data();
   if (data == nullptr) GTEST_SKIP() << "needs PAGODA_TEST_DATA";
   const auto tokenizer = load_tokenizer(std::string(data) + "/tokenizers/" + GetParam());
   const auto vocabulary = std::make_shared<const TokenVocabulary>(*tokenizer);

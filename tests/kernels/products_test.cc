@@ -1,15 +1,12 @@
-// Products on packed weights, packing and gemm: every table that this machine can run, and the stand-ins for instructions that
+// Products on packed weights and packing: every table that this machine can run, and the stand-ins for instructions that
 // it lacks, against the scalar reference.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <memory>
-#include <random>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/cpu_info.h"
@@ -19,121 +16,17 @@
 #include "kernels/cpu/reference.h"
 #include "kernels/limits.h"
 #include "kernels/table.h"
+#include "tests/kernels/products_cases.h"
 #include "tests/kernels/vector_tables.h"
 
 namespace pagoda {
 namespace {
 
-struct Candidate {
-  const char* name;
-  Isa needs;
-  void (*fill)(KernelTable&);
-};
-
-template <void (*... kFillers)(KernelTable&)>
-void fill_all(KernelTable& table) {
-  (kFillers(table), ...);
-}
-
-// Each table that this machine can run, and the stand-ins over the portable table where it lacks the instructions.
-std::vector<Candidate> candidates() {
-  const CpuInfo cpu = detect_cpu();
-  std::vector<Candidate> list;
-  for (const Candidate& c :
-       {Candidate{"portable", Isa::kPortable, fill_products_portable}, Candidate{"avx2", Isa::kAvx2, fill_products_avx2},
-        Candidate{"avx512", Isa::kAvx512, fill_products_avx512},
-        Candidate{"avx512_bf16", Isa::kAvx512Bf16, fill_all<fill_products_avx512, fill_products_avx512_bf16>},
-        Candidate{"amx", Isa::kAmx, fill_all<fill_products_avx512, fill_products_amx>},
-        Candidate{"avx512_bf16 stand-in", Isa::kPortable, fill_all<fill_products_portable, fill_products_avx512_bf16_standin>},
-        Candidate{"amx stand-in", Isa::kPortable, fill_all<fill_products_portable, fill_products_amx_standin>}}) {
-    if (isa_supported(c.needs, cpu) && test::table_wanted(c.name)) list.push_back(c);
-  }
-  return list;
-}
-
-// A matrix whose rows are `gap` elements further apart than they are long, begun `shift` elements after an aligned address;
-// what lies between the rows is checked not to change.
-template <class T>
-class Matrix {
- public:
-  Matrix(int64_t rows, int64_t columns, int64_t gap = 0, int64_t shift = 0)
-      : rows_(rows),
-        columns_(columns),
-        stride_(columns + gap),
-        shift_(shift),
-        data_(static_cast<size_t>(rows * stride_ + shift), T(kUntouched)) {}
-  T* row(int64_t i) { return data_.data() + shift_ + i * stride_; }
-  View view() { return rows(0, rows_); }
-  View rows(int64_t begin, int64_t end) {
-    View v;
-    v.data = row(begin);
-    v.dtype = DTypeOf<T>::kValue;
-    v.rank = 2;
-    v.dims[0] = end - begin;
-    v.dims[1] = columns_;
-    v.strides[0] = stride_;
-    v.strides[1] = 1;
-    return v;
-  }
-  void fill(uint64_t seed, float scale = 1) {
-    for (int64_t i = 0; i < rows_; ++i) {
-      for (int64_t j = 0; j < columns_; ++j) row(i)[j] = T(scale * noise(seed, static_cast<uint64_t>(i * columns_ + j)));
-    }
-  }
-  bool gaps_untouched() {
-    for (int64_t i = 0; i < rows_; ++i) {
-      for (int64_t j = columns_; j < stride_; ++j) {
-        if (static_cast<float>(row(i)[j]) != kUntouched) return false;
-      }
-    }
-    return true;
-  }
-  static float noise(uint64_t seed, uint64_t i) {
-    uint64_t z = (seed * 1000003 + i + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return static_cast<float>(static_cast<int64_t>((z >> 40) & 0xFFFFFF) - 0x800000) / 0x800000;
-  }
-
- private:
-  static constexpr float kUntouched = -12288;  // exact in bfloat16
-  int64_t rows_, columns_, stride_, shift_;
-  std::vector<T> data_;
-};
-
-// Packed bytes on the heap, so that the sanitizer sees a step past them.
-struct Packed {
-  Packed(WeightFormat format, int64_t n, int64_t k) {
-    const size_t bytes = static_cast<size_t>(packed_bytes(format, n, k));
-    data = static_cast<char*>(std::aligned_alloc(64, std::max<size_t>((bytes + 63) / 64 * 64, 64)));
-    std::memset(data, 0, bytes);
-    view = {data, format, n, k};
-  }
-  ~Packed() { std::free(data); }
-  Packed(const Packed&) = delete;
-  Packed& operator=(const Packed&) = delete;
-  char* data;
-  PackedView view;
-};
-
-class Products : public testing::Test {
- protected:
-  Products() {
-    fill_reference(reference_);
-    exec_.pool = &pool_;
-    exec_.scratch = &arena_;
-  }
-  KernelTable table_of(const Candidate& candidate) {
-    KernelTable table;
-    fill_reference(table);
-    candidate.fill(table);
-    return table;
-  }
-  ThreadPool pool_{3};
-  Arena arena_;
-  Exec exec_;
-  KernelTable reference_;
-};
+using test::Candidate;
+using test::candidates;
+using test::GappedMatrix;
+using test::Packed;
+using test::Products;
 
 struct Case {
   int64_t m, n, k;
@@ -145,18 +38,18 @@ struct Case {
 template <class X, class Y>
 void compare(const Exec& exec, const KernelTable& table, const KernelTable& reference, WeightFormat format, const Case& c,
              double tolerance) {
-  Matrix<float> w(c.n, c.k);
+  GappedMatrix<float> w(c.n, c.k);
   w.fill(1);
   Packed packed(format, c.n, c.k);
   reference.pack(exec, w.view(), packed.view, int64_t{0});
   reference.unpack(exec, packed.view, int64_t{0}, w.view());
-  Matrix<X> x(c.m, c.k, 3, 1);
+  GappedMatrix<X> x(c.m, c.k, 3, 1);
   x.fill(2);
-  Matrix<float> bias(1, c.n);
+  GappedMatrix<float> bias(1, c.n);
   bias.fill(3);
-  Matrix<Y> residual(c.m, c.n, 2);
+  GappedMatrix<Y> residual(c.m, c.n, 2);
   residual.fill(4);
-  Matrix<Y> y(c.m, c.n, 5, 1);
+  GappedMatrix<Y> y(c.m, c.n, 5, 1);
   Epilogue epilogue;
   if (c.bias) epilogue.bias = bias.view();
   if (c.residual) epilogue.residual = residual.view();
@@ -250,13 +143,13 @@ TEST_F(Products, EpilogueHasEveryActivation) {
 
 // The epilogue alone: inputs as they are (an identity weight), so that only the activation can differ.
 TEST_F(Products, ActivationsAreWithinAMillionth) {
-  Matrix<float> identity(16, 16);
+  GappedMatrix<float> identity(16, 16);
   for (int64_t i = 0; i < 16; ++i) {
     for (int64_t j = 0; j < 16; ++j) identity.row(i)[j] = i == j ? 1.0f : 0.0f;
   }
   Packed packed(WeightFormat::kFloat32Panels, 16, 16);
   reference_.pack(exec_, identity.view(), packed.view, int64_t{0});
-  Matrix<float> x(4000, 16), y(4000, 16);
+  GappedMatrix<float> x(4000, 16), y(4000, 16);
   for (int64_t i = 0; i < 4000; ++i) {
     for (int64_t j = 0; j < 16; ++j) x.row(i)[j] = static_cast<float>((i * 16 + j - 32000) * 0.00071);
   }
@@ -285,10 +178,10 @@ template <class X>
 void rows_do_not_depend_on_each_other(const Candidate& candidate, const KernelTable& table, const KernelTable& reference,
                                       WeightFormat format, int64_t n, int64_t k) {
   constexpr int64_t kRows = 70;
-  Matrix<float> w(n, k), bias(1, n);
+  GappedMatrix<float> w(n, k), bias(1, n);
   w.fill(1);
   bias.fill(5);
-  Matrix<X> x(kRows, k, 1);
+  GappedMatrix<X> x(kRows, k, 1);
   x.fill(2);
   Epilogue epilogue;
   epilogue.bias = bias.view();
@@ -303,13 +196,13 @@ void rows_do_not_depend_on_each_other(const Candidate& candidate, const KernelTa
     Packed packed(format, n, k);
     reference.pack(exec, w.view(), packed.view, int64_t{0});
     for (int64_t m = 1; m <= kRows; m += threads == 1 ? 1 : 7) {
-      Matrix<float> y(m, n);
+      GappedMatrix<float> y(m, n);
       // m rows together, taken from the end so that a row's place in the batch changes too.
       table.find_product(format, x.view().dtype, m)->run(exec, x.rows(kRows - m, kRows), packed.view, epilogue, y.view());
       for (int64_t i = 0; i < m; ++i) {
         const int64_t from_end = m - 1 - i;
         if (static_cast<size_t>(from_end) >= alone.size()) {
-          Matrix<float> one(1, n);
+          GappedMatrix<float> one(1, n);
           table.find_product(format, x.view().dtype, 1)
               ->run(exec, x.rows(kRows - m + i, kRows - m + i + 1), packed.view, epilogue, one.view());
           alone.insert(alone.begin() + from_end, std::vector<float>(one.row(0), one.row(0) + n));
@@ -339,17 +232,17 @@ template <class Y>
 void large_results_are_those_of_rows_alone(const Exec& exec, const Candidate& candidate, const KernelTable& table, int64_t m,
                                            int64_t n, bool bias) {
   constexpr int64_t kInputs = 32;
-  Matrix<float> w(n, kInputs), offset(1, n);
+  GappedMatrix<float> w(n, kInputs), offset(1, n);
   w.fill(7);
   offset.fill(8);
   Packed packed(WeightFormat::kBf16Pairs, n, kInputs);
   table.pack(exec, w.view(), packed.view, int64_t{0});
-  Matrix<BFloat16> x(m, kInputs, 4);
+  GappedMatrix<BFloat16> x(m, kInputs, 4);
   x.fill(9);
   const auto bytes = static_cast<size_t>(m * n) * sizeof(Y);
   const std::unique_ptr<void, void (*)(void*)> memory(std::aligned_alloc(64, (bytes + 63) / 64 * 64), std::free);
   std::memset(memory.get(), 0xFF, bytes);
-  Matrix<Y> alone(1, n);
+  GappedMatrix<Y> alone(1, n);
   View y = alone.view();
   y.data = memory.get();
   y.dims[0] = m;
@@ -384,11 +277,11 @@ TEST_F(Products, SubnormalOutputsDoNotDependOnTheBatch) {
     const KernelTable table = table_of(candidate);
     for (const int64_t n : {24, 40, 56, 64}) {
       constexpr int64_t kRows = 49;
-      Matrix<float> w(n, 64);
+      GappedMatrix<float> w(n, 64);
       for (int64_t j = 0; j < n; ++j) std::fill_n(w.row(j), 64, 0.0f);
       Packed packed(WeightFormat::kBf16Pairs, n, 64);
       reference_.pack(exec_, w.view(), packed.view, int64_t{0});
-      Matrix<BFloat16> x(kRows, 64), residual(kRows, n), all(kRows, n);
+      GappedMatrix<BFloat16> x(kRows, 64), residual(kRows, n), all(kRows, n);
       for (int64_t i = 0; i < kRows; ++i) {
         std::fill_n(x.row(i), 64, BFloat16());
         for (int64_t j = 0; j < n; ++j) residual.row(i)[j].bits = static_cast<uint16_t>(1 + (i + j) % 100);  // subnormal
@@ -398,7 +291,7 @@ TEST_F(Products, SubnormalOutputsDoNotDependOnTheBatch) {
       epilogue.residual = residual.view();
       kernel->run(exec_, x.view(), packed.view, epilogue, all.view());
       for (const int64_t i : {int64_t{0}, int64_t{31}, kRows - 1}) {
-        Matrix<BFloat16> one_x(1, 64), one_residual(1, n), one(1, n);
+        GappedMatrix<BFloat16> one_x(1, 64), one_residual(1, n), one(1, n);
         std::fill_n(one_x.row(0), 64, BFloat16());
         std::copy_n(residual.row(i), n, one_residual.row(0));
         epilogue.residual = one_residual.view();
@@ -433,12 +326,12 @@ TEST_F(Products, GatedGiveTheBitsOfTwoProductsAndTheirGate) {
     for (const Case& c : {Case{33, 32, 16}, Case{48, 96, 33, true}, Case{65, 544, 96}, Case{130, 64, 700, true},
                           Case{64, 32, 0, true}, Case{200, 160, 800}, Case{300, 1120, 64}}) {
       for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kRelu}) {
-        Matrix<float> w(c.n, c.k), bias(1, c.n);
+        GappedMatrix<float> w(c.n, c.k), bias(1, c.n);
         w.fill(1);
         bias.fill(3);
         Packed packed(WeightFormat::kBf16Pairs, c.n, c.k);
         reference_.pack(exec_, w.view(), packed.view, int64_t{0});
-        Matrix<BFloat16> x(c.m, c.k, 5), joined(c.m, c.n), want(c.m, c.n / 2, 3), got(c.m, c.n / 2, 3);
+        GappedMatrix<BFloat16> x(c.m, c.k, 5), joined(c.m, c.n), want(c.m, c.n / 2, 3), got(c.m, c.n / 2, 3);
         x.fill(2);
         for (int64_t i = 0; i < c.m; ++i) {  // some sums are subnormal
           for (int64_t k = 0; i % 7 == 3 && k < c.k; ++k) x.row(i)[k] = BFloat16(static_cast<float>(x.row(i)[k]) * 1e-38f);
@@ -472,11 +365,11 @@ TEST_F(Products, ResidualMayBeTheOutput) {
     SCOPED_TRACE(candidate.name);
     const KernelTable table = table_of(candidate);
     for (const int64_t m : {1, 17, 33, 53}) {
-      Matrix<float> w(40, 64);
+      GappedMatrix<float> w(40, 64);
       w.fill(1);
       Packed packed(WeightFormat::kBf16Pairs, 40, 64);
       reference_.pack(exec_, w.view(), packed.view, int64_t{0});
-      Matrix<BFloat16> x(m, 64), y(m, 40), apart(m, 40), residual(m, 40);
+      GappedMatrix<BFloat16> x(m, 64), y(m, 40), apart(m, 40), residual(m, 40);
       x.fill(2);
       y.fill(3);
       residual.fill(3);
@@ -500,7 +393,7 @@ void pack_equals_reference(const Exec& exec, const KernelTable& table, const Ker
   for (const Part& part :
        {Part{16, 32}, Part{5, 7}, Part{33, 100}, Part{1, 1}, Part{70, 257}, Part{0, 3}, Part{16, 1100}, Part{48, 2051}}) {
     const int64_t n = 2 * part.rows;
-    Matrix<T> first(part.rows, part.k, 3, 1), second(part.rows, part.k);
+    GappedMatrix<T> first(part.rows, part.k, 3, 1), second(part.rows, part.k);
     first.fill(1);
     second.fill(2);
     Packed ours(format, n, part.k), theirs(format, n, part.k);
@@ -511,7 +404,7 @@ void pack_equals_reference(const Exec& exec, const KernelTable& table, const Ker
       t.pack(exec, second.view(), into, part.rows);
     }
     ASSERT_EQ(0, std::memcmp(ours.data, theirs.data, static_cast<size_t>(packed_bytes(format, n, part.k))));
-    Matrix<T> back(part.rows, part.k, 2), expected(part.rows, part.k);
+    GappedMatrix<T> back(part.rows, part.k, 2), expected(part.rows, part.k);
     table.unpack(exec, ours.view, part.rows, back.view());
     reference.unpack(exec, ours.view, part.rows, expected.view());
     EXPECT_TRUE(back.gaps_untouched());
@@ -527,7 +420,7 @@ void pack_equals_reference(const Exec& exec, const KernelTable& table, const Ker
     id_view.rank = 1;
     id_view.dims[0] = 40;
     id_view.strides[0] = 1;
-    Matrix<T> y(40, part.k, 1), z(40, part.k, 1);
+    GappedMatrix<T> y(40, part.k, 1), z(40, part.k, 1);
     table.packed_embedding(exec, ours.view, id_view, y.view());
     reference.packed_embedding(exec, ours.view, id_view, z.view());
     ASSERT_EQ(0, std::memcmp(y.row(0), z.row(0), static_cast<size_t>(39 * (part.k + 1) + part.k) * sizeof(T)));
@@ -547,110 +440,6 @@ TEST_F(Products, PackingIsTheReferencesToTheByte) {
   }
 }
 
-template <class T>
-void gemm_equals_double(const Exec& exec, const KernelTable& table, int64_t m, int64_t n, int64_t k, int variant) {
-  const bool transpose_a = (variant & 1) != 0, transpose_b = (variant & 2) != 0, accumulate = (variant & 4) != 0;
-  Matrix<T> a(transpose_a ? k : m, transpose_a ? m : k, 3, 1), b(transpose_b ? n : k, transpose_b ? k : n, 1), c(m, n, 2);
-  a.fill(1);
-  b.fill(2);
-  c.fill(3);
-  std::vector<double> expected(static_cast<size_t>(m * n)), bound(static_cast<size_t>(m * n));
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      double sum = accumulate ? static_cast<double>(c.row(i)[j]) : 0.0, magnitude = std::abs(sum);
-      for (int64_t p = 0; p < k; ++p) {
-        const double left = transpose_a ? a.row(p)[i] : a.row(i)[p], right = transpose_b ? b.row(j)[p] : b.row(p)[j];
-        sum += left * right;
-        magnitude += std::abs(left * right);
-      }
-      expected[static_cast<size_t>(i * n + j)] = sum;
-      bound[static_cast<size_t>(i * n + j)] = 1e-5 * (magnitude + 1e-3);
-    }
-  }
-  table.gemm(exec, a.view(), transpose_a, b.view(), transpose_b, accumulate, c.view());
-  EXPECT_TRUE(c.gaps_untouched());
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      const size_t at = static_cast<size_t>(i * n + j);
-      ASSERT_NEAR(static_cast<double>(c.row(i)[j]), expected[at], bound[at])
-          << "m " << m << " n " << n << " k " << k << " variant " << variant;
-    }
-  }
-}
-
-TEST_F(Products, GemmOverOddSizesAllTranspositions) {
-  for (const Candidate& candidate : candidates()) {
-    SCOPED_TRACE(candidate.name);
-    const KernelTable table = table_of(candidate);
-    test::Share share;
-    for (int variant = 0; variant < 8; ++variant) {
-      for (const int64_t m : {1, 3, 16, 49, 100}) {
-        for (const int64_t n : {1, 16, 17, 65}) {
-          for (const int64_t k : {0, 1, 31, 64, 200}) {
-            if (share.wanted()) gemm_equals_double<float>(exec_, table, m, n, k, variant);
-          }
-        }
-      }
-      if (share.wanted()) gemm_equals_double<float>(exec_, table, 97, 50, 3000, variant);
-      gemm_equals_double<double>(exec_, table, 9, 5, 30, variant);
-      if (HasFatalFailure()) return;
-    }
-    // More of b than is packed at once.
-    const bool slow = std::string_view(candidate.name).find("stand-in") != std::string_view::npos;
-    if (share.wanted()) gemm_equals_double<float>(exec_, table, 2, 100, slow ? 14000 : 140000, 0);
-  }
-}
-
-// Where float32 is computed in parts of bfloat16 no part of it is lost: the error stays what sums of float32 have, also beside
-// the largest numbers and where a part would round to infinity.
-TEST_F(Products, GemmIsAsExactAsFloat32) {
-  constexpr int64_t kM = 40, kN = 50, kK = 700;
-  for (const Candidate& candidate : candidates()) {
-    SCOPED_TRACE(candidate.name);
-    const KernelTable table = table_of(candidate);
-    for (const float scale : {1.0f, 1e-15f, 1e30f, std::numeric_limits<float>::max()}) {
-      Matrix<float> a(kM, kK), b(kN, kK), c(kM, kN);
-      std::mt19937 random(7);
-      std::normal_distribution<float> normal;
-      for (int64_t p = 0; p < kK; ++p) {
-        for (int64_t i = 0; i < kM; ++i) a.row(i)[p] = scale > 1e30f ? (p == 3 * i ? scale : 0.0f) : normal(random) * scale;
-        for (int64_t j = 0; j < kN; ++j) b.row(j)[p] = normal(random) * (scale > 1e30f ? 0x1p-20f : 1.0f);
-      }
-      table.gemm(exec_, a.view(), false, b.view(), true, false, c.view());
-      double worst = 0;
-      for (int64_t i = 0; i < kM; ++i) {
-        for (int64_t j = 0; j < kN; ++j) {
-          double sum = 0, magnitude = 0;
-          for (int64_t p = 0; p < kK; ++p) {
-            const double term = double{a.row(i)[p]} * b.row(j)[p];
-            sum += term;
-            magnitude += std::abs(term);
-          }
-          if (magnitude > 0) worst = std::max(worst, std::abs(c.row(i)[j] - sum) / magnitude);
-        }
-      }
-      EXPECT_LT(worst, 0x1p-21) << "scale " << scale;
-    }
-  }
-}
-
-TEST_F(Products, GemmGivesTheSameBitsWithAnyThreads) {
-  for (const Candidate& candidate : candidates()) {
-    const KernelTable table = table_of(candidate);
-    Matrix<float> a(150, 333), b(333, 130), first(150, 130), c(150, 130);
-    a.fill(1);
-    b.fill(2);
-    table.gemm(exec_, a.view(), false, b.view(), false, false, first.view());
-    for (const int threads : {1, 2, 5}) {
-      ThreadPool pool(threads);
-      Exec exec = exec_;
-      exec.pool = &pool;
-      table.gemm(exec, a.view(), false, b.view(), false, false, c.view());
-      EXPECT_EQ(0, std::memcmp(c.row(0), first.row(0), 150 * 130 * 4)) << candidate.name << " threads " << threads;
-    }
-  }
-}
-
 // The candidates above leave out what the machine lacks; this says so by name, and holds the real instructions to the
 // arithmetic of their stand-ins where it does not.
 void native_equals_standin(const Exec& exec, const KernelTable& reference, Isa isa, void (*native)(KernelTable&),
@@ -663,11 +452,11 @@ void native_equals_standin(const Exec& exec, const KernelTable& reference, Isa i
   standin(tables[1]);
   constexpr int64_t kN = 100, kK = 333;
   for (const int64_t m : {1, 7, 16, 33, 70}) {
-    Matrix<float> w(kN, kK), results[2] = {Matrix<float>(m, kN), Matrix<float>(m, kN)};
+    GappedMatrix<float> w(kN, kK), results[2] = {GappedMatrix<float>(m, kN), GappedMatrix<float>(m, kN)};
     w.fill(1);
     Packed packed(WeightFormat::kBf16Pairs, kN, kK);
     reference.pack(exec, w.view(), packed.view, int64_t{0});
-    Matrix<BFloat16> x(m, kK);
+    GappedMatrix<BFloat16> x(m, kK);
     x.fill(2);
     for (int t = 0; t < 2; ++t) {
       tables[t]

@@ -13,6 +13,7 @@
 #include "ops/math.h"
 #include "ops/runtime.h"
 #include "ops/tape.h"
+#include "tests/test_data.h"
 
 namespace pagoda {
 namespace {
@@ -61,7 +62,7 @@ class Recorder : public Observer {
 class GptNano : public ::testing::TestWithParam<Isa> {};
 
 TEST_P(GptNano, EveryPublishedTensor) {
-  const char* data = std::getenv("PAGODA_TEST_DATA");
+  const char* data = test::test_data();
   if (data == nullptr) GTEST_SKIP() << "needs PAGODA_TEST_DATA";
   const std::string root = std::string(data) + "/checkpoints/gpt_nano_sort/";
   const Json published = Json::parse(read_file(root + "gpt-nano-sort-t0-partials.json", 1 << 24), "partials");

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/file.h"
+#include "tests/test_data.h"
 #include "text/jinja.h"
 
 namespace pagoda::jinja {
@@ -67,7 +68,7 @@ TEST(JinjaCases, SameAsJinja2) {
 }
 
 TEST(JinjaCases, RealTemplates) {
-  const char* data = std::getenv("PAGODA_TEST_DATA");
+  const char* data = test::test_data();
   if (data == nullptr) GTEST_SKIP() << "needs PAGODA_TEST_DATA";
   const std::string folder = std::string(data) + "/chat_templates";
   const Json contexts = Json::parse(read_file(folder + "/contexts.json", 1 << 20), "contexts.json");

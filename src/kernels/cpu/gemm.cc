@@ -97,12 +97,15 @@ void gemm(const Exec& exec, View a, bool transpose_a, View b, bool transpose_b, 
 
 }  // namespace
 
-void fill_gemm(KernelTable& table, Isa isa) {
-  table.gemm = {gemm<float_blocks_portable, turn_floats_portable>, isa};
+GemmFn* gemm_of(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx2) table.gemm = {gemm<float_blocks_avx2, turn_floats_avx2>, isa};
-  if (isa == Isa::kAvx512) table.gemm = {gemm<float_blocks_avx512, turn_floats_avx512>, isa};
+  if (isa == Isa::kAvx2) return gemm<float_blocks_avx2, turn_floats_avx2>;
+  if (isa == Isa::kAvx512) return gemm<float_blocks_avx512, turn_floats_avx512>;
 #endif
+  (void)isa;
+  return gemm<float_blocks_portable, turn_floats_portable>;
 }
+
+void fill_gemm(KernelTable& table, Isa isa) { table.gemm = {gemm_of(isa), isa}; }
 
 }  // namespace pagoda::products

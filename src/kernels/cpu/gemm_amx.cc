@@ -4,11 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/cpu/fallback.h"
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/instructions_amx.h"
 #include "kernels/cpu/products.h"
-#include "kernels/cpu/reference.h"
 
 PAGODA_BEGIN_AMX
 #include "kernels/cpu/products_amx-inl.h"
@@ -18,7 +16,9 @@ PAGODA_END_AMX
 
 namespace pagoda {
 
-void fill_gemm_amx(KernelTable& table) { table.gemm = {gemm_on_tiles<native::Tiles, products::turn_floats_avx512>, Isa::kAmx}; }
+void fill_gemm_amx(KernelTable& table) {
+  table.gemm = {gemm_on_tiles<native::Tiles, products::turn_floats_avx512, Isa::kAvx512>, Isa::kAmx};
+}
 
 }  // namespace pagoda
 

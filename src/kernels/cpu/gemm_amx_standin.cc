@@ -3,11 +3,9 @@
 #include <cstring>
 
 #include "hwy/base.h"
-#include "kernels/cpu/fallback.h"
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/instructions_standin.h"
 #include "kernels/cpu/products.h"
-#include "kernels/cpu/reference.h"
 // After what it uses.
 #include "kernels/cpu/products_amx-inl.h"
 // After what it uses.
@@ -16,7 +14,7 @@
 namespace pagoda {
 
 void fill_gemm_amx_standin(KernelTable& table) {
-  table.gemm = {gemm_on_tiles<standin::Tiles, products::turn_floats_portable>, Isa::kAmx};
+  table.gemm = {gemm_on_tiles<standin::Tiles, products::turn_floats_portable, Isa::kPortable>, Isa::kAmx};
 }
 
 }  // namespace pagoda

@@ -95,6 +95,8 @@ void run_blocks(const BlockFamily& family, const Exec& exec, const View& x, cons
 // Entries that are the same source for every instruction set: gemm over the family of `isa` (gemm.cc); pack,
 // unpack and packed_embedding (products_pack.cc).
 void fill_gemm(KernelTable& table, Isa isa);
+using GemmFn = void(const Exec&, View a, bool transpose_a, View b, bool transpose_b, bool accumulate, View c);
+GemmFn* gemm_of(Isa isa);  // kPortable, kAvx2 or kAvx512
 void fill_packing(KernelTable& table, Isa isa);
 
 // What threads take one by one, in the order of ThreadPool's shares. Any cut gives the same bits, since no sum is ever split.

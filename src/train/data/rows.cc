@@ -33,10 +33,6 @@ class RowReader::Source {
 
 namespace {
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 struct Magic {
   std::string_view bytes;
   const char* what;
@@ -85,10 +81,10 @@ std::string row_format(const std::string& path, const std::string& format) {
   if (format != "auto") return format;
   const std::string name = file_name(path);
   for (const char* end : {".jsonl", ".ndjson", ".json"}) {
-    if (ends_with(name, end)) return "jsonl";
+    if (name.ends_with(end)) return "jsonl";
   }
-  if (ends_with(name, ".csv")) return "csv";
-  if (ends_with(name, ".tsv")) return "tsv";
+  if (name.ends_with(".csv")) return "csv";
+  if (name.ends_with(".tsv")) return "tsv";
   if (name.find(".tfrecord") != std::string::npos) return "tfrecord";
   return "text";
 }
@@ -148,14 +144,14 @@ class TextSource final : public RowReader::Source {
     if (!lines_.next(raw_, true)) return false;
     check_text(raw_, path_, lines_.line_offset());
     at_ = lines_.line_offset() == 0 && raw_.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
-    if (ends_with(raw_, "\r\n")) raw_.erase(raw_.size() - 2, 1);
+    if (raw_.ends_with("\r\n")) raw_.erase(raw_.size() - 2, 1);
     std::replace(raw_.begin(), raw_.end(), '\r', '\n');
     return at_ < raw_.size() || read_raw();
   }
   bool next_line(std::string& text) {
     while (read()) {
       std::string_view line = line_;
-      if (!keep_ && ends_with(line, "\n")) line.remove_suffix(1);
+      if (!keep_ && line.ends_with("\n")) line.remove_suffix(1);
       if (!keep_ && is_blank(line)) continue;
       first_line_ = lines_.number();
       text = line;
@@ -167,7 +163,7 @@ class TextSource final : public RowReader::Source {
   bool next_lines(std::string& text) {
     while (read()) {
       if (text.empty()) first_line_ = lines_.number();
-      if (sample_by_ == "paragraph" && line_ == "\n" && ends_with(text, "\n")) {
+      if (sample_by_ == "paragraph" && line_ == "\n" && text.ends_with("\n")) {
         text.pop_back();
         if (text.empty()) continue;
         return true;

@@ -16,10 +16,6 @@ namespace {
 
 constexpr int64_t kMostShardBytes = int64_t{256} << 20;
 
-bool ends_with(const std::string& text, std::string_view end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 template <class T>
 void append_values(std::string& out, const std::vector<T>& values) {
   out.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
@@ -174,7 +170,7 @@ class NativeShard final : public Shard {
 
 std::unique_ptr<Shard> Shard::open(const std::string& path, const Limits& limits) {
   std::unique_ptr<Shard> shard;
-  if (ends_with(path, ".safetensors")) {
+  if (path.ends_with(".safetensors")) {
     shard = std::make_unique<NativeShard>(path, limits);
   } else {
     shard = std::make_unique<TfRecordShard>(path, limits);
@@ -201,6 +197,6 @@ bool parse_shard_name(const std::string& path, int64_t& shard, int64_t& count) {
   return number('-', shard) && number('.', count);
 }
 
-bool is_shard_file(const std::string& name) { return ends_with(name, ".tfrecord") || ends_with(name, ".safetensors"); }
+bool is_shard_file(const std::string& name) { return name.ends_with(".tfrecord") || name.ends_with(".safetensors"); }
 
 }  // namespace pagoda::train

@@ -35,8 +35,6 @@ PlotCurve curve_of(const std::vector<Json>& entries, const std::string& key, con
   return curve;
 }
 
-bool starts_with(const std::string& text, std::string_view prefix) { return text.rfind(prefix, 0) == 0; }
-
 // eval_* other than times, rates and the loss: each gets a panel.
 std::vector<std::string> metric_keys(const std::vector<Json>& entries) {
   std::vector<std::string> keys;
@@ -45,7 +43,7 @@ std::vector<std::string> metric_keys(const std::vector<Json>& entries) {
     for (const JsonMember& member : entry.as_object("log entry")) {
       const std::string& key = member.key;
       const bool timing = key.find("_runtime") != std::string::npos || key.find("_per_second") != std::string::npos;
-      if (!starts_with(key, "eval_") || key == "eval_loss" || timing || !member.value.is_number()) continue;
+      if (!key.starts_with("eval_") || key == "eval_loss" || timing || !member.value.is_number()) continue;
       bool known = false;
       for (const std::string& one : keys) known = known || one == key;
       if (!known && keys.size() < 8) keys.push_back(key);
