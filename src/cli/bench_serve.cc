@@ -78,7 +78,7 @@ void add_bench_serve(Program& program, CLI::App* bench) {
   flags->dataset.num_prompts = 1000;
   CLI::App* verb = add_verb(
       program, bench, "serve",
-      "ServeLoad a running server (any that speaks OpenAI's API) with streamed requests: throughput, time to the first token, "
+      "Load a running server (any that speaks OpenAI's API) with streamed requests: throughput, time to the first token, "
       "time "
       "per "
       "token, gaps between tokens, under the names of vllm bench serve. Ctrl-C ends it with what was measured",

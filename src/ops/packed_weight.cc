@@ -1,60 +1,16 @@
-// Memory for packed weights comes straight from the system: zeroed, in huge pages where the kernel gives them.
+// Packs parameters into the layouts of the kernels, or finds them packed beforehand.
 #include "ops/packed_weight.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <mutex>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "tensor/weight_memory.h"
 
 namespace pagoda {
 namespace {
 
 constexpr int64_t kPanel = 16;  // rows of which one thread packs all at a time
-constexpr int64_t kHugePage = int64_t{2} << 20;
-constexpr int64_t kSmallPage = 4096;
-constexpr int64_t kSlab = int64_t{32} << 20;
-
-// Weights that are packed one after another lie in one stretch of huge pages: most are smaller than such a page or end amid
-// one, and on small pages a prompt's products take up to twice the time (every thread misses the address cache at every panel).
-// A stretch goes back to the system with the last of its weights.
-class Slab {
- public:
-  // Zeroed memory, kept by what is returned.
-  static std::shared_ptr<void> allocate(int64_t bytes, const std::string& name) {
-    static std::mutex mutex;
-    static std::weak_ptr<Slab> last;
-    bytes = round_up(std::max<int64_t>(bytes, 1), kSmallPage);
-    const std::lock_guard lock(mutex);
-    std::shared_ptr<Slab> slab = last.lock();
-    if (slab == nullptr || slab->size_ - slab->used_ < bytes) {
-      slab = std::make_shared<Slab>(std::max(kSlab, round_up(bytes, kHugePage)), name);
-      last = slab;
-    }
-    char* data = slab->data_ + slab->used_;
-    slab->used_ += bytes;
-    return {slab, data};
-  }
-
-  Slab(int64_t size, const std::string& name) : size_(size), mapped_bytes_(static_cast<size_t>(size + kHugePage)) {
-    mapped_ = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped_ == MAP_FAILED) fail(ErrorKind::kOutOfMemory, "pack", "no memory for {}: need {} bytes", name, size);
-    const auto begin = reinterpret_cast<uintptr_t>(mapped_), page = static_cast<uintptr_t>(kHugePage);
-    data_ = static_cast<char*>(mapped_) + (page - begin % page) % page;
-    ::madvise(data_, static_cast<size_t>(size), MADV_HUGEPAGE);
-  }
-  ~Slab() { ::munmap(mapped_, mapped_bytes_); }
-  Slab(const Slab&) = delete;
-  Slab& operator=(const Slab&) = delete;
-
- private:
-  int64_t size_, used_ = 0;
-  void* mapped_ = nullptr;
-  size_t mapped_bytes_;
-  char* data_ = nullptr;  // the first whole huge page
-};
 
 struct Layout {
   WeightFormat format;
@@ -114,7 +70,7 @@ void* PackedWeight::allocate(PackedView view, size_t begin, size_t end) {
   }
   void* data = nullptr;
   if (owner == nullptr) {
-    const std::shared_ptr<void> memory = Slab::allocate(bytes, parts_[0].name);
+    const std::shared_ptr<void> memory = device_->weights->allocate(bytes, parts_[0].name);
     data = memory.get();
     owner = memory;
   }

@@ -49,6 +49,7 @@ void Runtime::start(const RuntimeOptions& options) {
   pool_ = std::make_unique<ThreadPool>(placement_.threads, placement_.cores, !options.cores.empty());
   device_.kernels = &table_;
   device_.allocator = &allocator_;
+  device_.weights = &weights_;
   device_.exec = {pool_.get(), &scratch_, nullptr};
 }
 

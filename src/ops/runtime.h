@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "kernels/table.h"
 #include "tensor/device.h"
+#include "tensor/weight_memory.h"
 
 namespace pagoda {
 
@@ -45,6 +46,7 @@ class Runtime {
   KernelTable table_;
   std::unique_ptr<ThreadPool> pool_;
   CachingAllocator allocator_;
+  WeightMemory weights_;
   Arena scratch_;
   Device device_;
 };

@@ -15,6 +15,7 @@ namespace pagoda {
 
 struct KernelTable;  // kernels/table.h
 class PackedStore;   // ops/packed_weight.h
+class WeightMemory;  // tensor/weight_memory.h
 
 // Bump allocator for the scratch of kernels and of one step. Grows in chunks; reset() keeps the memory and joins the chunks
 // into one, so that once warm nothing is allocated. Not thread-safe: used by the thread that calls kernels.
@@ -109,6 +110,7 @@ struct Device {
   int index = 0;
   const KernelTable* kernels = nullptr;
   Allocator* allocator = nullptr;
+  WeightMemory* weights = nullptr;
   Exec exec;
   PackedStore* packed = nullptr;  // weights packed beforehand, while a model is made ready; null: none
 };

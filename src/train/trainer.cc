@@ -4,17 +4,18 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "ops/optim.h"
 #include "ops/tape_hook.h"
+#include "train/best_metric.h"
 #include "train/checkpoint.h"
 #include "train/flops.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "train/weight_average.h"
 
 namespace pagoda::train {
 
@@ -22,7 +23,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kAverage = "ema.safetensors";
 constexpr int kFormat = 1;
 
 double seconds_since(Clock::time_point begun) { return std::chrono::duration<double>(Clock::now() - begun).count(); }
@@ -54,35 +54,12 @@ class FiniteCheck : public Observer {
   std::string first_;
 };
 
-// The moving average of the weights, as the model's weights while one lives.
-class Swapped {
- public:
-  Swapped(const std::vector<Parameter*>& parameters, std::vector<Tensor>& averages)
-      : parameters_(parameters), averages_(averages) {
-    swap();
-  }
-  ~Swapped() { swap(); }
-  Swapped(const Swapped&) = delete;
-  Swapped& operator=(const Swapped&) = delete;
-
- private:
-  void swap() {
-    for (size_t i = 0; i < averages_.size(); ++i) {
-      float* a = parameters_[i]->value.data<float>();
-      std::swap_ranges(a, a + averages_[i].numel(), averages_[i].data<float>());
-      ++parameters_[i]->version;
-    }
-  }
-  const std::vector<Parameter*>& parameters_;
-  std::vector<Tensor>& averages_;
-};
-
 }  // namespace
 
 class Trainer::Impl {
  public:
   Impl(TrainingModel& model, Task& task, const TrainingArguments& arguments, const TrainerHooks& hooks)
-      : model_(model), task_(task), arguments_(arguments), hooks_(hooks), flops_(model.model()) {
+      : model_(model), task_(task), arguments_(arguments), hooks_(hooks), flops_(model.model()), best_(arguments) {
     arguments_.check();
     if (task_.num_examples() <= 0) invalid("training data", "no examples: need at least one");
     if (arguments_.eval_strategy != "no" && !task_.has_validation()) {
@@ -115,17 +92,11 @@ class Trainer::Impl {
         warm == 1 && arguments_.warmup_steps == 0 ? max_steps_ : TrainingArguments::steps_of(warm, max_steps_);
     schedule_ = std::make_unique<Schedule>(arguments_.lr_scheduler_type, arguments_.learning_rate, warmup, max_steps_,
                                            arguments_.lr_scheduler_kwargs);
-    metric_ = arguments_.metric_for_best_model.empty() ? "loss" : arguments_.metric_for_best_model;
-    if (metric_.rfind("eval_", 0) == 0) metric_ = metric_.substr(5);
-    const bool is_loss = metric_.size() >= 4 && metric_.compare(metric_.size() - 4, 4, "loss") == 0;
-    greater_ = arguments_.greater_is_better >= 0 ? arguments_.greater_is_better == 1 : !is_loss;
     for (const Parameter* parameter : model_.model().parameters()) {
       if (!is_embedding(*parameter)) flos_parameters_ += static_cast<double>(parameter->value.numel());
     }
     model_.model().set_gradient_checkpointing(arguments_.gradient_checkpointing);
-    if (arguments_.ema_decay > 0) {
-      for (const Parameter* parameter : parameters_) averages_.push_back(copy_of(parameter->value));
-    }
+    average_ = std::make_unique<WeightAverage>(parameters_, arguments_.ema_decay);
     if (is_main()) check_writable(arguments_.output_dir, bytes_needed());
   }
 
@@ -149,24 +120,22 @@ class Trainer::Impl {
     model_.load(folder);
     optimizer_->load_state(join_path(folder, kOptimizer));
     if (parallel_) optimizer_->set_owned(parallel_->owned());
-    load_averages(folder);
+    average_->load(folder);
     task_.restore(saved.at("data", path));
     const Json state = read_json(join_path(folder, kTrainerState));
     global_step_ = state.at("global_step", path).as_int(path);
     log_history_ = state.at("log_history", path);
     if (const Json* best = state.find("best_metric"); best != nullptr && !best->is_null()) {
-      best_metric_ = best->as_double(path);
-      best_step_ = state.get_int("best_global_step", 0, path);
+      best_.restore_best(best->as_double(path), state.get_int("best_global_step", 0, path));
     }
     epoch_ = saved.at("epoch", path).as_int(path);
     examples_ = saved.at("examples_in_epoch", path).as_int(path);
     loss_sum_ = saved.at("loss_sum", path).as_double(path);
     total_loss_ = saved.at("total_loss", path).as_double(path);
     logged_step_ = saved.at("logged_step", path).as_int(path);
-    not_improved_ = saved.at("not_improved", path).as_int(path);
+    best_.restore_patience(saved.at("not_improved", path).as_int(path));
     evaluation_due_ = saved.at("evaluation_due", path).as_bool(path);
     if (const Json* place = saved.find("lr_scheduler")) schedule_->restore(*place);
-    stopped_ = arguments_.early_stopping_patience > 0 && not_improved_ >= arguments_.early_stopping_patience;
     tokens_ = state.get_int("num_input_tokens_seen", 0, path);
     total_flos_ = state.get_double("total_flos", 0, path);
     if (global_step_ < 0 || epoch_ < 0 || examples_ < 0 || examples_ > task_.num_examples()) {
@@ -187,7 +156,7 @@ class Trainer::Impl {
     begin_callbacks();
     if (arguments_.eval_on_start && first_step_ == 0) evaluate(false);
     if (evaluation_due_) evaluate(true);
-    while (global_step_ < max_steps_ && !stopped_) {
+    while (global_step_ < max_steps_ && !best_.stops()) {
       if (!step()) return false;
     }
     finish();
@@ -196,11 +165,10 @@ class Trainer::Impl {
 
   Json state() const {
     Json json = Json::object();
-    const bool has_best = std::isfinite(best_metric_);
-    const auto or_null = [&](const Json& value) { return has_best ? value : Json(); };
-    json.set("best_global_step", or_null(best_step_))
-        .set("best_metric", or_null(best_metric_))
-        .set("best_model_checkpoint", or_null(checkpoint_path(arguments_.output_dir, best_step_)))
+    const auto or_null = [&](const Json& value) { return best_.known() ? value : Json(); };
+    json.set("best_global_step", or_null(best_.step()))
+        .set("best_metric", or_null(best_.value()))
+        .set("best_model_checkpoint", or_null(checkpoint_path(arguments_.output_dir, best_.step())))
         .set("epoch", epoch())
         .set("eval_steps", eval_steps_)
         .set("global_step", global_step_)
@@ -222,12 +190,6 @@ class Trainer::Impl {
   }
 
  private:
-  static Tensor copy_of(const Tensor& tensor) {
-    Tensor copy = Tensor::like(tensor);
-    std::copy(tensor.data<float>(), tensor.data<float>() + tensor.numel(), copy.data<float>());
-    return copy;
-  }
-
   // What a run that goes on may have otherwise, and trains otherwise with than the one before.
   void warn_of_changes(const Json& before, const std::string& folder) const {
     if (!hooks_.notice) return;
@@ -372,9 +334,7 @@ class Trainer::Impl {
     const auto updated = Clock::now();
     if (parallel_) parallel_->share_parameters();
     const double shared = parallel_ ? seconds_since(updated) : 0;
-    for (size_t i = 0; i < averages_.size(); ++i) {
-      ops::moving_average(arguments_.ema_decay, parameters_[i]->value, averages_[i]);
-    }
+    average_->update();
     return shared;
   }
 
@@ -428,7 +388,7 @@ class Trainer::Impl {
     const bool waits =
         (arguments_.eval_strategy == "epoch" ? epoch() : static_cast<double>(global_step_)) < arguments_.eval_delay;
     if (!waits && (due(arguments_.eval_strategy, eval_steps_) || (last && arguments_.eval_strategy == "steps"))) evaluate(true);
-    const bool ends = (last || stopped_) && arguments_.save_strategy == "steps";
+    const bool ends = (last || best_.stops()) && arguments_.save_strategy == "steps";
     const bool best = arguments_.save_strategy == "best" && improved_;
     if (due(arguments_.save_strategy, save_steps_) || ends || best) save(task_.state());
   }
@@ -467,8 +427,7 @@ class Trainer::Impl {
     std::optional<Metrics> found;
     {
       const NoGrad no_grad;
-      std::optional<Swapped> averaged;
-      if (!averages_.empty()) averaged.emplace(parameters_, averages_);
+      const WeightAverage::InPlace averaged(*average_);
       try {
         found = task_.evaluate(model_.model(), hooks, parallel_ ? &parallel_->ranks() : nullptr);
       } catch (const Cancelled&) {
@@ -483,7 +442,7 @@ class Trainer::Impl {
     const double* watched = nullptr;
     for (const auto& [name, value] : metrics) {
       entry.set("eval_" + name, value);
-      if (name == metric_) watched = &value;
+      if (name == best_.name()) watched = &value;
     }
     const double seconds = seconds_since(begun);
     entry.set("eval_runtime", seconds);
@@ -502,23 +461,10 @@ class Trainer::Impl {
       if (!needed) return;
       std::string names;
       for (const auto& [name, value] : metrics) names += (names.empty() ? "" : ", ") + name;
-      invalid("--metric-for-best-model", "got {}, need one of {}", metric_, names);
+      invalid("--metric-for-best-model", "got {}, need one of {}", best_.name(), names);
     }
     schedule_->observe(*watched);
-    judge(*watched);
-  }
-
-  void judge(double value) {
-    const bool first = !std::isfinite(best_metric_);
-    const bool better = first || (greater_ ? value > best_metric_ : value < best_metric_);
-    const bool enough = first || (better && std::fabs(value - best_metric_) > arguments_.early_stopping_threshold);
-    not_improved_ = enough ? 0 : not_improved_ + 1;
-    if (better) {
-      best_metric_ = value;
-      best_step_ = global_step_;
-      improved_ = true;
-    }
-    if (arguments_.early_stopping_patience > 0 && not_improved_ >= arguments_.early_stopping_patience) stopped_ = true;
+    improved_ = best_.observe(*watched, global_step_);
   }
 
   // `place`: of the data, after the last step done.
@@ -540,11 +486,11 @@ class Trainer::Impl {
     const std::string& folder = writer.temporary();
     model_.save(folder);
     if (!arguments_.save_only_model) write_place(folder, place, moments);
-    if (!averages_.empty()) write_safetensors(join_path(folder, kAverage), named_averages());
+    average_->save(folder);
     write_file_atomic(join_path(folder, kTrainerState), pretty(state()));
     writer.commit();
     prune_checkpoints(arguments_.output_dir, arguments_.save_total_limit,
-                      arguments_.load_best_model_at_end ? checkpoint_path(arguments_.output_dir, best_step_) : "");
+                      arguments_.load_best_model_at_end ? checkpoint_path(arguments_.output_dir, best_.step()) : "");
     for (TrainerCallback* each : hooks_.callbacks) each->on_save(path);
   }
 
@@ -560,30 +506,10 @@ class Trainer::Impl {
         .set("loss_sum", loss_sum_)
         .set("total_loss", total_loss_)
         .set("logged_step", logged_step_)
-        .set("not_improved", not_improved_)
+        .set("not_improved", best_.not_improved())
         .set("evaluation_due", evaluation_due_)
         .set("lr_scheduler", schedule_->state());
     write_file_atomic(join_path(folder, kTrainingState), pretty(own));
-  }
-
-  std::vector<std::pair<std::string, Tensor>> named_averages() const {
-    std::vector<std::pair<std::string, Tensor>> named;
-    for (size_t i = 0; i < averages_.size(); ++i) named.emplace_back(parameters_[i]->name, averages_[i]);
-    return named;
-  }
-
-  void load_averages(const std::string& folder) {
-    if (averages_.empty()) return;
-    const std::string path = join_path(folder, kAverage);
-    if (!file_exists(path)) invalid(path, "missing: the run had no --ema-decay");
-    const auto file = SafetensorsFile::open(path);
-    for (size_t i = 0; i < averages_.size(); ++i) {
-      const TensorEntry* entry = file->find(parameters_[i]->name);
-      if (entry == nullptr || entry->dtype != DType::kFloat32 || entry->bytes != averages_[i].bytes()) {
-        invalid(path, "{}: missing, or of another shape than the model's", parameters_[i]->name);
-      }
-      std::copy(entry->data(), entry->data() + entry->bytes, static_cast<uint8_t*>(averages_[i].view().data));
-    }
   }
 
   void finish() {
@@ -604,10 +530,9 @@ class Trainer::Impl {
         .set("train_steps_per_second", steps / seconds);
     log_history_.push_back(entry);
     for (TrainerCallback* each : hooks_.callbacks) each->on_log(entry);
-    if (arguments_.load_best_model_at_end && std::isfinite(best_metric_)) load_best();
+    if (arguments_.load_best_model_at_end && best_.known()) load_best();
     if (is_main()) {
-      std::optional<Swapped> averaged;
-      if (!averages_.empty()) averaged.emplace(parameters_, averages_);
+      const WeightAverage::InPlace averaged(*average_);
       model_.save(arguments_.output_dir);
       write_file_atomic(join_path(arguments_.output_dir, kTrainerState), pretty(state()));
     }
@@ -616,10 +541,10 @@ class Trainer::Impl {
   }
 
   void load_best() {
-    const std::string best = checkpoint_path(arguments_.output_dir, best_step_);
+    const std::string best = checkpoint_path(arguments_.output_dir, best_.step());
     if (!directory_exists(best)) not_found(best, "the best checkpoint is gone: the last weights are in the newest checkpoint");
     model_.load(best);
-    load_averages(best);
+    average_->load(best);
   }
 
   TrainingModel& model_;
@@ -631,11 +556,10 @@ class Trainer::Impl {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
   std::unique_ptr<DataParallel> parallel_;  // null: alone
-  std::vector<Tensor> averages_;            // with --ema-decay: of parameters_
+  std::unique_ptr<WeightAverage> average_;
   int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0, max_steps_ = 0;
   int64_t logging_steps_ = 0, eval_steps_ = 0, save_steps_ = 0;
-  std::string metric_;
-  bool greater_ = false;
+  BestMetric best_;
 
   int64_t global_step_ = 0, first_step_ = 0;
   int64_t saved_step_ = -1;           // of the last checkpoint
@@ -646,11 +570,8 @@ class Trainer::Impl {
   double loss_sum_ = 0, total_loss_ = 0;  // since the last entry of the log; before it
   int64_t logged_step_ = 0;
   double gradient_norm_ = 0, learning_rate_ = 0;
-  double best_metric_ = std::numeric_limits<double>::quiet_NaN();
-  int64_t best_step_ = 0, not_improved_ = 0;
   bool improved_ = false;        // by the evaluation of this step
   bool evaluation_due_ = false;  // it was cancelled
-  bool stopped_ = false;         // early
   Json log_history_ = Json::array();
   std::string resumed_;
   Clock::time_point begun_;

@@ -11,26 +11,30 @@
 namespace pagoda::testing {
 namespace {
 
-// The whole answer to `request`, which must end its connection; "" if nobody listens within a minute.
-std::string ask(const std::string& socket_path, const std::string& request) {
+// A connection to the socket, asked for every millisecond; -1 if nobody listens within a minute.
+int connect_to(const std::string& socket_path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::strncpy(address.sun_path, socket_path.c_str(), sizeof address.sun_path - 1);
-  for (int attempt = 0; attempt < 1200; ++attempt) {
+  for (int attempt = 0; attempt < 60000; ++attempt) {
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-      ::close(fd);
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      continue;
-    }
-    (void)!::write(fd, request.data(), request.size());
-    std::string answer;
-    char piece[4096];
-    for (ssize_t got = 0; (got = ::read(fd, piece, sizeof piece)) > 0;) answer.append(piece, static_cast<size_t>(got));
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
     ::close(fd);
-    return answer;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  return "";
+  return -1;
+}
+
+// The whole answer to `request`, which must end its connection; "" if nobody listens.
+std::string ask(const std::string& socket_path, const std::string& request) {
+  const int fd = connect_to(socket_path);
+  if (fd < 0) return "";
+  (void)!::write(fd, request.data(), request.size());
+  std::string answer;
+  char piece[4096];
+  for (ssize_t got = 0; (got = ::read(fd, piece, sizeof piece)) > 0;) answer.append(piece, static_cast<size_t>(got));
+  ::close(fd);
+  return answer;
 }
 
 std::string preflight(const std::string& origin) {
@@ -48,6 +52,25 @@ TEST(Serve, AllowedOriginsMayCall) {
   EXPECT_EQ(ended.code, 0) << ended.err;
   EXPECT_NE(allowed.find("access-control-allow-origin: https://b.example"), std::string::npos) << allowed;
   EXPECT_EQ(other.find("access-control-allow-origin"), std::string::npos) << other;
+}
+
+// The port is open before the model is there: whether the signal comes while it loads or just after, the end is an orderly one.
+TEST(Serve, SignalsEndALoadingServer) {
+  const std::string path = ::testing::TempDir() + "pagoda_loading_" + std::to_string(::getpid());
+  for (const int signal : {SIGTERM, SIGINT}) {
+    Running serve(
+        {"serve", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--uds", path, "--threads", "1", "--kv-cache-memory", "16MiB"});
+    const int connection = connect_to(path);
+    ASSERT_GE(connection, 0);
+    ::kill(serve.pid(), signal);
+    const Ended ended = serve.end();
+    ::close(connection);
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    const bool loading = ended.err.find("stopped while loading") != std::string::npos;
+    EXPECT_TRUE(loading || ended.err.find("shutting down") != std::string::npos) << ended.err;
+    EXPECT_NE(::access(path.c_str(), F_OK), 0) << "the socket was left";
+    ::unlink(path.c_str());
+  }
 }
 
 }  // namespace

@@ -294,6 +294,7 @@ HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR_AVX3 ",avx512bf16,amx-tile,amx-bf16")
 namespace pagoda {
 namespace N_AVX3 {
 namespace {
+#include "kernels/cpu/attention_engines-inl.h"
 #include "kernels/cpu/attention_half-inl.h"
 }  // namespace
 
@@ -314,6 +315,7 @@ HWY_BEFORE_NAMESPACE();
 namespace pagoda {
 namespace N_AVX2 {
 namespace {
+#include "kernels/cpu/attention_engines-inl.h"
 #include "kernels/cpu/attention_half-inl.h"
 }  // namespace
 
