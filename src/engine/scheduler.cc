@@ -78,8 +78,8 @@ int64_t Scheduler::chunk_allowance(int64_t decodes) const {
   const StepRates& rates = options_.rates;
   if (decodes == 0 || rates.prefill_row <= 0) return options_.max_num_batched_tokens;
   const double decoding = rates.step + static_cast<double>(decodes - 1) * rates.decode_row;
-  // A quarter is left for what the rates do not know: caches to be read, a machine that others use too.
-  const auto tokens = static_cast<int64_t>(std::min(0.75 * decoding / rates.prefill_row, 1e9));
+  // A third is left for what the rates do not know: caches to be read, a machine that others use too.
+  const auto tokens = static_cast<int64_t>(std::min(2.0 / 3.0 * decoding / rates.prefill_row, 1e9));
   return std::max(kPageTokens, tokens / kPageTokens * kPageTokens);
 }
 

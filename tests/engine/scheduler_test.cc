@@ -241,7 +241,7 @@ TEST(Scheduler, RatesBoundTheChunksBesideDecodes) {
   EXPECT_EQ(sim.last_.num_new_tokens(), 300);  // nobody waits for a next token
   sim.add(prompt_of(1000, 2000), 2);
   sim.step();
-  EXPECT_EQ(sim.last_.num_new_tokens(), 1 + 32);  // three quarters of 10 ms of decoding: 37 tokens, cut to whole pages
+  EXPECT_EQ(sim.last_.num_new_tokens(), 1 + 32);  // two thirds of 10 ms of decoding: 33 tokens, cut to whole pages
   sim.finish_all();
 }
 
