@@ -206,8 +206,15 @@ void attention_paged(const Exec& exec, const AttentionSpec& spec, const PagedRow
 
 template <class Writer>
 void write_rows(const Exec& exec, const KvPages& pages, const Writer& writer, const View& slots) {
-  exec.pool->parallel_for(slots.dims[0], store_grain(pages), [&](int64_t begin, int64_t end, int) HWY_ATTR {
-    const int64_t* slot = slots.as<int64_t>();
+  const int64_t* slot = slots.as<int64_t>();
+  // A token touches every line of its page's keys, wherever the last one was: a row of a decode costs as much as nine of a
+  // prompt.
+  constexpr int64_t kTokensARun = 8;
+  const int64_t rows = slots.dims[0];
+  int64_t runs = std::min<int64_t>(1, rows);
+  for (int64_t i = 1; i < rows; ++i) runs += slot[i] != slot[i - 1] + 1 || slot[i] % kPageTokens == 0 ? 1 : 0;
+  const int64_t grain = std::max<int64_t>(1, store_grain(pages) * rows / std::max<int64_t>(1, rows + kTokensARun * runs));
+  exec.pool->parallel_for(rows, grain, [&](int64_t begin, int64_t end, int) HWY_ATTR {
     while (begin < end) {
       // Tokens that follow each other in one page are written together.
       int64_t n = 1;

@@ -10,8 +10,8 @@
 
 namespace pagoda {
 
-// Elements whose work takes about ten microseconds on one core: a smaller piece is not worth a fork.
-constexpr int64_t kLightElements = 32768;  // a few operations an element
+// Elements whose work takes some four (light) or ten (heavy) microseconds on one core: a smaller piece is not worth a fork.
+constexpr int64_t kLightElements = 12288;  // a few operations an element
 constexpr int64_t kHeavyElements = 12288;  // an exponential an element
 
 inline int64_t row_grain(int64_t width, int64_t elements) {
