@@ -80,6 +80,7 @@ class DrawnTask final : public train::Task {
   }
   Json state() const override { return Json::object(); }
   void restore(const Json&) override {}
+  int64_t examples_left() const override { return num_examples() - example_; }
   bool has_validation() const override { return false; }
   int64_t num_validation_examples() const override { return 0; }
   train::Metrics evaluate(const Model&, const TaskHooks&, Communicator*) override { return {}; }

@@ -305,6 +305,21 @@ void settle(TrainFlags& flags) {
   a.check();
 }
 
+// --overwrite-output-dir must not take away what the run reads.
+void check_not_removed(const TrainFlags& flags, const std::string& checkpoint) {
+  std::vector<std::string> read = {flags.model, flags.tokenizer, flags.config_name, flags.lora.adapter};
+  for (const auto* files : {&flags.train_files, &flags.validation_files}) read.insert(read.end(), files->begin(), files->end());
+  const std::string folder = std::filesystem::weakly_canonical(checkpoint).string() + "/";
+  for (const std::string& path : read) {
+    std::error_code failed;
+    if (path.empty() || !std::filesystem::exists(path, failed)) continue;
+    const std::string whole = std::filesystem::weakly_canonical(path, failed).string() + "/";
+    if (whole.compare(0, folder.size(), folder) == 0) {
+      invalid("--overwrite-output-dir", "would remove {}, from which {} is read: need another --output-dir", checkpoint, path);
+    }
+  }
+}
+
 // The checkpoint to go on from; empty: none. A folder with checkpoints is not trained into by mistake.
 std::string find_checkpoint(const Program& program, const TrainFlags& flags) {
   const bool asked = flags.verb->get_option("--resume-from-checkpoint")->count() > 0;
@@ -317,7 +332,7 @@ std::string find_checkpoint(const Program& program, const TrainFlags& flags) {
               "holds checkpoints of an earlier run ({}): need --resume-from-checkpoint to go on, or --overwrite-output-dir",
               file_name(old.back().second));
     }
-    train::remove_checkpoints(output);
+    for (const auto& [step, path] : old) check_not_removed(flags, path);
     return {};
   }
   const std::string given = flags.resume.empty() ? "" : flags.resume.front();
@@ -414,8 +429,8 @@ void report(const Program& program, const TrainFlags& flags, const train::Traine
       .set("mfu", console.mfu())
       .set("best_metric", state.at("best_metric", "state"));
   const Json::Array& history = state.at("log_history", "state").as_array("state");
-  if (!history.empty()) {
-    for (const JsonMember& member : history.back().as_object("state")) {
+  for (const Json& entry : history) {
+    for (const JsonMember& member : entry.as_object("state")) {
       if (member.key.rfind("train_", 0) == 0) result.set(member.key, member.value);
     }
   }
@@ -528,6 +543,7 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
     stage.clear();
     train::TrainerHooks trainer_hooks;
     trainer_hooks.cancel = &interrupted();
+    trainer_hooks.remove_old_checkpoints = flags.overwrite_output_dir && checkpoint.empty();
     trainer_hooks.ranks = ranks.get();
     trainer_hooks.data_parallel = flags.data_parallel;
     trainer_hooks.callbacks = setup.callbacks;

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -145,13 +146,20 @@ std::string incomplete_checkpoint(const std::string& path) {
   return {};
 }
 
-void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::string& keep) {
+void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::vector<std::string>& keep) {
   if (limit <= 0) return;
-  const auto all = list_checkpoints(output_dir);
-  int64_t left = static_cast<int64_t>(all.size());
-  for (size_t i = 0; i + 1 < all.size() && left > limit; ++i) {
-    if (all[i].second == keep) continue;
-    remove_checkpoint(all[i].second);
+  // A run that went back to an earlier checkpoint writes smaller steps than are there.
+  std::vector<std::tuple<fs::file_time_type, int64_t, std::string>> by_time;
+  for (const auto& [step, path] : list_checkpoints(output_dir)) {
+    std::error_code gone;
+    by_time.emplace_back(fs::last_write_time(join_path(path, kTrainerState), gone), step, path);
+  }
+  std::sort(by_time.begin(), by_time.end());
+  auto left = static_cast<int64_t>(by_time.size());
+  for (const auto& [time, step, path] : by_time) {
+    if (left <= limit) return;
+    if (std::find(keep.begin(), keep.end(), path) != keep.end()) continue;
+    remove_checkpoint(path);
     --left;
   }
 }

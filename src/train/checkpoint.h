@@ -49,8 +49,8 @@ std::vector<std::pair<int64_t, std::string>> list_checkpoints(const std::string&
 // What keeps training from going on from a checkpoint: "no optimizer.safetensors in it", "model.safetensors: ..."; empty:
 // nothing, all files are there and whole (headers and sizes agree; the numbers are not read).
 std::string incomplete_checkpoint(const std::string& path);
-// Removes the oldest until `limit` (> 0) are left; the newest and `keep` stay.
-void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::string& keep);
+// Removes those that were written first, whatever their steps, until `limit` (> 0) are left; `keep` stay.
+void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::vector<std::string>& keep);
 // All that list_checkpoints() has.
 void remove_checkpoints(const std::string& output_dir);
 // Leftovers of writers and removals that were killed, all under our temporary names; nothing else.

@@ -69,7 +69,8 @@ LmTask::LmTask(TrainingModel& model, const TrainingArguments& arguments, const L
   if (options_.masked) choose_mask_tokens();
   check_split(options_.files.train, arguments_.max_train_samples, "training data", hooks);
   if (has_validation()) {
-    validation_rows_ = check_split(options_.files.validation, arguments_.max_eval_samples, "validation data", hooks);
+    validation_rows_ = check_split(options_.files.validation, arguments_.max_eval_samples, "validation data", hooks,
+                                   arguments_.seed ^ kValidationSeed);
   }
   DatasetOptions dataset;
   dataset.max_rows = arguments_.max_train_samples;
@@ -104,14 +105,15 @@ void LmTask::choose_mask_tokens() {
   if (const std::optional<int32_t> id = tokenizer.token_to_id(name)) mask_token_ = *id;
 }
 
-int64_t LmTask::check_split(const std::vector<std::string>& files, int64_t most, const char* name, const TaskHooks& hooks) {
+int64_t LmTask::check_split(const std::vector<std::string>& files, int64_t most, const char* name, const TaskHooks& hooks,
+                            std::optional<uint64_t> masks) {
   DatasetOptions in_order;
   in_order.shuffle = false;
   in_order.prefetch = 0;
   in_order.max_rows = most;
   DatasetReader reader(files, in_order);
   const int64_t vocab = model_.model().vocab_size(), longest = model_.model().max_positions();
-  int64_t labelled = 0, tokens = 0;
+  int64_t labelled = 0, masked = 0, tokens = 0;
   Example example;
   for (int64_t row = 0; reader.next(example); ++row) {
     if (row % 1024 == 0) hooks.at("checking", row, reader.num_rows());
@@ -144,9 +146,16 @@ int64_t LmTask::check_split(const std::vector<std::string>& files, int64_t most,
       }
     }
     tokens += static_cast<int64_t>(rows.size());
+    if (masked == 0) {
+      const Labelled made = label(example, static_cast<uint64_t>(row), masks.value_or(0));
+      masked += std::count_if(made.labels.begin(), made.labels.end(), [](int32_t id) { return id >= 0; });
+    }
   }
   if (labelled == 0)
     invalid(name, "no labelled position in {} examples: need at least one label that is not -100", reader.num_rows());
+  if (masks && masked == 0) {
+    invalid(name, "no position of {} examples is masked: need more of them or a higher --mlm-probability", reader.num_rows());
+  }
   if (tokens_ == 0) tokens_ = tokens;
   return reader.num_rows();
 }
@@ -271,7 +280,6 @@ Metrics LmTask::evaluate(const Model& model, const TaskHooks& hooks, Communicato
   });
   dumped_validation_ = true;
   if (ranks != nullptr && ranks->rank() > 0) return {};
-  if (labels == 0) invalid("validation data", "no position was masked: need more examples or a higher --mlm-probability");
   const double mean = sum / static_cast<double>(labels);
   return {
       {"loss", mean}, {"accuracy", static_cast<double>(correct) / static_cast<double>(labels)}, {"perplexity", std::exp(mean)}};

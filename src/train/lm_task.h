@@ -36,6 +36,7 @@ class LmTask : public Task {
   MicroBatch next(int64_t examples) override;
   Json state() const override { return reader_->state(); }
   void restore(const Json& state) override { reader_->restore(state); }
+  int64_t examples_left() const override { return (reader_->num_rows() - reader_->position()) / arguments_.world; }
   bool has_validation() const override { return !options_.files.validation.empty(); }
   double smoothing() const override { return arguments_.label_smoothing_factor; }
   int64_t num_validation_examples() const override { return validation_rows_; }
@@ -50,8 +51,9 @@ class LmTask : public Task {
     std::vector<size_t> starts;  // of its sequences
   };
   void choose_mask_tokens();
-  // Returns its rows.
-  int64_t check_split(const std::vector<std::string>& files, int64_t most, const char* name, const TaskHooks& hooks);
+  // Returns its rows. masks: the seed of a split whose masks are the same in every pass, and must not all be empty.
+  int64_t check_split(const std::vector<std::string>& files, int64_t most, const char* name, const TaskHooks& hooks,
+                      std::optional<uint64_t> masks = {});
   Labelled label(const Example& example, uint64_t number, uint64_t seed) const;
   void mask(Labelled& labelled, uint64_t number, uint64_t seed) const;
   void add(const Example& example, uint64_t number, uint64_t seed, BatchRows& rows);

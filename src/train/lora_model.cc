@@ -226,7 +226,18 @@ void LoraModel::save(const std::string& folder) {
   write_file_atomic(join_path(folder, kAdapterConfig), adapter_config_json(config_of_adapter_, fan_in_fan_out_));
 }
 
-void LoraModel::load(const std::string& folder) { load_from(folder); }
+void LoraModel::load(const std::string& folder) {
+  const AdapterConfig before = read_adapter_config(folder);
+  const AdapterConfig& now = config_of_adapter_;
+  if (before.r != now.r) invalid("--lora-r", "got {}, need {} as in {}", now.r, before.r, folder);
+  if (before.lora_alpha != now.lora_alpha || before.use_rslora != now.use_rslora) {
+    const auto text = [](const AdapterConfig& of) {
+      return fmt::format("{}{}", of.lora_alpha, of.use_rslora ? " with --use-rslora" : "");
+    };
+    invalid("--lora-alpha", "got {}, need {} as in {}", text(now), text(before), folder);
+  }
+  load_from(folder);
+}
 
 void LoraModel::load_from(const std::string& folder) {
   const std::string path = join_path(folder, kAdapterWeights);

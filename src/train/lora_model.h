@@ -50,6 +50,7 @@ class LoraTask : public Task {
   MicroBatch next(int64_t examples) override { return task_->next(examples); }
   Json state() const override { return task_->state(); }
   void restore(const Json& state) override { task_->restore(state); }
+  int64_t examples_left() const override { return task_->examples_left(); }
   bool has_validation() const override { return task_->has_validation(); }
   int64_t num_validation_examples() const override { return task_->num_validation_examples(); }
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;

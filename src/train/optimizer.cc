@@ -145,15 +145,17 @@ const std::vector<std::string>& Optimizer::names() {
 
 std::unique_ptr<Optimizer> Optimizer::make(const TrainingArguments& given, const std::vector<Parameter*>& parameters) {
   const TrainingArguments arguments = with_optim_args(given);
-  const std::string& name = arguments.optim;
-  if (name.rfind("adamw", 0) == 0 && (name == "adamw" || name == "adamw_torch" || name == "adamw_torch_fused")) {
-    return std::make_unique<Adam>(arguments, parameters);
-  }
-  if (name == "adam") return std::make_unique<Adam>(arguments, parameters);
+  const std::string name = plain_name(arguments.optim);
+  if (name == "adamw" || name == "adam") return std::make_unique<Adam>(arguments, parameters);
   if (name == "sgd") return std::make_unique<Sgd>(arguments, parameters);
   if (name == "adafactor") return std::make_unique<Adafactor>(arguments, parameters);
-  if (name == "lion" || name == "lion_32bit") return std::make_unique<Lion>(arguments, parameters);
-  invalid("--optim", "got '{}', need adamw (adamw_torch), adam, sgd, adafactor or lion", name);
+  if (name == "lion") return std::make_unique<Lion>(arguments, parameters);
+  invalid("--optim", "got '{}', need adamw (adamw_torch), adam, sgd, adafactor or lion", arguments.optim);
+}
+
+std::string Optimizer::plain_name(const std::string& name) {
+  if (name == "adamw_torch" || name == "adamw_torch_fused") return "adamw";
+  return name == "lion_32bit" ? "lion" : name;
 }
 
 Optimizer::Optimizer(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters) : arguments_(arguments) {

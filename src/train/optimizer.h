@@ -21,6 +21,7 @@ class Optimizer {
   // By TrainingArguments::optim; kInvalidInput names those that there are. Parameters are float32 and stay where they are.
   static std::unique_ptr<Optimizer> make(const TrainingArguments& arguments, const std::vector<Parameter*>& parameters);
   static const std::vector<std::string>& names();
+  static std::string plain_name(const std::string& name);  // HF's other names for the same: adamw_torch is adamw
 
   // The norm of all gradients together, in a fixed order of sums (torch.nn.utils.clip_grad_norm_).
   double gradient_norm() const;

@@ -61,6 +61,9 @@ class Task {
   // Where the next example lies, and what must be equal to go on there. restore() throws kInvalidInput where it is not.
   virtual Json state() const = 0;
   virtual void restore(const Json& state) = 0;
+  // What next() has yet to give this rank in this epoch: after a checkpoint of another number of ranks, which need not have
+  // stood where all of these have taken as many, what is left in whole rounds.
+  virtual int64_t examples_left() const = 0;
 
   // The sum of the batch's losses divided by `count`, the labels of all micro-batches of all ranks of the step together: their
   // sum is the mean over the whole batch. A scalar [1], on the tape. By default cross-entropy of the model's logits. `observer`

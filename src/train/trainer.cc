@@ -24,6 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kFormat = 1;
+constexpr double kMostSteps = 1e15;
 
 double seconds_since(Clock::time_point begun) { return std::chrono::duration<double>(Clock::now() - begun).count(); }
 
@@ -77,9 +78,11 @@ class Trainer::Impl {
     }
     batches_per_epoch_ = divide_up(task_.num_examples(), arguments_.per_device_train_batch_size);
     steps_per_epoch_ = divide_up(batches_per_epoch_, arguments_.gradient_accumulation_steps);
-    max_steps_ = arguments_.max_steps > 0
-                     ? arguments_.max_steps
-                     : static_cast<int64_t>(std::ceil(arguments_.num_train_epochs * static_cast<double>(steps_per_epoch_)));
+    const double steps = std::ceil(arguments_.num_train_epochs * static_cast<double>(steps_per_epoch_));
+    if (arguments_.max_steps <= 0 && steps > kMostSteps) {
+      invalid("--num-train-epochs", "got {}: {} steps, need at most {}", arguments_.num_train_epochs, steps, kMostSteps);
+    }
+    max_steps_ = arguments_.max_steps > 0 ? arguments_.max_steps : static_cast<int64_t>(steps);
     logging_steps_ = TrainingArguments::steps_of(arguments_.logging_steps, max_steps_);
     save_steps_ = TrainingArguments::steps_of(arguments_.save_steps, max_steps_);
     eval_steps_ = arguments_.eval_steps > 0 ? TrainingArguments::steps_of(arguments_.eval_steps, max_steps_) : logging_steps_;
@@ -97,7 +100,7 @@ class Trainer::Impl {
     }
     model_.model().set_gradient_checkpointing(arguments_.gradient_checkpointing);
     average_ = std::make_unique<WeightAverage>(parameters_, arguments_.ema_decay);
-    if (is_main()) check_writable(arguments_.output_dir, bytes_needed());
+    if (is_main() && !hooks_.remove_old_checkpoints) check_writable(arguments_.output_dir, bytes_needed());
   }
 
   void resume(const std::string& folder) {
@@ -110,11 +113,12 @@ class Trainer::Impl {
     const int64_t format = saved.at("format", path).as_int(path);
     if (format != kFormat) unsupported(path, "got format {}, need {}", format, kFormat);
     const Json& given = saved.at("arguments", path);
-    for (const char* key : {"optim", "seed"}) {
-      const Json mine = arguments_.to_json();
-      if (!(given.at(key, path) == mine.at(key, path))) {
-        invalid(path, "the run had another --{}: got {}, need {}", key, mine.at(key, path).dump(), given.at(key, path).dump());
-      }
+    if (const std::string optim = given.get_string("optim", "", path);
+        Optimizer::plain_name(optim) != Optimizer::plain_name(arguments_.optim)) {
+      invalid(path, "the run had another --optim: got {}, need {}", arguments_.optim, optim);
+    }
+    if (const int64_t seed = given.at("seed", path).as_int(path); seed != static_cast<int64_t>(arguments_.seed)) {
+      invalid(path, "the run had another --seed: got {}, need {}", arguments_.seed, seed);
     }
     warn_of_changes(given, folder);
     model_.load(folder);
@@ -127,9 +131,15 @@ class Trainer::Impl {
     log_history_ = state.at("log_history", path);
     if (const Json* best = state.find("best_metric"); best != nullptr && !best->is_null()) {
       best_.restore_best(best->as_double(path), state.get_int("best_global_step", 0, path));
+      const Json* where = state.find("best_model_checkpoint");
+      if (where != nullptr && where->is_string()) best_checkpoint_ = where->as_string(path);
+      if (!best_checkpoint_.empty() && !directory_exists(best_checkpoint_)) {
+        if (arguments_.load_best_model_at_end) notice(fmt::format("the best checkpoint so far is gone: {}", best_checkpoint_));
+        best_checkpoint_.clear();
+      }
     }
     epoch_ = saved.at("epoch", path).as_int(path);
-    examples_ = saved.at("examples_in_epoch", path).as_int(path);
+    examples_ = task_.num_examples() - task_.examples_left();  // of this many ranks
     loss_sum_ = saved.at("loss_sum", path).as_double(path);
     total_loss_ = saved.at("total_loss", path).as_double(path);
     logged_step_ = saved.at("logged_step", path).as_int(path);
@@ -138,15 +148,17 @@ class Trainer::Impl {
     if (const Json* place = saved.find("lr_scheduler")) schedule_->restore(*place);
     tokens_ = state.get_int("num_input_tokens_seen", 0, path);
     total_flos_ = state.get_double("total_flos", 0, path);
-    if (global_step_ < 0 || epoch_ < 0 || examples_ < 0 || examples_ > task_.num_examples()) {
-      invalid(path, "got step {}, epoch {}, example {}: need a place in the data", global_step_, epoch_, examples_);
-    }
+    if (global_step_ < 0 || epoch_ < 0) invalid(path, "got step {}, epoch {}: need a place in the data", global_step_, epoch_);
     saved_step_ = global_step_;
     resumed_ = folder;
   }
 
   bool run() {
     if (is_main()) {
+      if (hooks_.remove_old_checkpoints) {
+        remove_checkpoints(arguments_.output_dir);
+        check_writable(arguments_.output_dir, bytes_needed());
+      }
       check_names_are_free(arguments_.output_dir, global_step_, max_steps_);
       remove_leftovers(arguments_.output_dir);
     }
@@ -159,8 +171,12 @@ class Trainer::Impl {
     while (global_step_ < max_steps_ && !best_.stops()) {
       if (!step()) return false;
     }
-    finish();
-    return true;
+    // The last evaluation was interrupted: whoever goes on begins with it.
+    if (evaluation_due_) {
+      if (saved_step_ != global_step_) save(task_.state());
+      return false;
+    }
+    return finish();
   }
 
   Json state() const {
@@ -168,7 +184,7 @@ class Trainer::Impl {
     const auto or_null = [&](const Json& value) { return best_.known() ? value : Json(); };
     json.set("best_global_step", or_null(best_.step()))
         .set("best_metric", or_null(best_.value()))
-        .set("best_model_checkpoint", or_null(checkpoint_path(arguments_.output_dir, best_.step())))
+        .set("best_model_checkpoint", best_checkpoint_.empty() ? Json() : Json(best_checkpoint_))
         .set("epoch", epoch())
         .set("eval_steps", eval_steps_)
         .set("global_step", global_step_)
@@ -192,17 +208,31 @@ class Trainer::Impl {
  private:
   // What a run that goes on may have otherwise, and trains otherwise with than the one before.
   void warn_of_changes(const Json& before, const std::string& folder) const {
-    if (!hooks_.notice) return;
     const Json now = arguments_.to_json();
     std::string changes;
-    for (const char* key : {"per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "world_size",
-                            "lr_scheduler_type", "warmup_steps", "warmup_ratio", "weight_decay", "label_smoothing_factor",
-                            "logging_steps", "eval_steps", "save_steps"}) {
-      const Json *old = before.find(key), *mine = now.find(key);
-      if (old == nullptr || mine == nullptr || *old == *mine) continue;
-      changes += fmt::format("{}{}: {} (before: {})", changes.empty() ? "" : ", ", key, mine->dump(), old->dump());
+    for (const JsonMember& mine : now.as_object("arguments")) {
+      const Json* old = before.find(mine.key);
+      if (mine.key == "output_dir" || mine.key == "optim" || old == nullptr || *old == mine.value) continue;
+      changes += fmt::format("{}{}: {} (before: {})", changes.empty() ? "" : ", ", mine.key, mine.value.dump(), old->dump());
     }
-    if (!changes.empty()) hooks_.notice(fmt::format("warning: other arguments than when {} was written: {}", folder, changes));
+    if (!changes.empty()) notice(fmt::format("other arguments than when {} was written: {}", folder, changes));
+  }
+
+  // One that fails (a report on a full disk) is not told again: training goes on.
+  void tell(const std::function<void(TrainerCallback&)>& what) {
+    for (TrainerCallback*& each : hooks_.callbacks) {
+      if (each == nullptr) continue;
+      try {
+        what(*each);
+      } catch (const Error& error) {
+        notice(fmt::format("a report stops here: {}", error.what()));
+        each = nullptr;
+      }
+    }
+  }
+
+  void notice(const std::string& text) const {
+    if (hooks_.notice) hooks_.notice("warning: " + text);
   }
 
   double epoch() const {
@@ -214,7 +244,7 @@ class Trainer::Impl {
     int64_t all = 0, trained = 0;
     for (const Parameter* parameter : model_.model().parameters()) all += parameter->value.bytes();
     for (const Parameter* parameter : parameters_) trained += parameter->value.bytes();
-    const bool moments = arguments_.optim.rfind("adam", 0) == 0;
+    const bool moments = Optimizer::plain_name(arguments_.optim).starts_with("adam");
     return (arguments_.save_strategy == "no" ? all : 2 * all + (moments ? 2 : 1) * trained) + (int64_t{1} << 20);
   }
 
@@ -241,7 +271,7 @@ class Trainer::Impl {
         .set("global_step", global_step_)
         .set("resumed_from", resumed_.empty() ? Json() : Json(resumed_))
         .set("log_history", log_history_);
-    for (TrainerCallback* each : hooks_.callbacks) each->on_train_begin(run);
+    tell([&](TrainerCallback& each) { each.on_train_begin(run); });
   }
 
   // False: cancelled; what was done is saved.
@@ -304,7 +334,7 @@ class Trainer::Impl {
     total_flos_ += 6.0 * static_cast<double>(all_tokens) * flos_parameters_;
     loss_sum_ += loss;
     const StepReport report{global_step_, max_steps_, seconds_since(begun), static_cast<double>(tokens), flops, exchange};
-    for (TrainerCallback* each : hooks_.callbacks) each->on_step(report);
+    tell([&](TrainerCallback& each) { each.on_step(report); });
     after_step();
     return true;
   }
@@ -377,7 +407,8 @@ class Trainer::Impl {
 
   bool due(const std::string& strategy, int64_t every) const {
     if (strategy == "steps") return global_step_ % every == 0;
-    return strategy == "epoch" && examples_ == task_.num_examples();
+    // As in HF's loop, an epoch that the run does not finish ends too.
+    return strategy == "epoch" && (examples_ == task_.num_examples() || global_step_ >= max_steps_);
   }
 
   void after_step() {
@@ -388,7 +419,7 @@ class Trainer::Impl {
     const bool waits =
         (arguments_.eval_strategy == "epoch" ? epoch() : static_cast<double>(global_step_)) < arguments_.eval_delay;
     if (!waits && (due(arguments_.eval_strategy, eval_steps_) || (last && arguments_.eval_strategy == "steps"))) evaluate(true);
-    const bool ends = (last || best_.stops()) && arguments_.save_strategy == "steps";
+    const bool ends = (last || best_.stops()) && (arguments_.save_strategy == "steps" || arguments_.save_strategy == "epoch");
     const bool best = arguments_.save_strategy == "best" && improved_;
     if (due(arguments_.save_strategy, save_steps_) || ends || best) save(task_.state());
   }
@@ -405,7 +436,7 @@ class Trainer::Impl {
     loss_sum_ = 0;
     logged_step_ = global_step_;
     log_history_.push_back(entry);
-    for (TrainerCallback* each : hooks_.callbacks) each->on_log(entry);
+    tell([&](TrainerCallback& each) { each.on_log(entry); });
   }
 
   // What rank 0 found, on all ranks; empty: it was cancelled.
@@ -420,7 +451,8 @@ class Trainer::Impl {
     return all;
   }
 
-  void evaluate(bool compare) {
+  // compare: by the metric that picks the best checkpoint. False: cancelled.
+  bool evaluate(bool compare) {
     const auto begun = Clock::now();
     TaskHooks hooks;
     hooks.cancel = hooks_.cancel;
@@ -435,7 +467,7 @@ class Trainer::Impl {
     }
     found = job_metrics(std::move(found));
     evaluation_due_ = !found && compare;  // cancelled: the next step sees it and saves; whoever resumes evaluates first
-    if (!found) return;
+    if (!found) return false;
     const Metrics metrics = std::move(*found);
     Json entry = Json::object();
     entry.set("epoch", epoch());
@@ -453,18 +485,19 @@ class Trainer::Impl {
     }
     entry.set("step", global_step_);
     log_history_.push_back(entry);
-    for (TrainerCallback* each : hooks_.callbacks) each->on_evaluate(entry);
-    if (!compare) return;
+    tell([&](TrainerCallback& each) { each.on_evaluate(entry); });
+    if (!compare) return true;
     if (watched == nullptr) {
       const bool needed = arguments_.load_best_model_at_end || arguments_.early_stopping_patience > 0 ||
                           arguments_.save_strategy == "best" || arguments_.lr_scheduler_type == "reduce_lr_on_plateau";
-      if (!needed) return;
+      if (!needed) return true;
       std::string names;
       for (const auto& [name, value] : metrics) names += (names.empty() ? "" : ", ") + name;
       invalid("--metric-for-best-model", "got {}, need one of {}", best_.name(), names);
     }
     schedule_->observe(*watched);
     improved_ = best_.observe(*watched, global_step_);
+    return true;
   }
 
   // `place`: of the data, after the last step done.
@@ -476,6 +509,7 @@ class Trainer::Impl {
       if (parallel_) moments = parallel_->gather(std::move(moments));
     }
     saved_step_ = global_step_;
+    if (best_.known() && best_.step() == global_step_) best_checkpoint_ = checkpoint_path(arguments_.output_dir, global_step_);
     if (is_main()) write_checkpoint(place, moments);
     if (parallel_) parallel_->ranks().barrier();
   }
@@ -490,8 +524,8 @@ class Trainer::Impl {
     write_file_atomic(join_path(folder, kTrainerState), pretty(state()));
     writer.commit();
     prune_checkpoints(arguments_.output_dir, arguments_.save_total_limit,
-                      arguments_.load_best_model_at_end ? checkpoint_path(arguments_.output_dir, best_.step()) : "");
-    for (TrainerCallback* each : hooks_.callbacks) each->on_save(path);
+                      {path, arguments_.load_best_model_at_end ? best_checkpoint_ : ""});
+    tell([&](TrainerCallback& each) { each.on_save(path); });
   }
 
   // What going on needs beside the model.
@@ -502,7 +536,6 @@ class Trainer::Impl {
         .set("arguments", arguments_.to_json())
         .set("data", place)
         .set("epoch", epoch_)
-        .set("examples_in_epoch", examples_)
         .set("loss_sum", loss_sum_)
         .set("total_loss", total_loss_)
         .set("logged_step", logged_step_)
@@ -512,8 +545,8 @@ class Trainer::Impl {
     write_file_atomic(join_path(folder, kTrainingState), pretty(own));
   }
 
-  void finish() {
-    if (task_.has_validation() && arguments_.eval_strategy == "no" && arguments_.eval_at_end) evaluate(false);
+  // False: the evaluation at the end was cancelled; the model is there.
+  bool finish() {
     total_loss_ += loss_sum_;
     loss_sum_ = 0;
     const double seconds = seconds_since(begun_);
@@ -529,22 +562,32 @@ class Trainer::Impl {
         .set("train_samples_per_second", examples / seconds)
         .set("train_steps_per_second", steps / seconds);
     log_history_.push_back(entry);
-    for (TrainerCallback* each : hooks_.callbacks) each->on_log(entry);
+    tell([&](TrainerCallback& each) { each.on_log(entry); });
     if (arguments_.load_best_model_at_end && best_.known()) load_best();
+    // Before the evaluation, whose errors cost no model.
     if (is_main()) {
       const WeightAverage::InPlace averaged(*average_);
       model_.save(arguments_.output_dir);
-      write_file_atomic(join_path(arguments_.output_dir, kTrainerState), pretty(state()));
+      write_state();
     }
     if (parallel_) parallel_->ranks().barrier();
-    for (TrainerCallback* each : hooks_.callbacks) each->on_train_end(arguments_.output_dir, state());
+    if (task_.has_validation() && arguments_.eval_strategy == "no" && arguments_.eval_at_end) {
+      if (!evaluate(false)) return false;
+      if (is_main()) write_state();
+    }
+    tell([&](TrainerCallback& each) { each.on_train_end(arguments_.output_dir, state()); });
+    return true;
   }
 
+  void write_state() const { write_file_atomic(join_path(arguments_.output_dir, kTrainerState), pretty(state())); }
+
   void load_best() {
-    const std::string best = checkpoint_path(arguments_.output_dir, best_.step());
-    if (!directory_exists(best)) not_found(best, "the best checkpoint is gone: the last weights are in the newest checkpoint");
-    model_.load(best);
-    average_->load(best);
+    if (best_checkpoint_.empty() || !directory_exists(best_checkpoint_)) {
+      notice(fmt::format("no checkpoint holds the best weights, those of step {}: the last ones stay", best_.step()));
+      return;
+    }
+    model_.load(best_checkpoint_);
+    average_->load(best_checkpoint_);
   }
 
   TrainingModel& model_;
@@ -560,6 +603,7 @@ class Trainer::Impl {
   int64_t batches_per_epoch_ = 0, steps_per_epoch_ = 0, max_steps_ = 0;
   int64_t logging_steps_ = 0, eval_steps_ = 0, save_steps_ = 0;
   BestMetric best_;
+  std::string best_checkpoint_;  // the newest one that was written at the best evaluation so far; empty: none
 
   int64_t global_step_ = 0, first_step_ = 0;
   int64_t saved_step_ = -1;           // of the last checkpoint

@@ -25,6 +25,7 @@ struct TrainerHooks {
   Communicator* ranks = nullptr;
   DataParallelOptions data_parallel = {};
   std::function<void(const std::string& text)> notice = {};  // told what a resumed run has otherwise than the one before
+  bool remove_old_checkpoints = false;                       // those in the output folder go when run() begins, and not before
 };
 
 class Trainer {
@@ -41,7 +42,8 @@ class Trainer {
   // The newest complete checkpoint of a folder; empty: none. `incomplete` gets a line for each newer one, saying what it lacks.
   static std::string last_checkpoint(const std::string& output_dir, std::vector<std::string>* incomplete = nullptr);
 
-  // Trains to the end and writes the final model into output_dir; false: cancelled, a checkpoint holds all that was done.
+  // Trains to the end and writes the final model into output_dir; false: cancelled, a checkpoint holds all that was done (or
+  // the model does, where the evaluation at the end was cancelled).
   bool run();
   // {"global_step", "epoch", "max_steps", "log_history", "best_metric", ...} as trainer_state.json has it.
   Json state() const;

@@ -218,6 +218,23 @@ TEST_F(Train, FromAFamilysDefaultConfig) {
   EXPECT_EQ(named.code, 0) << named.err;
 }
 
+// What a run reads it does not remove, and an error costs no checkpoint.
+TEST_F(Train, OverwritingKeepsWhatIsNeeded) {
+  ASSERT_EQ(run_pagoda(command("out", {"--max-steps", "2", "--save-steps", "1"})).code, 0);
+  std::vector<std::string> again = command("out", {"--max-steps", "1", "--overwrite-output-dir"});
+  again[2] = folder_ + "/out/checkpoint-2";
+  const Ended own = run_pagoda(again);
+  EXPECT_EQ(own.code, 2);
+  EXPECT_NE(own.err.find("would remove"), std::string::npos) << own.err;
+  again[2] = folder_ + "/no/such/model";
+  EXPECT_NE(run_pagoda(again).code, 0);
+  EXPECT_TRUE(fs::exists(folder_ + "/out/checkpoint-1/model.safetensors"));
+  again[2] = folder_ + "/config.json";
+  const Ended anew = run_pagoda(again);
+  EXPECT_EQ(anew.code, 0) << anew.err;
+  EXPECT_FALSE(fs::exists(folder_ + "/out/checkpoint-2"));
+}
+
 TEST_F(Train, CtrlCSavesAndEndsWith130) {
   Running running(command("out", {"--max-steps", "100000", "--save-steps", "100000"}));
   while (!fs::exists(folder_ + "/out/.data/dataset_info.json")) ::usleep(1000);

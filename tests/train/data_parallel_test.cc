@@ -139,7 +139,19 @@ TEST_F(TrainingRanks, ResumedJobIsTheSameToTheBit) {
   train_ranks(2, 2, "cut", {}, 2);
   const auto resumed = train_ranks(2, 2, "cut", {}, 4, true);
   EXPECT_EQ(resumed[0].weights, whole[0].weights);
-  // The optimiser's state in the checkpoint is whole, so that any number of ranks may go on.
+  // Any number of ranks may go on, amid an epoch (of three steps) too, and over its end: the same rows in the same order.
+  const Outcome alone = train(nullptr, 4, "alone", {}, 5);
+  for (const bool from_ranks : {true, false}) {
+    const std::string out = from_ranks ? "from_ranks" : "from_one";
+    if (from_ranks) {
+      train_ranks(2, 2, out, {}, 2);
+      expect_near(train(nullptr, 4, out, {}, 5, true), alone, 1e-5);
+    } else {
+      train(nullptr, 4, out, {}, 2);
+      expect_near(train_ranks(2, 2, out, {}, 5, true)[0], alone, 1e-5);
+    }
+  }
+  // The optimiser's state in the checkpoint is whole.
   const auto file = SafetensorsFile::open(folder_ / "whole/checkpoint-2/optimizer.safetensors");
   train(nullptr, 4, "one");
   EXPECT_EQ(file->tensors().size(),

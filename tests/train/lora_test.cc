@@ -102,6 +102,10 @@ TEST_P(Lora, SavedLoadedAndMerged) {
   const auto again = open(GetParam(), rank(2, {"all-linear"}));
   again->load(folder_.path());
   EXPECT_EQ(distance(want, logits_of(*again)), 0);
+  // Another factor would make another model of the same numbers.
+  LoraOptions louder = rank(2, {"all-linear"});
+  louder.config.lora_alpha = 24;
+  EXPECT_THROW(open(GetParam(), louder)->load(folder_.path()), Error);
   LoraOptions from;
   from.adapter = folder_.path();
   EXPECT_EQ(distance(want, logits_of(*open(GetParam(), from))), 0);

@@ -231,6 +231,16 @@ TEST_F(Prepare, TokenisedRowsAreTakenAsTheyAre) {
     EXPECT_EQ(examples[0].token_type_ids, (std::vector<int32_t>{0, 0, 1}));
     EXPECT_EQ(examples[1].input_ids, std::vector<int32_t>{9});
   }
+  // Padding in some rows and none in others, as tokenizers fill up a batch.
+  options_.files = {folder_.write("in.jsonl", R"({"input_ids": [5, 6, 7], "attention_mask": [1, 1, 1]}
+{"input_ids": [5, 6, 0], "attention_mask": [1, 1, 0]}
+)")};
+  options_.output_dir = folder_ / "padded";
+  prepare_data(options_, nullptr, pool_);
+  const std::vector<Example> padded = read_split(options_.output_dir + "/train");
+  ASSERT_EQ(padded.size(), 2u);
+  EXPECT_EQ(padded[0].attention_mask, (std::vector<int32_t>{1, 1, 1}));
+  EXPECT_EQ(padded[1].attention_mask, (std::vector<int32_t>{1, 1, 0}));
   options_.output_dir = folder_ / "other";
   options_.files = {folder_.write("in.jsonl", "{\"input_ids\": [1], \"labels\": [1]}\n{\"input_ids\": [1]}\n")};
   EXPECT_NE(message_of([&] { run(); }).find("in.jsonl:2] other columns"), std::string::npos);

@@ -12,87 +12,13 @@
 
 #include "formats/safetensors.h"
 #include "ops/dropout.h"
-#include "tests/folder.h"
+#include "tests/train/trainer_fixture.h"
 #include "train/checkpoint.h"
 #include "train/lm_task.h"
 #include "train/optimizer.h"
 
 namespace pagoda::train {
 namespace {
-
-using ::pagoda::testing::Folder;
-using ::pagoda::testing::message_of;
-
-const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
-
-TrainingModelOptions model_options(int threads = 1) {
-  TrainingModelOptions options;
-  options.runtime.threads = threads;
-  return options;
-}
-
-std::unique_ptr<TrainingModel> open_plain(const std::string& path, TrainingModelOptions options = model_options()) {
-  std::unique_ptr<TrainingModel> model = TrainingModel::open(path, options);
-  model->model().set_dropouts({});
-  return model;
-}
-
-// Rows with labels: a task that takes them in order.
-std::string write_rows(const Folder& folder, const std::string& name, const Json::Array& lines) {
-  std::string text;
-  for (const Json& line : lines) text += line.dump() + "\n";
-  return folder.write(name, text);
-}
-
-LmOptions lm_options(const Folder& folder, const std::vector<std::string>& train, bool masked, ThreadPool& pool,
-                     const std::vector<std::string>& validation = {}) {
-  LmOptions options;
-  options.masked = masked;
-  PrepareOptions prepare;
-  prepare.output_dir = folder / "data";
-  prepare.block_size = 16;
-  options.files = open_splits(train, validation, prepare, nullptr, pool, {});
-  return options;
-}
-
-TrainingArguments arguments_in(const std::string& output_dir) {
-  TrainingArguments arguments;
-  arguments.output_dir = output_dir;
-  arguments.per_device_train_batch_size = 4;
-  arguments.learning_rate = 1e-3;
-  arguments.max_steps = 6;
-  arguments.logging_steps = 1;
-  arguments.save_steps = 2;
-  return arguments;
-}
-
-std::vector<double> column(const Json& state, const char* key) {
-  std::vector<double> values;
-  for (const Json& entry : state.at("log_history", "state").as_array("state")) {
-    if (const Json* value = entry.find(key)) values.push_back(value->as_double(key));
-  }
-  return values;
-}
-
-std::string model_bytes(const std::string& folder) { return read_file(folder + "/model.safetensors", 1 << 26); }
-
-// 24 lines of ids that a tiny model can learn: each counts up from somewhere.
-std::string counting_rows(const Folder& folder, int64_t vocab, int lines = 24, const std::string& name = "rows.jsonl") {
-  Json::Array rows;
-  for (int i = 0; i < lines; ++i) {
-    Json ids = Json::array();
-    for (int64_t t = 0; t < 5 + i % 9; ++t) ids.push_back((3 * i + t) % vocab);
-    rows.push_back(Json::object().set("input_ids", ids));
-  }
-  return write_rows(folder, name, rows);
-}
-
-constexpr const char* kTiny = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 50,
-  "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-  "max_position_embeddings": 32, "rms_norm_eps": 1e-5, "tie_word_embeddings": true})";
-constexpr const char* kTinyGpt2 =
-    R"({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 50, "n_embd": 16,
-  "n_layer": 2, "n_head": 2, "n_positions": 32})";
 
 constexpr size_t kFirstSteps = 15;
 
@@ -143,38 +69,6 @@ TEST_P(FirstSteps, EqualPyTorch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, FirstSteps, ::testing::Range<size_t>(0, kFirstSteps));
-
-class TrainerTest : public ::testing::Test {
- protected:
-  TrainerTest() : folder_("trainer"), config_(folder_.write("config.json", kTiny)), rows_(counting_rows(folder_, 50)) {}
-
-  struct Result {
-    Json state;
-    std::string weights;
-    bool ended = false;
-  };
-  // Trains into folder_/out; resumes from `checkpoint` if there is one.
-  Result train(const TrainingArguments& arguments, const std::string& checkpoint = "", int threads = 1,
-               const TrainerHooks& hooks = {}) {
-    TrainingModelOptions model_of = model_options(threads);
-    if (arguments.bf16) model_of.compute = DType::kBFloat16;
-    const auto model = TrainingModel::open(config_, model_of);
-    LmOptions options = lm_options(folder_, {rows_}, false, model->runtime().pool(), validation_);
-    options.dump_batches = dump_;
-    LmTask task(*model, arguments, options, {});
-    Trainer trainer(*model, task, arguments, hooks);
-    if (!checkpoint.empty()) trainer.resume(checkpoint);
-    Result result;
-    result.ended = trainer.run();
-    result.state = trainer.state();
-    if (result.ended) result.weights = model_bytes(arguments.output_dir);
-    return result;
-  }
-
-  Folder folder_;
-  std::string config_, rows_, dump_;
-  std::vector<std::string> validation_;
-};
 
 TEST_F(TrainerTest, LearnsLogsAndSavesAModelThatLoads) {
   TrainingArguments arguments = arguments_in(folder_ / "out");
@@ -294,67 +188,6 @@ TEST_F(TrainerTest, GradientCheckpointingChangesNoBit) {
   EXPECT_EQ(column(plain.state, "grad_norm"), column(again.state, "grad_norm"));
 }
 
-TEST_F(TrainerTest, CancelSavesWhatWasDone) {
-  struct CancelAfter : TrainerCallback {
-    std::atomic<bool> cancel{false};
-    void on_step(const StepReport& report) override { cancel = report.step == 3; }
-  } after;
-  TrainingArguments arguments = arguments_in(folder_ / "out");
-  arguments.save_steps = 100;
-  const Result whole = train([&] {
-    TrainingArguments undisturbed = arguments;
-    undisturbed.output_dir = folder_ / "whole";
-    return undisturbed;
-  }());
-  const Result stopped = train(arguments, "", 1, {{&after}, &after.cancel});
-  EXPECT_FALSE(stopped.ended);
-  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-3");
-  const Result resumed = train(arguments, folder_ / "out/checkpoint-3");
-  EXPECT_EQ(resumed.weights, whole.weights);
-}
-
-TEST_F(TrainerTest, KeepsTheBestAndStopsEarly) {
-  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
-  TrainingArguments arguments = arguments_in(folder_ / "out");
-  arguments.max_steps = 30;
-  arguments.learning_rate = 0;  // no evaluation is better than the first
-  arguments.eval_strategy = "steps";
-  arguments.eval_steps = 2;
-  arguments.load_best_model_at_end = true;
-  arguments.early_stopping_patience = 3;
-  arguments.save_total_limit = 2;
-  const Result result = train(arguments);
-  EXPECT_TRUE(result.ended);
-  EXPECT_EQ(result.state.at("global_step", "state").as_int("state"), 8);
-  EXPECT_EQ(result.state.at("best_global_step", "state").as_int("state"), 2);
-  std::vector<int64_t> kept;
-  for (const auto& [step, path] : list_checkpoints(folder_ / "out")) kept.push_back(step);
-  EXPECT_EQ(kept, (std::vector<int64_t>{2, 8}));
-  EXPECT_EQ(result.weights, model_bytes(folder_ / "out/checkpoint-2"));
-}
-
-TEST_F(TrainerTest, GoesOnFromTheNewestWholeCheckpoint) {
-  TrainingArguments arguments = arguments_in(folder_ / "out");
-  const Result whole = train(arguments);
-  const auto cut = [&](const std::string& file, uintmax_t size) { std::filesystem::resize_file(folder_ / file, size); };
-  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-6");
-  cut("out/checkpoint-6/optimizer.safetensors",
-      std::filesystem::file_size(folder_ / "out/checkpoint-6/optimizer.safetensors") - 1);
-  std::filesystem::remove(folder_ / "out/checkpoint-4/model.safetensors");
-  std::vector<std::string> incomplete;
-  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out", &incomplete), folder_ / "out/checkpoint-2");
-  ASSERT_EQ(incomplete.size(), 2u);
-  EXPECT_NE(incomplete[0].find("optimizer.safetensors"), std::string::npos) << incomplete[0];
-  EXPECT_NE(incomplete[1].find("no model.safetensors in it"), std::string::npos) << incomplete[1];
-  const std::string message = message_of([&] { train(arguments, folder_ / "out/checkpoint-6"); });
-  EXPECT_NE(message.find("checkpoint-6] cannot go on from it"), std::string::npos) << message;
-  EXPECT_EQ(train(arguments, folder_ / "out/checkpoint-2").weights, whole.weights);
-  for (const char* file : {"out/checkpoint-6/training_state.json", "out/checkpoint-6/model.safetensors"}) {
-    cut(file, 0);
-    EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-4") << file;
-  }
-}
-
 TEST_F(TrainerTest, SharesOfAllStepsAndWhenToEvaluate) {
   validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
   TrainingArguments arguments = arguments_in(folder_ / "out");
@@ -386,28 +219,6 @@ TEST_F(TrainerTest, SharesOfAllStepsAndWhenToEvaluate) {
   EXPECT_NE(message_of([&] { train(arguments, folder_ / "out/checkpoint-5"); }).find("--save-only-model"), std::string::npos);
 }
 
-TEST_F(TrainerTest, SavesTheBestAndLowersTheRateOnAPlateau) {
-  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
-  TrainingArguments arguments = arguments_in(folder_ / "out");
-  arguments.max_steps = 6;
-  arguments.eval_strategy = "steps";
-  arguments.eval_steps = 1;
-  arguments.save_strategy = "best";
-  arguments.save_total_limit = 1;
-  arguments.metric_for_best_model = "loss";
-  arguments.learning_rate = 1e-9;
-  arguments.lr_scheduler_type = "reduce_lr_on_plateau";
-  arguments.lr_scheduler_kwargs = Json::parse(R"({"factor": 0.5, "patience": 0, "threshold": 0.5, "eps": 0})", "test");
-  const Result result = train(arguments);
-  const std::vector<double> rates = column(result.state, "learning_rate");
-  EXPECT_EQ(rates, (std::vector<double>{1e-9, 1e-9, 5e-10, 2.5e-10, 1.25e-10, 6.25e-11}));
-  const auto kept = list_checkpoints(folder_ / "out");
-  ASSERT_EQ(kept.size(), 1u);
-  EXPECT_EQ(kept[0].first, result.state.get_int("best_global_step", -1, "state"));
-  arguments.eval_strategy = "no";
-  EXPECT_NE(message_of([&] { train(arguments); }).find("--save-strategy best"), std::string::npos);
-}
-
 TEST_F(TrainerTest, FewerSamplesOtherOrdersAndSmoothing) {
   validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
   TrainingArguments arguments = arguments_in(folder_ / "a");
@@ -430,21 +241,6 @@ TEST_F(TrainerTest, FewerSamplesOtherOrdersAndSmoothing) {
   EXPECT_GE(column(train(arguments).state, "loss")[0], std::log(50.0));
 }
 
-TEST_F(TrainerTest, TellsWhatIsOtherwiseWhenItGoesOn) {
-  TrainingArguments arguments = arguments_in(folder_ / "out");
-  train(arguments);
-  std::string told;
-  TrainerHooks hooks;
-  hooks.notice = [&](const std::string& text) { told += text; };
-  train(arguments, folder_ / "out/checkpoint-4", 1, hooks);
-  EXPECT_EQ(told, "");
-  arguments.per_device_train_batch_size = 2;
-  arguments.learning_rate = 2e-3;
-  train(arguments, folder_ / "out/checkpoint-4", 1, hooks);
-  EXPECT_NE(told.find("per_device_train_batch_size: 2 (before: 4), learning_rate: 0.002 (before: 0.001)"), std::string::npos)
-      << told;
-}
-
 TEST_F(TrainerTest, StopsAtLossesThatAreNotFinite) {
   TrainingArguments arguments = arguments_in(folder_ / "out");
   arguments.learning_rate = 1e30;
@@ -462,80 +258,6 @@ TEST_F(TrainerTest, StopsAtLossesThatAreNotFinite) {
         ASSERT_TRUE(std::isfinite(parameter->value.data<float>()[i])) << step;
     }
   }
-}
-
-TEST_F(TrainerTest, CheckpointsAppearWholeOrNotAtAll) {
-  const std::string out = folder_ / "out";
-  make_directories(out + "/.tmp-checkpoint-11");  // a writer was killed
-  EXPECT_EQ(Trainer::last_checkpoint(out), "");
-  {
-    FolderWriter writer(checkpoint_path(out, 3));
-    write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
-    EXPECT_EQ(Trainer::last_checkpoint(out), "");
-  }
-  EXPECT_EQ(Trainer::last_checkpoint(out), "");  // not committed: gone
-  for (const char* text : {"1", "2"}) {
-    FolderWriter writer(checkpoint_path(out, 3));
-    write_file_atomic(writer.temporary() + "/trainer_state.json", text);
-    writer.commit();
-    EXPECT_EQ(read_file(checkpoint_path(out, 3) + "/trainer_state.json", 10), text);
-  }
-  EXPECT_EQ(list_checkpoints(out).back().second, checkpoint_path(out, 3));
-  remove_leftovers(out);
-  EXPECT_EQ(list_directory(out), std::vector<std::string>{"checkpoint-3"});
-}
-
-// Only what bears our temporary names is removed, and a name that is taken is told before the first step.
-TEST_F(TrainerTest, WhatIsNoCheckpointStays) {
-  const std::string out = folder_ / "out";
-  const std::vector<std::string> others{".tmp-checkpoint-notes", ".tmp-x",       "checkpoint-10", "checkpoint-2",
-                                        "checkpoint-3",          "checkpoint-9", "checkpoint-x"};
-  for (const std::string& name : others) {
-    if (name == "checkpoint-9") continue;
-    make_directories(out + "/" + name);
-    write_file_atomic(out + "/" + name + "/notes.txt", "mine");
-  }
-  write_file_atomic(out + "/checkpoint-9", "a file");
-  remove_leftovers(out);
-  EXPECT_EQ(list_directory(out), others);
-  TrainingArguments arguments = arguments_in(out);
-  arguments.max_steps = 3;
-  arguments.save_steps = 1;
-  const std::string message = message_of([&] { train(arguments); });
-  EXPECT_NE(message.find("checkpoint-2"), std::string::npos) << message;
-  EXPECT_NE(message.find("is no checkpoint"), std::string::npos) << message;
-  EXPECT_EQ(list_directory(out), others);
-  EXPECT_EQ(read_file(out + "/checkpoint-2/notes.txt", 10), "mine");
-  // One that appears while the training runs is not replaced either.
-  FolderWriter writer(checkpoint_path(out, 3));
-  write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
-  EXPECT_NE(message_of([&] { writer.commit(); }).find("is no checkpoint"), std::string::npos);
-  EXPECT_EQ(read_file(out + "/checkpoint-3/notes.txt", 10), "mine");
-}
-
-// A removal that is cut short leaves a temporary name behind, which the next run takes away.
-TEST_F(TrainerTest, PruningRenamesFirst) {
-  const std::string out = folder_ / "out";
-  for (const int64_t step : {1, 2, 3}) {
-    FolderWriter writer(checkpoint_path(out, step));
-    write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
-    writer.commit();
-  }
-  make_directories(out + "/.tmp-checkpoint-1");  // of one that was cut short
-  write_file_atomic(out + "/.tmp-checkpoint-1/optimizer.safetensors", "half");
-  prune_checkpoints(out, 1, "");
-  EXPECT_EQ(list_directory(out), std::vector<std::string>{"checkpoint-3"});
-}
-
-TEST_F(TrainerTest, OneTrainingAFolder) {
-  const std::string out = folder_ / "locked";
-  {
-    const OutputLock held(out);
-    EXPECT_NE(message_of([&] { const OutputLock second(out); }).find("another training"), std::string::npos);
-    const OutputLock other(folder_ / "free");
-  }
-  const OutputLock again(out);
-  EXPECT_TRUE(list_directory(out).empty());
 }
 
 TEST_F(TrainerTest, ErrorsComeBeforeTheFirstStep) {

@@ -61,7 +61,7 @@ class Split {
     shards.shard_size = options.shard_size;
     writer_ = std::make_unique<ShardWriter>(std::move(shards));
     builder_ = make_block_builder(options.mode, options.block_size, options.group_size,
-                                  [this](const Example& example) { write(example); });
+                                  [this](const Example& example) { writer_->add(example); });
   }
 
   // `where`: of the row.
@@ -69,7 +69,7 @@ class Split {
     ++report_.rows;
     if (row.tokenised) {
       check_columns(row.example, where);
-      write(row.example);
+      writer_->add(row.example);
       return;
     }
     check_columns({}, where);
@@ -128,20 +128,6 @@ class Split {
     const std::string names = example.input_ids.empty() ? "text" : column_names(example);
     if (columns_.empty()) columns_ = names;
     if (columns_ != names) invalid(where, "other columns than in the rows before: got {}, need {}", names, columns_);
-  }
-
-  void write(const Example& example) {
-    if (!options_.native || has_gaps(example)) {
-      writer_->add(example);
-      return;
-    }
-    // Where every token counts the mapped form needs no mask.
-    Example plain = example;
-    plain.attention_mask.clear();
-    writer_->add(plain);
-  }
-  static bool has_gaps(const Example& example) {
-    return std::any_of(example.attention_mask.begin(), example.attention_mask.end(), [](int32_t m) { return m != 1; });
   }
 
   void flush() {

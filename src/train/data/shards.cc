@@ -1,6 +1,7 @@
 // Writing and mapping of shards.
 #include "train/data/shards.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -70,7 +71,11 @@ std::string ShardWriter::native_bytes() const {
   tensor("input_ids", "I32", columns_.input_ids.size(), columns_.input_ids);
   for (const ExampleColumn& column : example_columns()) {
     const std::vector<int32_t>& values = columns_.*column.values;
-    if (!values.empty()) tensor(column.name, "I32", values.size(), values);
+    if (values.empty()) continue;
+    // Where every token of the shard counts it needs no mask.
+    const bool says_nothing = column.values == &Example::attention_mask &&
+                              std::all_of(values.begin(), values.end(), [](int32_t value) { return value == 1; });
+    if (!says_nothing) tensor(column.name, "I32", values.size(), values);
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // the tensors begin aligned

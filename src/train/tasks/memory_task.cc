@@ -46,15 +46,14 @@ void MemoryTask::order_epoch() {
 }
 
 MicroBatch MemoryTask::next(int64_t examples) {
-  const int64_t used = num_examples() * arguments_.world;  // what does not fill a round is left out
-  if (position_ >= used) {
+  if (examples_left() == 0) {  // what does not fill a round of all ranks is left out
     position_ = 0;
     ++epoch_;
     order_epoch();
   }
   std::vector<int64_t> rows;
   std::vector<uint64_t> numbers;
-  for (int64_t i = 0; i < examples && position_ < used; ++i, position_ += arguments_.world) {
+  for (int64_t i = 0; i < examples && examples_left() > 0; ++i, position_ += arguments_.world) {
     const int64_t place = position_ + arguments_.rank;
     rows.push_back(order_[static_cast<size_t>(place)]);
     numbers.push_back(static_cast<uint64_t>(epoch_ * size_ + place));
@@ -81,7 +80,7 @@ void MemoryTask::restore(const Json& state) {
   }
   epoch_ = state.at("epoch", kWhere).as_int(kWhere);
   position_ = state.at("position", kWhere).as_int(kWhere);
-  if (epoch_ < 0 || position_ < 0 || position_ > size_ || position_ % arguments_.world != 0) {
+  if (epoch_ < 0 || position_ < 0 || position_ > size_) {
     invalid(kWhere, "bad place in the data: got epoch {}, position {} of {}", epoch_, position_, size_);
   }
   order_epoch();

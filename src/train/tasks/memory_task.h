@@ -20,6 +20,7 @@ class MemoryTask : public Task {
   MicroBatch next(int64_t examples) override;
   Json state() const override;
   void restore(const Json& state) override;
+  int64_t examples_left() const override { return (size_ - position_) / arguments_.world; }
   bool has_validation() const override { return validation_size_ > 0; }
   double smoothing() const override { return arguments_.label_smoothing_factor; }
   int64_t num_validation_examples() const override { return validation_size_; }

@@ -1,0 +1,372 @@
+// What a training leaves behind: checkpoints, the best of them, the final model; runs that are cut short and go on.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "formats/safetensors.h"
+#include "tests/train/trainer_fixture.h"
+#include "train/checkpoint.h"
+
+namespace pagoda::train {
+namespace {
+
+TEST_F(TrainerTest, KeepsTheBestAndStopsEarly) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 30;
+  arguments.greater_is_better = 1;  // the loss falls: no evaluation is better than the first
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 2;
+  arguments.load_best_model_at_end = true;
+  arguments.early_stopping_patience = 3;
+  arguments.save_total_limit = 2;
+  const Result result = train(arguments);
+  EXPECT_TRUE(result.ended);
+  EXPECT_EQ(result.state.at("global_step", "state").as_int("state"), 8);
+  EXPECT_EQ(result.state.at("best_global_step", "state").as_int("state"), 2);
+  std::vector<int64_t> kept;
+  for (const auto& [step, path] : list_checkpoints(folder_ / "out")) kept.push_back(step);
+  EXPECT_EQ(kept, (std::vector<int64_t>{2, 8}));
+  EXPECT_EQ(result.weights, model_bytes(folder_ / "out/checkpoint-2"));
+  EXPECT_NE(result.weights, model_bytes(folder_ / "out/checkpoint-8"));
+}
+
+TEST_F(TrainerTest, GoesOnFromTheNewestWholeCheckpoint) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  const Result whole = train(arguments);
+  const auto cut = [&](const std::string& file, uintmax_t size) { std::filesystem::resize_file(folder_ / file, size); };
+  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-6");
+  cut("out/checkpoint-6/optimizer.safetensors",
+      std::filesystem::file_size(folder_ / "out/checkpoint-6/optimizer.safetensors") - 1);
+  std::filesystem::remove(folder_ / "out/checkpoint-4/model.safetensors");
+  std::vector<std::string> incomplete;
+  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out", &incomplete), folder_ / "out/checkpoint-2");
+  ASSERT_EQ(incomplete.size(), 2u);
+  EXPECT_NE(incomplete[0].find("optimizer.safetensors"), std::string::npos) << incomplete[0];
+  EXPECT_NE(incomplete[1].find("no model.safetensors in it"), std::string::npos) << incomplete[1];
+  const std::string message = message_of([&] { train(arguments, folder_ / "out/checkpoint-6"); });
+  EXPECT_NE(message.find("checkpoint-6] cannot go on from it"), std::string::npos) << message;
+  EXPECT_EQ(train(arguments, folder_ / "out/checkpoint-2").weights, whole.weights);
+  for (const char* file : {"out/checkpoint-6/training_state.json", "out/checkpoint-6/model.safetensors"}) {
+    cut(file, 0);
+    EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-4") << file;
+  }
+}
+
+TEST_F(TrainerTest, CheckpointsAppearWholeOrNotAtAll) {
+  const std::string out = folder_ / "out";
+  make_directories(out + "/.tmp-checkpoint-11");  // a writer was killed
+  EXPECT_EQ(Trainer::last_checkpoint(out), "");
+  {
+    FolderWriter writer(checkpoint_path(out, 3));
+    write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
+    EXPECT_EQ(Trainer::last_checkpoint(out), "");
+  }
+  EXPECT_EQ(Trainer::last_checkpoint(out), "");  // not committed: gone
+  for (const char* text : {"1", "2"}) {
+    FolderWriter writer(checkpoint_path(out, 3));
+    write_file_atomic(writer.temporary() + "/trainer_state.json", text);
+    writer.commit();
+    EXPECT_EQ(read_file(checkpoint_path(out, 3) + "/trainer_state.json", 10), text);
+  }
+  EXPECT_EQ(list_checkpoints(out).back().second, checkpoint_path(out, 3));
+  remove_leftovers(out);
+  EXPECT_EQ(list_directory(out), std::vector<std::string>{"checkpoint-3"});
+}
+
+// Only what bears our temporary names is removed, and a name that is taken is told before the first step.
+TEST_F(TrainerTest, WhatIsNoCheckpointStays) {
+  const std::string out = folder_ / "out";
+  const std::vector<std::string> others{".tmp-checkpoint-notes", ".tmp-x",       "checkpoint-10", "checkpoint-2",
+                                        "checkpoint-3",          "checkpoint-9", "checkpoint-x"};
+  for (const std::string& name : others) {
+    if (name == "checkpoint-9") continue;
+    make_directories(out + "/" + name);
+    write_file_atomic(out + "/" + name + "/notes.txt", "mine");
+  }
+  write_file_atomic(out + "/checkpoint-9", "a file");
+  remove_leftovers(out);
+  EXPECT_EQ(list_directory(out), others);
+  TrainingArguments arguments = arguments_in(out);
+  arguments.max_steps = 3;
+  arguments.save_steps = 1;
+  const std::string message = message_of([&] { train(arguments); });
+  EXPECT_NE(message.find("checkpoint-2"), std::string::npos) << message;
+  EXPECT_NE(message.find("is no checkpoint"), std::string::npos) << message;
+  EXPECT_EQ(list_directory(out), others);
+  EXPECT_EQ(read_file(out + "/checkpoint-2/notes.txt", 10), "mine");
+  // One that appears while the training runs is not replaced either.
+  FolderWriter writer(checkpoint_path(out, 3));
+  write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
+  EXPECT_NE(message_of([&] { writer.commit(); }).find("is no checkpoint"), std::string::npos);
+  EXPECT_EQ(read_file(out + "/checkpoint-3/notes.txt", 10), "mine");
+}
+
+// A removal that is cut short leaves a temporary name behind, which the next run takes away.
+TEST_F(TrainerTest, PruningRenamesFirst) {
+  const std::string out = folder_ / "out";
+  for (const int64_t step : {1, 2, 3}) {
+    FolderWriter writer(checkpoint_path(out, step));
+    write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
+    writer.commit();
+  }
+  make_directories(out + "/.tmp-checkpoint-1");  // of one that was cut short
+  write_file_atomic(out + "/.tmp-checkpoint-1/optimizer.safetensors", "half");
+  prune_checkpoints(out, 1, {});
+  EXPECT_EQ(list_directory(out), std::vector<std::string>{"checkpoint-3"});
+}
+
+TEST_F(TrainerTest, OneTrainingAFolder) {
+  const std::string out = folder_ / "locked";
+  {
+    const OutputLock held(out);
+    EXPECT_NE(message_of([&] { const OutputLock second(out); }).find("another training"), std::string::npos);
+    const OutputLock other(folder_ / "free");
+  }
+  const OutputLock again(out);
+  EXPECT_TRUE(list_directory(out).empty());
+}
+
+TEST_F(TrainerTest, SavesTheBestAndLowersTheRateOnAPlateau) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 6;
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 1;
+  arguments.save_strategy = "best";
+  arguments.save_total_limit = 1;
+  arguments.metric_for_best_model = "loss";
+  arguments.learning_rate = 1e-9;
+  arguments.lr_scheduler_type = "reduce_lr_on_plateau";
+  arguments.lr_scheduler_kwargs = Json::parse(R"({"factor": 0.5, "patience": 0, "threshold": 0.5, "eps": 0})", "test");
+  const Result result = train(arguments);
+  const std::vector<double> rates = column(result.state, "learning_rate");
+  EXPECT_EQ(rates, (std::vector<double>{1e-9, 1e-9, 5e-10, 2.5e-10, 1.25e-10, 6.25e-11}));
+  const auto kept = list_checkpoints(folder_ / "out");
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].first, result.state.get_int("best_global_step", -1, "state"));
+  arguments.eval_strategy = "no";
+  EXPECT_NE(message_of([&] { train(arguments); }).find("--save-strategy best"), std::string::npos);
+}
+
+TEST_F(TrainerTest, TellsWhatIsOtherwiseWhenItGoesOn) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  train(arguments);
+  std::string told;
+  TrainerHooks hooks;
+  hooks.notice = [&](const std::string& text) { told += text; };
+  train(arguments, folder_ / "out/checkpoint-4", 1, hooks);
+  EXPECT_EQ(told, "");
+  arguments.per_device_train_batch_size = 2;
+  arguments.learning_rate = 2e-3;
+  arguments.max_grad_norm = 2;
+  arguments.optim = "adamw_torch";  // the same by another name
+  train(arguments, folder_ / "out/checkpoint-4", 1, hooks);
+  EXPECT_NE(told.find("max_grad_norm: 2.0 (before: 1.0)"), std::string::npos) << told;
+  EXPECT_EQ(told.find("optim"), std::string::npos) << told;
+  EXPECT_NE(told.find("per_device_train_batch_size: 2 (before: 4), learning_rate: 0.002 (before: 0.001)"), std::string::npos)
+      << told;
+}
+
+TEST_F(TrainerTest, CancelSavesWhatWasDone) {
+  struct CancelAfter : TrainerCallback {
+    std::atomic<bool> cancel{false};
+    void on_step(const StepReport& report) override { cancel = report.step == 3; }
+  } after;
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.save_steps = 100;
+  const Result whole = train([&] {
+    TrainingArguments undisturbed = arguments;
+    undisturbed.output_dir = folder_ / "whole";
+    return undisturbed;
+  }());
+  const Result stopped = train(arguments, "", 1, {{&after}, &after.cancel});
+  EXPECT_FALSE(stopped.ended);
+  EXPECT_EQ(Trainer::last_checkpoint(folder_ / "out"), folder_ / "out/checkpoint-3");
+  const Result resumed = train(arguments, folder_ / "out/checkpoint-3");
+  EXPECT_EQ(resumed.weights, whole.weights);
+}
+
+// The best evaluation may be of a step that no checkpoint was written at.
+TEST_F(TrainerTest, KeepsTheLastWeightsWhereTheBestWereNotSaved) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.greater_is_better = 1;  // the first evaluation stays the best
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 1;
+  arguments.load_best_model_at_end = true;
+  std::string told;
+  TrainerHooks hooks;
+  hooks.notice = [&](const std::string& text) { told += text; };
+  const Result result = train(arguments, "", 1, hooks);
+  EXPECT_TRUE(result.ended);
+  EXPECT_EQ(result.weights, model_bytes(folder_ / "out/checkpoint-6"));
+  EXPECT_TRUE(result.state.at("best_model_checkpoint", "state").is_null());
+  EXPECT_NE(told.find("no checkpoint holds the best weights, those of step 1"), std::string::npos) << told;
+}
+
+TEST_F(TrainerTest, TheBestCheckpointMayLieInTheFolderOfTheRunBefore) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "before");
+  arguments.max_steps = 4;
+  arguments.greater_is_better = 1;
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 2;
+  arguments.load_best_model_at_end = true;
+  train(arguments);
+  arguments.max_steps = 6;
+  arguments.output_dir = folder_ / "after";
+  const Result result = train(arguments, folder_ / "before/checkpoint-4");
+  EXPECT_EQ(result.state.at("best_model_checkpoint", "state"), Json(folder_ / "before/checkpoint-2"));
+  EXPECT_EQ(result.weights, model_bytes(folder_ / "before/checkpoint-2"));
+  // Gone: the last weights, and a word about it.
+  std::filesystem::remove_all(folder_ / "before/checkpoint-2");
+  std::filesystem::remove_all(folder_ / "after");
+  std::string told;
+  TrainerHooks hooks;
+  hooks.notice = [&](const std::string& text) { told += text; };
+  const Result without = train(arguments, folder_ / "before/checkpoint-4", 1, hooks);
+  EXPECT_EQ(without.weights, model_bytes(folder_ / "after/checkpoint-6"));
+  EXPECT_NE(told.find("the best checkpoint so far is gone"), std::string::npos) << told;
+}
+
+TEST_F(TrainerTest, PruningGoesByTimeNotByStep) {
+  const std::string out = folder_ / "out";
+  auto time = std::filesystem::file_time_type::clock::now() - std::chrono::hours(1);
+  for (const int64_t step : {5, 6, 2, 3}) {  // the run went back to the second step
+    FolderWriter writer(checkpoint_path(out, step));
+    write_file_atomic(writer.temporary() + "/trainer_state.json", "{}");
+    writer.commit();
+    std::filesystem::last_write_time(checkpoint_path(out, step) + "/trainer_state.json", time += std::chrono::seconds(1));
+  }
+  prune_checkpoints(out, 2, {checkpoint_path(out, 3), checkpoint_path(out, 5)});
+  EXPECT_EQ(list_directory(out), (std::vector<std::string>{"checkpoint-3", "checkpoint-5"}));
+}
+
+TEST_F(TrainerTest, AnEpochThatIsNotFinishedEndsToo) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 8;  // of 6 an epoch
+  arguments.logging_strategy = arguments.eval_strategy = arguments.save_strategy = "epoch";
+  const Result result = train(arguments);
+  std::vector<int64_t> logged, evaluated, saved;
+  for (const Json& entry : result.state.at("log_history", "state").as_array("state")) {
+    if (entry.contains("loss")) logged.push_back(entry.get_int("step", -1, "log"));
+    if (entry.contains("eval_loss")) evaluated.push_back(entry.get_int("step", -1, "log"));
+  }
+  for (const auto& [step, path] : list_checkpoints(folder_ / "out")) saved.push_back(step);
+  for (const auto& steps : {logged, evaluated, saved}) EXPECT_EQ(steps, (std::vector<int64_t>{6, 8}));
+}
+
+// A task whose evaluations do what a test wants.
+class WithEvaluation : public Task {
+ public:
+  WithEvaluation(Task& task, std::function<Metrics()> evaluation) : task_(task), evaluation_(std::move(evaluation)) {}
+  int64_t num_examples() const override { return task_.num_examples(); }
+  MicroBatch next(int64_t examples) override { return task_.next(examples); }
+  Json state() const override { return task_.state(); }
+  void restore(const Json& state) override { task_.restore(state); }
+  int64_t examples_left() const override { return task_.examples_left(); }
+  bool has_validation() const override { return true; }
+  int64_t num_validation_examples() const override { return 1; }
+  Metrics evaluate(const Model&, const TaskHooks&, Communicator*) override { return evaluation_(); }
+
+ private:
+  Task& task_;
+  std::function<Metrics()> evaluation_;
+};
+
+TEST_F(TrainerTest, TheLastEvaluationCostsNoModel) {
+  const auto model = TrainingModel::open(config_, model_options());
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.save_strategy = "no";
+  LmTask task(*model, arguments, lm_options(folder_, {rows_}, false, model->runtime().pool()), {});
+  WithEvaluation failing(task, []() -> Metrics { invalid("validation data", "nothing to see"); });
+  Trainer trainer(*model, failing, arguments);
+  EXPECT_NE(message_of([&] { trainer.run(); }).find("nothing to see"), std::string::npos);
+  EXPECT_TRUE(file_exists(folder_ / "out/model.safetensors"));
+}
+
+TEST_F(TrainerTest, AnInterruptedLastEvaluationIsNotTakenForTheEnd) {
+  for (const bool in_steps : {false, true}) {
+    const auto model = TrainingModel::open(config_, model_options());
+    TrainingArguments arguments = arguments_in(folder_ / (in_steps ? "steps" : "end"));
+    if (in_steps) arguments.eval_strategy = "steps";
+    arguments.eval_steps = 6;
+    LmTask task(*model, arguments, lm_options(folder_, {rows_}, false, model->runtime().pool()), {});
+    WithEvaluation cancelled(task, []() -> Metrics { throw Cancelled(); });
+    EXPECT_FALSE(Trainer(*model, cancelled, arguments).run());
+    EXPECT_EQ(file_exists(arguments.output_dir + "/model.safetensors"), !in_steps);
+    // Whoever goes on evaluates first, and is done.
+    int evaluations = 0;
+    WithEvaluation counted(task, [&]() -> Metrics { return {{"loss", 1.0 + ++evaluations}}; });
+    Trainer again(*model, counted, arguments);
+    again.resume(checkpoint_path(arguments.output_dir, 6));
+    EXPECT_TRUE(again.run());
+    EXPECT_EQ(evaluations, 1);
+    EXPECT_TRUE(file_exists(arguments.output_dir + "/model.safetensors"));
+  }
+}
+
+TEST_F(TrainerTest, AReportThatFailsEndsNoTraining) {
+  struct Failing : TrainerCallback {
+    int told = 0;
+    void on_log(const Json&) override {
+      ++told;
+      fail(ErrorKind::kDevice, "report.html", "no space");
+    }
+  } failing;
+  struct Counting : TrainerCallback {
+    int told = 0;
+    void on_log(const Json&) override { ++told; }
+  } counting;
+  std::string told;
+  TrainerHooks hooks;
+  hooks.callbacks = {&failing, &counting};
+  hooks.notice = [&](const std::string& text) { told += text; };
+  EXPECT_TRUE(train(arguments_in(folder_ / "out"), "", 1, hooks).ended);
+  EXPECT_EQ(failing.told, 1);
+  EXPECT_EQ(counting.told, 7);  // six steps and the end
+  EXPECT_NE(told.find("report.html"), std::string::npos) << told;
+}
+
+TEST_F(TrainerTest, OldCheckpointsGoWhenTheRunBegins) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  train(arguments);
+  const auto model = TrainingModel::open(config_, model_options());
+  LmTask task(*model, arguments, lm_options(folder_, {rows_}, false, model->runtime().pool()), {});
+  TrainerHooks hooks;
+  hooks.remove_old_checkpoints = true;
+  arguments.max_steps = 1;
+  arguments.save_strategy = "no";
+  Trainer trainer(*model, task, arguments, hooks);
+  EXPECT_EQ(list_checkpoints(folder_ / "out").size(), 3u);
+  EXPECT_TRUE(trainer.run());
+  EXPECT_TRUE(list_checkpoints(folder_ / "out").empty());
+}
+
+// Masks of a validation set are the same in every pass: that there are none is known before the first step.
+TEST_F(TrainerTest, ValidationWithoutAMaskIsRefusedAtOnce) {
+  TrainingModelOptions options = model_options();
+  options.head = Head::kMaskedLm;
+  const auto model = open_plain(kFixtures + "encoders/bert", options);
+  validation_ = {folder_.write("validation.jsonl", "{\"input_ids\": [20, 21]}\n")};
+  LmOptions lm = lm_options(folder_, {rows_}, true, model->runtime().pool(), validation_);
+  lm.mlm_probability = 1e-6;
+  const std::string message = message_of([&] { const LmTask task(*model, arguments_in(folder_ / "out"), lm, {}); });
+  EXPECT_NE(message.find("no position of 1 examples is masked"), std::string::npos) << message;
+}
+
+TEST_F(TrainerTest, MoreEpochsThanStepsCanCountAreRefused) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = -1;
+  arguments.num_train_epochs = 1e30;
+  EXPECT_NE(message_of([&] { train(arguments); }).find("--num-train-epochs"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pagoda::train
