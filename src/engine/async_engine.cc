@@ -109,9 +109,14 @@ void AsyncEngine::snapshot(bool now) {
   const int64_t time = now_ms();
   if (!now && time - snapshot_at_ < kSnapshotMs) return;
   snapshot_at_ = time;
-  const EngineStats stats = engine_.stats();
+  std::optional<EngineStats> stats;
+  try {
+    stats = engine_.stats();
+  } catch (const std::bad_alloc&) {  // those of before stay
+    return;
+  }
   const std::lock_guard<std::mutex> lock(mutex_);
-  stats_ = stats;
+  std::swap(stats_, *stats);
 }
 
 void AsyncEngine::end(uint64_t ticket) {

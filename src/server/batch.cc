@@ -213,6 +213,10 @@ class Batch {
         break;
       }
       submit_more();
+      if (in_.fail() && next_read_ == next_write_) {
+        writer.sync();
+        invalid(input_, "got shorter while it was read: {} requests of {}", next_read_, result_.total);
+      }
       Finished::Line line;
       if (!finished_->take(next_write_, std::chrono::milliseconds(50), line)) continue;
       do {

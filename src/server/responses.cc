@@ -337,9 +337,10 @@ class Background : public HttpResponse {
   std::function<void()> cancel_;
 };
 
+// The key alone: the scheme before it may be written in any case.
 std::string owner_of(const HttpRequest& http) {
-  const std::string* key = http.header("authorization");
-  return key == nullptr ? "" : *key;
+  const std::string* header = http.header("authorization");
+  return header == nullptr ? "" : header->substr(std::min(header->size(), header->find(' ') + 1));
 }
 
 // ID of /v1/responses/ID and /v1/responses/ID/cancel.

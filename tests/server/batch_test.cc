@@ -56,6 +56,26 @@ TEST_F(BatchTest, PutsAnEndToNothingThatIsThere) {
   EXPECT_EQ(calls_, 0);
 }
 
+// Lines that were counted and are gone are not waited for; what was answered stays for the next run.
+TEST_F(BatchTest, AnInputThatGetsShorterIsAnError) {
+  std::string text;
+  for (int i = 0; i < 400; ++i)
+    text += line(i, R"({"prompt": "w7", "max_tokens": 1, "user": ")" + std::string(1000, 'u') + "\"}");
+  write_file_atomic(in_, text);
+  handler_ = [this](HttpRequest http, std::shared_ptr<HttpResponse> response) {
+    if (++calls_ == 1) std::filesystem::resize_file(in_, 0);
+    app_->handle(std::move(http), std::move(response));
+  };
+  try {
+    run();
+    FAIL() << "the batch ended well";
+  } catch (const Error& error) {
+    EXPECT_NE(error.message().find("got shorter"), std::string::npos) << error.message();
+  }
+  EXPECT_FALSE(std::filesystem::exists(out_));
+  EXPECT_FALSE(lines_of(out_ + ".part").empty());
+}
+
 TEST_F(BatchTest, KeepsTheOrderAndGivesBadLinesTheirError) {
   std::string text;
   for (int i = 0; i < 40; ++i) text += line(i);

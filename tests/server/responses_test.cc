@@ -170,6 +170,7 @@ TEST_F(ResponsesTest, AreKeptForTheirOwner) {
   const auto told = call(request("POST", "/v1/responses", short_body + "}", one));
   const std::string id = told->json().get_string("id", "", "r");
   EXPECT_EQ(get(id, "GET", "", one)->json(), told->json());
+  EXPECT_EQ(get(id, "GET", "", {{"authorization", "bearer one"}})->json(), told->json());
   EXPECT_EQ(told->json().at("metadata", "r").dump(), R"({"a":"b"})");
   EXPECT_EQ(get(id)->status, 401);
   for (const char* method : {"GET", "DELETE"}) {
