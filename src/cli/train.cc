@@ -541,6 +541,7 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
     const std::unique_ptr<train::Task> task = with_lora(
         *model, setup.make_task(TaskSetup{*model, flags.arguments, hooks, data_dir, !checkpoint.empty(), ranks.get()}));
     stage.clear();
+    if (!flags.validation_files.empty() && !task->has_validation()) invalid("--validation-file", "no example in it: need some");
     train::TrainerHooks trainer_hooks;
     trainer_hooks.cancel = &interrupted();
     trainer_hooks.remove_old_checkpoints = flags.overwrite_output_dir && checkpoint.empty();
@@ -561,8 +562,9 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
     const bool ended = trainer.run();
     line.clear();
     if (!ended) {
-      note(program, fmt::format("interrupted after step {}: --resume-from-checkpoint goes on there",
-                                trainer.state().get_int("global_step", 0, "state")));
+      note(program, fmt::format("interrupted after step {}: {}", trainer.state().get_int("global_step", 0, "state"),
+                                flags.arguments.save_only_model ? "its checkpoint holds the model alone, no run goes on from it"
+                                                                : "--resume-from-checkpoint goes on there"));
       return kInterruptedExit;
     }
     if (flags.arguments.rank > 0) return 0;

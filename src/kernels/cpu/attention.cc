@@ -213,7 +213,8 @@ void write_rows(const Exec& exec, const KvPages& pages, const Writer& writer, co
   const int64_t rows = slots.dims[0];
   int64_t runs = std::min<int64_t>(1, rows);
   for (int64_t i = 1; i < rows; ++i) runs += slot[i] != slot[i - 1] + 1 || slot[i] % kPageTokens == 0 ? 1 : 0;
-  const int64_t grain = std::max<int64_t>(1, store_grain(pages) * rows / std::max<int64_t>(1, rows + kTokensARun * runs));
+  int64_t grain = std::max<int64_t>(1, store_grain(pages) * rows / std::max<int64_t>(1, rows + kTokensARun * runs));
+  if (grain > kPageTokens) grain = grain / kPageTokens * kPageTokens;
   exec.pool->parallel_for(rows, grain, [&](int64_t begin, int64_t end, int) HWY_ATTR {
     while (begin < end) {
       // Tokens that follow each other in one page are written together.
