@@ -2,8 +2,10 @@
 #include "models/adapter.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <map>
 
 #include "base/error.h"
@@ -31,6 +33,46 @@ Json json_list(const std::vector<std::string>& names) {
   Json list = Json::array();
   for (const std::string& name : names) list.push_back(name);
   return list;
+}
+
+bool is_set(const Json& value) {
+  return !value.is_null() && !(value.is_bool() && !value.as_bool("")) &&
+         !((value.is_array() || value.is_object()) && value.size() == 0);
+}
+
+// An adapter that peft begins as something else than zero goes with the base less that.
+void check_beginning(const Json& json, const std::string& where) {
+  const Json* value = json.find("init_lora_weights");
+  if (value == nullptr || value->is_null() || value->is_bool()) return;
+  std::string kind = value->as_string(where + ": init_lora_weights");
+  std::transform(kind.begin(), kind.end(), kind.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const char* plain : {"gaussian", "eva", "orthogonal", "mica"}) {
+    if (kind == plain) return;
+  }
+  unsupported(where,
+              "init_lora_weights: got '{}', whose adapter goes with a base that peft changes: need true, false, gaussian, eva, "
+              "orthogonal or mica (peft's save_pretrained makes a plain one, with path_initial_model_for_weight_conversion)",
+              value->as_string(where));
+}
+
+// What makes more of peft's LoRA than scale * B A added to weights of products: named fields, and whatever is named like the
+// switches of variants that come to be.
+void check_plain(const Json& json, const std::string& where) {
+  check_beginning(json, where);
+  const auto among = [](const std::string& key, std::initializer_list<const char*> names) {
+    return std::find(names.begin(), names.end(), key) != names.end();
+  };
+  for (const JsonMember& member : json.as_object(where)) {
+    const std::string& key = member.key;
+    if (!is_set(member.value)) continue;
+    const bool named = among(key, {"alora_invocation_tokens", "alora_invocation_string", "layer_replication",
+                                   "target_parameters", "trainable_token_indices", "lora_bias"});
+    const bool uses = key.starts_with("use_") && key != "use_rslora";
+    const bool variant =
+        key.ends_with("_config") && !among(key, {"eva_config", "corda_config", "loftq_config", "lora_ga_config",
+                                                 "velora_config", "megatron_config", "runtime_config"});
+    if (named || uses || variant) unsupported(where, "{}: need plain LoRA", key);
+  }
 }
 
 // Values of an entry in float32.
@@ -192,7 +234,7 @@ AdapterConfig read_adapter_config(const std::string& folder) {
   const Json json = Json::parse(read_file(where, kMaxConfigBytes), where);
   const std::string kind = json.get_string("peft_type", "LORA", where);
   if (kind != "LORA") unsupported(where, "peft_type: got {}, need LORA", kind);
-  if (json.get_bool("use_dora", false, where)) unsupported(where, "use_dora: need plain LoRA");
+  check_plain(json, where);
   if (const Json* pattern = json.find("alpha_pattern"); pattern != nullptr && pattern->size() > 0) {
     unsupported(where, "alpha_pattern: need one lora_alpha for all modules");
   }

@@ -30,8 +30,8 @@ constexpr const char* kAdapterWeights = "adapter_model.safetensors";
 // Before every key of PEFT's file: base_model.model.<module>.lora_A.weight.
 constexpr const char* kAdapterPrefix = "base_model.model.";
 
-// kNotFound where the folder holds no adapter; kUnsupported names what this does not know (DoRA, other kinds of adapters, rank
-// or alpha patterns that are no plain names).
+// kNotFound where the folder holds no adapter; kUnsupported names what this does not know (DoRA, aLoRA, other kinds of
+// adapters, those that go with a changed base such as PiSSA's, rank or alpha patterns that are no plain names).
 AdapterConfig read_adapter_config(const std::string& folder);
 std::string adapter_config_json(const AdapterConfig& config, bool fan_in_fan_out);
 bool is_adapter(const std::string& folder);

@@ -110,6 +110,11 @@ std::vector<Linear*> DecoderModel::linears() {
   return all;
 }
 
+std::vector<Embedding*> DecoderModel::embeddings() {
+  if (!positions_) return {&embed_};
+  return {&embed_, &*positions_};
+}
+
 void DecoderModel::prepare(Device& device, DType compute) {
   if (positions_) positions_->prepare(device, compute);
   for (Block& block : blocks_) {
@@ -142,9 +147,9 @@ std::vector<LayerStateSpec> DecoderModel::layer_states() const {
   return specs;
 }
 
-Tensor DecoderModel::logits(const Tensor& hidden) const {
+Tensor DecoderModel::logits(const Tensor& hidden, const std::shared_ptr<const ops::DropoutRows>& rows) const {
   if (!has_head_) unsupported(architecture(), "no lm_head in the checkpoint: it gives hidden states (embeddings) alone");
-  return head_ ? head_->forward_float32(hidden) : embed_.logits(hidden, Tensor());
+  return head_ ? head_->forward_float32(hidden, rows) : embed_.logits(hidden, Tensor());
 }
 
 Rotary::Turns DecoderModel::turns(Device& device, const Layout& layout) const {
@@ -212,7 +217,9 @@ Outputs DecoderModel::forward(const Inputs& inputs, const ForwardContext& contex
   Outputs outputs;
   outputs.hidden = final_norm_.forward(x);
   if (context.observer != nullptr) context.observer->observe("final_norm", outputs.hidden);
-  if (!layout.wanted_rows.empty()) outputs.logits = logits(pick_rows(outputs.hidden, layout.wanted_rows));
+  if (layout.wanted_rows.empty()) return outputs;
+  outputs.logits =
+      logits(pick_rows(outputs.hidden, layout.wanted_rows), ops::pick_dropout_rows(layout.dropout, layout.wanted_rows));
   return outputs;
 }
 

@@ -61,8 +61,9 @@ class DecoderModel : public Model {
   // leaves them.
   Tensor embed(const Inputs& inputs, const Layout& layout) const;
   Tensor run_block(int layer, const Tensor& x, const ForwardContext& context) const;
-  // Outputs::logits of rows of Outputs::hidden: for who wants more rows than should exist at once.
-  Tensor logits(const Tensor& hidden) const;
+  // Outputs::logits of rows of Outputs::hidden: for who wants more rows than should exist at once. rows: as Linear::forward
+  // has.
+  Tensor logits(const Tensor& hidden, const std::shared_ptr<const ops::DropoutRows>& rows = nullptr) const;
   std::vector<LayerStateSpec> layer_states() const override;
   int64_t vocab_size() const override { return config_.vocab_size; }
   int64_t hidden_size() const override { return config_.hidden_size; }
@@ -76,6 +77,7 @@ class DecoderModel : public Model {
   // 0: a checkpoint without a head, which gives hidden states alone.
   int64_t num_logits() const override { return has_head_ ? config_.vocab_size : 0; }
   std::vector<Linear*> linears();  // of the blocks, and an untied head
+  std::vector<Embedding*> embeddings();
   void prepare(Device& device, DType compute) override;
   const DecoderConfig& config() const { return config_; }
   // Bytes of packed weights that a step reads: of all blocks, and of the head. 0 until prepared for inference.

@@ -154,6 +154,12 @@ std::vector<Linear*> EncoderModel::linears() {
   return all;
 }
 
+std::vector<Embedding*> EncoderModel::embeddings() {
+  std::vector<Embedding*> all{&words_, &positions_};
+  if (types_) all.push_back(&*types_);
+  return all;
+}
+
 void EncoderModel::prepare(Device& device, DType compute) {
   if (lm_ && !lm_->decoder) {
     tied_ = words_.prepare_tied(device, compute);
@@ -232,9 +238,9 @@ Tensor EncoderModel::embed(const Inputs& inputs, const Layout& layout) const {
   return mapping_ ? mapping_->forward(x) : x;
 }
 
-Tensor EncoderModel::vocabulary_logits(const Tensor& rows) const {
-  const Tensor x = lm_->norm.forward(lm_->dense.forward(rows, config_.lm_activation));
-  if (lm_->decoder) return lm_->decoder->forward_float32(x);
+Tensor EncoderModel::vocabulary_logits(const Tensor& rows, const std::shared_ptr<const ops::DropoutRows>& draws) const {
+  const Tensor x = lm_->norm.forward(lm_->dense.forward(rows, config_.lm_activation, {}, draws));
+  if (lm_->decoder) return lm_->decoder->forward_float32(x, draws);
   if (tied_) return ops::linear(x, *tied_, {lm_->bias.value, Activation::kNone, {}, DType::kFloat32});
   return words_.logits(x, lm_->bias.value);
 }
@@ -248,22 +254,22 @@ void EncoderModel::apply_head(const Layout& layout, Outputs& outputs) const {
     case Head::kSequenceClassification: {
       const auto draws = ops::pick_dropout_rows(layout.dropout, {layout.starts->begin(), layout.starts->end() - 1});
       const Tensor first = ops::dropout(first_rows(outputs.hidden, layout), drop.class_dense, draws, DropoutSites::kClassDense);
-      const Tensor dense_rows =
-          pooler_ ? pooler_->forward(first, Activation::kTanh) : class_dense_->forward(first, config_.class_activation);
+      const Tensor dense_rows = pooler_ ? pooler_->forward(first, Activation::kTanh, {}, draws)
+                                        : class_dense_->forward(first, config_.class_activation, {}, draws);
       outputs.logits =
-          classifier_->forward_float32(ops::dropout(dense_rows, drop.classifier, draws, DropoutSites::kClassifier));
+          classifier_->forward_float32(ops::dropout(dense_rows, drop.classifier, draws, DropoutSites::kClassifier), draws);
       return;
     }
     default: break;
   }
   if (layout.wanted_rows.empty()) return;
   const Tensor rows = pick_rows(outputs.hidden, layout.wanted_rows);
+  const auto draws = ops::pick_dropout_rows(layout.dropout, layout.wanted_rows);
   if (lm_) {
-    outputs.logits = vocabulary_logits(rows);
+    outputs.logits = vocabulary_logits(rows, draws);
     return;
   }
-  const auto draws = ops::pick_dropout_rows(layout.dropout, layout.wanted_rows);
-  outputs.logits = classifier_->forward_float32(ops::dropout(rows, drop.classifier, draws, DropoutSites::kClassifier));
+  outputs.logits = classifier_->forward_float32(ops::dropout(rows, drop.classifier, draws, DropoutSites::kClassifier), draws);
 }
 
 Tensor EncoderModel::run(int layer, const Tensor& x, const ForwardContext& context) const {

@@ -67,6 +67,7 @@ class EncoderModel : public Model {
   void set_dropouts(const Dropouts& dropouts) override { config_.dropouts = dropouts; }
   void collect(std::vector<Parameter*>& parameters) override;
   std::vector<Linear*> linears();  // of the blocks, and of the head
+  std::vector<Embedding*> embeddings();
   void prepare(Device& device, DType compute) override;
   const EncoderConfig& config() const { return config_; }
 
@@ -96,7 +97,7 @@ class EncoderModel : public Model {
   Tensor embed(const Inputs& inputs, const Layout& layout) const;
   Tensor run(int layer, const Tensor& x, const ForwardContext& context) const;
   void apply_head(const Layout& layout, Outputs& outputs) const;
-  Tensor vocabulary_logits(const Tensor& rows) const;
+  Tensor vocabulary_logits(const Tensor& rows, const std::shared_ptr<const ops::DropoutRows>& draws) const;
 
   EncoderConfig config_;
   Embedding words_, positions_;

@@ -102,20 +102,22 @@ Tensor Linear::packed_forward(const Tensor& x, Activation activation, const Tens
   return ops::linear(x, *packed_, {packed_bias_, activation, residual, out});
 }
 
-Tensor Linear::plain_forward(size_t part, const Tensor& x, DType out) const {
+Tensor Linear::plain_forward(size_t part, const Tensor& x, DType out,
+                             const std::shared_ptr<const ops::DropoutRows>& rows) const {
   const Parameter& weight = weights_[part];
   const Tensor bias = spec_.bias ? biases_[part].value : Tensor();
   const Tensor y = x.dtype() != DType::kBFloat16
                        ? ops::linear(x, weight.value, bias, spec_.transposed)
                        : ops::linear(x, weight.value, bias, spec_.transposed, weight.copies, weight.version, out);
-  return low_rank_[part] ? ops::add(y, low_rank_[part]->forward(x, y.dtype())) : y;
+  return low_rank_[part] ? ops::add(y, low_rank_[part]->forward(x, y.dtype(), rows)) : y;
 }
 
-Tensor Linear::forward(const Tensor& x, Activation activation, const Tensor& residual) const {
+Tensor Linear::forward(const Tensor& x, Activation activation, const Tensor& residual,
+                       const std::shared_ptr<const ops::DropoutRows>& rows) const {
   if (packed_) return packed_forward(x, activation, residual, x.dtype());
   if (weights_.size() != 1)
     fail(ErrorKind::kInternal, "linear", "{}: joined parts have no plain weight: use forward_parts", weights_[0].name);
-  Tensor y = plain_forward(0, x, x.dtype());
+  Tensor y = plain_forward(0, x, x.dtype(), rows);
   if (activation != Activation::kNone) y = ops::activation(y, activation);
   return residual ? ops::add(y, residual) : y;
 }
@@ -143,9 +145,9 @@ std::vector<Tensor> Linear::forward_parts(const Tensor& x) const {
   return results;
 }
 
-Tensor Linear::forward_float32(const Tensor& x) const {
+Tensor Linear::forward_float32(const Tensor& x, const std::shared_ptr<const ops::DropoutRows>& rows) const {
   if (packed_) return packed_forward(x, Activation::kNone, {}, DType::kFloat32);
-  return plain_forward(0, x, x.dtype() == DType::kBFloat16 ? DType::kFloat32 : x.dtype());
+  return plain_forward(0, x, x.dtype() == DType::kBFloat16 ? DType::kFloat32 : x.dtype(), rows);
 }
 
 }  // namespace pagoda

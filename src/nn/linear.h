@@ -38,8 +38,10 @@ class Linear : public Module {
   Parameter& weight(size_t part) { return weights_[part]; }
   void set_low_rank(size_t part, std::shared_ptr<LowRank> added) { low_rank_[part] = std::move(added); }
 
-  // x [T, in] -> [T, out] of all parts joined: activation(x w^T + b) + residual (undefined: none).
-  Tensor forward(const Tensor& x, Activation activation = Activation::kNone, const Tensor& residual = {}) const;
+  // x [T, in] -> [T, out] of all parts joined: activation(x w^T + b) + residual (undefined: none). rows: those of the batch
+  // that x has, for the dropout of low-rank additions; null: x has all of them.
+  Tensor forward(const Tensor& x, Activation activation = Activation::kNone, const Tensor& residual = {},
+                 const std::shared_ptr<const ops::DropoutRows>& rows = nullptr) const;
   // dropout(x w^T + b) + residual.
   Tensor forward_dropped(const Tensor& x, const Tensor& residual, const std::shared_ptr<const ops::DropoutRows>& rows,
                          const ops::DropoutSite& dropout) const;
@@ -50,7 +52,7 @@ class Linear : public Module {
     return ops::gated_linear(x, *packed_, packed_bias_, activation);
   }
   // float32 results whatever x is (logits).
-  Tensor forward_float32(const Tensor& x) const;
+  Tensor forward_float32(const Tensor& x, const std::shared_ptr<const ops::DropoutRows>& rows = nullptr) const;
   const std::shared_ptr<PackedWeight>& packed() const { return packed_; }
   int64_t packed_bytes() const { return packed_ ? packed_->bytes() : 0; }  // what a product reads
   // Shares the packed weight of another (tied embeddings).
@@ -60,7 +62,8 @@ class Linear : public Module {
   Tensor packed_forward(const Tensor& x, Activation activation, const Tensor& residual, DType out) const;
   LinearSpec spec_;
   int64_t out_features_ = 0;
-  Tensor plain_forward(size_t part, const Tensor& x, DType out) const;
+  Tensor plain_forward(size_t part, const Tensor& x, DType out,
+                       const std::shared_ptr<const ops::DropoutRows>& rows = nullptr) const;
   std::vector<Parameter> weights_, biases_;
   std::vector<std::shared_ptr<LowRank>> low_rank_;  // one a weight; null: none
   std::shared_ptr<PackedWeight> packed_;

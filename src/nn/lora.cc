@@ -45,8 +45,9 @@ Tensor product(const Tensor& x, const Parameter& weight, DType out) {
 
 }  // namespace
 
-Tensor LowRank::forward(const Tensor& x, DType out) const {
-  const Tensor kept = draws ? ops::dropout(x, dropout.p, draws->rows, dropout.site) : x;
+Tensor LowRank::forward(const Tensor& x, DType out, const std::shared_ptr<const ops::DropoutRows>& rows) const {
+  const bool drops = draws && draws->rows;
+  const Tensor kept = drops ? ops::dropout(x, dropout.p, rows ? rows : draws->rows, dropout.site) : x;
   return product(times(product(kept, a, x.dtype()), scale), b, out);
 }
 

@@ -21,8 +21,9 @@ struct LowRank {
   ops::DropoutSite dropout;
   std::shared_ptr<const LowRankDraws> draws;
 
-  // scale * B A dropout(x) [T, out_features], in `out`. Differentiable in x, A and B.
-  Tensor forward(const Tensor& x, DType out) const;
+  // scale * B A dropout(x) [T, out_features], in `out`. Differentiable in x, A and B. rows: those of the draws that x has,
+  // where it has not all of them (a head's).
+  Tensor forward(const Tensor& x, DType out, const std::shared_ptr<const ops::DropoutRows>& rows = nullptr) const;
 };
 
 }  // namespace pagoda

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "formats/safetensors.h"
 #include "models/decoder.h"
+#include "models/encoder.h"
 
 namespace pagoda::train {
 
@@ -62,11 +63,41 @@ bool is_saved(const std::string& parameter, const std::vector<std::string>& modu
   return false;
 }
 
-bool is_head(const std::string& module) {
-  for (const char* name : {"classifier", "score", "qa_outputs", "lm_head", "pre_classifier", "pooler"}) {
-    if (module.rfind(name, 0) == 0) return true;
+// What peft's all-linear leaves out: the output embedding, and classifiers, which it saves whole (whatever ends with the word).
+bool is_head(const Model& model, const std::string& module) {
+  const auto* encoder = dynamic_cast<const EncoderModel*>(&model);
+  if (module == (encoder != nullptr ? encoder->config().names.lm_decoder : module_of(kHeadWeight))) return true;
+  const std::string first = module.substr(0, module.find('.'));
+  return first.ends_with("classifier") || first == "score" || first == "qa_outputs";
+}
+
+std::set<std::string> modules_of_adapter(const std::string& folder) {
+  const std::string prefix = kAdapterPrefix, suffix = ".lora_A.weight";
+  const auto file = SafetensorsFile::open(join_path(folder, kAdapterWeights));
+  std::set<std::string> modules;
+  for (const TensorEntry& entry : file->tensors()) {
+    const std::string& name = entry.name;
+    if (!name.starts_with(prefix) || !name.ends_with(suffix)) continue;
+    if (name.size() > prefix.size() + suffix.size()) {
+      modules.insert(name.substr(prefix.size(), name.size() - prefix.size() - suffix.size()));
+    }
   }
-  return module.find("pooler") != std::string::npos || module.rfind("cls.", 0) == 0;
+  return modules;
+}
+
+// Names by which peft finds the adapted modules and no others: of each the shortest end that no other has.
+std::vector<std::string> target_names(const std::set<std::string>& adapted, const std::set<std::string>& others) {
+  std::set<std::string> names;
+  for (const std::string& module : adapted) {
+    size_t dot = module.rfind('.');
+    const auto name = [&] { return dot == std::string::npos ? module : module.substr(dot + 1); };
+    const auto is_other = [&](const std::string& other) { return ends_behind_dot(other, name()); };
+    while (dot != std::string::npos && std::any_of(others.begin(), others.end(), is_other)) {
+      dot = dot == 0 ? std::string::npos : module.rfind('.', dot - 1);
+    }
+    names.insert(name());
+  }
+  return {names.begin(), names.end()};
 }
 
 const char* task_type_of(Head head) {
@@ -105,7 +136,7 @@ std::unique_ptr<LoraModel> LoraModel::open(const std::string& path, const Traini
   }
   config.task_type = task_type_of(self->model().head_kind());
   self->choose_saved_modules(!lora.adapter.empty());
-  self->attach(options.seed);
+  self->attach(options.seed, lora.adapter);
   if (!lora.adapter.empty()) {
     self->load_from(lora.adapter);
     std::erase_if(self->new_parameters_, [&](const std::string& name) {
@@ -177,37 +208,46 @@ std::shared_ptr<LowRank> LoraModel::low_rank(const ProductWeight& weight, uint64
   return added;
 }
 
-void LoraModel::attach(uint64_t seed) {
+void LoraModel::attach(uint64_t seed, const std::string& of_adapter) {
   AdapterConfig& config = config_of_adapter_;
   std::vector<std::string>& targets = config.target_modules;
-  if (targets.empty()) targets = default_targets(config_.get_string("model_type", "", "config.json"));
+  const bool by_names = of_adapter.empty();
+  if (targets.empty() && by_names) targets = default_targets(config_.get_string("model_type", "", "config.json"));
   const bool all_linear = targets.size() == 1 && targets[0] == "all-linear";
-  std::set<std::string> adapted, products, used;
+  const std::set<std::string> in_file = by_names ? std::set<std::string>() : modules_of_adapter(of_adapter);
+  std::set<std::string> adapted, others, named, last_words;
   const std::vector<Parameter*> parameters = model().parameters();
   for (Parameter* parameter : parameters) parameter->value.set_requires_grad(is_saved(parameter->name, config.modules_to_save));
   uint32_t number = 0;
   for (const ProductWeight& weight : product_weights(model())) {
     const std::string module = module_of(weight.parameter().name);
-    if (weight.parameter().value.requires_grad()) continue;
-    products.insert(module.substr(module.rfind('.') + 1));
+    const bool trained_whole = weight.parameter().value.requires_grad();
     const auto wanted = [&](const std::string& target) { return ends_behind_dot(module, target); };
     const auto target = std::find_if(targets.begin(), targets.end(), wanted);
-    if (all_linear ? is_head(module) : target == targets.end()) continue;
-    used.insert(all_linear ? module.substr(module.rfind('.') + 1) : *target);
+    if (target != targets.end()) named.insert(module);
+    if (!trained_whole) last_words.insert(module.substr(module.rfind('.') + 1));
+    const bool chosen = !by_names    ? in_file.count(module) > 0
+                        : all_linear ? !is_head(model(), module)
+                                     : target != targets.end();
+    if (trained_whole || !chosen) {
+      others.insert(module);
+      continue;
+    }
     weight.linear->set_low_rank(weight.part, low_rank(weight, seed, number++));
     fan_in_fan_out_ = fan_in_fan_out_ || weight.linear->transposed();
     adapted.insert(module);
   }
   for (const std::string& target : targets) {
-    if (all_linear || used.count(target) > 0) continue;
+    const auto wanted = [&](const std::string& module) { return ends_behind_dot(module, target); };
+    if (!by_names || all_linear || std::any_of(adapted.begin(), adapted.end(), wanted)) continue;
     std::string names;
     size_t count = 0;
-    for (const std::string& name : products) {
+    for (const std::string& name : last_words) {
       if (count++ < kMostNamed) names += (names.empty() ? "" : ", ") + name;
     }
     invalid("--lora-target-modules", "no such module: got '{}', need some of {}", target, names);
   }
-  if (all_linear) targets.assign(used.begin(), used.end());
+  if (named != adapted) targets = target_names(adapted, others);
   if (config.bias == "none") return;
   for (Parameter* parameter : parameters) {
     const size_t dot = parameter->name.rfind('.');

@@ -14,8 +14,9 @@ namespace pagoda::train {
 
 struct LoraOptions {
   // r, lora_alpha, lora_dropout, bias, use_rslora. target_modules: names of modules, or what they end with behind a dot;
-  // "all-linear": all but the head's; empty: peft's choice for the family. modules_to_save: trained and saved whole, besides
-  // those that the checkpoint lacks (new heads). base_model_name_or_path: what the adapter's file says of its model.
+  // "all-linear": all but the head's last (peft's choice); empty: peft's choice for the family. modules_to_save: trained and
+  // saved whole, besides those that the checkpoint lacks (new heads). base_model_name_or_path: what the adapter's file says of
+  // its model.
   AdapterConfig config;
   std::string adapter;  // a folder to go on from; empty: A is drawn and B zero, as peft does
 };
@@ -32,7 +33,8 @@ class LoraModel : public TrainingModel {
  private:
   LoraModel() = default;
   void choose_saved_modules(bool of_adapter);
-  void attach(uint64_t seed);
+  // of_adapter: whose modules, where training goes on from an adapter; empty: by names.
+  void attach(uint64_t seed, const std::string& of_adapter);
   std::shared_ptr<LowRank> low_rank(const ProductWeight& weight, uint64_t seed, uint32_t number);
   void load_from(const std::string& folder);
   AdapterConfig config_of_adapter_;

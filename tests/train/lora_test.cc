@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -219,6 +220,154 @@ TEST(LoraDropout, DropsByRowsOfTheBatchAlone) {
   EXPECT_EQ(distance(dropped, logits_of(*lora)), 0);
   lora->draws()->rows = nullptr;
   EXPECT_EQ(distance(plain, logits_of(*lora)), 0);
+}
+
+struct HeadCase {
+  std::string fixture;
+  std::optional<Head> head;
+  std::vector<std::string> targets;
+  std::vector<std::string> outside;  // modules outside the layers that are adapted: as peft 0.21 has them
+};
+
+class LoraOnHeads : public ::testing::TestWithParam<HeadCase> {
+ protected:
+  // Logits of two sequences' rows of `draws`, from `first` on.
+  static Tensor logits(TrainingModel& model, LowRankDraws& draws, const std::vector<int32_t>& lengths, int32_t first,
+                       const std::vector<int32_t>& wanted) {
+    auto layout = std::make_shared<Layout>(*Layout::whole(lengths, true));
+    auto rows = std::make_shared<ops::DropoutRows>();
+    rows->seed = 1;
+    Tensor ids = Tensor::empty(model.device(), DType::kInt32, {layout->num_tokens()});
+    for (int32_t i = 0; i < static_cast<int32_t>(layout->num_tokens()); ++i) {
+      ids.data<int32_t>()[i] = 3 * (first + i) + 7;
+      rows->numbers.push_back(static_cast<uint64_t>(first + i));
+    }
+    if (!wanted.empty()) layout->wanted_rows = wanted;
+    layout->dropout = draws.rows = rows;
+    ForwardContext context;
+    context.layout = layout;
+    return model.model().forward({ids}, context).logits;
+  }
+};
+
+// Heads see some rows of the batch: what is dropped of those is what would be dropped were all of them there.
+TEST_P(LoraOnHeads, DropWhatTheirRowsDrop) {
+  LoraOptions options = rank(2, GetParam().targets);
+  options.config.lora_dropout = 0.5;
+  const auto lora = open(GetParam().fixture, options, GetParam().head);
+  std::vector<std::string> outside;
+  for (const Parameter* parameter : lora->trained_parameters()) {
+    const size_t end = parameter->name.find(".lora_A.weight");
+    const bool inside = parameter->name.find("layer") != std::string::npos;
+    if (end != std::string::npos && !inside) outside.push_back(parameter->name.substr(0, end));
+  }
+  EXPECT_THAT(outside, ::testing::UnorderedElementsAreArray(GetParam().outside));
+  move(*lora);
+  const Tensor all = logits(*lora, *lora->draws(), {5, 4}, 0, {});
+  const bool by_sequence = GetParam().head == Head::kSequenceClassification;
+  const std::vector<int32_t> wanted{1, 3, 6};
+  const Tensor some =
+      by_sequence ? logits(*lora, *lora->draws(), {4}, 5, {}) : logits(*lora, *lora->draws(), {5, 4}, 0, wanted);
+  for (int64_t i = 0; i < some.dim(0); ++i) {
+    const int64_t row = by_sequence ? 1 : wanted[static_cast<size_t>(i)];
+    EXPECT_LT(distance(some.slice(0, i, i + 1), all.slice(0, row, row + 1)), 1e-4) << i;
+  }
+  backward(ops::cross_entropy(some, Tensor::zeros(lora->device(), DType::kInt64, {some.dim(0)}), some.dim(0)));
+  for (const Parameter* parameter : lora->trained_parameters()) EXPECT_TRUE(parameter->value.grad()) << parameter->name;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Heads, LoraOnHeads,
+    ::testing::Values(HeadCase{"encoders/bert", Head::kMaskedLm, {"all-linear"}, {"cls.predictions.transform.dense"}},
+                      HeadCase{"encoders/distilbert", Head::kMaskedLm, {"all-linear"}, {"vocab_transform"}},
+                      HeadCase{"encoders/roberta", Head::kMaskedLm, {"all-linear"}, {"lm_head.dense"}},
+                      HeadCase{"encoders/albert",
+                               Head::kMaskedLm,
+                               {"all-linear"},
+                               {"albert.encoder.embedding_hidden_mapping_in", "predictions.dense"}},
+                      HeadCase{"encoders/bert", Head::kSequenceClassification, {"all-linear"}, {"bert.pooler.dense"}},
+                      HeadCase{"encoders/bert", Head::kTokenClassification, {"all-linear"}, {}},
+                      HeadCase{"llama", std::nullopt, {"all-linear"}, {}},
+                      HeadCase{"llama", std::nullopt, {"q_proj", "lm_head"}, {"lm_head"}}),
+    [](const auto& info) {
+      std::string name = info.param.fixture + std::to_string(info.index);
+      std::replace(name.begin(), name.end(), '/', '_');
+      return name;
+    });
+
+// "dense" is the new pooler's last word too, which is saved whole: peft cannot load an adapter whose targets name it.
+TEST(LoraNames, GoOnFromTheirModules) {
+  const testing::Folder folder("lora_names");
+  for (const char* target : {"all-linear", "dense"}) {
+    LoraOptions options = rank(2, {target});
+    const auto lora = open("encoders/bert_bin", options, Head::kSequenceClassification);
+    EXPECT_THAT(lora->new_parameters(), ::testing::Contains("bert.pooler.dense.weight"));
+    move(*lora);
+    const Tensor want = logits_of(*lora);
+    lora->save(folder.path());
+    const std::vector<std::string> names = read_adapter_config(folder.path()).target_modules;
+    EXPECT_THAT(names, ::testing::Contains("output.dense"));
+    EXPECT_THAT(names, ::testing::Not(::testing::Contains("dense")));
+    LoraOptions again;
+    again.adapter = folder.path();
+    const auto next = open("encoders/bert_bin", again, Head::kSequenceClassification);
+    EXPECT_EQ(distance(want, logits_of(*next)), 0) << target;
+    EXPECT_EQ(next->trained_parameters().size(), lora->trained_parameters().size());
+    next->save(folder.path());
+    EXPECT_EQ(read_adapter_config(folder.path()).target_modules, names);
+  }
+}
+
+// As peft's layers_to_transform or an expression for target_modules leaves it.
+TEST(LoraNames, TheFileSaysWhichModules) {
+  const testing::Folder folder("lora_file");
+  const auto lora = open("llama", rank(2, {"q_proj"}));
+  move(*lora);
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const Parameter* parameter : lora->trained_parameters()) {
+    const bool first = parameter->name.find("layers.0.") != std::string::npos;
+    if (first) tensors.emplace_back(kAdapterPrefix + parameter->name, parameter->value);
+  }
+  ASSERT_EQ(tensors.size(), 2u);
+  write_safetensors(folder / "adapter_model.safetensors", tensors);
+  folder.write("adapter_config.json",
+               R"({"peft_type": "LORA", "r": 2, "target_modules": ".*q_proj", "layers_to_transform": [0]})");
+  LoraOptions from;
+  from.adapter = folder.path();
+  const auto next = open("llama", from);
+  EXPECT_EQ(next->trained_parameters().size(), 2u);
+  next->save(folder.path());
+  EXPECT_THAT(read_adapter_config(folder.path()).target_modules, ::testing::ElementsAre("0.self_attn.q_proj"));
+}
+
+// Adapters that are more than scale * B A beside the base as it is.
+TEST(LoraErrors, OnlyPlainLoraIsTaken) {
+  const testing::Folder folder("lora_plain");
+  const auto error = [&](const std::string& fields) {
+    folder.write("adapter_config.json", R"({"peft_type": "LORA", "r": 2, )" + fields + "}");
+    return testing::message_of([&] { read_adapter_config(folder.path()); });
+  };
+  for (const char* kind :
+       {"\"pissa\"", "\"pissa_niter_16\"", "\"olora\"", "\"OLoRA\"", "\"corda\"", "\"loftq\"", "\"lora_ga\"", "\"new\"", "3"}) {
+    EXPECT_THAT(error(std::string(R"("init_lora_weights": )") + kind), HasSubstr("init_lora_weights")) << kind;
+  }
+  for (const char* kind : {"true", "false", "null", "\"gaussian\"", "\"eva\"", "\"orthogonal\"", "\"mica\""}) {
+    EXPECT_EQ(error(std::string(R"("init_lora_weights": )") + kind), "no error") << kind;
+  }
+  for (const char* field :
+       {R"("alora_invocation_tokens": [1, 2])", R"("use_qalora": true)", R"("use_dora": true)",
+        R"("use_bdlora": {"nblocks": 2})", R"("layer_replication": [[0, 1], [0, 2]])", R"("kasa_config": {"beta": 1})",
+        R"("trainable_token_indices": [1])", R"("target_parameters": ["x"])", R"("lora_bias": true)"}) {
+    const std::string name = std::string(field).substr(1, std::string(field).find('"', 1) - 1);
+    EXPECT_THAT(error(field), HasSubstr(name + ": need plain LoRA"));
+  }
+  // What peft 0.21 writes of a plain one.
+  EXPECT_EQ(error(R"("alora_invocation_tokens": null, "arrow_config": null, "auto_mapping": null, "corda_config": null,
+    "eva_config": null, "exclude_modules": null, "layer_replication": null, "layers_to_transform": null, "loftq_config": {},
+    "lora_bias": false, "megatron_config": null, "megatron_core": "megatron.core", "qalora_group_size": 16,
+    "rank_pattern": {}, "alpha_pattern": {}, "target_parameters": null, "trainable_token_indices": null, "use_bdlora": null,
+    "use_dora": false, "use_qalora": false, "use_rslora": true)"),
+            "no error");
 }
 
 TEST(LoraErrors, AreClear) {
