@@ -1,12 +1,14 @@
 // Which families give nn.Embedding a padding_idx, and what pad_token_id is where config.json does not say.
 #include "models/padding_rows.h"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "tensor/dtype.h"
+#include "models/decoder.h"
+#include "models/encoder.h"
 
 namespace pagoda {
 
@@ -33,22 +35,36 @@ const std::vector<Padded>& families() {
   return kFamilies;
 }
 
+// Of a table of so many rows.
+std::optional<int64_t> padding_row(const Json& config, const std::string& table, int64_t rows) {
+  const std::string type = config.get_string("model_type", "", "config.json");
+  const Json* given = config.find("pad_token_id");
+  for (const Padded& family : families()) {
+    const auto ends = [&](const char* name) { return table.ends_with(name); };
+    if (type != family.model_type || std::none_of(family.tables.begin(), family.tables.end(), ends)) continue;
+    std::optional<int64_t> row = family.fallback;
+    if (given != nullptr) row = given->is_null() ? std::nullopt : std::optional<int64_t>(given->as_int("pad_token_id"));
+    if (row && *row < 0) *row += rows;
+    return row && *row >= 0 && *row < rows ? row : std::nullopt;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 void zero_padding_row(const Json& config, Parameter& parameter) {
-  const std::string type = config.get_string("model_type", "", "config.json");
-  for (const Padded& family : families()) {
-    if (type != family.model_type) continue;
-    const Json* given = config.find("pad_token_id");
-    std::optional<int64_t> row = family.fallback;
-    if (given != nullptr) row = given->is_null() ? std::nullopt : std::optional<int64_t>(given->as_int("pad_token_id"));
-    if (!row) return;
-    if (*row < 0) *row += parameter.shape[0];
-    for (const char* table : family.tables) {
-      if (!parameter.name.ends_with(table) || *row < 0 || *row >= parameter.shape[0]) continue;
-      const int64_t bytes = parameter.value.bytes() / parameter.shape[0];
-      std::memset(static_cast<uint8_t*>(parameter.value.view().data) + *row * bytes, 0, static_cast<size_t>(bytes));
-    }
+  const std::optional<int64_t> row = padding_row(config, parameter.name, parameter.shape[0]);
+  if (!row) return;
+  const int64_t bytes = parameter.value.bytes() / parameter.shape[0];
+  std::memset(static_cast<uint8_t*>(parameter.value.view().data) + *row * bytes, 0, static_cast<size_t>(bytes));
+}
+
+void set_padding_rows(const Json& config, Model& model) {
+  std::vector<Embedding*> embeddings;
+  if (auto* decoder = dynamic_cast<DecoderModel*>(&model)) embeddings = decoder->embeddings();
+  if (auto* encoder = dynamic_cast<EncoderModel*>(&model)) embeddings = encoder->embeddings();
+  for (Embedding* embedding : embeddings) {
+    if (const auto row = padding_row(config, embedding->name(), embedding->num_rows())) embedding->set_padding_row(*row);
   }
 }
 

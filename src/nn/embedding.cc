@@ -25,7 +25,7 @@ std::shared_ptr<PackedWeight> Embedding::prepare_tied(Device& device, DType comp
 }
 
 Tensor Embedding::forward(const Tensor& ids, DType out) const {
-  return packed_ ? ops::embedding(*packed_, ids, out) : ops::embedding(table_.value, ids, out);
+  return packed_ ? ops::embedding(*packed_, ids, out) : ops::embedding(table_.value, ids, out, padding_row_);
 }
 
 Tensor Embedding::logits(const Tensor& x, const Tensor& bias) const {

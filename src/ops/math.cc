@@ -1,6 +1,9 @@
 // Element-wise ops, forward and backward.
 #include "ops/math.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "ops/check.h"
 #include "ops/tape.h"
 
@@ -141,17 +144,22 @@ Tensor embedding(const PackedWeight& table, const Tensor& ids, DType out) {
   return y;
 }
 
-Tensor embedding(const Tensor& table, const Tensor& ids, DType out) {
+Tensor embedding(const Tensor& table, const Tensor& ids, DType out, std::optional<int64_t> padding_row) {
   check_shape("embedding", "table", table, {-1, -1});
   check_ids(ids, table.dim(0));
   Tensor y = Tensor::empty(table.device(), out, {ids.dim(0), table.dim(1)});
   const Device& device = table.device();
   device.kernels->embedding(device.exec, table.view(), ids.view(), y.view());
   if (!needs_grad({&table})) return y;
-  return attach(y, {table}, [table, ids](const Tensor& dy) {
+  return attach(y, {table}, [table, ids, padding_row](const Tensor& dy) {
     const Tensor before = table.grad_node() ? Tensor() : table.grad();  // a leaf's: added to in place, as few rows change
     const Tensor into = before ? before : Tensor::zeros(table.device(), table.dtype(), table.dims());
+    // The row of padding keeps what it has, of a tied head.
+    std::vector<uint8_t> kept(padding_row ? static_cast<size_t>(into.bytes() / into.dim(0)) : 0);
+    uint8_t* row = static_cast<uint8_t*>(into.view().data) + padding_row.value_or(0) * static_cast<int64_t>(kept.size());
+    std::copy(row, row + kept.size(), kept.begin());
     table.device().kernels->embedding_backward(table.device().exec, ids.view(), dy.view(), into.view());
+    std::copy(kept.begin(), kept.end(), row);
     return std::vector<Tensor>{before ? Tensor() : into};
   });
 }

@@ -1,6 +1,8 @@
 // Element-wise ops, activations, casts, column ranges, embeddings and rotary turns.
 #pragma once
 
+#include <optional>
+
 #include "kernels/table.h"
 #include "ops/packed_weight.h"
 #include "tensor/tensor.h"
@@ -19,8 +21,9 @@ Tensor view_as(const Tensor& x,
 Tensor activation(const Tensor& x, Activation kind);  // [T, N]; differentiable
 // activation(gate) * up, [T, N] each (Shazeer 2020, GLU variants); rows may be strided; differentiable.
 Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation kind);
-// Rows `ids` (int32 [T]) of table [V, H]; ids outside the table throw kInvalidInput. Differentiable in the table.
-Tensor embedding(const Tensor& table, const Tensor& ids, DType out);
+// Rows `ids` (int32 [T]) of table [V, H]; ids outside the table throw kInvalidInput. Differentiable in the table, but for the
+// row of padding (torch.nn.functional.embedding's padding_idx).
+Tensor embedding(const Tensor& table, const Tensor& ids, DType out, std::optional<int64_t> padding_row = {});
 Tensor embedding(const PackedWeight& table, const Tensor& ids, DType out);  // tied embeddings; no gradient
 // x [T, heads, head_dim] turned by cos, sin [T, r] (first 2 r dimensions of each head): a new tensor when gradients are needed,
 // else in place. Su et al. 2021; HF apply_rotary_pos_emb (kHalf).

@@ -139,6 +139,7 @@ void TrainingModel::open_model(const std::string& given, const TrainingModelOpti
   }
   from_scratch_ = options.from_scratch || folder == nullptr || (!gguf && !has_weights(folder_path));
   model_ = make_model(config_, folder == nullptr ? path : folder->config_path(), options.head);
+  set_padding_rows(config_, *model_);
   runtime_ = std::make_unique<Runtime>(options.runtime);
   std::vector<Parameter*> missing;
   if (from_scratch_) {

@@ -126,6 +126,38 @@ TEST_F(Gradients, EmbeddingAddsRowsThatAreUsedTwice) {
   for (int64_t j = 0; j < 3; ++j) EXPECT_EQ(table.grad().data<double>()[3 + j], 0.0);  // row 1 is not used
 }
 
+// torch.nn.functional.embedding's padding_idx: the row is read and gets nothing, whatever it has of a tied head.
+TEST_F(Gradients, EmbeddingGivesPaddingNothing) {
+  Tensor table = leaf({4, 3});
+  const Tensor ids = ints(DType::kInt32, {2, 0, 2, 3}), labels = ints(DType::kInt64, {0, 3, 1, 2});
+  const auto loss = [&](bool tied, std::optional<int64_t> padding) {
+    const Tensor x = ops::embedding(table, ids, DType::kFloat64, padding);
+    const Tensor y = tied ? ops::linear(x, table, {}) : x;
+    return tied ? ops::cross_entropy(y, labels, 4) : scalar(y);
+  };
+  const auto gradient = [&](bool tied, std::optional<int64_t> padding) {
+    table.set_grad({});
+    backward(loss(tied, padding));
+    const double* values = table.grad().data<double>();
+    return std::vector<double>(values, values + table.numel());
+  };
+  for (const bool tied : {false, true}) {
+    const std::vector<double> all = gradient(tied, {}), got = gradient(tied, 2);
+    std::vector<double> head(3);  // of row 2 in the head alone: the rows that went in held as they are
+    if (tied) {
+      const Tensor x = ops::embedding(table.detach(), ids, DType::kFloat64);
+      table.set_grad({});
+      backward(ops::cross_entropy(ops::linear(x, table, {}), labels, 4));
+      for (size_t j = 0; j < 3; ++j) head[j] = table.grad().data<double>()[6 + j];
+    }
+    for (size_t i = 0; i < all.size(); ++i) {
+      const bool padding = i / 3 == 2;
+      EXPECT_NEAR(got[i], padding ? head[i - 6] : all[i], 1e-14) << tied << " " << i;
+      EXPECT_EQ(std::abs(all[i] - got[i]) > 1e-6, padding) << tied << " " << i;
+    }
+  }
+}
+
 TEST_F(Gradients, AttentionInAllItsForms) {
   const auto starts = std::make_shared<const std::vector<int32_t>>(std::vector<int32_t>{0, 5, 6, 9});
   for (const AttentionSpec::Mask mask : {AttentionSpec::Mask::kCausal, AttentionSpec::Mask::kFull}) {

@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <numeric>
+
+#include "ops/loss.h"
+#include "ops/tape.h"
 #include "tests/folder.h"
 #include "train/flops.h"
 
@@ -80,6 +85,48 @@ TEST(NewWeights, TheRowOfPaddingIsZero) {
       EXPECT_EQ(zeros_of_row(table, row), row == each.row ? table.shape[1] : 0) << each.config << " row " << row;
     }
   }
+}
+
+// torch.nn.Embedding's padding_idx, in the families where transformers passes it on: what reads the row gives it no gradient.
+TEST(Padding, ItsRowHasNoGradientFromWhatReadsIt) {
+  const auto gradients = [](const std::string& path, std::optional<Head> head, Json overrides, const std::string& table) {
+    TrainingModelOptions options;
+    options.head = head;
+    options.config_overrides = std::move(overrides);
+    const auto model = open(path, options);
+    Tensor ids = Tensor::empty(model->device(), DType::kInt32, {4}),
+           labels = Tensor::zeros(model->device(), DType::kInt64, {4});
+    for (int32_t i = 0; i < 4; ++i) ids.data<int32_t>()[i] = i % 2 == 0 ? 5 : 6;
+    ForwardContext context;
+    context.layout = Layout::whole({4}, true);
+    const Tensor logits = model->model().forward({ids}, context).logits;
+    backward(ops::cross_entropy(logits, labels.slice(0, 0, logits.dim(0)), logits.dim(0)));
+    const Parameter& embedding = parameter(*model, table);
+    std::vector<double> most;  // of each row
+    for (int64_t row = 0; row < embedding.shape[0]; ++row) {
+      const float* values = embedding.value.grad().data<float>() + row * embedding.shape[1];
+      most.push_back(std::accumulate(values, values + embedding.shape[1], 0.0,
+                                     [](double sum, float value) { return sum + std::abs(static_cast<double>(value)); }));
+    }
+    return most;
+  };
+  const std::string fixtures = PAGODA_SOURCE_DIR "/tests/fixtures/", words = "model.embed_tokens.weight";
+  const Json five = Json::object().set("pad_token_id", 5);
+  const auto llama = gradients(fixtures + "llama", {}, five, words);
+  EXPECT_EQ(llama[5], 0);
+  EXPECT_GT(llama[6], 1e-4);
+  const auto gpt2 = gradients(fixtures + "gpt2", {}, five, "transformer.wte.weight"),
+             plain = gradients(fixtures + "gpt2", {}, {}, "transformer.wte.weight");
+  EXPECT_EQ(gpt2, plain);
+  // A tied head gives it what it gives all rows.
+  const auto tied = gradients(fixtures + "smollm2", {}, five, words), whole = gradients(fixtures + "smollm2", {}, {}, words);
+  for (size_t row = 0; row < tied.size(); ++row) EXPECT_EQ(tied[row] == whole[row], row != 5) << row;
+  EXPECT_GT(tied[5], 0);
+  const std::string roberta = kEncoders + "roberta", base = "roberta.embeddings.";
+  EXPECT_EQ(gradients(roberta, Head::kSequenceClassification, five, base + "word_embeddings.weight")[5], 0);
+  const auto places = gradients(roberta, Head::kSequenceClassification, five, base + "position_embeddings.weight");
+  EXPECT_EQ(places[5], 0);
+  EXPECT_GT(places[6], 0);
 }
 
 TEST(OtherShapes, AreDrawnAnewWhenAsked) {
