@@ -18,7 +18,8 @@ void copy_rest(const std::string& from, const std::string& out) {
   const Limits limits;
   for (const std::string& name : list_directory(from)) {
     const bool skip = name[0] == '.' || name == "config.json" || name == "README.md" || name.rfind("adapter_", 0) == 0 ||
-                      name.rfind("trainer_state", 0) == 0 || name == "report.html" || is_weight_file(name);
+                      name.rfind("trainer_state", 0) == 0 || name == "training_state.json" || name == "report.html" ||
+                      is_weight_file(name);
     if (skip || !file_exists(join_path(from, name)) || file_exists(join_path(out, name))) continue;
     write_file_atomic(join_path(out, name), read_file(join_path(from, name), limits.max_json_bytes));
   }

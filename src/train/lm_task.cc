@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "ops/loss.h"
+#include "train/data/fingerprint.h"
 
 namespace pagoda::train {
 
@@ -114,6 +115,7 @@ int64_t LmTask::check_split(const std::vector<std::string>& files, int64_t most,
   DatasetReader reader(files, in_order);
   const int64_t vocab = model_.model().vocab_size(), longest = model_.model().max_positions();
   int64_t labelled = 0, masked = 0, tokens = 0;
+  Fingerprint contents;
   Example example;
   for (int64_t row = 0; reader.next(example); ++row) {
     if (row % 1024 == 0) hooks.at("checking", row, reader.num_rows());
@@ -146,6 +148,10 @@ int64_t LmTask::check_split(const std::vector<std::string>& files, int64_t most,
       }
     }
     tokens += static_cast<int64_t>(rows.size());
+    for (const std::vector<int32_t>* column :
+         {&example.input_ids, &example.labels, &example.attention_mask, &example.position_ids, &example.token_type_ids}) {
+      contents.add({reinterpret_cast<const char*>(column->data()), column->size() * sizeof(int32_t)});
+    }
     if (masked == 0) {
       const Labelled made = label(example, static_cast<uint64_t>(row), masks.value_or(0));
       masked += std::count_if(made.labels.begin(), made.labels.end(), [](int32_t id) { return id >= 0; });
@@ -156,8 +162,19 @@ int64_t LmTask::check_split(const std::vector<std::string>& files, int64_t most,
   if (masks && masked == 0) {
     invalid(name, "no position of {} examples is masked: need more of them or a higher --mlm-probability", reader.num_rows());
   }
-  if (tokens_ == 0) tokens_ = tokens;
+  if (contents_.empty()) {
+    tokens_ = tokens;
+    contents_ = contents.text();
+  }
   return reader.num_rows();
+}
+
+void LmTask::restore(const Json& state) {
+  reader_->restore(state);
+  const std::string before = state.get_string("contents", contents_, "checkpoint");
+  if (before != contents_) {
+    invalid("training data", "other examples than when the checkpoint was written: got {}, need {}", contents_, before);
+  }
 }
 
 void LmTask::mask(Labelled& labelled, uint64_t number, uint64_t seed) const {

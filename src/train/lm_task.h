@@ -34,8 +34,8 @@ class LmTask : public Task {
   ~LmTask() override;
   int64_t num_examples() const override { return reader_->rows_of_rank(); }
   MicroBatch next(int64_t examples) override;
-  Json state() const override { return reader_->state(); }
-  void restore(const Json& state) override { reader_->restore(state); }
+  Json state() const override { return reader_->state().set("contents", contents_); }
+  void restore(const Json& state) override;
   int64_t examples_left() const override { return (reader_->num_rows() - reader_->position()) / arguments_.world; }
   bool has_validation() const override { return !options_.files.validation.empty(); }
   double smoothing() const override { return arguments_.label_smoothing_factor; }
@@ -66,6 +66,7 @@ class LmTask : public Task {
   int32_t mask_token_ = -1, random_tokens_ = 0;
   std::vector<bool> special_;  // ids that are never masked
   int64_t tokens_ = 0, validation_rows_ = 0;
+  std::string contents_;                               // a fingerprint of the training split
   std::vector<std::pair<uint64_t, Labelled>> dumped_;  // of the batch being made
   std::FILE* dump_ = nullptr;
   bool dumped_validation_ = false;

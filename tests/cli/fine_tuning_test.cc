@@ -95,9 +95,26 @@ TEST_F(FineTuning, AdapterFolderIsAModel) {
   std::string rows;
   for (int i = 0; i < 8; ++i) rows += "{\"input_ids\": [1, 5, 9, 13, " + std::to_string(17 + i) + "]}\n";
   write_file_atomic(at("ids.jsonl"), rows);
-  const Ended trained =
-      run_pagoda({"train", "clm", kFixtures + "llama", "--train-file", at("ids.jsonl"), "--output-dir", at("lora"), "--lora-r",
-                  "2", "--max-steps", "5", "--learning-rate", "0.1", "--block-size", "16", "--threads", "1", "--quiet"});
+  const Ended trained = run_pagoda({"train",
+                                    "clm",
+                                    kFixtures + "llama",
+                                    "--train-file",
+                                    at("ids.jsonl"),
+                                    "--output-dir",
+                                    at("lora"),
+                                    "--lora-r",
+                                    "2",
+                                    "--max-steps",
+                                    "5",
+                                    "--learning-rate",
+                                    "0.1",
+                                    "--block-size",
+                                    "16",
+                                    "--threads",
+                                    "1",
+                                    "--quiet",
+                                    "--save-steps",
+                                    "5"});
   ASSERT_EQ(trained.code, 0) << trained.err;
   const std::vector<std::string> prompt{"--prompt-ids", "[1, 5, 9, 13]", "--max-new-tokens", "4",      "--temperature", "0",
                                         "--json",       "--quiet",       "--dtype",          "float32"};
@@ -108,6 +125,12 @@ TEST_F(FineTuning, AdapterFolderIsAModel) {
   write_file_atomic(at("base/model.amx.float32.pagoda"), "of the base's weights");
   ASSERT_EQ(run_pagoda({"merge", at("base"), "--adapter", at("lora"), "--out", at("merged"), "--quiet"}).code, 0);
   EXPECT_FALSE(fs::exists(at("merged/model.amx.float32.pagoda")));
+  // Of a checkpoint: nothing of the training that it goes on with.
+  ASSERT_TRUE(fs::exists(at("lora/checkpoint-5/training_state.json")));
+  ASSERT_EQ(run_pagoda({"merge", at("base"), "--adapter", at("lora/checkpoint-5"), "--out", at("of_checkpoint")}).code, 0);
+  EXPECT_TRUE(fs::exists(at("of_checkpoint/model.safetensors")));
+  EXPECT_FALSE(fs::exists(at("of_checkpoint/training_state.json")));
+  EXPECT_FALSE(fs::exists(at("of_checkpoint/trainer_state.json")));
   const Ended first = run_pagoda(adapted), second = run_pagoda(merged);
   ASSERT_EQ(first.code, 0) << first.err;
   EXPECT_EQ(first.out, second.out);

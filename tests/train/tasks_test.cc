@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -194,6 +195,21 @@ TEST(Labels, OfData) {
   EXPECT_THROW(words.add(Json(nullptr), "row"), Error);
 }
 
+// "1.5", "2.5", "old": the first are names all the same, in whatever order they come.
+TEST(Labels, NumbersBesideNamesAreNames) {
+  std::vector<std::string> values{"1.5", "2.5", "old"};
+  do {
+    LabelCollector labels;
+    for (const std::string& value : values) labels.add(Json(value), "row");
+    EXPECT_FALSE(labels.fractions());
+    EXPECT_THAT(labels.names(), ElementsAre("1.5", "2.5", "old"));
+  } while (std::next_permutation(values.begin(), values.end()));
+  LabelCollector regression;
+  for (int i = 0; i < 100'100; ++i) regression.add(Json(i + 0.5), "row");  // more values than there may be labels
+  EXPECT_TRUE(regression.fractions());
+  EXPECT_THROW(regression.add(Json("old"), "row"), Error);
+}
+
 TEST(Labels, OfModels) {
   const Json named = Json::parse(R"({"id2label": {"0": "NEG", "1": "POS"}})", "config");
   const Json plain = Json::parse(R"({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "num_labels": 2})", "config");
@@ -302,6 +318,40 @@ TEST_F(LabelledRows, OrderOfEpochsRanksAndResuming) {
   EXPECT_EQ(both, lengths(first));
   TextClassificationTask other(*model, arguments(), csv(text + "b,O\n"), {});
   EXPECT_THROW(other.restore(place), Error);
+}
+
+// Other labels, or the same tokens cut into other rows, are other data.
+TEST_F(LabelledRows, ResumingSeesOtherLabelsAndOtherRows) {
+  const auto refuses = [&](TrainingModel& model, const std::string& before, const std::string& after) {
+    const auto options = [&](const std::string& rows) {
+      TextClassificationOptions options;
+      options.train_files = {folder_.write("rows.jsonl", rows)};
+      return options;
+    };
+    TextClassificationTask first(model, arguments(), options(before), {}), second(model, arguments(), options(after), {});
+    return testing::message_of([&] { second.restore(first.state()); }).find("other examples") != std::string::npos;
+  };
+  const auto row = [](const char* text, const char* label) {
+    return std::string(R"({"text": ")") + text + R"(", "label": )" + label + "}\n";
+  };
+  const auto one = open("bert", Head::kSequenceClassification);
+  const std::string before = row("a", "0") + row("b", "1");
+  EXPECT_FALSE(refuses(*one, before, before));
+  EXPECT_TRUE(refuses(*one, before, row("a", "1") + row("b", "0")));
+  const auto numbers = open("bert", Head::kSequenceClassification, Json::object().set("problem_type", "regression"));
+  EXPECT_TRUE(refuses(*numbers, row("a", "[1.5, 0, 0, 0, 0]"), row("a", "[1.25, 0, 0, 0, 0]")));
+  EXPECT_NE(hash_ids({3}, hash_ids({1, 2})), hash_ids({2, 3}, hash_ids({1})));
+  const auto tagged = open("bert", Head::kTokenClassification);
+  const auto tags = [&](const char* name, const std::string& of) {
+    TokenClassificationOptions options;
+    options.train_files = {folder_.write(name, R"({"tokens": ["a", "b"], "ner_tags": )" + of + "}\n")};
+    return options;
+  };
+  TokenClassificationTask first(*tagged, arguments(), tags("before.jsonl", R"(["O", "B-PER"])"), {});
+  TokenClassificationTask same(*tagged, arguments(), tags("same.jsonl", R"(["O", "B-PER"])"), {});
+  TokenClassificationTask swapped(*tagged, arguments(), tags("swapped.jsonl", R"(["B-PER", "O"])"), {});
+  same.restore(first.state());
+  EXPECT_THROW(swapped.restore(first.state()), Error);
 }
 
 }  // namespace

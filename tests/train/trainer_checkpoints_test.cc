@@ -191,6 +191,16 @@ TEST_F(TrainerTest, CancelSavesWhatWasDone) {
   EXPECT_EQ(resumed.weights, whole.weights);
 }
 
+// As many rows of other ids are other data.
+TEST_F(TrainerTest, GoesOnWithItsOwnDataAlone) {
+  train(arguments_in(folder_ / "out"));
+  const std::string checkpoint = folder_ / "out/checkpoint-4", before = rows_;
+  rows_ = counting_rows(folder_, 47, 24, "others.jsonl");
+  EXPECT_NE(message_of([&] { train(arguments_in(folder_ / "out"), checkpoint); }).find("other examples"), std::string::npos);
+  rows_ = before;
+  EXPECT_TRUE(train(arguments_in(folder_ / "out"), checkpoint).ended);
+}
+
 // The best evaluation may be of a step that no checkpoint was written at.
 TEST_F(TrainerTest, KeepsTheLastWeightsWhereTheBestWereNotSaved) {
   validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};

@@ -55,12 +55,12 @@ void LabelCollector::add_one(const Json& value, const std::string& where) {
   } else {
     fractions_ = fractions_ || name.find_first_of(".eE") != std::string::npos || (value.is_number() && !value.is_int());
   }
-  const auto place = std::lower_bound(names_.begin(), names_.end(), name);
-  if (place != names_.end() && *place == name) return;
-  if (fractions_ && numbers_) return;  // of a regression: values are no labels
-  names_.insert(place, name);
-  if (names_.size() > kMostLabels)
+  if (names_.count(name) > 0) return;
+  if (names_.size() < kMostLabels) {
+    names_.insert(name);
+  } else if (!fractions()) {  // else a regression's: no labels, unless something else than numbers is to come
     invalid(where, "too many labels: got over {}, need fewer (--do-regression for numbers)", kMostLabels);
+  }
 }
 
 void LabelCollector::add(const Json& value, const std::string& where) {
@@ -70,7 +70,7 @@ void LabelCollector::add(const Json& value, const std::string& where) {
 }
 
 std::vector<std::string> LabelCollector::names() const {
-  std::vector<std::string> names = names_;
+  std::vector<std::string> names(names_.begin(), names_.end());
   if (std::all_of(names.begin(), names.end(), is_whole)) {
     std::sort(names.begin(), names.end(),
               [](const std::string& a, const std::string& b) { return std::stoll(a) < std::stoll(b); });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@ class LabelCollector {
 
  private:
   void add_one(const Json& value, const std::string& where);
-  std::vector<std::string> names_;  // sorted
+  std::set<std::string> names_;
   bool lists_ = false, numbers_ = true, fractions_ = false;
 };
 

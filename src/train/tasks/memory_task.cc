@@ -15,6 +15,7 @@ constexpr uint64_t kDropoutSeed = 0x64726F70ull;
 }  // namespace
 
 uint64_t hash_ids(const std::vector<int32_t>& ids, uint64_t hash) {
+  hash = (hash ^ ids.size()) * 0x100000001B3ull;
   for (const int32_t id : ids) hash = (hash ^ static_cast<uint32_t>(id)) * 0x100000001B3ull;
   return hash;
 }

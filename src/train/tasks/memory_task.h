@@ -58,7 +58,7 @@ class MemoryTask : public Task {
   std::vector<int64_t> order_;
 };
 
-// FNV-1a over ids, to tell data sets apart.
+// FNV-1a over ids and their number, to tell data sets apart.
 uint64_t hash_ids(const std::vector<int32_t>& ids, uint64_t hash = 0xCBF29CE484222325ull);
 
 }  // namespace pagoda::train

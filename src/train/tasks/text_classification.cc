@@ -2,6 +2,7 @@
 #include "train/tasks/text_classification.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
 #include "formats/type_ids.h"
@@ -97,7 +98,11 @@ TextClassificationTask::TextClassificationTask(TrainingModel& model, const Train
   if (!options.validation_files.empty())
     validation_ = read(options.validation_files, options, arguments.max_eval_samples, hooks, "reading validation data");
   uint64_t contents = hash_ids({});
-  for (const Sample& sample : train_) contents = hash_ids(sample.ids, contents);
+  for (const Sample& sample : train_) {
+    std::vector<int32_t> label(sample.targets.size() + 1, static_cast<int32_t>(sample.label));
+    if (!sample.targets.empty()) std::memcpy(label.data(), sample.targets.data(), sample.targets.size() * sizeof(float));
+    contents = hash_ids(label, hash_ids(sample.ids, contents));
+  }
   set_sizes(static_cast<int64_t>(train_.size()), static_cast<int64_t>(validation_.size()), contents);
 }
 

@@ -106,7 +106,9 @@ TokenClassificationTask::TokenClassificationTask(TrainingModel& model, const Tra
   if (!options.validation_files.empty())
     validation_ = read(options.validation_files, options, arguments.max_eval_samples, hooks, "reading validation data");
   uint64_t contents = hash_ids({});
-  for (const Sample& each : train_) contents = hash_ids(each.ids, contents);
+  for (const Sample& each : train_) {
+    contents = hash_ids({each.labels.begin(), each.labels.end()}, hash_ids(each.ids, contents));
+  }
   set_sizes(static_cast<int64_t>(train_.size()), static_cast<int64_t>(validation_.size()), contents);
 }
 
