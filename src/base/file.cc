@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <random>
 #include <utility>
 
 #include "base/error.h"
@@ -104,18 +105,46 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path) {
+namespace {
+
+// Where a file of this name really is: links are kept, and what they lead to is replaced. Empty: it is one of a process's open
+// files (/dev/stdout), which is to be written to.
+std::string behind_links(std::string path) {
+  constexpr int kMostLinks = 40;  // as the kernel follows
+  for (int links = 0; links < kMostLinks; ++links) {
+    std::error_code error;
+    const auto folder = std::filesystem::canonical(parent_path(path), error);
+    if (!error && folder.string().rfind("/proc/", 0) == 0) return {};
+    if (!std::filesystem::is_symlink(path, error)) return path;
+    const auto target = std::filesystem::read_symlink(path, error);
+    if (error) return path;
+    path = target.is_absolute() ? target.string() : join_path(parent_path(path), target.string());
+  }
+  fail_errno(path, "cannot write", ELOOP);
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(const std::string& path) : path_(behind_links(path)) {
   struct stat info{};
   const bool exists = ::stat(path.c_str(), &info) == 0;
   if (exists && S_ISDIR(info.st_mode)) fail_errno(path, "cannot write", EISDIR);
-  if (exists && !S_ISREG(info.st_mode)) {  // /dev/stdout, a pipe: to be written to, not to be replaced
-    fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (exists && (!S_ISREG(info.st_mode) || path_.empty())) {  // a pipe, a terminal: to be written to, not to be replaced
+    path_ = path;
+    fd_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd_ < 0) fail_errno(path, "cannot open", errno);
     return;
   }
-  temporary_ = path + ".tmp" + std::to_string(::getpid()) + "." + std::to_string(::gettid());
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail_errno(path, "cannot create", errno);
+  if (path_.empty()) path_ = path;
+  // Processes of several containers may have one number and share the folder.
+  std::random_device random;
+  do {
+    temporary_ = fmt::format("{}.tmp{:08x}{:08x}", path_, random(), random());
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  } while (fd_ < 0 && errno == EEXIST);
+  if (fd_ >= 0) return;
+  temporary_.clear();
+  fail_errno(path, "cannot create", errno);
 }
 
 AtomicFile::~AtomicFile() {

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.h"
+
 namespace pagoda {
 
 namespace {
@@ -35,9 +37,21 @@ constexpr int kSpinsBeforeYield = 20'000;
 ThreadPool::ThreadPool(int num_threads, std::vector<int> cores, bool pin_caller)
     : num_threads_(std::max(1, num_threads)), next_(static_cast<size_t>(num_threads_)) {
   if (pin_caller && !cores.empty()) pin(pthread_self(), cores[0]);
-  for (int thread = 1; thread < num_threads_; ++thread) {
-    threads_.emplace_back([this, thread] { worker(thread); });
-    if (!cores.empty()) pin(threads_.back().native_handle(), cores[static_cast<size_t>(thread) % cores.size()]);
+  try {
+    for (int thread = 1; thread < num_threads_; ++thread) {
+      threads_.emplace_back([this, thread] { worker(thread); });
+      if (!cores.empty()) pin(threads_.back().native_handle(), cores[static_cast<size_t>(thread) % cores.size()]);
+    }
+  } catch (const std::exception& error) {
+    // Those that began wait for members of this object, whose destructor does not run.
+    {
+      const std::lock_guard lock(sleep_mutex_);
+      stop_.store(true);
+    }
+    wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+    fail(ErrorKind::kOutOfMemory, "threads", "cannot begin more: got {}, need {} ({})", threads_.size() + 1, num_threads_,
+         error.what());
   }
 }
 

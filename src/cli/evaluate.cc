@@ -2,6 +2,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdlib>
+
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -44,8 +47,10 @@ struct EvaluateFlags {
 // A folder for shards that is gone in the end.
 class ScratchFolder {
  public:
-  ScratchFolder()
-      : path_(join_path(std::filesystem::temp_directory_path().string(), fmt::format("pagoda_evaluate_{}", ::getpid()))) {}
+  // A new one, of this process alone.
+  ScratchFolder() : path_(join_path(std::filesystem::temp_directory_path().string(), "pagoda_evaluate_XXXXXX")) {
+    if (::mkdtemp(path_.data()) == nullptr) fail_errno(path_, "cannot create a folder for shards", errno);
+  }
   ~ScratchFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);

@@ -10,6 +10,23 @@
 
 namespace pagoda::cli {
 
+namespace {
+
+constexpr char kGuard = '\x1f';  // ASCII's unit separator, which no name or text ends with
+
+}  // namespace
+
+void guard_brackets(std::string& argument) {
+  const size_t equals = argument.rfind("--", 0) == 0 ? argument.find('=') : std::string::npos;
+  const size_t value = equals == std::string::npos ? 0 : equals + 1;
+  if (argument.size() > value + 1 && argument[value] == '[' && argument.back() == ']') argument += kGuard;
+}
+
+std::string without_guards(std::string text) {
+  text.erase(std::remove(text.begin(), text.end(), kGuard), text.end());
+  return text;
+}
+
 // Checks add their bounds: "INT:INT in [1 - 64]".
 std::string type_of(const CLI::Option& option) {
   const std::string name = option.get_type_name();
@@ -28,8 +45,15 @@ void settle_options(CLI::App& app) {
         return std::string();
       },
       "");
+  const CLI::Validator unguard(
+      [](std::string& text) {
+        if (!text.empty() && text.back() == kGuard) text.pop_back();
+        return std::string();
+      },
+      "");
   for (CLI::Option* option : app.get_options()) {
     if (const std::string type = type_of(*option); type == "INT" || type == "UINT") option->transform(decimal);
+    option->transform(unguard);  // before the others
     const bool single = option->get_items_expected_max() == 1 && !option->get_positional();
     if (single && option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw) {
       option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

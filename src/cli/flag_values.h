@@ -9,9 +9,13 @@ namespace pagoda::cli {
 
 std::string type_of(const CLI::Option& option);  // "INT", "FLOAT", "TEXT", without the bounds of its checks
 
-// What holds for every flag, once all are there: numbers with leading zeros are decimal (CLI11: octal), and of a flag that is
-// given twice the last counts.
+// What holds for every flag, once all are there: numbers with leading zeros are decimal (CLI11: octal), of a flag that is given
+// twice the last counts, and marks of guard_brackets() are taken away.
 void settle_options(CLI::App& app);
+
+// Of flags that take several values CLI11 reads "[a,b]" as two and "[CLS]" as "CLS". An argument that ends so gets a mark.
+void guard_brackets(std::string& argument);
+std::string without_guards(std::string text);  // of CLI11's errors, which quote arguments
 
 // "got X, need Y" of CLI11's errors: of values that do not convert, and of those that are none of a list.
 std::string value_error(const CLI::App& verb, const std::string& name, const std::string& text);

@@ -105,8 +105,9 @@ int run(const Program& program, const Flags& flags) {
     return 0;
   }
   for (size_t i = 0; i < results.size() && !stream; ++i) {
+    if (!has_text) break;
     if (i > 0) write_out("\n---\n");
-    if (has_text) write_out(results[i].text);
+    write_out(results[i].text);
   }
   for (size_t i = 0; i < results.size() && !has_text; ++i) {  // without a tokenizer the ids are the answer
     Json ids = Json::array();

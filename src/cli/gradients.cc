@@ -25,6 +25,7 @@ int run(const Program& program, const Flags& flags) {
   const DType compute = flags.machine.dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32;
   const std::unique_ptr<LoadedModel> loaded =
       LoadedModel::open_for_training(find_model(program, flags.model), options, compute);
+  loaded->check_output(flags.out);
   Model& model = loaded->model();
   if (model.head_kind() != Head::kCausalLm) {
     unsupported("gradients", "{} is an encoder: need a model that generates", model.architecture());

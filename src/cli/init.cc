@@ -1,12 +1,14 @@
 // pagoda init: a Hugging Face folder with random weights, from a config.
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
 #include "cli/flag_checks.h"
+#include "convert/weight_names.h"
 #include "formats/safetensors.h"
 #include "models/padding_rows.h"
 
@@ -37,8 +39,14 @@ int run(const Program& program, const Flags& flags) {
     unsupported("dtype", "cannot write weights as {}: need float32, bfloat16 or float16", dtype_name(dtype));
   }
   const std::string weights = join_path(flags.out, "model.safetensors");
-  if (!flags.force && file_exists(weights))
-    invalid(flags.out, "holds a model already: need another folder, or --force to replace it");
+  if (!flags.force && directory_exists(flags.out)) {
+    for (const std::string& name : list_directory(flags.out)) {
+      const bool same = name == "config.json" && std::filesystem::equivalent(join_path(flags.out, name), path);
+      if ((name == "config.json" && !same) || is_weight_file(name)) {
+        invalid(flags.out, "holds a model already ({}): need another folder, or --force to replace it", name);
+      }
+    }
+  }
   make_directories(flags.out);
   std::vector<TensorSpec> specs;
   int64_t count = 0;

@@ -29,6 +29,7 @@ Tensor int32_tensor(Device& device, const std::vector<int32_t>& values) {
 int run(const Program& program, const Flags& flags) {
   const LoadOptions options = flags.machine.load_options();
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(find_model(program, flags.model), options);
+  loaded->check_output(flags.out);
   Model& model = loaded->model();
   Device& device = loaded->runtime().device();
   const std::vector<IdsLine> lines = read_ids_file(flags.ids, model.vocab_size(), false);

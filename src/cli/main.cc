@@ -72,7 +72,8 @@ int parse_and_run(int argc, char** argv) {
     if (has_more && (next.empty() || next[0] != '-')) check_verb(*verb, next, argv[1]);
   }
   try {
-    const std::vector<std::string> plain = plain_spelling(app, argc, argv);
+    std::vector<std::string> plain = plain_spelling(app, argc, argv);
+    std::for_each(plain.begin(), plain.end(), guard_brackets);
     std::vector<const char*> arguments;
     for (const std::string& argument : plain) arguments.push_back(argument.c_str());
     app.parse(static_cast<int>(arguments.size()), arguments.data());
@@ -82,18 +83,18 @@ int parse_and_run(int argc, char** argv) {
     write_out(text.str());
     return code;
   } catch (const CLI::ExtrasError& error) {
-    refuse_extras(app, error.what());
+    refuse_extras(app, without_guards(error.what()));
   } catch (const CLI::ValidationError& error) {  // "--seed: got -1, need 0 or more"
-    const std::string text = error.what(), name = text.substr(0, text.find(": "));
+    const std::string text = without_guards(error.what()), name = text.substr(0, text.find(": "));
     const std::string what = name == text ? text : text.substr(name.size() + 2);
     invalid(name, "{} ({})", value_error(asked_verb(app), name, what), see_help(app));
   } catch (const CLI::ConversionError& error) {  // "Could not convert: --temperature = 1,5"
-    const std::string text = error.what(), begin = "Could not convert: ";
+    const std::string text = without_guards(error.what()), begin = "Could not convert: ";
     const size_t from = text.compare(0, begin.size(), begin) == 0 ? begin.size() : 0, to = text.find(" = ", from);
     const std::string name = to == std::string::npos ? "flags" : text.substr(from, to - from);
     invalid(name, "{} ({})", value_error(asked_verb(app), name, text), see_help(app));
   } catch (const CLI::ParseError& error) {
-    invalid("flags", "{} ({})", error.what(), see_help(app));
+    invalid("flags", "{} ({})", without_guards(error.what()), see_help(app));
   }
   check_numbers(asked_verb(app));
   return program.run ? program.run() : 0;

@@ -41,6 +41,7 @@ int run(const Program& program, const Flags& flags) {
   options.max_length = flags.max_length;
   options.cancel = &interrupted();
   if (!program.quiet) options.progress = [&](int64_t done, int64_t total) { line.update("perplexity", done, total); };
+  if (interrupted()) return kInterruptedExit;
   const Perplexity result = perplexity(loaded->runtime().device(), loaded->model(), ids, options);
   line.clear();
   if (interrupted()) return kInterruptedExit;

@@ -133,33 +133,70 @@ void append_shown(const Json& result, std::string& out) {
   }
 }
 
-int run_lines(const Pipeline& pipeline, const Flags& flags, const Json& parameters) {
-  std::vector<PreparedInput> waiting;
-  size_t rows = 0;
-  bool stopped = false;
-  const auto flush = [&] {
+// Lines whose answers are computed together: a bad one has its error in its place, and the others go on.
+class Lines {
+ public:
+  explicit Lines(const Pipeline& pipeline) : pipeline_(pipeline) {}
+
+  void add(const std::string& line, const std::string& where, const Json& parameters) {
+    try {
+      inputs_.push_back(pipeline_.prepare(Json::parse(line, where), parameters));
+      for (const SequenceInput& sequence : inputs_.back().sequences) rows_ += sequence.ids.size();
+      errors_.emplace_back();
+    } catch (const Error& error) {
+      errors_.push_back(error.message());
+    }
+    if (rows_ >= kRowsTogether) flush();
+  }
+
+  void flush() {
+    std::vector<std::string> results = answers();
     std::string out;
-    for (const Json& result : run_together(pipeline.model(), waiting)) out += result.dump() + "\n";
+    size_t at = 0;
+    for (const std::string& error : errors_) out += (error.empty() ? results[at++] : error_line(error)) + "\n";
     write_out(out);
-    waiting.clear();
-    rows = 0;
-  };
+    inputs_.clear();
+    errors_.clear();
+    rows_ = 0;
+  }
+
+ private:
+  static std::string error_line(const std::string& message) { return Json::object().set("error", message).dump(); }
+
+  std::vector<std::string> answers() const {
+    std::vector<std::string> results;
+    try {
+      for (const Json& result : run_together(pipeline_.model(), inputs_)) results.push_back(result.dump());
+      return results;
+    } catch (const Error&) {
+      results.clear();
+    }
+    // One of them cannot be answered: which?
+    for (const PreparedInput& input : inputs_) {
+      try {
+        results.push_back(run_together(pipeline_.model(), {input})[0].dump());
+      } catch (const Error& error) {
+        results.push_back(error_line(error.message()));
+      }
+    }
+    return results;
+  }
+
+  const Pipeline& pipeline_;
+  std::vector<PreparedInput> inputs_;
+  std::vector<std::string> errors_;  // a line each; empty: the next of inputs_
+  size_t rows_ = 0;
+};
+
+int run_lines(const Pipeline& pipeline, const Flags& flags, const Json& parameters) {
+  Lines lines(pipeline);
+  bool stopped = false;
   for_each_line(flags.jsonl, [&](int64_t number, const std::string& line) {
     stopped = stopped || interrupted();
-    if (stopped || line.find_first_not_of(" \t\r") == std::string::npos) return;
-    const std::string where = fmt::format("{}:{}", flags.jsonl, number);
-    try {
-      waiting.push_back(pipeline.prepare(Json::parse(line, where), parameters));
-    } catch (const Error& error) {
-      flush();  // what came before is told
-      if (error.message().find(where) != std::string::npos) throw;
-      throw Error(error.kind(), fmt::format("[{}] {}", where, error.message()));
-    }
-    for (const SequenceInput& sequence : waiting.back().sequences) rows += sequence.ids.size();
-    if (rows >= kRowsTogether) flush();
+    if (!stopped) lines.add(line, fmt::format("{}:{}", flags.jsonl, number), parameters);
   });
   if (stopped) return kInterruptedExit;
-  flush();
+  lines.flush();
   return 0;
 }
 

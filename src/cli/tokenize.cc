@@ -25,6 +25,9 @@ std::string find_tokenizer(const Program& program, const Flags& flags) {
 }
 
 std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path, const Flags& flags) {
+  if (!flags.pattern.empty() && !path.ends_with(".tiktoken")) {
+    invalid("--pattern", "got one for {}, which has its own: need a .tiktoken file", path);
+  }
   TokenizerOptions options;
   options.pattern = flags.pattern;
   return load_tokenizer(path, options);

@@ -134,6 +134,7 @@ CompileReport compile_model(const std::string& name, LoadOptions options, const 
   const auto collector = std::make_shared<Collector>(hooks);
   options.packed = collector;
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(name, options);
+  if (!out.empty()) loaded->check_output(out);
   const DType compute = loaded->model().compute_dtype();
   CompileReport report;
   report.path = out.empty() ? compiled_path(loaded->folder(), loaded->runtime().isa(), compute) : out;

@@ -1,7 +1,10 @@
 // Opens a folder and readies its model.
 #include "pipelines/loaded_model.h"
 
+#include <filesystem>
+
 #include "base/error.h"
+#include "base/file.h"
 #include "formats/tokenizer_loader.h"
 #include "hub/pull.h"
 #include "models/adapter.h"
@@ -48,6 +51,11 @@ std::unique_ptr<LoadedModel> LoadedModel::open(const std::string& name, const Lo
   // What is compiled are the folder's own weights.
   const bool adapted = is_adapter(hub::resolve_model(name));
   if (adapted && options.packed) unsupported(name, "an adapter cannot be compiled: pagoda merge makes a folder that can");
+  if (adapted && !options.compiled.empty() && options.compiled != "none") {
+    invalid("--compiled",
+            "got {} beside an adapter, whose weights are not compiled: need none (pagoda merge makes a folder that can be)",
+            options.compiled);
+  }
   if (!options.packed && !adapted) compiled = open_compiled(*loaded->folder_, *loaded->runtime_, compute, options);
   device.packed = options.packed ? options.packed.get() : compiled.get();
   loaded->model_->prepare_for_inference(device, compute);
@@ -55,6 +63,18 @@ std::unique_ptr<LoadedModel> LoadedModel::open(const std::string& name, const Lo
   if (compiled) loaded->mapped_bytes_ = compiled->found_bytes();
   loaded->folder_->weights().drop_pages();
   return loaded;
+}
+
+void LoadedModel::check_output(const std::string& path) const {
+  std::vector<std::string> read = folder_->weight_files();
+  read.push_back(folder_->path());
+  for (const char* name : {"config.json", "tokenizer.json", "tokenizer.model"})
+    read.push_back(join_path(folder_->path(), name));
+  for (const std::string& file : read) {
+    std::error_code missing;
+    if (std::filesystem::equivalent(path, file, missing))
+      invalid("--out", "got {}, which the model is read from: need another file", path);
+  }
 }
 
 std::unique_ptr<LoadedModel> LoadedModel::open_for_training(const std::string& name, const LoadOptions& options,

@@ -31,6 +31,8 @@ class LoadedModel {
   static std::unique_ptr<LoadedModel> open_for_training(const std::string& name, const LoadOptions& options, DType compute);
 
   const ModelFolder& folder() const { return *folder_; }  // of an adapter: its base under the adapter's configs
+  // Throws kInvalidInput where a file to be written is one that the model was read from.
+  void check_output(const std::string& path) const;
   // The tokenizer's folder or file: an adapter's own, where it has one, else the model's.
   const std::string& tokenizer_path() const { return tokenizer_path_; }
   Runtime& runtime() { return *runtime_; }

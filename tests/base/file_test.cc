@@ -46,6 +46,40 @@ TEST_F(FileTest, APipeIsWrittenToAndNotReplaced) {
   EXPECT_TRUE(S_ISFIFO(info.st_mode));
 }
 
+TEST_F(FileTest, ALinkStaysAndWhatItLeadsToIsReplaced) {
+  const std::string target = folder_ + "/target", link = folder_ + "/link", beside = folder_ + "/sub/link";
+  write_file_atomic(target, "before");
+  std::filesystem::create_directory(folder_ + "/sub");
+  std::filesystem::create_symlink("target", link);
+  std::filesystem::create_symlink("../link", beside);  // by way of the other
+  for (const std::string& path : {link, beside}) {
+    write_file_atomic(path, path);
+    EXPECT_TRUE(std::filesystem::is_symlink(path));
+    EXPECT_FALSE(std::filesystem::is_symlink(target));
+    EXPECT_EQ(read_file(target, 1000), path);
+  }
+  EXPECT_EQ(list_directory(folder_ + "/sub").size(), 1u);
+  std::filesystem::create_symlink("loop", folder_ + "/loop");
+  EXPECT_THROW(write_file_atomic(folder_ + "/loop", "text"), Error);
+}
+
+// /dev/stdout leads to the process's own open file, which others (a shell) write to as well.
+TEST_F(FileTest, AnOpenFileOfTheProcessIsWrittenTo) {
+  const std::string path = folder_ + "/redirected", link = folder_ + "/stdout";
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT, 0600);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(::write(fd, "first ", 6), 6);
+  struct stat before{}, after{};
+  ASSERT_EQ(::fstat(fd, &before), 0);
+  std::filesystem::create_symlink("/proc/self/fd/" + std::to_string(fd), link);
+  write_file_atomic(link, "second");
+  ::close(fd);
+  ASSERT_EQ(::stat(path.c_str(), &after), 0);
+  EXPECT_EQ(before.st_ino, after.st_ino);
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(read_file(path, 100), "first second");
+}
+
 TEST_F(FileTest, AFolderIsNoFile) { EXPECT_THROW(write_file_atomic(folder_, "text"), Error); }
 
 }  // namespace

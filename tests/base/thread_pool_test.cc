@@ -2,6 +2,8 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <numeric>
 
@@ -40,6 +42,23 @@ TEST(ThreadPool, FirstExceptionReachesTheCaller) {
     EXPECT_EQ(sum, 100);
   }
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__clang__)  // whose shadow memory needs more than any limit
+[[noreturn]] void begin_too_many_threads() {
+  const rlimit limit = {size_t{1} << 30, size_t{1} << 30};
+  ::setrlimit(RLIMIT_AS, &limit);
+  ::alarm(30);
+  try {
+    const ThreadPool pool(4000);
+  } catch (const Error& error) {
+    ::_exit(error.kind() == ErrorKind::kOutOfMemory && error.message().find("[threads]") == 0 ? 0 : 1);
+  }
+  ::_exit(2);
+}
+
+// A container may allow fewer threads than are asked for: an error, not a hang.
+TEST(ThreadPool, ThreadsThatCannotBeginAreAnError) { EXPECT_EXIT(begin_too_many_threads(), ::testing::ExitedWithCode(0), ""); }
+#endif
 
 TEST(ThreadPool, NestedRegionsRunOnTheirThread) {
   ThreadPool pool(2);

@@ -59,6 +59,18 @@ TEST(Compile, IsFoundNamedAndRefused) {
   EXPECT_EQ(generate(model).out, before.out);  // where nobody named it, it is told and not used
   EXPECT_EQ(generate(model, {"--compiled", model + "/none.pagoda"}).code, 3);
   EXPECT_EQ(run_pagoda({"compile", model, "--out", model}).code, 2);
+  // What the model is read from is not written over.
+  const std::string weights = model + "/model.safetensors", ids = model + "/ids.jsonl";
+  write_file_atomic(ids, R"({"input_ids": [1, 2], "labels": [1, 2]})");
+  const std::string whole = read_file(weights, 1 << 26);
+  for (const char* verb : {"compile", "logits", "gradients"}) {
+    std::vector<std::string> over{verb, model, "--out", weights, "--threads", "1"};
+    if (std::string(verb) != "compile") over.insert(over.end(), {"--ids", ids});
+    const Ended refused = run_pagoda(over);
+    EXPECT_EQ(refused.code, 2) << verb;
+    EXPECT_NE(refused.err.find("[--out]"), std::string::npos) << refused.err;
+  }
+  EXPECT_EQ(read_file(weights, 1 << 26), whole);
   EXPECT_EQ(run_pagoda({"gradients", model, "--compiled", file}).code, 2);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <algorithm>
 #include <filesystem>
 
 #include "base/file.h"
@@ -78,6 +79,10 @@ TEST(Generate, WithoutTokenizerIdsAreTheAnswer) {
   const Ended ended = run_pagoda({"generate", kLlama, "--prompt-ids", "[21]"});
   EXPECT_EQ(ended.code, 0);
   EXPECT_EQ(ended.out, "[56,13,93,25,55]\n");
+  const Ended two = run_pagoda({"generate", kLlama, "--prompt-ids", "[21]", "--num-beams", "2", "--num-return-sequences", "2"});
+  EXPECT_EQ(two.code, 0) << two.err;
+  EXPECT_EQ(two.out.find("---"), std::string::npos) << two.out;
+  EXPECT_EQ(std::count(two.out.begin(), two.out.end(), '\n'), 2) << two.out;
   EXPECT_EQ(ended.err, "");
 }
 

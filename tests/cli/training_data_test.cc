@@ -124,6 +124,13 @@ TEST_F(TrainingData, AFileInAFoldersPlace) {
   refused({"tokenizer", "train", "--type", "bpe", "--files", file, "--out", file});
   refused({"quantize", llama, "--to", "int8", "--out", file});
   refused({"init", llama, "--out", file});
+  // A model in several files is one too.
+  std::filesystem::copy(PAGODA_SOURCE_DIR "/tests/fixtures/llama_sharded", file + "_sharded",
+                        std::filesystem::copy_options::recursive);
+  const Ended over = run_pagoda({"init", llama, "--out", file + "_sharded"});
+  EXPECT_EQ(over.code, 2);
+  EXPECT_NE(over.err.find("holds a model already"), std::string::npos) << over.err;
+  std::filesystem::remove_all(file + "_sharded");
   refused({"data", "prepare", "--files", file, "--tokenizer", llama, "--output-dir", file});
   const Ended below = run_pagoda({"init", llama, "--out", file + "/folder"});
   EXPECT_EQ(below.code, 2) << below.err;

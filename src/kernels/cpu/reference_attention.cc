@@ -128,7 +128,7 @@ void attend_row(const AttentionSpec& spec, int64_t head, int64_t position, int64
     for (int64_t d = 0; d < value_dim; ++d) out[d] = out[d] * old_scale + partial[static_cast<size_t>(d)] * new_scale;
     running_max = merged;
   }
-  for (int64_t d = 0; d < value_dim; ++d) out[d] = running_sum > 0 ? out[d] / running_sum : C(0);
+  for (int64_t d = 0; d < value_dim; ++d) out[d] = running_sum == 0 ? C(0) : out[d] / running_sum;
   lse = running_max + std::log(running_sum);
 }
 
