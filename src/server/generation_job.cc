@@ -13,6 +13,10 @@ namespace {
 
 // Of a stream that its client does not take: more is not made for it.
 constexpr int64_t kMostPending = int64_t{8} << 20;
+// Of one answer, some 100 bytes each: what its choices tell of their prompts (tokens, texts of tokens, log-probabilities),
+// which may all come of a few kilobytes at once; and log-probabilities of tokens that must be generated first.
+constexpr int64_t kMostPromptEntries = int64_t{1} << 20;
+constexpr int64_t kMostLogprobs = int64_t{1} << 22;
 
 // An event and what came after it, as one.
 void append(Event& held, const Event& event) {
@@ -54,7 +58,37 @@ GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRe
       created_(unix_seconds()),
       prompts_(std::move(prompts)) {}
 
+void GenerationJob::check_size(int64_t max_model_len) const {
+  const int64_t top = request_.logprobs.value_or(0), top_ids = std::ssize(request_.logprob_token_ids);
+  int64_t each = 0;  // entries of a prompt's token in a choice
+  if (request_.prompt_logprobs) each += *request_.prompt_logprobs + 1;
+  if (request_.echo) each += 1 + (request_.logprobs ? top : 0);
+  if (request_.return_token_ids) each += 1;
+  if (format_->repeats_prompts()) each *= request_.n;
+  int64_t prompt_entries = 0, logprobs = 0;
+  for (const PromptState& prompt : prompts_) {
+    const int64_t length = std::ssize(prompt.ids);
+    prompt_entries += each * length;
+    const int64_t most = std::min(request_.params.max_new_tokens, std::max<int64_t>(1, max_model_len - length));
+    if (request_.logprobs) logprobs += (1 + (top_ids > 0 ? top_ids : top)) * most * request_.best_of;
+  }
+  if (prompt_entries > kMostPromptEntries) {
+    invalid(request_.prompt_logprobs ? "prompt_logprobs"
+            : request_.echo          ? "echo"
+                                     : "return_token_ids",
+            "the answer would be too large: got {} tokens and log-probabilities of prompts in all choices, need at most {}",
+            prompt_entries, kMostPromptEntries);
+  }
+  if (logprobs > kMostLogprobs) {
+    invalid("logprobs",
+            "the answer could become too large: got {} log-probabilities (those of a token x max_tokens x choices), need at "
+            "most {}",
+            logprobs, kMostLogprobs);
+  }
+}
+
 void GenerationJob::start(int64_t max_model_len) {
+  check_size(max_model_len);
   std::vector<Request> requests;
   for (PromptState& prompt : prompts_) {
     requests.push_back(request_.make(prompt.ids, max_model_len));
@@ -145,7 +179,6 @@ void GenerationJob::take(size_t prompt, const Event& event) {
   state.num_cached_tokens = event.num_cached_tokens;
   if (!event.prompt_logprobs.empty()) state.logprobs = event.prompt_logprobs;
   Answer& answer = state.answers[static_cast<size_t>(event.index)];
-  if (request_.stream) stream(prompt, event);
   answer.text += event.text;
   answer.token_ids.insert(answer.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
   for (const PositionLogprobs& position : event.logprobs) {
@@ -157,6 +190,7 @@ void GenerationJob::take(size_t prompt, const Event& event) {
     answer.stop_reason = event.stop_reason;
     if (request_.params.num_beams > 1) answer.cumulative_logprob = event.score;
   }
+  if (request_.stream) stream(prompt, event);  // which tells the usage up to here
   if (!event.request_done) return;
   metrics_.finish(timers_[prompt], answer.finish_reason);
   if (--open_ == 0) end();
@@ -212,7 +246,7 @@ std::vector<std::vector<size_t>> GenerationJob::ranking() const {
 void GenerationJob::end() {
   over_ = true;
   if (!request_.stream) {
-    response_->send(200, "application/json", format_->whole(*this, ranking()).dump());
+    response_->send(200, "application/json", format_->whole(*this, ranking()));
     return;
   }
   std::vector<Json> last;
