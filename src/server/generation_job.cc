@@ -179,6 +179,8 @@ void GenerationJob::take(size_t prompt, const Event& event) {
   state.num_cached_tokens = event.num_cached_tokens;
   if (!event.prompt_logprobs.empty()) state.logprobs = event.prompt_logprobs;
   Answer& answer = state.answers[static_cast<size_t>(event.index)];
+  // Before the answer grows, since its first chunks have no token: each chunk may tell the usage up to it.
+  const bool first = request_.stream && begin_choice(prompt, event);
   answer.text += event.text;
   answer.token_ids.insert(answer.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
   for (const PositionLogprobs& position : event.logprobs) {
@@ -190,27 +192,36 @@ void GenerationJob::take(size_t prompt, const Event& event) {
     answer.stop_reason = event.stop_reason;
     if (request_.params.num_beams > 1) answer.cumulative_logprob = event.score;
   }
-  if (request_.stream) stream(prompt, event);  // which tells the usage up to here
+  if (request_.stream) stream(prompt, event, first);
   if (!event.request_done) return;
   metrics_.finish(timers_[prompt], answer.finish_reason);
   if (--open_ == 0) end();
 }
 
-void GenerationJob::stream(size_t prompt, const Event& event) {
+// True for the first event of a choice.
+bool GenerationJob::begin_choice(size_t prompt, const Event& event) {
   const size_t index = prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
-  if (request_.stream_interval == 1 || !begun_[index]) return stream_now(prompt, index, event);
+  if (begun_[index]) return false;
+  begun_[index] = true;
+  std::vector<Json> chunks;
+  format_->begin(*this, prompt, static_cast<size_t>(event.index), chunks);
+  write(chunks);
+  return true;
+}
+
+void GenerationJob::stream(size_t prompt, const Event& event, bool first) {
+  const size_t index = prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
+  if (request_.stream_interval == 1 || first) return stream_now(prompt, event);
   Event& held = held_[index];
   held.index = event.index;
   append(held, event);
   if (event.finish == FinishReason::kNone && static_cast<int64_t>(held.token_ids.size()) < request_.stream_interval) return;
-  stream_now(prompt, index, held);
+  stream_now(prompt, held);
   held_.erase(index);
 }
 
-void GenerationJob::stream_now(size_t prompt, size_t index, const Event& event) {
+void GenerationJob::stream_now(size_t prompt, const Event& event) {
   std::vector<Json> chunks;
-  if (!begun_[index]) format_->begin(*this, prompt, static_cast<size_t>(event.index), chunks);
-  begun_[index] = true;
   format_->delta(*this, prompt, static_cast<size_t>(event.index), event, chunks);
   write(chunks);
   if (response_->pending_bytes() > kMostPending) {

@@ -83,8 +83,9 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   bool submit(std::vector<Request>& requests);
   void on_event(size_t prompt, const Event& event);
   void take(size_t prompt, const Event& event);
-  void stream(size_t prompt, const Event& event);
-  void stream_now(size_t prompt, size_t index, const Event& event);
+  bool begin_choice(size_t prompt, const Event& event);
+  void stream(size_t prompt, const Event& event, bool first);
+  void stream_now(size_t prompt, const Event& event);
   void write(const std::vector<Json>& chunks);
   void end();
   void fail(const Error& error);
