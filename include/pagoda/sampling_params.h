@@ -23,7 +23,7 @@ struct StructuredOutputs {
 struct SamplingParams {
   // Tokens after the prompt. In a chat an answer may go on to max_model_len where neither this nor the model says.
   std::optional<int64_t> max_new_tokens{};
-  std::optional<int64_t> min_new_tokens{};  // no end before
+  std::optional<int64_t> min_new_tokens{};  // no end before, by a stop string neither
 
   std::optional<double> temperature{};  // 0: greedy, the cuts below have no effect then
   std::optional<int64_t> top_k{};
@@ -41,8 +41,8 @@ struct SamplingParams {
 
   std::vector<std::string> stop{};  // texts that end an answer, and are left out of it
   std::vector<int32_t> stop_token_ids{};
-  bool include_stop_str_in_output = false;
-  bool ignore_eos = false;  // the model's end token may appear and does not stop
+  bool include_stop_str_in_output = false;  // the text of what ends an answer, a stop token's too
+  bool ignore_eos = false;                  // the model's end token may appear and does not stop
 
   std::optional<int64_t> num_return_sequences{};  // answers to the prompt
   std::optional<int64_t> num_beams{};

@@ -122,9 +122,8 @@ AnswerReading LanguageModel::Impl::reading(const ChatOptions& options, ToolUse t
   if (chats.reasoning_format != chat::ReasoningFormat::kNone) {
     reading.reasoning = chat::reasoning_start(chats.reasoning_format, prompt, options.continue_final_message);
   }
-  const std::vector<int32_t> ends = request.params.end_token_ids();
   if (!reading.plain() && request.skip_special_tokens) {
-    request.skip_special_tokens = reading.skips_special_tokens(generation->require_tokenizer(), ends);
+    request.skip_special_tokens = reading.skips_special_tokens(generation->require_tokenizer());
   }
   std::optional<GrammarSource> form;
   if (options.sampling.structured_outputs) form = grammar_source(*options.sampling.structured_outputs);
@@ -136,8 +135,8 @@ AnswerReading LanguageModel::Impl::reading(const ChatOptions& options, ToolUse t
   request.constraint = constraint(*form, request.params);
   // What holds the answer must wait until the model has thought.
   if (reading.reasoning && *reading.reasoning != chat::ReasoningStart::kClosed) {
-    request.constraint = chat::make_thinking_constraint(generation->tokenizer(), *reading.reasoning, std::nullopt, ends,
-                                                        std::move(request.constraint));
+    request.constraint = chat::make_thinking_constraint(generation->tokenizer(), *reading.reasoning, std::nullopt,
+                                                        request.params.end_token_ids(), std::move(request.constraint));
   }
   return reading;
 }
@@ -173,8 +172,7 @@ ChatOutput LanguageModel::Impl::chat(const std::vector<Message>& messages, const
     ChatChunk chunk;
     translated([&] {
       const bool last = event.finish != pagoda::FinishReason::kNone;
-      const bool stopped = event.finish == pagoda::FinishReason::kStop;
-      take(parser->feed(reading->visible(event.text, event.token_ids, stopped)), reading->format, output.message, chunk);
+      take(parser->feed(event.text), reading->format, output.message, chunk);
       if (last) {
         ChatChunk rest;
         take(parser->finish(), reading->format, output.message, rest);

@@ -73,9 +73,9 @@ void add_push(Program& program) {
   const auto several = [&](const char* name, std::vector<std::string>& values, const char* help) {
     verb->add_option(name, values, help)->expected(1)->allow_extra_args(false)->take_all()->type_name("GLOB");
   };
-  verb->add_option("FOLDER", flags->folder, "What to upload; .git/, .cache/ and checkpoint-N/ stay here")->required();
+  verb->add_option("FOLDER", flags->folder, "What to upload; .git/, .cache/, checkpoint-N/ and *.pagoda stay here")->required();
   verb->add_option("NAME", flags->name, "ORG/NAME or ORG/NAME@BRANCH; made where there is none")->required();
-  verb->add_option("--revision", flags->options.revision, "Branch; made where there is none")->capture_default_str();
+  verb->add_option("--revision", flags->options.revision, "Branch; made where there is none (default: main)");
   verb->add_option("--commit-message", flags->options.commit_message, "First line of the commit (default: Upload with pagoda)");
   verb->add_option("--commit-description", flags->options.commit_description, "What follows it");
   verb->add_flag("--private", flags->options.private_repo, "Nobody else sees a repository that this makes");

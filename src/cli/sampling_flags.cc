@@ -58,10 +58,11 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
          p.max_new_tokens = v;
          p.max_length = 0;
        });
-  bind(int64_t{}, "--min-new-tokens,--min-tokens", "No end token before this many", [](SamplingParams& p, int64_t v) {
-    p.min_new_tokens = v;
-    p.min_length = 0;
-  });
+  bind(int64_t{}, "--min-new-tokens,--min-tokens", "Neither an end token nor a stop string ends the text before this many",
+       [](SamplingParams& p, int64_t v) {
+         p.min_new_tokens = v;
+         p.min_length = 0;
+       });
   for (const bool most : {true, false}) {
     const CLI::Option* other = verb->get_option(most ? "--max-new-tokens" : "--min-new-tokens");
     bind(int64_t{}, most ? "--max-length" : "--min-length",
@@ -154,7 +155,7 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
          p.temperature = 1;
        });
   flag("--ignore-eos", "The end token may appear and does not stop", [](SamplingParams& p) { p.ignore_eos = true; });
-  flag("--include-stop-str-in-output", "Keep the stop string in the text",
+  flag("--include-stop-str-in-output", "Keep the stop string or token in the text",
        [](SamplingParams& p) { p.include_stop_str = true; });
 }
 

@@ -254,6 +254,7 @@ std::vector<uint64_t> Engine::pool_prompts(const StepResult& result, std::vector
 
 void Engine::sample(const StepResult& result, std::vector<Event>& events) {
   choices_.clear();
+  std::vector<uint64_t> broken;
   const float* rows = result.logits ? result.logits.data<float>() : nullptr;
   for (size_t i = 0; i < last_.items.size();) {
     size_t end = i;
@@ -261,7 +262,15 @@ void Engine::sample(const StepResult& result, std::vector<Event>& events) {
     for (; end < last_.items.size() && last_.items[end].request == last_.items[i].request; ++end) {
       wanted += last_.items[end].rows_wanted();
     }
-    if (wanted > 0) groups_.at(last_.items[i].request->id)->take(&last_.items[i], end - i, rows, choices_);
+    const uint64_t id = last_.items[i].request->id;
+    const size_t before = choices_.size();
+    try {
+      if (wanted > 0) groups_.at(id)->take(&last_.items[i], end - i, rows, choices_);
+    } catch (...) {
+      choices_.resize(before);
+      broken.push_back(id);
+      events.push_back(failed(id, current_error()));
+    }
     rows += wanted * model_.vocab_size();
     i = end;
   }
@@ -276,7 +285,6 @@ void Engine::sample(const StepResult& result, std::vector<Event>& events) {
     }
   });
   std::vector<uint64_t> ended;
-  std::vector<uint64_t> broken;
   for (Group::Choice& choice : choices_) {
     const uint64_t id = choice.group->state().id;
     if (!broken.empty() && broken.back() == id) continue;

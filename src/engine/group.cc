@@ -13,7 +13,8 @@ Group::Group(uint64_t id, Request request, BlockManager& blocks, bool shares_pre
       blocks_(blocks),
       vocab_size_(vocab_size),
       tokenizer_(std::move(tokenizer)),
-      processors_(request_.params),
+      stops_(request_.stops ? request_.stops : std::make_shared<const StopAutomaton>(request_.params.stop_strings)),
+      processors_(request_.params, request_.biases),
       seed_(request_.params.seed.value_or(0)) {
   state_.id = id;
   state_.priority = request_.priority;
@@ -21,6 +22,7 @@ Group::Group(uint64_t id, Request request, BlockManager& blocks, bool shares_pre
   // Without sharing, names of pages still serve the request's own forks when it comes back from preemption.
   state_.forget_pages = !shares_prefix;
   state_.root = blocks.hasher().root(shares_prefix ? "shared:" + request_.cache_salt : "alone:" + std::to_string(id));
+  state_.all_at_once = request_.params.num_beams > 1;
   if (request_.prompt_logprobs) state_.prompt_logits_from = 0;
   if (request_.pooling) {
     pooler_.emplace(*request_.pooling, static_cast<int64_t>(request_.prompt_ids.size()));
@@ -28,7 +30,7 @@ Group::Group(uint64_t id, Request request, BlockManager& blocks, bool shares_pre
     state_.computes_all = Pooler::needs_all(request_.pooling->type);
   }
   state_.sequences.emplace_back(TokenHistory(request_.prompt_ids));
-  if (request_.params.num_beams > 1) beams_.emplace(request_.params, vocab_size, request_.prompt_ids);
+  if (request_.params.num_beams > 1) beams_.emplace(request_.params, vocab_size, request_.prompt_ids, request_.biases);
 }
 
 // The text of an answer is what the whole sequence decodes to beyond what its prompt decodes to: a decoder that has read the
@@ -72,27 +74,26 @@ void Group::take_prompt_logprobs(const SchedulerOutput::Item& item, const float*
     const int64_t position = item.from + i + 1;  // the row at from + i predicts it
     if (position >= prompt) break;
     if (position <= static_cast<int64_t>(prompt_logprobs_.size())) continue;  // known from before a preemption
+    const float* row = rows + i * vocab_size_;
     prompt_logprobs_.push_back(
-        logprobs_of(rows + i * vocab_size_, request_.prompt_ids[static_cast<size_t>(position)], *request_.prompt_logprobs));
+        position_of(row, request_.prompt_ids[static_cast<size_t>(position)], row_logprobs(row, *request_.prompt_logprobs, {})));
   }
 }
 
-PositionLogprobs Group::logprobs_of(const float* logits, int32_t token, int64_t count) const {
-  PositionLogprobs position;
-  const double total = log_sum_exp(logits, vocab_size_);
-  position.token = token;
-  position.logprob = logits[token] - total;
-  position.rank = token_rank(logits, vocab_size_, token);
-  if (count > 0) position.top = top_logprobs(logits, vocab_size_, std::min(count, vocab_size_));
-  return position;
+// Of the `count` likeliest tokens, or of `ids` where there are any.
+Group::RowLogprobs Group::row_logprobs(const float* logits, int64_t count, const std::vector<int32_t>& ids) const {
+  RowLogprobs row{log_sum_exp(logits, vocab_size_), {}};
+  if (ids.empty()) row.top = top_logprobs(logits, vocab_size_, count, row.total);
+  for (const int32_t id : ids) row.top.push_back({id, logits[id] - row.total});
+  return row;
 }
 
-PositionLogprobs Group::answer_logprobs(const float* logits, int32_t token) const {
-  if (request_.logprob_token_ids.empty()) return logprobs_of(logits, token, *request_.logprobs);
-  PositionLogprobs position = logprobs_of(logits, token, 0);
-  const double total = logits[token] - position.logprob;
-  for (const int32_t id : request_.logprob_token_ids) position.top.push_back({id, logits[id] - total});
-  return position;
+Group::RowLogprobs Group::answer_row(const float* logits) const {
+  return row_logprobs(logits, *request_.logprobs, request_.logprob_token_ids);
+}
+
+PositionLogprobs Group::position_of(const float* logits, int32_t token, RowLogprobs row) const {
+  return {token, logits[token] - row.total, token_rank(logits, vocab_size_, token), std::move(row.top)};
 }
 
 void Group::fork_prompt() {
@@ -103,8 +104,8 @@ void Group::fork_prompt() {
   }
   const std::unique_ptr<StreamDecoder> decoder = decoder_after_prompt();
   for (SequenceState& sequence : state_.sequences) {
-    Answer answer{&sequence, decoder ? std::make_unique<StreamDecoder>(*decoder) : nullptr, nullptr, nullptr};
-    answer.stops = std::make_unique<StopMatcher>(request_.params.stop_strings, request_.params.include_stop_str);
+    Answer answer{&sequence, decoder ? std::make_unique<StreamDecoder>(*decoder) : nullptr,
+                  StopMatcher(stops_, request_.params.include_stop_str), nullptr};
     if (request_.constraint) answer.constraint = request_.constraint->clone();
     answers_.push_back(std::move(answer));
   }
@@ -113,11 +114,7 @@ void Group::fork_prompt() {
 
 void Group::choose(Choice& choice, LogitsScratch& scratch) {
   if (request_.prompt_only) return;
-  if (beams_) {
-    beams_->propose(choice.logits);
-    if (request_.logprobs) note_beams(choice.logits);
-    return;
-  }
+  if (beams_) return choose_beams(choice.logits);
   Answer& answer = answers_[choice.sequence];
   const TokenHistory& history = answer.sequence->history;
   const float* chosen_from = choice.logits;
@@ -130,7 +127,7 @@ void Group::choose(Choice& choice, LogitsScratch& scratch) {
   const DrawKey key{seed_, choice.sequence, static_cast<uint64_t>(history.output_length())};
   choice.token =
       request_.params.do_sample() ? sample(chosen_from, vocab_size_, key, scratch) : argmax(chosen_from, vocab_size_);
-  if (request_.logprobs) choice.logprobs = answer_logprobs(choice.logits, choice.token);
+  if (request_.logprobs) choice.logprobs = position_of(choice.logits, choice.token, answer_row(choice.logits));
 }
 
 void Group::apply(Choice& choice, std::vector<Event>& events) {
@@ -156,13 +153,19 @@ void Group::push(Event event, std::vector<Event>& events) {
   events.push_back(std::move(event));
 }
 
+// As vLLM has it, a token that ends the answer is no part of its text, unless what ends it is to be in there.
+bool Group::hides_text(FinishReason of_token) const {
+  return of_token == FinishReason::kStop && !request_.params.include_stop_str;
+}
+
 void Group::append(Answer& answer, int32_t token, Event& event) {
   TokenHistory& history = answer.sequence->history;
   history.append(token);
   event.token_ids.push_back(token);
   event.finish = check_token(request_.params, token, history.output_length());
-  const std::vector<int32_t>& stops = request_.params.stop_token_ids;
-  if (event.finish == FinishReason::kStop && std::find(stops.begin(), stops.end(), token) != stops.end()) {
+  const bool hidden = hides_text(event.finish);
+  const std::vector<int32_t>& stop_ids = request_.params.stop_token_ids;
+  if (event.finish == FinishReason::kStop && std::find(stop_ids.begin(), stop_ids.end(), token) != stop_ids.end()) {
     event.stop_reason = token;
   }
   if (event.finish != FinishReason::kStop && answer.constraint && answer.constraint->complete()) {
@@ -175,19 +178,22 @@ void Group::append(Answer& answer, int32_t token, Event& event) {
     event.stop_reason = "repetition_detected";
   }
   if (answer.decoder == nullptr) return;
-  event.text += answer.stops->feed(answer.decoder->push(token));
-  if (!answer.stops->matched() && event.finish != FinishReason::kNone) {
-    event.text += answer.stops->feed(answer.decoder->finish());
-    if (!answer.stops->matched()) event.text += answer.stops->flush();
+  StopMatcher& stops = answer.stops;
+  const bool may_end = history.output_length() > request_.params.min_new_tokens;
+  if (!hidden) event.text += stops.feed(answer.decoder->push(token), may_end);
+  if (!stops.matched() && event.finish != FinishReason::kNone) {
+    event.text += stops.feed(answer.decoder->finish(), may_end);
+    if (!stops.matched()) event.text += stops.flush();
   }
-  if (answer.stops->matched()) {
+  if (stops.matched()) {
     event.finish = FinishReason::kStop;
-    event.stop_reason = request_.params.stop_strings[*answer.stops->match()];
+    event.stop_reason = request_.params.stop_strings[*stops.match()];
   }
 }
 
 void Group::end(Answer& answer) {
   answer.sequence->running = false;
+  state_.resume_one();
   blocks_.release(answer.sequence->table, state_.forget_pages);
 }
 
@@ -211,37 +217,54 @@ void Group::finish_prompt(std::vector<Event>& events) {
   }
 }
 
-void Group::note_beams(const float* logits) {
-  beam_notes_.clear();
-  for (const BeamCandidate& candidate : beams_->candidates()) {
-    const int64_t row = beams_->rows() == 1 ? 0 : candidate.parent;  // all beams begin as the one prompt
-    beam_notes_.push_back(std::make_shared<PositionLogprobs>(answer_logprobs(logits + row * vocab_size_, candidate.token)));
+// Of `length` new tokens, the last of them `token`.
+Group::BeamText Group::beam_text(int32_t parent, int32_t token, int64_t length) const {
+  BeamText text = beam_texts_[static_cast<size_t>(parent)];
+  text.stops.feed(text.decoder.push(token), length > request_.params.min_new_tokens);
+  return text;
+}
+
+void Group::choose_beams(const float* logits) {
+  beams_->propose(logits);
+  const auto parent_of = [begins = beams_->rows() == 1](const BeamCandidate& candidate) {
+    return begins ? 0 : candidate.parent;  // all beams begin as the one prompt
+  };
+  const auto length = static_cast<int64_t>(beams_->ids(0).size() - request_.prompt_ids.size()) + 1;
+  BeamSearch::AlsoEnds also_ends;
+  if (!stops_->empty()) {
+    if (beam_texts_.empty()) beam_texts_.push_back({*decoder_after_prompt(), StopMatcher(stops_)});
+    also_ends = [&, this](const BeamCandidate& candidate) {
+      return beam_text(parent_of(candidate), candidate.token, length).stops.matched();
+    };
   }
+  BeamSearch::MakeNote note;
+  std::vector<std::optional<RowLogprobs>> rows(static_cast<size_t>(beams_->rows()));
+  if (request_.logprobs) {
+    note = [&, this](const BeamCandidate& candidate) {
+      const int32_t parent = parent_of(candidate);
+      const float* row_logits = logits + parent * vocab_size_;
+      std::optional<RowLogprobs>& row = rows[static_cast<size_t>(parent)];
+      if (!row) row = answer_row(row_logits);
+      return std::make_shared<const PositionLogprobs>(position_of(row_logits, candidate.token, *row));
+    };
+  }
+  beam_step_ = beams_->commit(also_ends, note);
+  if (!also_ends || beams_->done()) return;
+  std::vector<BeamText> texts;
+  for (size_t i = 0; i < beam_step_.parents.size(); ++i) {
+    texts.push_back(beam_text(beam_step_.parents[i], beam_step_.tokens[i], length));
+  }
+  beam_texts_ = std::move(texts);
 }
 
 void Group::advance_beams(std::vector<Event>& events) {
-  const std::vector<BeamCandidate>& candidates = beams_->candidates();
-  std::vector<bool> also_ends;
-  if (!request_.params.stop_strings.empty()) {
-    // A candidate ends where its text, decoded anew, holds a stop string: beams change parents, so no stream can be kept.
-    const std::unique_ptr<StreamDecoder> after_prompt = decoder_after_prompt();
-    for (const BeamCandidate& candidate : candidates) {
-      StreamDecoder decoder = *after_prompt;
-      StopMatcher stops(request_.params.stop_strings, request_.params.include_stop_str);
-      const std::vector<int32_t>& ids = beams_->ids(candidate.parent);
-      for (size_t i = request_.prompt_ids.size(); i < ids.size(); ++i) stops.feed(decoder.push(ids[i]));
-      stops.feed(decoder.push(candidate.token));
-      also_ends.push_back(stops.matched());
-    }
-  }
-  const BeamStep& step = beams_->commit(also_ends, std::move(beam_notes_));
   if (beams_->done()) return finish_beams(events);
   std::vector<SequenceState*> parents;
   for (SequenceState& sequence : state_.sequences) parents.push_back(&sequence);
   std::list<SequenceState> next;
-  for (size_t i = 0; i < step.parents.size(); ++i) {
-    next.emplace_back(TokenHistory(beams_->ids(static_cast<int64_t>(i))));
-    next.back().table = blocks_.fork(parents[static_cast<size_t>(step.parents[i])]->table);
+  for (size_t i = 0; i < beam_step_.parents.size(); ++i) {
+    next.emplace_back(beams_->history(static_cast<int64_t>(i)));
+    next.back().table = blocks_.fork(parents[static_cast<size_t>(beam_step_.parents[i])]->table);
   }
   // What no beam continues is forgotten; what another sequence holds stays.
   for (SequenceState& sequence : state_.sequences) blocks_.release(sequence.table, true);
@@ -261,9 +284,13 @@ void Group::finish_beams(std::vector<Event>& events) {
     event.finish = hypothesis.stopped ? FinishReason::kStop : FinishReason::kLength;
     if (after_prompt) {
       StreamDecoder decoder = *after_prompt;
-      StopMatcher stops(request_.params.stop_strings, request_.params.include_stop_str);
-      for (const int32_t token : hypothesis.ids) event.text += stops.feed(decoder.push(token));
-      event.text += stops.feed(decoder.finish());
+      StopMatcher stops(stops_, request_.params.include_stop_str);
+      int64_t length = 0;
+      for (const int32_t token : hypothesis.ids) {
+        const bool hidden = hides_text(check_token(request_.params, token, ++length));
+        if (!hidden) event.text += stops.feed(decoder.push(token), length > request_.params.min_new_tokens);
+      }
+      event.text += stops.feed(decoder.finish(), length > request_.params.min_new_tokens);
       event.text += stops.flush();
       if (stops.matched()) event.stop_reason = request_.params.stop_strings[*stops.match()];
     }

@@ -45,16 +45,29 @@ class Group {
   struct Answer {
     SequenceState* sequence;
     std::unique_ptr<StreamDecoder> decoder;  // null without a tokenizer
-    std::unique_ptr<StopMatcher> stops;
+    StopMatcher stops;
     std::unique_ptr<TokenConstraint> constraint;
   };
+  // How far the text of a beam has come, for stop strings.
+  struct BeamText {
+    StreamDecoder decoder;
+    StopMatcher stops;
+  };
   void take_prompt_logprobs(const SchedulerOutput::Item& item, const float* rows);
-  PositionLogprobs logprobs_of(const float* logits, int32_t token, int64_t count) const;
-  PositionLogprobs answer_logprobs(const float* logits, int32_t token) const;
+  // What all tokens of a row of logits have in common.
+  struct RowLogprobs {
+    double total;  // log_sum_exp
+    std::vector<TokenLogprob> top;
+  };
+  RowLogprobs row_logprobs(const float* logits, int64_t count, const std::vector<int32_t>& ids) const;
+  RowLogprobs answer_row(const float* logits) const;
+  PositionLogprobs position_of(const float* logits, int32_t token, RowLogprobs row) const;
   void fork_prompt();
+  bool hides_text(FinishReason of_token) const;
   void append(Answer& answer, int32_t token, Event& event);
   void end(Answer& answer);
-  void note_beams(const float* logits);
+  void choose_beams(const float* logits);
+  BeamText beam_text(int32_t parent, int32_t token, int64_t length) const;
   void advance_beams(std::vector<Event>& events);
   void finish_beams(std::vector<Event>& events);
   void finish_prompt(std::vector<Event>& events);
@@ -65,11 +78,13 @@ class Group {
   BlockManager& blocks_;
   int64_t vocab_size_;
   std::shared_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const StopAutomaton> stops_;
   LogitsProcessors processors_;
   RequestState state_;
   std::vector<Answer> answers_;  // of sampling, once the prompt is computed
   std::optional<BeamSearch> beams_;
-  std::vector<BeamNote> beam_notes_;  // of the candidates, where log-probabilities are wanted
+  std::vector<BeamText> beam_texts_;  // of the beams, where there are stop strings
+  BeamStep beam_step_;                // chosen, and not applied yet
   std::optional<Pooler> pooler_;
   std::vector<PositionLogprobs> prompt_logprobs_;
   bool told_ = false;  // an event was sent

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "engine/pooler.h"
 #include "generate/constraint.h"
+#include "generate/logits.h"
 #include "generate/params.h"
 #include "generate/sampler.h"
 #include "generate/stop.h"
@@ -20,6 +21,9 @@ namespace pagoda {
 struct Request {
   std::vector<int32_t> prompt_ids;
   SamplingParams params;
+  // For requests that share them, else null. biases stand for those of params, which may then be empty.
+  std::shared_ptr<const StopAutomaton> stops;  // of params.stop_strings
+  std::shared_ptr<const TokenBiases> biases;
 
   // Log-probabilities of the model's own distribution (before temperature, penalties and cuts), as vLLM gives them.
   // Empty: none. 0: of the chosen token alone. k: of the k likeliest besides.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 #include "ops/attention.h"
@@ -11,6 +12,12 @@ namespace pagoda {
 
 int64_t RequestState::num_running() const {
   return std::count_if(sequences.begin(), sequences.end(), [](const SequenceState& sequence) { return sequence.running; });
+}
+
+void RequestState::resume_one() {
+  for (SequenceState& sequence : sequences) {
+    if (std::exchange(sequence.paused, false)) return;
+  }
 }
 
 int64_t SchedulerOutput::num_new_tokens() const {
@@ -46,10 +53,10 @@ bool in_step(const RequestState& request, const SchedulerOutput& step) {
                      [&](const SchedulerOutput::Item& item) { return item.request == &request; });
 }
 
-// Every sequence misses its last token alone.
+// Every sequence that may go on misses its last token alone.
 bool at_last_tokens(const RequestState& request) {
   return std::all_of(request.sequences.begin(), request.sequences.end(), [](const SequenceState& sequence) {
-    return !sequence.running || (sequence.missing() == 1 && !sequence.table.blocks.empty());
+    return !sequence.running || sequence.paused || (sequence.missing() == 1 && !sequence.table.blocks.empty());
   });
 }
 }  // namespace
@@ -135,7 +142,9 @@ bool Scheduler::chunk_running(SchedulerOutput& step) {
 void Scheduler::start_forks(SchedulerOutput& step) {
   for (RequestState* request : running_) {
     if (budget_ == 0 || allowance_ == 0) return;
-    const auto waits = [](const SequenceState& sequence) { return sequence.running && sequence.table.blocks.empty(); };
+    const auto waits = [](const SequenceState& sequence) {
+      return sequence.running && !sequence.paused && sequence.table.blocks.empty();
+    };
     if (std::none_of(request->sequences.begin(), request->sequences.end(), waits)) continue;
     if (add_chunks(*request, Which::kAll, step) == Added::kNoPages) return;
   }
@@ -171,7 +180,7 @@ bool Scheduler::add_last_tokens(RequestState& request, SchedulerOutput& step) {
   const size_t items = step.items.size();
   const int64_t budget = budget_;
   for (SequenceState& sequence : request.sequences) {
-    if (!sequence.running || add_item(request, sequence, 1, step)) continue;
+    if (!sequence.running || sequence.paused || add_item(request, sequence, 1, step)) continue;
     step.items.resize(items);
     budget_ = budget;
     return false;
@@ -185,7 +194,7 @@ Scheduler::Added Scheduler::add_chunks(RequestState& request, Which which, Sched
   for (SequenceState& sequence : request.sequences) {
     const bool begun = !sequence.table.blocks.empty();
     const auto its = [&](const SchedulerOutput::Item& item) { return item.sequence == &sequence; };
-    if (!sequence.running || std::any_of(step.items.begin(), step.items.end(), its)) continue;
+    if (!sequence.running || sequence.paused || std::any_of(step.items.begin(), step.items.end(), its)) continue;
     if (!begun && which == Which::kBegun) return added;
     if (!begun && request.prompt_logits_from < 0 && !request.computes_all) {
       // The last known token is computed in any case: its logits are wanted.
@@ -233,6 +242,7 @@ bool Scheduler::add_item(RequestState& request, SequenceState& sequence, int64_t
 bool Scheduler::make_room(RequestState& wanting, SchedulerOutput& step) {
   RequestState& victim = **running_.rbegin();
   const bool alone = running_.size() == 1;
+  if (alone && pause_last(victim, step)) return true;
   stop_running(victim, step);
   if (alone) {
     step.too_large.push_back(&victim);
@@ -244,13 +254,32 @@ bool Scheduler::make_room(RequestState& wanting, SchedulerOutput& step) {
   return &victim != &wanting;
 }
 
-void Scheduler::stop_running(RequestState& request, SchedulerOutput& step) {
-  const auto its = [&](const SchedulerOutput::Item& item) { return item.request == &request; };
+// False: it has but one sequence that goes on.
+bool Scheduler::pause_last(RequestState& request, SchedulerOutput& step) {
+  if (request.all_at_once) return false;
+  const auto goes_on = [](const SequenceState& sequence) { return sequence.running && !sequence.paused; };
+  if (std::count_if(request.sequences.begin(), request.sequences.end(), goes_on) < 2) return false;
+  SequenceState& last = *std::find_if(request.sequences.rbegin(), request.sequences.rend(), goes_on);
+  take_back([&](const SchedulerOutput::Item& item) { return item.sequence == &last; }, step);
+  blocks_.retract(last.table);
+  blocks_.release(last.table, false);
+  last.paused = true;
+  ++request.num_preemptions;
+  return true;
+}
+
+// Items of a step are not to be computed after all.
+void Scheduler::take_back(const std::function<bool(const SchedulerOutput::Item&)>& which, SchedulerOutput& step) {
   for (const SchedulerOutput::Item& item : step.items) {
-    budget_ += its(item) ? item.num_new_tokens : 0;
-    prompt_logits_ += its(item) && item.wants_all_logits ? item.num_new_tokens : 0;
+    if (!which(item)) continue;
+    budget_ += item.num_new_tokens;
+    if (item.wants_all_logits) prompt_logits_ += item.num_new_tokens;
   }
-  step.items.erase(std::remove_if(step.items.begin(), step.items.end(), its), step.items.end());
+  step.items.erase(std::remove_if(step.items.begin(), step.items.end(), which), step.items.end());
+}
+
+void Scheduler::stop_running(RequestState& request, SchedulerOutput& step) {
+  take_back([&](const SchedulerOutput::Item& item) { return item.request == &request; }, step);
   give_back(request);
   running_.erase(&request);
   running_width_ -= request.width;

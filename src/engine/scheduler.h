@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <set>
@@ -19,6 +20,7 @@ struct SequenceState {
   TokenHistory history;
   BlockTable table;
   bool running = true;  // false: finished, holds no pages
+  bool paused = false;  // runs, but there is no room for it beside the others of its request
 
   int64_t missing() const { return history.length() - table.num_tokens; }
 };
@@ -33,12 +35,15 @@ struct RequestState {
   bool computes_all = false;           // nothing of the prompt is taken from the cache: the hidden states are wanted
   bool pools = false;                  // no logits are wanted
   bool forget_pages = false;           // no other request will ask for its pages
+  bool all_at_once = false;            // its sequences go on together or not at all (beams)
   std::list<SequenceState> sequences;  // addresses stay while steps run
 
   // Kept by the scheduler.
   int64_t num_cached_tokens = -1;  // tokens of the prompt found in the cache when it was first scheduled
   int64_t num_preemptions = 0;
   int64_t num_running() const;
+  // One of its sequences has ended: the first of those that are paused goes on.
+  void resume_one();
 };
 
 struct SchedulerOutput {
@@ -84,7 +89,8 @@ struct SchedulerOptions {
 // return of a preempted one are the same thing; chunks and prefixes found in the cache fall out of it.
 //
 // Order: by priority, then arrival. Sequences that miss one token come first, then chunks of those that run, then waiting
-// requests. Where pages are short the last request in order gives all of its pages back and waits (a request whole).
+// requests. Where pages are short the last request in order gives all of its pages back and waits (a request whole). One that
+// is alone, and whose sequences have no room together, pauses its last ones until others of them have ended.
 class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, BlockManager& blocks);
@@ -125,6 +131,8 @@ class Scheduler {
   bool add_item(RequestState& request, SequenceState& sequence, int64_t count, SchedulerOutput& step);
   bool make_room(RequestState& wanting, SchedulerOutput& step);
   void stop_running(RequestState& request, SchedulerOutput& step);
+  bool pause_last(RequestState& request, SchedulerOutput& step);
+  void take_back(const std::function<bool(const SchedulerOutput::Item&)>& which, SchedulerOutput& step);
   void give_back(RequestState& request);
 
   SchedulerOptions options_;

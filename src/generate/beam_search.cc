@@ -20,9 +20,15 @@ const char* const kWhere = "beam search";
 
 }  // namespace
 
-BeamSearch::BeamSearch(const SamplingParams& params, int64_t vocab_size, std::vector<int32_t> prompt)
-    : params_(params), processors_(params), vocab_(vocab_size), num_beams_(params.num_beams), end_ids_(params.end_token_ids()) {
+BeamSearch::BeamSearch(const SamplingParams& params, int64_t vocab_size, std::vector<int32_t> prompt,
+                       std::shared_ptr<const TokenBiases> biases)
+    : params_(params),
+      processors_(params, std::move(biases)),
+      vocab_(vocab_size),
+      num_beams_(params.num_beams),
+      end_ids_(params.end_token_ids()) {
   validate(params, vocab_size);
+  std::sort(end_ids_.begin(), end_ids_.end());
   // Enough that num_beams candidates remain even where every end id of every beam is among them.
   const int64_t per_beam = std::max<int64_t>(2, 1 + static_cast<int64_t>(end_ids_.size()));
   if (vocab_size < per_beam) {
@@ -66,7 +72,7 @@ const std::vector<BeamCandidate>& BeamSearch::propose(const float* logits) {
   }
   const bool is_last = length_ + 1 >= params_.max_new_tokens;
   for (BeamCandidate& candidate : candidates_) {
-    candidate.ends = is_last || std::find(end_ids_.begin(), end_ids_.end(), candidate.token) != end_ids_.end();
+    candidate.ends = is_last || is_end(candidate.token);
   }
   return candidates_;
 }
@@ -131,24 +137,32 @@ float BeamSearch::penalized(float score, int64_t length) const {
   return score / static_cast<float>(std::pow(static_cast<double>(length), params_.length_penalty));
 }
 
-const BeamStep& BeamSearch::commit(const std::vector<bool>& also_ends, std::vector<BeamNote> notes) {
-  if (candidates_.empty()) fail(ErrorKind::kInternal, kWhere, "commit without propose");
-  if (!also_ends.empty() && also_ends.size() != candidates_.size()) {
-    fail(ErrorKind::kInternal, kWhere, "wrong number of flags: got {}, need {}", also_ends.size(), candidates_.size());
-  }
-  if (!notes.empty() && notes.size() != candidates_.size()) {
-    fail(ErrorKind::kInternal, kWhere, "wrong number of notes: got {}, need {}", notes.size(), candidates_.size());
-  }
-  notes_ = std::move(notes);
-  std::vector<bool> hits(candidates_.size());
-  std::vector<bool> stopped(candidates_.size());
+bool BeamSearch::is_end(int32_t token) const { return std::binary_search(end_ids_.begin(), end_ids_.end(), token); }
+
+BeamSearch::Ends BeamSearch::find_ends(const AlsoEnds& also_ends) const {
+  Ends ends;
+  size_t going_on = 0;
+  float last_score = 0;  // of the num_beams-th that goes on
+  const auto beams = static_cast<size_t>(num_beams_);
   for (size_t i = 0; i < candidates_.size(); ++i) {
-    const bool also = !also_ends.empty() && also_ends[i];
-    hits[i] = candidates_[i].ends || also;
-    stopped[i] = also || std::find(end_ids_.begin(), end_ids_.end(), candidates_[i].token) != end_ids_.end();
+    const BeamCandidate& candidate = candidates_[i];
+    // A candidate that cannot finish matters where it might go on: while there are too few, or it ties with the last of them.
+    const bool may_finish = i < beams;
+    const bool may_go_on = !candidate.ends && (going_on < beams || candidate.score == last_score);
+    const bool also = also_ends && (may_finish || may_go_on) && also_ends(candidate);
+    ends.hits.push_back(candidate.ends || also);
+    ends.stopped.push_back(also || is_end(candidate.token));
+    if (!ends.hits.back() && ++going_on == beams) last_score = candidate.score;
   }
-  keep_finished(hits, stopped);
-  keep_running(hits);
+  return ends;
+}
+
+const BeamStep& BeamSearch::commit(const AlsoEnds& also_ends, const MakeNote& note) {
+  if (candidates_.empty()) fail(ErrorKind::kInternal, kWhere, "commit without propose");
+  const Ends ends = find_ends(also_ends);
+  keep_finished(ends, note);
+  keep_running(ends, note);
+  const bool no_way_on = std::all_of(ends.hits.begin(), ends.hits.end(), [](bool hit) { return hit; });
   candidates_.clear();
   started_ = true;
   ++length_;
@@ -166,19 +180,18 @@ const BeamStep& BeamSearch::commit(const std::vector<bool>& also_ends, std::vect
   }
   improvable_ = improvable_ && beats;
   const bool full = all_finished && params_.early_stopping == EarlyStopping::kTrue;
-  const bool no_way_on = std::all_of(hits.begin(), hits.end(), [](bool hit) { return hit; });
   done_ = !improvable_ || full || no_way_on;
   return step_;
 }
 
 // Only the best num_beams candidates may finish; the others are there so that enough beams go on.
-void BeamSearch::keep_finished(const std::vector<bool>& hits, const std::vector<bool>& stopped) {
+void BeamSearch::keep_finished(const Ends& ends, const MakeNote& note) {
   const bool full = params_.early_stopping == EarlyStopping::kTrue &&
                     std::all_of(finished_.begin(), finished_.end(), [](const Finished& place) { return place.is_finished; });
   std::vector<float> merged;
   for (const Finished& place : finished_) merged.push_back(place.score);
   for (size_t i = 0; i < candidates_.size(); ++i) {
-    const bool finishes = hits[i] && i < static_cast<size_t>(num_beams_);
+    const bool finishes = ends.hits[i] && i < static_cast<size_t>(num_beams_);
     float score = penalized(candidates_[i].score, length_ + 1);
     if (full) score += kNever;
     if (!improvable_) score += kNever;
@@ -197,23 +210,23 @@ void BeamSearch::keep_finished(const std::vector<bool>& hits, const std::vector<
     const Running& beam = running_[static_cast<size_t>(candidate.parent)];
     const TokenHistory& parent = beam.history;
     BeamHypothesis hypothesis;
-    if (!notes_.empty()) {
+    if (note) {
       hypothesis.notes = beam.notes;
-      hypothesis.notes.push_back(notes_[from]);
+      hypothesis.notes.push_back(note(candidate));
     }
     hypothesis.ids.assign(parent.ids().begin() + static_cast<std::ptrdiff_t>(parent.prompt_length()), parent.ids().end());
     hypothesis.ids.push_back(candidate.token);
     hypothesis.score = best.score;
-    hypothesis.stopped = stopped[from];
-    next.push_back({std::move(hypothesis), best.score, hits[from] && from < static_cast<size_t>(num_beams_)});
+    hypothesis.stopped = ends.stopped[from];
+    next.push_back({std::move(hypothesis), best.score, ends.hits[from] && from < static_cast<size_t>(num_beams_)});
   }
   finished_ = std::move(next);
 }
 
-void BeamSearch::keep_running(const std::vector<bool>& hits) {
+void BeamSearch::keep_running(const Ends& ends, const MakeNote& note) {
   std::vector<float> scores;
   for (size_t i = 0; i < candidates_.size(); ++i) {
-    scores.push_back(hits[i] ? candidates_[i].score + kNever : candidates_[i].score);
+    scores.push_back(ends.hits[i] ? candidates_[i].score + kNever : candidates_[i].score);
   }
   std::vector<Running> next;
   step_.parents.clear();
@@ -223,7 +236,7 @@ void BeamSearch::keep_running(const std::vector<bool>& hits) {
     const Running& parent = running_[static_cast<size_t>(candidate.parent)];
     next.push_back({parent.history, best.score, parent.notes});
     next.back().history.append(candidate.token);
-    if (!notes_.empty()) next.back().notes.push_back(notes_[static_cast<size_t>(best.index)]);
+    if (note) next.back().notes.push_back(note(candidate));
     step_.parents.push_back(started_ ? candidate.parent : 0);  // at first all beams share one row
     step_.tokens.push_back(candidate.token);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -42,18 +43,23 @@ struct BeamCandidate {
 class BeamSearch {
  public:
   // Throws kInvalidInput where the vocabulary is too small for the beams (HF needs one token more than there are end ids).
-  BeamSearch(const SamplingParams& params, int64_t vocab_size, std::vector<int32_t> prompt);
+  BeamSearch(const SamplingParams& params, int64_t vocab_size, std::vector<int32_t> prompt,
+             std::shared_ptr<const TokenBiases> biases = nullptr);
 
   // Sequences that the model must extend now: 1 at first (all beams are the prompt), then num_beams.
   int64_t rows() const { return started_ ? num_beams_ : 1; }
   // ids of row b: prompt, then output.
-  const std::vector<int32_t>& ids(int64_t row) const { return running_[static_cast<size_t>(row)].history.ids(); }
+  const TokenHistory& history(int64_t row) const { return running_[static_cast<size_t>(row)].history; }
+  const std::vector<int32_t>& ids(int64_t row) const { return history(row).ids(); }
 
   // logits: raw, [rows(), vocab_size]. Softmax and processors are applied here.
   const std::vector<BeamCandidate>& propose(const float* logits);
-  // also_ends: empty, or one flag a candidate for ends that only the caller can see (stop strings). notes: empty, or one a
-  // candidate, which goes with its token into the hypotheses.
-  const BeamStep& commit(const std::vector<bool>& also_ends = {}, std::vector<BeamNote> notes = {});
+  // also_ends: none, or says whether a candidate ends in a way that only the caller can see (a stop string); asked of those it
+  // matters for, about the num_beams best. note: none, or what goes with a candidate's token into the hypotheses; asked for
+  // those that are kept, at most 2 * num_beams.
+  using AlsoEnds = std::function<bool(const BeamCandidate&)>;
+  using MakeNote = std::function<BeamNote(const BeamCandidate&)>;
+  const BeamStep& commit(const AlsoEnds& also_ends = {}, const MakeNote& note = {});
   const BeamStep& advance(const float* logits) {
     propose(logits);
     return commit();
@@ -78,8 +84,14 @@ class BeamSearch {
   };
 
   void draw(int64_t count);
-  void keep_finished(const std::vector<bool>& hits, const std::vector<bool>& stopped);
-  void keep_running(const std::vector<bool>& hits);
+  // Of each candidate: does it end, and if so by an end id or the caller's will.
+  struct Ends {
+    std::vector<bool> hits, stopped;
+  };
+  bool is_end(int32_t token) const;
+  Ends find_ends(const AlsoEnds& also_ends) const;
+  void keep_finished(const Ends& ends, const MakeNote& note);
+  void keep_running(const Ends& ends, const MakeNote& note);
   float penalized(float score, int64_t length) const;
 
   SamplingParams params_;
@@ -87,12 +99,11 @@ class BeamSearch {
   int64_t vocab_;
   int64_t num_beams_;
   int64_t num_candidates_;
-  std::vector<int32_t> end_ids_;
+  std::vector<int32_t> end_ids_;  // ascending
   std::vector<Running> running_;
   std::vector<Finished> finished_;  // num_beams places, best first
   std::vector<BeamCandidate> candidates_;
-  std::vector<BeamNote> notes_;  // of candidates_; empty: none
-  std::vector<float> scores_;    // [num_beams, vocab]: accumulated log-probabilities of all continuations
+  std::vector<float> scores_;  // [num_beams, vocab]: accumulated log-probabilities of all continuations
   LogitsScratch scratch_;
   BeamStep step_;
   int64_t length_ = 0;  // new tokens

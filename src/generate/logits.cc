@@ -19,10 +19,8 @@ void ban(const std::vector<int32_t>& ids, float* logits, int64_t vocab) {
   }
 }
 
-}  // namespace
-
-LogitsProcessors::Biases LogitsProcessors::group(const std::vector<SequenceBias>& sequences) {
-  Biases groups;
+std::vector<BiasGroup> group(const std::vector<SequenceBias>& sequences) {
+  std::vector<BiasGroup> groups;
   std::map<size_t, size_t> group_of;                                   // by length
   std::map<std::vector<int32_t>, std::pair<size_t, size_t>> place_of;  // in groups
   for (const SequenceBias& sequence : sequences) {
@@ -41,8 +39,23 @@ LogitsProcessors::Biases LogitsProcessors::group(const std::vector<SequenceBias>
   return groups;
 }
 
-LogitsProcessors::LogitsProcessors(const SamplingParams& params)
-    : sequence_bias_(group(params.sequence_bias)),
+}  // namespace
+
+TokenBiases::TokenBiases(const SamplingParams& params) : sequences(group(params.sequence_bias)) {
+  for (const auto& [id, bias] : params.logit_bias) tokens.emplace_back(id, static_cast<float>(bias));
+  std::vector<SequenceBias> words;
+  for (const auto& word : params.bad_words_ids) {
+    // HF: the end is never a bad word.
+    const bool is_end =
+        word.size() == 1 && !params.ignore_eos &&
+        std::find(params.eos_token_ids.begin(), params.eos_token_ids.end(), word[0]) != params.eos_token_ids.end();
+    if (!is_end) words.push_back({word, kBanned});
+  }
+  bad_words = group(words);
+}
+
+LogitsProcessors::LogitsProcessors(const SamplingParams& params, std::shared_ptr<const TokenBiases> biases)
+    : biases_(biases ? std::move(biases) : std::make_shared<const TokenBiases>(params)),
       repetition_penalty_(static_cast<float>(params.repetition_penalty)),
       presence_penalty_(static_cast<float>(params.presence_penalty)),
       frequency_penalty_(static_cast<float>(params.frequency_penalty)),
@@ -55,23 +68,14 @@ LogitsProcessors::LogitsProcessors(const SamplingParams& params)
       suppressed_(params.suppress_tokens),
       begin_suppressed_(params.begin_suppress_tokens),
       warpers_(params) {
-  for (const auto& [id, bias] : params.logit_bias) logit_bias_.emplace_back(id, static_cast<float>(bias));
-  std::vector<SequenceBias> bad_words;
-  for (const auto& word : params.bad_words_ids) {
-    // HF: the end is never a bad word.
-    const bool is_end =
-        word.size() == 1 && !params.ignore_eos &&
-        std::find(params.eos_token_ids.begin(), params.eos_token_ids.end(), word[0]) != params.eos_token_ids.end();
-    if (!is_end) bad_words.push_back({word, kBanned});
-  }
-  bad_words_ = group(bad_words);
-  changes_ = !sequence_bias_.empty() || !logit_bias_.empty() || repetition_penalty_ != 1 || presence_penalty_ != 0 ||
-             frequency_penalty_ != 0 || ngram_size_ > 0 || !bad_words_.empty() || (min_new_tokens_ > 0 && !end_ids_.empty()) ||
-             forced_bos_.has_value() || !forced_eos_.empty() || !suppressed_.empty() || !begin_suppressed_.empty();
+  changes_ = !biases_->sequences.empty() || !biases_->tokens.empty() || repetition_penalty_ != 1 || presence_penalty_ != 0 ||
+             frequency_penalty_ != 0 || ngram_size_ > 0 || !biases_->bad_words.empty() ||
+             (min_new_tokens_ > 0 && !end_ids_.empty()) || forced_bos_.has_value() || !forced_eos_.empty() ||
+             !suppressed_.empty() || !begin_suppressed_.empty();
 }
 
-void LogitsProcessors::add_biases(const Biases& biases, float* logits, int64_t vocab, const TokenHistory& history,
-                                  LogitsScratch& scratch) {
+void LogitsProcessors::add_biases(const std::vector<BiasGroup>& biases, float* logits, int64_t vocab,
+                                  const TokenHistory& history, LogitsScratch& scratch) {
   // HF sums a token's biases before it adds them; keep its rounding.
   std::vector<LogitsScratch::Bias>& sums = scratch.biases;
   sums.clear();
@@ -144,13 +148,13 @@ void LogitsProcessors::force(float* logits, int64_t vocab, const TokenHistory& h
 
 void LogitsProcessors::apply(float* logits, int64_t vocab, const TokenHistory& history, LogitsScratch& scratch) const {
   if (changes_) {
-    if (!sequence_bias_.empty()) add_biases(sequence_bias_, logits, vocab, history, scratch);
-    for (const auto& [id, bias] : logit_bias_) {
+    if (!biases_->sequences.empty()) add_biases(biases_->sequences, logits, vocab, history, scratch);
+    for (const auto& [id, bias] : biases_->tokens) {
       if (in_vocabulary(id, vocab)) logits[id] += bias;
     }
     penalize(logits, vocab, history);
     if (ngram_size_ > 0) ban_ngrams(logits, vocab, history);
-    if (!bad_words_.empty()) add_biases(bad_words_, logits, vocab, history, scratch);
+    if (!biases_->bad_words.empty()) add_biases(biases_->bad_words, logits, vocab, history, scratch);
     if (history.output_length() < min_new_tokens_) ban(end_ids_, logits, vocab);
     force(logits, vocab, history);
     ban(suppressed_, logits, vocab);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace pagoda {
 namespace {
@@ -235,6 +236,9 @@ void validate(const SamplingParams& params, int64_t vocab_size) {
   for (const int32_t id : p.stop_token_ids) check_id("stop_token_ids", id, vocab_size);
   for (const std::string& stop : p.stop_strings) {
     if (stop.empty()) invalid(kWhere, "stop_strings holds an empty string: got \"\", need at least one character");
+    if (!utf8_valid(stop)) {
+      invalid(kWhere, "stop_strings holds one that is not UTF-8: got a bad byte at {}, need UTF-8", utf8_invalid_at(stop));
+    }
   }
 
   check_count("num_return_sequences", p.num_return_sequences, 1, kMostSequences);

@@ -32,8 +32,8 @@ struct SamplingParams {
   int64_t max_new_tokens = 256;
   // HF's max_length and min_length: the prompt counts. 0: none, else they stand in for the two others (settle_lengths).
   int64_t max_length = 0, min_length = 0;
-  int64_t min_new_tokens =
-      0;  // until then no end or stop id is chosen; above max_new_tokens it has no further effect, as in HF
+  // Until then no end or stop id is chosen, and no stop string ends the answer; above max_new_tokens it has no further effect.
+  int64_t min_new_tokens = 0;
 
   // Drawing. Off: temperature 0 (greedy), top_k 0 or -1, top_p 1, min_p 0, typical_p 1, cutoffs 0.
   double temperature = 0.0;
@@ -65,8 +65,9 @@ struct SamplingParams {
   std::vector<int32_t> eos_token_ids;
   std::vector<int32_t> stop_token_ids;  // as eos_token_ids, but ignore_eos leaves them
   std::vector<std::string> stop_strings;
-  bool include_stop_str = false;  // keep the stop string in the text (HF keeps it and what its last token holds beyond it)
-  bool ignore_eos = false;        // eos_token_ids may appear and do not stop
+  bool include_stop_str =
+      false;                // keep the stop string or token in the text (HF keeps it and what its last token holds beyond)
+  bool ignore_eos = false;  // eos_token_ids may appear and do not stop
 
   // Several answers.
   int64_t num_return_sequences = 1;  // also `n`

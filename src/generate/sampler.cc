@@ -110,11 +110,10 @@ void log_softmax(const float* logits, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = (logits[i] - largest) - log_sum;
 }
 
-std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k) {
+std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k, double total) {
   k = std::min(k, n);
   std::vector<TokenLogprob> best;
   if (k <= 0) return best;
-  const double total = log_sum_exp(logits, n);
   std::vector<float> room;
   const float bar = kth_largest(logits, n, k, room);
   for (int64_t i = 0; i < n; ++i) {

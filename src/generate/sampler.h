@@ -40,8 +40,8 @@ struct PositionLogprobs {
   int64_t rank = 1;               // 1: no token was likelier
   std::vector<TokenLogprob> top;  // the likeliest, best first
 };
-// The k likeliest tokens, best first; ties by lower id.
-std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k);
+// The k likeliest tokens, best first; ties by lower id. total: log_sum_exp of the row.
+std::vector<TokenLogprob> top_logprobs(const float* logits, int64_t n, int64_t k, double total);
 // One plus the number of tokens with a larger logit.
 int64_t token_rank(const float* logits, int64_t n, int32_t id);
 

@@ -2,7 +2,7 @@
 #include "generate/stop.h"
 
 #include <algorithm>
-#include <deque>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/utf8.h"
@@ -38,78 +38,84 @@ bool ends_in_repetition(const std::vector<int32_t>& ids, int64_t begin, const Re
   return false;
 }
 
-StopMatcher::StopMatcher(const std::vector<std::string>& stop_strings, bool include_stop_str)
-    : nodes_(1), include_(include_stop_str) {
+// Breadth first over the sorted strings: those that share a node's text are a range of them, those of its children its parts.
+StopAutomaton::StopAutomaton(const std::vector<std::string>& stop_strings) : nodes_(1) {
   for (const std::string& stop : stop_strings) {
     if (stop.empty()) invalid("stop strings", "a stop string is empty: got \"\", need at least one character");
     if (!utf8_valid(stop)) {
       invalid("stop strings", "a stop string is not UTF-8: got a bad byte at {}, need UTF-8", utf8_invalid_at(stop));
     }
-    add(stop, static_cast<int32_t>(lengths_.size()));
     lengths_.push_back(stop.size());
   }
-  link();
-}
-
-void StopMatcher::add(const std::string& stop, int32_t index) {
-  int32_t node = 0;
-  for (const char c : stop) {
-    const auto fresh = static_cast<int32_t>(nodes_.size());
-    const auto [edge, is_new] = nodes_[static_cast<size_t>(node)].next.try_emplace(static_cast<unsigned char>(c), fresh);
-    const int32_t child = edge->second;
-    if (is_new) {
-      const int32_t depth = nodes_[static_cast<size_t>(node)].depth + 1;
-      nodes_.emplace_back();
-      nodes_.back().depth = depth;
+  std::vector<int32_t> order(stop_strings.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto text = [&](size_t place) -> const std::string& { return stop_strings[static_cast<size_t>(order[place])]; };
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return stop_strings[static_cast<size_t>(a)] < stop_strings[static_cast<size_t>(b)];
+  });
+  struct Range {
+    size_t begin, end;
+  };
+  std::vector<Range> ranges = {{0, order.size()}};  // of nodes_
+  for (size_t at = 0; at < nodes_.size(); ++at) {
+    const auto depth = static_cast<size_t>(nodes_[at].depth);
+    auto [begin, end] = ranges[at];
+    // The shortest come first: those that end here.
+    while (begin < end && text(begin).size() == depth) ++begin;
+    nodes_[at].first = static_cast<int32_t>(nodes_.size());
+    while (begin < end) {
+      const auto byte = static_cast<uint8_t>(text(begin)[depth]);
+      size_t next = begin + 1;
+      while (next < end && static_cast<uint8_t>(text(next)[depth]) == byte) ++next;
+      Node node;
+      node.byte = byte;
+      node.depth = static_cast<int32_t>(depth + 1);
+      // All nodes of less depth are there, and so are the children of those of even less.
+      node.fallback = at == 0 ? 0 : step(nodes_[at].fallback, byte);
+      node.stop = text(begin).size() == depth + 1 ? order[begin] : nodes_[static_cast<size_t>(node.fallback)].stop;
+      nodes_.push_back(node);
+      ranges.push_back({begin, next});
+      ++nodes_[at].children;
+      begin = next;
     }
-    node = child;
-  }
-  int32_t& stop_here = nodes_[static_cast<size_t>(node)].stop;
-  if (stop_here < 0) stop_here = index;
-}
-
-void StopMatcher::link() {
-  std::deque<int32_t> queue = {0};
-  while (!queue.empty()) {
-    const int32_t at = queue.front();
-    queue.pop_front();
-    for (const auto& [byte, child] : nodes_[static_cast<size_t>(at)].next) {
-      Node& node = nodes_[static_cast<size_t>(child)];
-      node.fallback = at == 0 ? 0 : step(nodes_[static_cast<size_t>(at)].fallback, byte);
-      if (node.stop < 0) node.stop = nodes_[static_cast<size_t>(node.fallback)].stop;
-      queue.push_back(child);
-    }
   }
 }
 
-int32_t StopMatcher::step(int32_t node, unsigned char byte) const {
+int32_t StopAutomaton::child(int32_t node, uint8_t byte) const {
+  const Node& here = nodes_[static_cast<size_t>(node)];
+  const auto begin = nodes_.begin() + here.first, end = begin + here.children;
+  const auto found = std::lower_bound(begin, end, byte, [](const Node& each, uint8_t wanted) { return each.byte < wanted; });
+  return found != end && found->byte == byte ? static_cast<int32_t>(found - nodes_.begin()) : -1;
+}
+
+int32_t StopAutomaton::step(int32_t node, uint8_t byte) const {
   for (;;) {
-    const Node& here = nodes_[static_cast<size_t>(node)];
-    const auto edge = here.next.find(byte);
-    if (edge != here.next.end()) return edge->second;
+    const int32_t next = child(node, byte);
+    if (next >= 0) return next;
     if (node == 0) return 0;
-    node = here.fallback;
+    node = nodes_[static_cast<size_t>(node)].fallback;
   }
 }
 
 void StopMatcher::prime(std::string_view prompt) {
-  for (const char c : prompt) node_ = step(node_, static_cast<unsigned char>(c));
+  for (const char c : prompt) node_ = stops_->step(node_, static_cast<uint8_t>(c));
 }
 
-std::string StopMatcher::feed(std::string_view piece) {
+std::string StopMatcher::feed(std::string_view piece, bool may_end) {
   if (matched_) return {};
+  if (stops_->empty()) return std::string(piece);
   for (size_t i = 0; i < piece.size(); ++i) {
-    node_ = step(node_, static_cast<unsigned char>(piece[i]));
+    node_ = stops_->step(node_, static_cast<uint8_t>(piece[i]));
     held_.push_back(piece[i]);
-    const int32_t stop = nodes_[static_cast<size_t>(node_)].stop;
-    if (stop < 0) continue;
+    const int32_t stop = stops_->nodes_[static_cast<size_t>(node_)].stop;
+    if (stop < 0 || !may_end) continue;
     matched_ = static_cast<size_t>(stop);
     overhang_ = piece.substr(i + 1);
     // A match that began in the prompt takes all of the output so far.
-    if (!include_) held_.resize(held_.size() - std::min(held_.size(), lengths_[*matched_]));
+    if (!include_) held_.resize(held_.size() - std::min(held_.size(), stops_->lengths_[*matched_]));
     return flush();
   }
-  const size_t keep = std::min(held_.size(), static_cast<size_t>(nodes_[static_cast<size_t>(node_)].depth));
+  const size_t keep = std::min(held_.size(), static_cast<size_t>(stops_->nodes_[static_cast<size_t>(node_)].depth));
   std::string safe = held_.substr(0, held_.size() - keep);
   held_.erase(0, safe.size());
   return safe;

@@ -93,12 +93,13 @@ void RepoCache::prepare(std::string_view commit) const {
   }
 }
 
-void RepoCache::publish(std::string_view commit, std::string_view file, std::string_view etag, bool symlinks) const {
+void RepoCache::publish(std::string_view commit, std::string_view file, std::string_view etag, bool symlinks,
+                        bool may_move) const {
   const std::string path = snapshot_path(commit, file);
   make_directories(parent_path(path));
   const std::string blob = blob_path(etag);
+  const std::string temporary = temporary_beside(path);
   if (symlinks) {
-    const std::string temporary = temporary_beside(path);
     ::unlink(temporary.c_str());
     if (::symlink(link_target(file, etag).c_str(), temporary.c_str()) == 0) {
       if (::rename(temporary.c_str(), path.c_str()) == 0) return;
@@ -108,7 +109,19 @@ void RepoCache::publish(std::string_view commit, std::string_view file, std::str
     }
     if (errno != EPERM && errno != ENOTSUP && errno != ENOSYS) fail_errno(path, "cannot make link", errno);
   }
-  if (::rename(blob.c_str(), path.c_str()) != 0) fail_errno(path, "cannot move file into place", errno);
+  if (!may_move) {
+    std::error_code error;
+    fs::copy_file(blob, temporary, fs::copy_options::overwrite_existing, error);
+    if (error) {
+      ::unlink(temporary.c_str());
+      fail_errno(path, "cannot copy out of blobs/", error.value());
+    }
+  }
+  if (::rename((may_move ? blob : temporary).c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    if (!may_move) ::unlink(temporary.c_str());
+    fail_errno(path, "cannot move file into place", error);
+  }
 }
 
 void RepoCache::mark_missing(std::string_view commit, std::string_view file) const {
@@ -126,8 +139,22 @@ bool RepoCache::known_missing(std::string_view commit, std::string_view file) co
   return file_exists(join_path(join_path(folder_ + "/.no_exist", commit), file));
 }
 
-std::optional<std::vector<std::string>> RepoCache::listing(std::string_view commit) const {
-  const std::string path = join_path(folder_ + "/trees", std::string(commit) + ".json");
+void RepoCache::write_listing(std::string_view commit, const std::vector<std::string>& names) const {
+  const std::string path = join_path(folder_ + "/.pagoda", std::string(commit) + ".json");
+  if (file_exists(path)) return;
+  Json tree = Json::object(), files = Json::object();
+  for (const std::string& name : names) files.as_object(path).push_back({name, Json::object()});
+  tree.set("format_version", 1).set("files", std::move(files));
+  try {
+    make_directories(parent_path(path));
+    write_file_atomic(path, tree.dump());
+  } catch (const Error&) {
+    // See the header.
+  }
+}
+
+std::optional<std::vector<std::string>> RepoCache::listing(std::string_view commit, bool own) const {
+  const std::string path = join_path(folder_ + (own ? "/.pagoda" : "/trees"), std::string(commit) + ".json");
   if (!file_exists(path)) return std::nullopt;
   try {
     const Json tree = Json::parse(read_file(path, Limits{}.max_json_bytes), path);

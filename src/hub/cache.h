@@ -15,6 +15,7 @@ namespace pagoda::hub {
 //   snapshots/<commit>/<file>          relative links to the blobs
 //   .no_exist/<commit>/<file>          empty: the hub has no such file at that commit
 //   trees/<commit>.json                the commit's whole listing (written by newer huggingface_hub, only read here)
+//   .pagoda/<commit>.json              the same by a pull of ours, names alone
 // and <cache>/.locks/models--ORG--NAME/<etag>.lock.
 class RepoCache {
  public:
@@ -34,13 +35,16 @@ class RepoCache {
   // Makes blobs/, snapshots/<commit>/ and a CACHEDIR.TAG (so that backups skip the cache).
   void prepare(std::string_view commit) const;
   // Makes snapshots/<commit>/<file> stand for the blob, replacing what was there in one step: a relative link, or the file
-  // itself (moved out of blobs/) where links are switched off or the file system has none.
-  void publish(std::string_view commit, std::string_view file, std::string_view etag, bool symlinks) const;
+  // itself where links are switched off or the file system has none: moved out of blobs/ where `may_move`, else copied, as
+  // other snapshots may lead to the blob. The caller holds the blob's lock.
+  void publish(std::string_view commit, std::string_view file, std::string_view etag, bool symlinks, bool may_move) const;
   void mark_missing(std::string_view commit, std::string_view file) const;  // failures are ignored: it saves requests only
   bool known_missing(std::string_view commit, std::string_view file) const;
 
-  // Names in trees/<commit>.json, sorted; nothing when there is none that can be read.
-  std::optional<std::vector<std::string>> listing(std::string_view commit) const;
+  // Notes all names of a commit, which never change; failures are ignored: without the note the hub is asked again.
+  void write_listing(std::string_view commit, const std::vector<std::string>& names) const;
+  // Names in trees/<commit>.json, or (`own`) in what write_listing noted; sorted; nothing when there is none that can be read.
+  std::optional<std::vector<std::string>> listing(std::string_view commit, bool own) const;
   // Files below snapshots/<commit> whose contents are there, and links that lead nowhere; sorted.
   struct Snapshot {
     std::vector<std::string> files;

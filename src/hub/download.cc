@@ -15,7 +15,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "hub/digest.h"
-#include "hub/lock.h"
 #include "hub/repo_id.h"
 
 namespace pagoda::hub {
@@ -192,14 +191,14 @@ void fetch_all(HttpClient& client, const HubConfig& config, const std::string& w
 
 }  // namespace
 
-void download_blob(HttpClient& client, const HubConfig& config, const std::string& where, const RepoCache& cache,
+bool download_blob(HttpClient& client, const HubConfig& config, const std::string& where, const RepoCache& cache,
                    const DownloadJob& job, Backoff backoff, const std::function<bool()>& should_stop,
                    const ByteCounter& count) {
-  const FileLock lock(cache.lock_path(job.etag), should_stop);
   const std::string blob = cache.blob_path(job.etag);
-  if (!job.force && file_exists(blob) && (job.size < 0 || file_size(blob) == job.size)) {
+  const bool is_new = !file_exists(blob);
+  if (!job.force && !is_new && (job.size < 0 || file_size(blob) == job.size)) {
     if (count) count(file_size(blob), false);
-    return;
+    return false;
   }
   const std::string path = cache.incomplete_path(job.etag);
   PartialFile file(path, job, where, count);
@@ -217,6 +216,7 @@ void download_blob(HttpClient& client, const HubConfig& config, const std::strin
   }
   file.sync();
   if (::rename(path.c_str(), blob.c_str()) != 0) fail_errno(blob, "cannot move file into place", errno);
+  return is_new;
 }
 
 }  // namespace pagoda::hub

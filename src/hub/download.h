@@ -24,9 +24,10 @@ struct DownloadJob {
 using ByteCounter = std::function<void(int64_t bytes, bool fresh)>;
 
 // Leaves blobs/<etag> complete, or throws and leaves at most <etag>.incomplete, which the next call goes on from. A full disk
-// and a wrong checksum leave nothing. Takes the blob's lock; returns at once when another program finished it meanwhile.
-// `where` (the model's name) opens error texts.
-void download_blob(HttpClient& client, const HubConfig& config, const std::string& where, const RepoCache& cache,
+// and a wrong checksum leave nothing. The caller holds the blob's lock; returns at once when another program finished it
+// meanwhile. True: the blob was not there before, so that nothing leads to it yet. `where` (the model's name) opens error
+// texts.
+bool download_blob(HttpClient& client, const HubConfig& config, const std::string& where, const RepoCache& cache,
                    const DownloadJob& job, Backoff backoff, const std::function<bool()>& should_stop, const ByteCounter& count);
 
 }  // namespace pagoda::hub

@@ -14,6 +14,7 @@
 #include "hub/api.h"
 #include "hub/cache.h"
 #include "hub/download.h"
+#include "hub/lock.h"
 #include "hub/repo_id.h"
 #include "hub/select.h"
 
@@ -139,6 +140,7 @@ class Pull {
     const Choice choice = choose(names, options_);
     check_choice(names, choice);
     cache_.prepare(commit_);
+    cache_.write_listing(commit_, names);
     fetch(choice.files, client);
     if (!choice.index.empty()) fetch(chosen_shards(cache_.snapshot_path(commit_, choice.index), options_), client);
     cache_.write_ref(target_.id.revision, commit_);
@@ -257,10 +259,13 @@ class Pull {
     job.etag = file.etag;
     job.size = file.size;
     job.force = options_.force;
-    download_blob(
-        client, target_.config, name(), cache_, job, Backoff(options_.attempts, options_.backoff_milliseconds),
-        [this] { return stopped(); }, [&](int64_t bytes, bool fresh) { count(file.name, bytes, fresh); });
-    cache_.publish(commit_, file.name, file.etag, target_.config.symlinks);
+    const auto should_stop = [this] { return stopped(); };
+    // Until the file is in the snapshot: without links the blob may be moved there, and another file of the same content waits.
+    const FileLock lock(cache_.lock_path(file.etag), should_stop);
+    const bool is_new =
+        download_blob(client, target_.config, name(), cache_, job, Backoff(options_.attempts, options_.backoff_milliseconds),
+                      should_stop, [&](int64_t bytes, bool fresh) { count(file.name, bytes, fresh); });
+    cache_.publish(commit_, file.name, file.etag, target_.config.symlinks, is_new);
     finish(file.name);
   }
 
@@ -313,8 +318,13 @@ struct CacheCheck {
   std::vector<std::string> missing;
 };
 
-// Nothing when the cache does not know the revision or has no file of it.
-std::optional<CacheCheck> check_cache(const Target& target, const PullOptions& options) {
+enum class Proof {
+  kFiles,    // a configuration and weights will do, unless trees/ says what else the commit holds
+  kListing,  // all that is wanted of a listing: other programs leave snapshots that lack what they did not need
+};
+
+// Nothing when the cache does not know the revision or has no file of it; with kListing, also where there is no listing.
+std::optional<CacheCheck> check_cache(const Target& target, const PullOptions& options, Proof proof) {
   const RepoCache cache(target.config.cache_folder, target.id.name);
   const auto commit = cache.find_commit(target.id.revision);
   if (!commit || !directory_exists(cache.snapshot_folder(*commit))) return std::nullopt;
@@ -328,7 +338,11 @@ std::optional<CacheCheck> check_cache(const Target& target, const PullOptions& o
   // The listing says what the commit holds; without one, what is there must do, links that lead nowhere included.
   std::vector<std::string> names = snapshot.files;
   names.insert(names.end(), snapshot.broken.begin(), snapshot.broken.end());
-  const auto listing = cache.listing(*commit);
+  auto listing = cache.listing(*commit, false);
+  if (!listing && proof == Proof::kListing) {
+    listing = cache.listing(*commit, true);
+    if (!listing) return std::nullopt;
+  }
   if (listing) names = *listing;
   const Choice choice = choose(names, options);
   std::vector<std::string> wanted = choice.files;
@@ -358,7 +372,7 @@ std::optional<CacheCheck> check_cache(const Target& target, const PullOptions& o
 }
 
 PullResult pull_offline(const Target& target, const PullOptions& options) {
-  const auto check = check_cache(target, options);
+  const auto check = check_cache(target, options, Proof::kFiles);
   if (!check) {
     not_found(target.id.name,
               "not in the cache and offline: got no snapshot of '{}' in {}, need one pull with HF_HUB_OFFLINE=0",
@@ -372,14 +386,27 @@ PullResult pull_offline(const Target& target, const PullOptions& options) {
 }
 
 // What can be used without the hub. A damaged reference or index counts as nothing: a pull will say so, or mend it.
-std::optional<PullResult> complete_in_cache(const Target& target, const PullOptions& options) {
+std::optional<PullResult> complete_in_cache(const Target& target, const PullOptions& options, Proof proof) {
   try {
-    const auto check = check_cache(target, options);
+    const auto check = check_cache(target, options, proof);
     if (check && check->missing.empty()) return check->result;
   } catch (const Error&) {
     // Counts as nothing.
   }
   return std::nullopt;
+}
+
+// Falls back on `cached`, where there is one, when the hub does not answer; where `refused_too`, also when it gives no listing.
+PullResult pull_from_hub(const Target& target, const PullOptions& options, std::optional<PullResult> cached, bool refused_too) {
+  Pull run(target, options);
+  try {
+    return run.run(cached.has_value());
+  } catch (const Error& error) {
+    const bool may_pass = refused_too || error.kind() == ErrorKind::kDevice;
+    if (!cached || !may_pass || run.stopped_by_caller() || run.started()) throw;
+    cached->stale_reason = error.message();
+    return *cached;
+  }
 }
 
 }  // namespace
@@ -390,19 +417,13 @@ PullResult pull(std::string_view name, const PullOptions& options) {
     if (options.force) invalid(name, "force and offline: got both, need one");
     return pull_offline(target, options);
   }
-  auto cached = options.force ? std::nullopt : complete_in_cache(target, options);
-  Pull run(target, options);
-  try {
-    return run.run(cached.has_value());
-  } catch (const Error& error) {
-    if (!cached || error.kind() != ErrorKind::kDevice || run.stopped_by_caller() || run.started()) throw;
-    cached->stale_reason = error.message();
-    return *cached;
-  }
+  return pull_from_hub(target, options, options.force ? std::nullopt : complete_in_cache(target, options, Proof::kFiles),
+                       false);
 }
 
 std::optional<PullResult> find_cached(std::string_view name, const PullOptions& options) {
-  return complete_in_cache(make_target(name, options), options);
+  const Target target = make_target(name, options);
+  return complete_in_cache(target, options, target.config.offline ? Proof::kFiles : Proof::kListing);
 }
 
 std::string resolve_model(const std::string& model, const PullOptions& options) {
@@ -413,10 +434,13 @@ std::string resolve_model(const std::string& model, const PullOptions& options) 
   if (path) {
     not_found(model, "no such model: got neither a file, nor a folder, nor a name of the hub, need one of them (ORG/NAME)");
   }
-  if (!options.force) {
-    if (const auto cached = find_cached(model, options)) return cached->folder;
-  }
-  return pull(model, options).folder;
+  if (options.force) return pull(model, options).folder;
+  if (const auto cached = find_cached(model, options)) return cached->folder;
+  Target target = make_target(model, options);
+  const auto left = complete_in_cache(target, options, Proof::kFiles);
+  if (!left) return pull(model, options).folder;
+  target.id.revision = left->commit;  // what is there is completed, not replaced by what the branch is now
+  return pull_from_hub(target, options, left, true).folder;
 }
 
 }  // namespace pagoda::hub

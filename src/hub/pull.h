@@ -57,11 +57,14 @@ struct PullResult {
 // patterns, token, hostile answers), kNotFound (model, revision, file; offline: not in the cache), kDevice (network, disk).
 PullResult pull(std::string_view name, const PullOptions& options = {});
 
-// A complete snapshot in the cache, without any request; nothing when there is none.
+// A snapshot in the cache that is complete by the commit's listing (offline: by what is there), without any request; nothing
+// when there is none.
 std::optional<PullResult> find_cached(std::string_view name, const PullOptions& options = {});
 
 // What a MODEL argument means: an existing file or folder is itself; else ORG/NAME[@revision] out of the cache, pulled when it
-// is not there. A cached model is taken without asking the hub: `pagoda pull` is what brings it up to date.
+// is not there. A cached model is taken without asking the hub: `pagoda pull` is what brings it up to date. Where another
+// program left the snapshot, and nobody can tell that it is all, the hub is asked once what else the commit has; a hub that
+// does not answer, or refuses, changes nothing.
 std::string resolve_model(const std::string& model, const PullOptions& options = {});
 
 }  // namespace pagoda::hub

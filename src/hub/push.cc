@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "base/error.h"
@@ -87,6 +88,7 @@ struct LocalFile {
 };
 
 bool left_out(const std::string& name) {
+  if (name.ends_with(".pagoda")) return true;  // compiled for one machine, from the weights that are beside it
   for (const char* folder : {".git/", ".cache/"}) {
     if (name.rfind(folder, 0) == 0) return true;
   }
@@ -102,13 +104,18 @@ std::vector<LocalFile> local_files(const std::string& folder, const PushOptions&
   std::error_code error;
   fs::recursive_directory_iterator walk(folder, error), end;
   for (; !error && walk != end; walk.increment(error)) {
-    if (!walk->is_regular_file(error)) continue;
+    std::error_code unknown;
+    const bool link = walk->is_symlink(unknown), leads_nowhere = link && !fs::exists(walk->path(), unknown);
+    if (!leads_nowhere && !walk->is_regular_file(unknown)) continue;
     LocalFile file;
     file.path = walk->path().string();
     file.name = walk->path().lexically_relative(folder).generic_string();
     if (left_out(file.name) || !glob_keep(file.name, options.include, options.exclude)) continue;
     if (!utf8_valid(file.name) || !is_safe_relative_path(file.name)) {
       invalid(folder, "bad file name: got '{}', need UTF-8", utf8_replace_invalid(file.name));
+    }
+    if (leads_nowhere) {
+      invalid(folder, "a link that leads nowhere: got '{}', need what it is a link to, or --exclude it", file.name);
     }
     file.size = file_size(file.path);
     files.push_back(std::move(file));
@@ -208,12 +215,18 @@ class Pushing {
     return send(client, request, again);
   }
 
+  // The hub has not begun: it asks for a pause.
+  static bool told_to_wait(const HttpResult& result) {
+    if (!result.transport_error.empty()) return false;
+    return result.status == 429 || (result.status == 503 && !header(result.headers, "retry-after").empty());
+  }
+
   // `again`: also where it is not known whether the hub has done it already.
   HttpResult send(HttpClient& client, const HttpRequest& request, bool again = true) {
     Backoff tries = backoff();
     for (;;) {
       HttpResult result = client.perform(request);
-      if (result.ok() || !is_transient(result) || (!again && !result.transport_error.empty())) return result;
+      if (result.ok() || !is_transient(result) || (!again && !told_to_wait(result))) return result;
       if (!tries.again(should_stop_, asked_wait(result))) return result;
     }
   }
@@ -370,7 +383,11 @@ class Pushing {
     };
     std::vector<std::thread> threads;
     const size_t count = std::min(jobs.size(), static_cast<size_t>(std::clamp(options_.parallel, 1, 64)));
-    for (size_t i = 1; i < count; ++i) threads.emplace_back(work);
+    try {
+      for (size_t i = 1; i < count; ++i) threads.emplace_back(work);
+    } catch (const std::system_error&) {
+      // Fewer threads do it too.
+    }
     if (count > 0) work();
     for (std::thread& thread : threads) thread.join();
     if (error) std::rethrow_exception(error);
@@ -450,7 +467,10 @@ class Pushing {
       result_.files.push_back(file.name);
     }
     const HttpResult result = post(client, at_revision("commit") + pull_request_query(), lines, "application/x-ndjson", false);
-    if (!result.ok()) fail_push(result, config_, name_, "the commit");
+    if (!result.ok()) {
+      const bool unknown = is_transient(result) && !told_to_wait(result);
+      fail_push(result, config_, name_, unknown ? "the commit (it may be there: look before pushing again)" : "the commit");
+    }
     const Json answer = Json::parse(result.body, name_);
     result_.url = answer.get_string("commitUrl", config_.endpoint + "/" + name_, name_);
     result_.commit = answer.get_string("commitOid", "", name_);
@@ -556,7 +576,16 @@ std::vector<LfsUpload> parse_lfs_batch(std::string_view text, std::string_view w
 PushResult push(const std::string& folder, std::string_view name, const PushOptions& options) {
   const RepoId id = parse_repo_id(name);
   PushOptions chosen = options;
-  if (!id.revision.empty()) chosen.revision = id.revision;
+  // The hub would put it under the token's user and go on to call it USER/NAME.
+  if (id.name.find('/') == std::string::npos) {
+    invalid(name, "whose model it is to be is not said: got '{}', need ORG/NAME or USER/NAME", id.name);
+  }
+  if (!id.revision.empty()) {
+    if (!chosen.revision.empty() && chosen.revision != id.revision) {
+      invalid(name, "two revisions: got '{}' in the name and '{}' beside it, need one", id.revision, chosen.revision);
+    }
+    chosen.revision = id.revision;
+  }
   if (chosen.revision.empty()) chosen.revision = "main";
   check_revision(chosen.revision);
   Pushing pushing(id.name, chosen);

@@ -25,12 +25,13 @@ struct PushProgress {
 
 struct PushOptions {
   std::optional<std::string> endpoint, token;  // against the environment
-  std::string revision = "main";               // a branch, made where the hub has none of that name; or refs/pr/N
+  std::string revision;                        // a branch, made where the hub has none of that name, or refs/pr/N; empty: the
+                                               // one in the name, else "main"
   std::string commit_message, commit_description;
   bool private_repo = false;              // of a repository that is made now
   bool create_pr = false;                 // the commit becomes a pull request against `revision`
   std::vector<std::string> include;       // patterns as pull's; empty: all
-  std::vector<std::string> exclude;       // besides .git/, .cache/ and checkpoint-N/
+  std::vector<std::string> exclude;       // besides .git/, .cache/, checkpoint-N/ and *.pagoda
   std::optional<std::string> model_card;  // README.md where neither folder nor hub has one
   int parallel = 4;                       // large files at a time, 1 to 64
   int attempts = 5;
@@ -49,8 +50,9 @@ struct PushResult {
 };
 
 // A push that breaks off is gone on with by pushing again: large files that came through are not sent twice. Nothing is visible
-// on the hub before the commit. Files that the hub has and the folder has not stay. Errors: kInvalidInput (name, token,
-// refusals, an empty folder), kNotFound (folder), kDevice (network).
+// on the hub before the commit, which is sent once: an answer that leaves open whether it was made is an error. Files that the
+// hub has and the folder has not stay. Errors: kInvalidInput (name, token, refusals, an empty folder, a link that leads
+// nowhere), kNotFound (folder), kDevice (network).
 PushResult push(const std::string& folder, std::string_view name, const PushOptions& options = {});
 
 // Answers of the hub, which are foreign bytes; kInvalidInput for what does not look like them.

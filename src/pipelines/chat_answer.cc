@@ -131,19 +131,14 @@ GrammarSource tool_grammar(const ToolUse& use) {
   return source;
 }
 
-bool AnswerReading::skips_special_tokens(const Tokenizer& tokenizer, const std::vector<int32_t>& end_ids) {
+bool AnswerReading::skips_special_tokens(const Tokenizer& tokenizer) const {
   std::vector<std::string> marks;
   if (tools.choice == ToolChoice::kAuto) marks = chat::tool_markers(format);
   if (reasoning) marks.insert(marks.end(), {std::string(chat::kThinkOpen), std::string(chat::kThinkClose)});
-  const bool unmarked = std::none_of(marks.begin(), marks.end(), [&](const std::string& mark) {
+  return std::none_of(marks.begin(), marks.end(), [&](const std::string& mark) {
     const auto id = tokenizer.token_to_id(mark);
     return id && tokenizer.is_special(*id);
   });
-  if (unmarked) return true;
-  for (const int32_t id : end_ids) {
-    if (tokenizer.is_special(id)) end_texts.emplace_back(id, tokenizer.id_to_token(id));
-  }
-  return false;
 }
 
 chat::AnswerParser AnswerReading::parser() const {
@@ -155,17 +150,6 @@ chat::AnswerParser AnswerReading::parser() const {
     case ToolChoice::kRequired: calls = chat::make_required_calls_parser(); break;
   }
   return {reasoning, std::move(calls)};
-}
-
-std::string AnswerReading::visible(std::string text, const std::vector<int32_t>& ids, bool stopped) const {
-  if (!stopped || ids.empty()) return text;
-  for (const auto& [id, end] : end_texts) {
-    const bool ends =
-        id == ids.back() && text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-    if (ends) text.resize(text.size() - end.size());
-    if (ends) break;
-  }
-  return text;
 }
 
 std::string AnswerReading::finish_reason(const std::string& reason, bool called) const {

@@ -45,17 +45,12 @@ struct AnswerReading {
   bool show_reasoning = true;
   ToolUse tools;
   chat::ToolFormat format = chat::ToolFormat::kNone;  // of calls that are not forced
-  // Texts of the tokens that end an answer, where special tokens are part of its text and these are not to be seen.
-  std::vector<std::pair<int32_t, std::string>> end_texts;
 
   bool plain() const { return !reasoning && !calls(); }
   bool calls() const { return tools.choice != ToolChoice::kNone; }
-  // Tells whether special tokens may be left out of the text: marks that are such must reach the parser. Where they may not,
-  // those of end_ids are noted as end_texts.
-  bool skips_special_tokens(const Tokenizer& tokenizer, const std::vector<int32_t>& end_ids);
+  // Tells whether special tokens may be left out of the text: marks that are such must reach the parser.
+  bool skips_special_tokens(const Tokenizer& tokenizer) const;
   chat::AnswerParser parser() const;
-  // The text without the end token's.
-  std::string visible(std::string text, const std::vector<int32_t>& ids, bool stopped) const;
   // "tool_calls" where the model has called of its own will or had to call some tool; as OpenAI has it, not where it was told
   // which.
   std::string finish_reason(const std::string& reason, bool called) const;

@@ -53,9 +53,8 @@ Json ids_json(const std::vector<int32_t>& ids) {
   return list;
 }
 
-Json prompt_logprobs_json(const std::vector<PositionLogprobs>& positions, const Tokenizer* tokenizer) {
-  Json list = Json::array();
-  list.push_back(Json());
+std::string prompt_logprobs_text(const std::vector<PositionLogprobs>& positions, const Tokenizer* tokenizer) {
+  std::string list = "[null";
   for (const PositionLogprobs& position : positions) {
     Json entry = Json::object();
     const auto add = [&](int32_t id, double logprob, int64_t rank) {
@@ -67,9 +66,19 @@ Json prompt_logprobs_json(const std::vector<PositionLogprobs>& positions, const 
     for (size_t i = 0; i < position.top.size(); ++i) {
       if (position.top[i].id != position.token) add(position.top[i].id, position.top[i].logprob, static_cast<int64_t>(i) + 1);
     }
-    list.push_back(std::move(entry));
+    list += ",";
+    list += entry.dump();
   }
-  return list;
+  return list + "]";
+}
+
+void add_member(std::string& object, std::string_view key, std::string_view json) {
+  object.back() = ',';
+  object += '"';
+  object += key;
+  object += "\":";
+  object += json;
+  object += '}';
 }
 
 }  // namespace pagoda::server

@@ -28,7 +28,10 @@ struct TokenTexts {
 };
 Json stop_reason_json(const std::variant<std::monostate, int32_t, std::string>& reason);
 Json ids_json(const std::vector<int32_t>& ids);
-// {"12": {"logprob": ..., "rank": ..., "decoded_token": ...}, ...} for each position, null for the first.
-Json prompt_logprobs_json(const std::vector<PositionLogprobs>& positions, const Tokenizer* tokenizer);
+// [null, {"12": {"logprob": ..., "rank": ..., "decoded_token": ...}, ...}, ...]: for each position, null for the first. As
+// text, since a prompt may have a million of them.
+std::string prompt_logprobs_text(const std::vector<PositionLogprobs>& positions, const Tokenizer* tokenizer);
+// Adds a member to the text of an object that has some.
+void add_member(std::string& object, std::string_view key, std::string_view json);
 
 }  // namespace pagoda::server

@@ -162,6 +162,7 @@ void App::ready(TextGeneration& generation) {
     invalid("--enable-auto-tool-choice", "the model's template does not show how it writes calls: need --tool-call-parser");
   }
   engine_ = std::make_unique<AsyncEngine>(generation.engine(), options_.max_open);
+  if (generation.tokenizer()) text_limit_ = TextLimit(*generation.tokenizer(), max_model_len());
   live_ = std::make_unique<LiveFeed>(*engine_, metrics_, model_json());
   name_params(routes());
   ready_ = true;
@@ -342,6 +343,7 @@ void App::start(GenerationRequest request, std::vector<PromptState> prompts, std
     if (id >= vocab) invalid("allowed_token_ids", "id outside the vocabulary: got {}, need 0 to {}", id, vocab - 1);
   }
   if (request.grammar) request.constraint = constrain(*request.grammar, request.params);
+  request.share_lists(vocab);
   const auto job =
       std::make_shared<GenerationJob>(*engine_, metrics_, std::move(request), std::move(prompts), std::move(format), response);
   job->start(generation_->engine().max_model_len());
@@ -436,6 +438,7 @@ void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   const bool chat = body.messages != nullptr;
   const Tokenizer& tokenizer = require_tokenizer(chat ? "messages" : "prompt");
   const std::string text = chat ? render_chat(body.rendering, plain_messages(*body.messages, options_.limits)) : *body.prompt;
+  text_limit_.check_tokens_only(text, chat ? "messages" : "prompt");
   const std::vector<int32_t> ids = tokenizer.encode_ids(text, body.add_special_tokens.value_or(!chat));
   Json answer = Json::object();
   answer.set("count", static_cast<int64_t>(ids.size())).set("max_model_len", max_model_len()).set("tokens", ids_json(ids));

@@ -22,6 +22,7 @@
 #include "server/openapi.h"
 #include "server/param_names.h"
 #include "server/response_store.h"
+#include "server/text_limit.h"
 
 namespace pagoda::server {
 
@@ -210,6 +211,7 @@ class App {
   TextGeneration* generation_ = nullptr;
   std::map<const Entry*, ParamNames> params_;  // of the routes that read a body
   SamplingParams defaults_;
+  TextLimit text_limit_;  // of prompts
   Metrics metrics_;
   GrammarCache grammars_;
   ResponseStore responses_;

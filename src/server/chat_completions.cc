@@ -16,9 +16,9 @@ class ChatFormat : public AnswerFormat {
   ChatFormat(FormatContext context, std::string role, AnswerReading reading)
       : context_(std::move(context)), role_(std::move(role)), reading_(std::move(reading)) {}
 
-  Json whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) override {
+  std::string whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) override {
     const PromptState& prompt = job.prompts()[0];
-    Json choices = Json::array();
+    std::string choices = "[";
     for (size_t i = 0; i < order[0].size(); ++i) {
       const Answer& answer = prompt.answers[order[0][i]];
       bool called = false;
@@ -29,15 +29,17 @@ class ChatFormat : public AnswerFormat {
           .set("finish_reason", reading_.finish_reason(answer.finish_reason, called))
           .set("stop_reason", stop_reason_json(answer.stop_reason));
       if (job.request().return_token_ids) choice.set("token_ids", ids_json(answer.token_ids));
-      choices.push_back(std::move(choice));
+      if (i > 0) choices += ',';
+      choices += choice.dump();
     }
-    Json answer = head(job, "chat.completion");
-    answer.set("choices", std::move(choices)).set("usage", job.usage().json());
+    std::string answer = head(job, "chat.completion").dump();
+    add_member(answer, "choices", choices += ']');
+    add_member(answer, "usage", job.usage().json().dump());
     if (job.request().prompt_logprobs) {
-      answer.set("prompt_logprobs", prompt_logprobs_json(prompt.logprobs, context_.tokenizer));
+      add_member(answer, "prompt_logprobs", prompt_logprobs_text(prompt.logprobs, context_.tokenizer));
     }
-    if (job.request().return_token_ids) answer.set("prompt_token_ids", ids_json(prompt.ids));
-    if (job.request().return_prompt_text) answer.set("prompt_text", job.request().prompt_text);
+    if (job.request().return_token_ids) add_member(answer, "prompt_token_ids", ids_json(prompt.ids).dump());
+    if (job.request().return_prompt_text) add_member(answer, "prompt_text", Json(job.request().prompt_text).dump());
     return answer;
   }
 
@@ -55,8 +57,7 @@ class ChatFormat : public AnswerFormat {
     const bool last = event.finish != FinishReason::kNone;
     const size_t first = chunks.size();
     Stream& stream = streams_[index];
-    const std::string text = reading_.visible(event.text, event.token_ids, event.finish == FinishReason::kStop);
-    for (const chat::AnswerPiece& piece : stream.parser->feed(text)) add(job, index, piece, chunks);
+    for (const chat::AnswerPiece& piece : stream.parser->feed(event.text)) add(job, index, piece, chunks);
     if (last) {
       for (const chat::AnswerPiece& piece : stream.parser->finish()) add(job, index, piece, chunks);
     }
@@ -103,8 +104,7 @@ class ChatFormat : public AnswerFormat {
   Json message(const GenerationJob& job, const Answer& answer, bool& called) const {
     std::string content = job.request().echo ? job.prompts()[0].text : "", reasoning;
     chat::AnswerParser parser = reading_.parser();
-    std::vector<chat::AnswerPiece> pieces =
-        parser.feed(reading_.visible(answer.text, answer.token_ids, answer.finish_reason == "stop"));
+    std::vector<chat::AnswerPiece> pieces = parser.feed(answer.text);
     for (chat::AnswerPiece& piece : parser.finish()) pieces.push_back(std::move(piece));
     std::vector<std::pair<std::string, std::string>> calls;
     for (const chat::AnswerPiece& piece : pieces) {
@@ -282,11 +282,11 @@ App::ChatBody App::read_chat(Fields& fields) const {
   return body;
 }
 
-// Marks that are special tokens must reach the parser; the token that ends the answer need not be seen.
+// Marks that are special tokens must reach the parser.
 void App::show_marks(AnswerReading& reading, GenerationRequest& request) const {
   if (reading.plain() || !request.skip_special_tokens) return;
   const Tokenizer& tokenizer = tokenizer_for(*generation_, "messages");
-  request.skip_special_tokens = reading.skips_special_tokens(tokenizer, request.params.end_token_ids());
+  request.skip_special_tokens = reading.skips_special_tokens(tokenizer);
 }
 
 AnswerReading App::read_answer(const ChatBody& body, std::string_view prompt, GenerationRequest& request) {
@@ -333,7 +333,7 @@ App::ChatPlan App::plan_chat(ChatBody body) {
   const Tokenizer& tokenizer = tokenizer_for(*generation_, "messages");
   const Json messages = plain_messages(*body.messages, options_.limits);
   PromptState& prompt = plan.prompt;
-  prompt.text = render_chat(body.rendering, messages);
+  prompt.text = text_limit_.fit(render_chat(body.rendering, messages), "messages", request.truncation);
   if (request.return_prompt_text) request.prompt_text = prompt.text;
   plan.reading = read_answer(body, prompt.text, request);
   // Templates write special tokens themselves.

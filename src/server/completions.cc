@@ -16,10 +16,13 @@ class CompletionFormat : public AnswerFormat {
  public:
   explicit CompletionFormat(FormatContext context) : context_(std::move(context)) {}
 
-  Json whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) override {
-    Json choices = Json::array();
+  // Choice by choice: as one tree all of them would take many times the memory of their text.
+  std::string whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) override {
+    std::string choices = "[";
     for (size_t p = 0; p < order.size(); ++p) {
       const PromptState& prompt = job.prompts()[p];
+      const std::string prompt_logprobs =
+          job.request().prompt_logprobs ? prompt_logprobs_text(prompt.logprobs, context_.tokenizer) : "";
       for (size_t i = 0; i < order[p].size(); ++i) {
         const Answer& answer = prompt.answers[order[p][i]];
         Json choice = Json::object();
@@ -38,16 +41,19 @@ class CompletionFormat : public AnswerFormat {
         if (job.request().return_token_ids) {
           choice.set("token_ids", ids_json(answer.token_ids)).set("prompt_token_ids", ids_json(prompt.ids));
         }
-        if (job.request().prompt_logprobs) {
-          choice.set("prompt_logprobs", prompt_logprobs_json(prompt.logprobs, context_.tokenizer));
-        }
-        choices.push_back(std::move(choice));
+        std::string text = choice.dump();
+        if (job.request().prompt_logprobs) add_member(text, "prompt_logprobs", prompt_logprobs);
+        if (choices.size() > 1) choices += ',';
+        choices += text;
       }
     }
-    Json answer = head(job);
-    answer.set("choices", std::move(choices)).set("usage", job.usage().json());
+    std::string answer = head(job).dump();
+    add_member(answer, "choices", choices += ']');
+    add_member(answer, "usage", job.usage().json().dump());
     return answer;
   }
+
+  bool repeats_prompts() const override { return true; }
 
   void begin(const GenerationJob& job, size_t prompt, size_t index, std::vector<Json>& chunks) override {
     texts_.resize(job.prompts().size() * static_cast<size_t>(job.request().best_of));
@@ -180,6 +186,7 @@ void App::completions(const HttpRequest& http, const std::shared_ptr<HttpRespons
     PromptState state;
     if (auto* text = std::get_if<std::string>(&input)) {
       const Tokenizer& tokenizer = tokenizer_for(*generation_, "prompt");
+      *text = text_limit_.fit(std::move(*text), "prompt", request.truncation);
       state.ids =
           request.add_special_tokens.value_or(true) ? generation_->encode_prompt(*text) : tokenizer.encode_ids(*text, false);
       state.text = std::move(*text);

@@ -112,9 +112,14 @@ EmbeddingBody App::read_embedding(Fields& fields) const {
     if (const auto value = fields.boolean(key)) body.pooling.normalize = *value;
   }
   body.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
-  body.truncation = parse_truncation(fields, max_model_len());
-  body.priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
-  body.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
+  // An encoder's texts are cut at their end: what begins them ([CLS], a prompt) must stay.
+  body.truncation = parse_truncation(fields, max_model_len(), encoder_ ? Sides::kRight : Sides::kBoth);
+  if (encoder_) {
+    fields.ignore({"priority", "cache_salt"});
+  } else {
+    body.priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
+    body.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
+  }
   body.request_id = fields.string("request_id", kLongestId).value_or("");
   body.prompt_name = fields.string("prompt_name", kLongestId).value_or("");
   fields.choice("embed_dtype", {"float32"});
@@ -137,6 +142,7 @@ void App::embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse
     Request request;
     if (auto* text = std::get_if<std::string>(&input)) {
       const Tokenizer& tokenizer = tokenizer_for(*generation_, "input");
+      *text = text_limit_.fit(std::move(*text), "input", body.truncation);
       request.prompt_ids = body.add_special_tokens ? generation_->encode_prompt(*text) : tokenizer.encode_ids(*text, false);
     } else {
       request.prompt_ids = std::move(std::get<std::vector<int32_t>>(input));

@@ -43,6 +43,13 @@ std::string documents_schema(int64_t most) {
       most);
 }
 
+// Each no longer than it may be.
+std::vector<std::string> fit_all(std::vector<std::string> texts, std::string_view where, const TextLimit& limit,
+                                 const std::optional<int64_t>& truncate) {
+  for (std::string& text : texts) text = limit.fit(std::move(text), where, {truncate, false});
+  return texts;
+}
+
 std::vector<std::string> string_list(const Json& value, std::string_view where, int64_t most) {
   if (value.is_string()) return {value.as_string(where)};
   std::vector<std::string> list;
@@ -210,6 +217,7 @@ const std::vector<App::Entry>& App::encoder_routes() {
 
 void App::ready(std::shared_ptr<const SequenceModel> model) {
   encoder_ = std::make_unique<EncoderService>(std::move(model), options_.max_open);
+  if (encoder_->model().tokenizer()) text_limit_ = TextLimit(*encoder_->model().tokenizer(), max_model_len());
   name_params(encoder_routes());
   ready_ = true;
 }
@@ -261,7 +269,8 @@ void App::encoder_embeddings(const HttpRequest& http, const std::shared_ptr<Http
   const SentenceOptions options = vector_options(model, body.pooling.type, body.prompt_name);
   std::vector<SequenceInput> sequences;
   for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {
-    const auto* text = std::get_if<std::string>(&input);
+    auto* text = std::get_if<std::string>(&input);
+    if (text != nullptr) *text = text_limit_.fit(std::move(*text), "input", body.truncation);
     if (text != nullptr && body.add_special_tokens) {
       sequences.push_back(vector_input(model, *text, options, body.truncation.tokens));
     } else {
@@ -320,7 +329,9 @@ void App::rerank(const HttpRequest& http, const std::shared_ptr<HttpResponse>& r
   const RerankBody body = read_rerank(fields);
   const PairScorer scorer(encoder_->model());
   const std::vector<std::string> documents = document_list(*body.documents, options_.limits.max_inputs);
-  std::vector<SequenceInput> sequences = scorer.inputs({body.query}, documents, body.pairs.truncate);
+  std::vector<SequenceInput> sequences =
+      scorer.inputs(fit_all({body.query}, "query", text_limit_, body.pairs.truncate),
+                    fit_all(documents, "documents", text_limit_, body.pairs.truncate), body.pairs.truncate);
   const auto write = [scorer, documents, top_n = body.top_n, with_text = body.return_documents, activate = body.pairs.activate,
                       id = "rerank-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),
                       tokens = tokens_of(sequences)](const std::vector<SequenceOutput>& outputs) {
@@ -371,7 +382,9 @@ void App::score(const HttpRequest& http, const std::shared_ptr<HttpResponse>& re
   if (firsts.size() != 1 && firsts.size() != seconds.size()) {
     invalid("text_2", "got {} texts, need {}, one for each of text_1", seconds.size(), firsts.size());
   }
-  std::vector<SequenceInput> sequences = scorer.inputs(firsts, seconds, body.pairs.truncate);
+  std::vector<SequenceInput> sequences =
+      scorer.inputs(fit_all(firsts, "text_1", text_limit_, body.pairs.truncate),
+                    fit_all(seconds, "text_2", text_limit_, body.pairs.truncate), body.pairs.truncate);
   const auto write = [scorer, count = firsts.size(), activate = body.pairs.activate,
                       id = "score-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),
                       tokens = tokens_of(sequences), created = unix_seconds()](const std::vector<SequenceOutput>& outputs) {
@@ -406,7 +419,8 @@ void App::classify(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
     unsupported("model", "{} does not classify texts", model.model().architecture());
   }
   std::vector<SequenceInput> sequences;
-  for (const std::string& text : string_list(*body.input, "input", options_.limits.max_inputs)) {
+  for (const std::string& text :
+       fit_all(string_list(*body.input, "input", options_.limits.max_inputs), "input", text_limit_, body.pairs.truncate)) {
     sequences.push_back(text_input(model, text, body.pairs.truncate));
   }
   const auto write = [&model, activate = body.pairs.activate,

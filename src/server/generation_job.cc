@@ -13,6 +13,10 @@ namespace {
 
 // Of a stream that its client does not take: more is not made for it.
 constexpr int64_t kMostPending = int64_t{8} << 20;
+// Of one answer, some 100 bytes each: what its choices tell of their prompts (tokens, texts of tokens, log-probabilities),
+// which may all come of a few kilobytes at once; and log-probabilities of tokens that must be generated first.
+constexpr int64_t kMostPromptEntries = int64_t{1} << 20;
+constexpr int64_t kMostLogprobs = int64_t{1} << 22;
 
 // An event and what came after it, as one.
 void append(Event& held, const Event& event) {
@@ -54,7 +58,37 @@ GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRe
       created_(unix_seconds()),
       prompts_(std::move(prompts)) {}
 
+void GenerationJob::check_size(int64_t max_model_len) const {
+  const int64_t top = request_.logprobs.value_or(0), top_ids = std::ssize(request_.logprob_token_ids);
+  int64_t each = 0;  // entries of a prompt's token in a choice
+  if (request_.prompt_logprobs) each += *request_.prompt_logprobs + 1;
+  if (request_.echo) each += 1 + (request_.logprobs ? top : 0);
+  if (request_.return_token_ids) each += 1;
+  if (format_->repeats_prompts()) each *= request_.n;
+  int64_t prompt_entries = 0, logprobs = 0;
+  for (const PromptState& prompt : prompts_) {
+    const int64_t length = std::ssize(prompt.ids);
+    prompt_entries += each * length;
+    const int64_t most = std::min(request_.params.max_new_tokens, std::max<int64_t>(1, max_model_len - length));
+    if (request_.logprobs) logprobs += (1 + (top_ids > 0 ? top_ids : top)) * most * request_.best_of;
+  }
+  if (prompt_entries > kMostPromptEntries) {
+    invalid(request_.prompt_logprobs ? "prompt_logprobs"
+            : request_.echo          ? "echo"
+                                     : "return_token_ids",
+            "the answer would be too large: got {} tokens and log-probabilities of prompts in all choices, need at most {}",
+            prompt_entries, kMostPromptEntries);
+  }
+  if (logprobs > kMostLogprobs) {
+    invalid("logprobs",
+            "the answer could become too large: got {} log-probabilities (those of a token x max_tokens x choices), need at "
+            "most {}",
+            logprobs, kMostLogprobs);
+  }
+}
+
 void GenerationJob::start(int64_t max_model_len) {
+  check_size(max_model_len);
   std::vector<Request> requests;
   for (PromptState& prompt : prompts_) {
     requests.push_back(request_.make(prompt.ids, max_model_len));
@@ -145,7 +179,8 @@ void GenerationJob::take(size_t prompt, const Event& event) {
   state.num_cached_tokens = event.num_cached_tokens;
   if (!event.prompt_logprobs.empty()) state.logprobs = event.prompt_logprobs;
   Answer& answer = state.answers[static_cast<size_t>(event.index)];
-  if (request_.stream) stream(prompt, event);
+  // Before the answer grows, since its first chunks have no token: each chunk may tell the usage up to it.
+  const bool first = request_.stream && begin_choice(prompt, event);
   answer.text += event.text;
   answer.token_ids.insert(answer.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
   for (const PositionLogprobs& position : event.logprobs) {
@@ -157,26 +192,36 @@ void GenerationJob::take(size_t prompt, const Event& event) {
     answer.stop_reason = event.stop_reason;
     if (request_.params.num_beams > 1) answer.cumulative_logprob = event.score;
   }
+  if (request_.stream) stream(prompt, event, first);
   if (!event.request_done) return;
   metrics_.finish(timers_[prompt], answer.finish_reason);
   if (--open_ == 0) end();
 }
 
-void GenerationJob::stream(size_t prompt, const Event& event) {
+// True for the first event of a choice.
+bool GenerationJob::begin_choice(size_t prompt, const Event& event) {
   const size_t index = prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
-  if (request_.stream_interval == 1 || !begun_[index]) return stream_now(prompt, index, event);
+  if (begun_[index]) return false;
+  begun_[index] = true;
+  std::vector<Json> chunks;
+  format_->begin(*this, prompt, static_cast<size_t>(event.index), chunks);
+  write(chunks);
+  return true;
+}
+
+void GenerationJob::stream(size_t prompt, const Event& event, bool first) {
+  const size_t index = prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
+  if (request_.stream_interval == 1 || first) return stream_now(prompt, event);
   Event& held = held_[index];
   held.index = event.index;
   append(held, event);
   if (event.finish == FinishReason::kNone && static_cast<int64_t>(held.token_ids.size()) < request_.stream_interval) return;
-  stream_now(prompt, index, held);
+  stream_now(prompt, held);
   held_.erase(index);
 }
 
-void GenerationJob::stream_now(size_t prompt, size_t index, const Event& event) {
+void GenerationJob::stream_now(size_t prompt, const Event& event) {
   std::vector<Json> chunks;
-  if (!begun_[index]) format_->begin(*this, prompt, static_cast<size_t>(event.index), chunks);
-  begun_[index] = true;
   format_->delta(*this, prompt, static_cast<size_t>(event.index), event, chunks);
   write(chunks);
   if (response_->pending_bytes() > kMostPending) {
@@ -212,7 +257,7 @@ std::vector<std::vector<size_t>> GenerationJob::ranking() const {
 void GenerationJob::end() {
   over_ = true;
   if (!request_.stream) {
-    response_->send(200, "application/json", format_->whole(*this, ranking()).dump());
+    response_->send(200, "application/json", format_->whole(*this, ranking()));
     return;
   }
   std::vector<Json> last;

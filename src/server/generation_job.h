@@ -46,7 +46,9 @@ class AnswerFormat {
  public:
   virtual ~AnswerFormat() = default;
   // The whole answer. `order`: the answers of each prompt that are wanted, best first.
-  virtual Json whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) = 0;
+  virtual std::string whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) = 0;
+  // What is told of a prompt is told in each of its choices.
+  virtual bool repeats_prompts() const { return false; }
   // The first chunks of choice `index`, before any token (a role, an echo).
   virtual void begin(const GenerationJob& job, size_t prompt, size_t index, std::vector<Json>& chunks) = 0;
   // The chunks that an event becomes.
@@ -67,8 +69,8 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRequest request, std::vector<PromptState> prompts,
                 std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response);
 
-  // Checks all prompts, then hands them to the engine. Throws kInvalidInput for what cannot run; a full engine is answered with
-  // 503 and Retry-After.
+  // Throws kInvalidInput where the answer could be larger than there is memory for. Checks all prompts, then hands them to the
+  // engine. Throws kInvalidInput for what cannot run; a full engine is answered with 503 and Retry-After.
   void start(int64_t max_model_len);
 
   const GenerationRequest& request() const { return request_; }
@@ -77,11 +79,13 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   int64_t created() const { return created_; }  // seconds since 1970
 
  private:
+  void check_size(int64_t max_model_len) const;
   bool submit(std::vector<Request>& requests);
   void on_event(size_t prompt, const Event& event);
   void take(size_t prompt, const Event& event);
-  void stream(size_t prompt, const Event& event);
-  void stream_now(size_t prompt, size_t index, const Event& event);
+  bool begin_choice(size_t prompt, const Event& event);
+  void stream(size_t prompt, const Event& event, bool first);
+  void stream_now(size_t prompt, const Event& event);
   void write(const std::vector<Json>& chunks);
   void end();
   void fail(const Error& error);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/error.h"
 #include "base/utf8.h"
@@ -15,6 +16,8 @@ namespace pagoda::server {
 namespace {
 
 constexpr int64_t kMostTokens = int64_t{1} << 31;
+constexpr size_t kMostBadTokens = 128 << 10;  // of all bad words, each as it stands alone and after a space
+constexpr size_t kMostStopBytes = 64 << 10;   // of all stop strings; an open request keeps some 25 times as many
 
 class AllowedTokens : public TokenConstraint {
  public:
@@ -78,6 +81,7 @@ void take_bad_words(Fields& fields, SamplingParams& params, const RequestLimits&
       fields.strings("bad_words", static_cast<size_t>(limits.max_list), static_cast<size_t>(limits.max_string), 1);
   if (!words) return;
   const Tokenizer& tokenizer = tokenizer_for(generation, "bad_words");
+  size_t tokens = 0;
   for (const std::string& word : *words) {
     std::vector<int32_t> alone = tokenizer.encode_ids(word, false);
     if (alone.empty()) invalid("bad_words", "empty word");
@@ -86,12 +90,17 @@ void take_bad_words(Fields& fields, SamplingParams& params, const RequestLimits&
     if (spaced != alone && spaced.size() == alone.size() && spaced[0] != alone[0]) {
       params.bad_words_ids.push_back(std::move(spaced));
     }
+    tokens += 2 * alone.size();
+    if (tokens > kMostBadTokens) invalid("bad_words", "too long together: need at most {} tokens", kMostBadTokens);
     params.bad_words_ids.push_back(std::move(alone));
   }
 }
 
 void take_ends(Fields& fields, SamplingParams& params, const RequestLimits& limits) {
   if (auto stop = fields.strings("stop", static_cast<size_t>(limits.max_stop), static_cast<size_t>(limits.max_string), 1)) {
+    size_t bytes = 0;
+    for (const std::string& each : *stop) bytes += each.size();
+    if (bytes > kMostStopBytes) invalid("stop", "too long together: got {} bytes, need at most {}", bytes, kMostStopBytes);
     params.stop_strings = std::move(*stop);
   }
   if (auto ids = fields.ids("stop_token_ids", static_cast<size_t>(limits.max_list))) params.stop_token_ids = std::move(*ids);
@@ -190,6 +199,8 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   take_logit_bias(fields, request.params, limits);
   take_bad_words(fields, request.params, limits, generation);
   take_ends(fields, request.params, limits);
+  const std::vector<std::string>& stop_strings = request.params.stop_strings;
+  if (!stop_strings.empty()) request.stops = std::make_shared<const StopAutomaton>(stop_strings);
   take_several(fields, request, limits);
 
   auto most = fields.integer("max_tokens", 0, kMostTokens);
@@ -268,11 +279,14 @@ const Tokenizer& tokenizer_for(const TextGeneration& generation, std::string_vie
   return *generation.tokenizer();
 }
 
-Truncation parse_truncation(Fields& fields, int64_t longest) {
+Truncation parse_truncation(Fields& fields, int64_t longest, Sides sides) {
   Truncation truncation;
   truncation.tokens = fields.integer("truncate_prompt_tokens", -1, kMostTokens);
   if (truncation.tokens && *truncation.tokens < 0) truncation.tokens = longest;
-  if (const auto side = fields.choice("truncation_side", {"left", "right"})) truncation.left = *side == "left";
+  truncation.left = sides == Sides::kBoth;
+  const auto side =
+      truncation.left ? fields.choice("truncation_side", {"left", "right"}) : fields.choice("truncation_side", {"right"});
+  if (side) truncation.left = *side == "left";
   return truncation;
 }
 
@@ -287,9 +301,22 @@ void truncate_prompt(std::vector<int32_t>& ids, const Truncation& truncation) {
   }
 }
 
+void GenerationRequest::share_lists(int64_t vocab_size) {
+  SamplingParams lists;
+  lists.bad_words_ids = std::exchange(params.bad_words_ids, {});
+  lists.sequence_bias = std::exchange(params.sequence_bias, {});
+  lists.logit_bias = std::exchange(params.logit_bias, {});
+  lists.eos_token_ids = params.eos_token_ids;
+  lists.ignore_eos = params.ignore_eos;
+  validate(lists, vocab_size);
+  biases = std::make_shared<const TokenBiases>(lists);
+}
+
 Request GenerationRequest::make(std::vector<int32_t> prompt_ids, int64_t max_model_len) const {
   Request result;
   result.params = params;
+  result.stops = stops;
+  result.biases = biases;
   const auto length = static_cast<int64_t>(prompt_ids.size());
   if (max_tokens_given && params.max_new_tokens > 0 && length + params.max_new_tokens > max_model_len) {
     invalid("max_tokens", "prompt and answer are too long: got {} and {} tokens, need at most {} together", length,

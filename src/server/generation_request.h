@@ -41,6 +41,9 @@ enum class Endpoint { kCompletions, kChat };
 struct GenerationRequest {
   // The engine's request without its prompt: copied for each prompt (make()).
   SamplingParams params;
+  // What is one for all prompts: of the stop strings (null: there are none), and in place of lists in params (share_lists).
+  std::shared_ptr<const StopAutomaton> stops;
+  std::shared_ptr<const TokenBiases> biases;
   bool max_tokens_given = false;
   std::optional<int64_t> logprobs, prompt_logprobs;
   std::vector<int32_t> logprob_token_ids;
@@ -64,6 +67,8 @@ struct GenerationRequest {
   bool return_prompt_text = false;
   std::string prompt_text;  // what the template made of a chat, where it is to be returned
 
+  // Makes biases of the lists in params and checks them, since the engine does not see them any more.
+  void share_lists(int64_t vocab_size);
   Request make(std::vector<int32_t> prompt_ids, int64_t max_model_len) const;
 };
 
@@ -80,8 +85,9 @@ SamplingParams serving_defaults(const ModelFolder& folder, bool plain, const Jso
 GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const SamplingParams& defaults,
                                    const RequestLimits& limits, const TextGeneration& generation);
 
-// longest: what -1 stands for.
-Truncation parse_truncation(Fields& fields, int64_t longest);
+// longest: what -1 stands for. kRight: prompts are cut at their end and nowhere else.
+enum class Sides { kBoth, kRight };
+Truncation parse_truncation(Fields& fields, int64_t longest, Sides sides = Sides::kBoth);
 void truncate_prompt(std::vector<int32_t>& ids, const Truncation& truncation);
 
 // The model's tokenizer. Throws kInvalidInput where it has none: `field` holds text, and could hold ids at most.

@@ -23,6 +23,7 @@ constexpr Clock::time_point kNever = Clock::time_point::max();
 constexpr size_t kMostAhead = 64 << 10;
 // How long a client that was refused may go on sending before its connection is reset: it could not read the answer else.
 constexpr std::chrono::milliseconds kLinger{2'000};
+constexpr size_t kLargeBody = 1 << 20;
 constexpr size_t kKeptCapacity = 64 << 10;
 constexpr int kClientClosed = 499;  // as nginx logs it
 
@@ -232,7 +233,6 @@ void Session::release_body() { core_.buffered -= std::exchange(counted_, 0); }
 // ---- answering
 
 void Session::open_exchange(bool keep_alive) {
-  release_body();
   Exchange::Request about;
   about.id = head_.request.id;
   about.head_only = head_.request.method == "HEAD";
@@ -248,13 +248,28 @@ void Session::open_exchange(bool keep_alive) {
 
 void Session::dispatch() {
   open_exchange(head_.keep_alive && !core_.stopping);
-  HttpRequest request = std::move(head_.request);
+  request_ = std::move(head_.request);
   head_ = {};
   if (core_.access_log) {
-    logged_ = {request.method, request.path, request.query, request.headers, "", request.remote, request.id};
+    logged_ = {request_.method, request_.path, request_.query, request_.headers, "", request_.remote, request_.id};
   }
-  // Held until an exception is known: the handler's last reference would else answer with a plain 500.
   const std::shared_ptr<HttpResponse> response = make_response(exchange_);
+  if (request_.body.empty()) return handle(response);
+  Turns& turns = request_.body.size() > kLargeBody ? core_.large_bodies : core_.bodies;
+  const auto comes = [self = shared_from_this(), response, &turns] {
+    asio::post(self->socket_.get_executor(),
+               [self, response, turn = Turn(turns)] { self->guarded([&] { self->handle(response); }); });
+  };
+  if (!turns.take(comes)) return;
+  const Turn turn(turns);
+  handle(response);
+}
+
+// `response` is held until an exception is known: the handler's last reference would else answer with a plain 500.
+void Session::handle(const std::shared_ptr<HttpResponse>& response) {
+  release_body();
+  HttpRequest request = std::move(request_);
+  request_ = {};
   try {
     core_.handler(std::move(request), response);
   } catch (...) {
@@ -269,6 +284,7 @@ void Session::refuse(int status, std::string_view message, const Headers& header
   head_.request.remote = remote_;
   discard_ = true;
   in_.clear();
+  release_body();
   open_exchange(false);
   head_.request.body = {};
   logged_ = std::move(head_.request);
@@ -372,6 +388,7 @@ void Session::close(bool reset) {
   quietly(socket_.close(ignored));
   release_body();
   head_ = {};
+  request_ = {};
   if (exchange_) end_exchange(kClientClosed);
   {
     const std::lock_guard lock(core_.mutex);

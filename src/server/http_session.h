@@ -1,6 +1,7 @@
 // One connection: reads requests one after another, writes their answers, keeps the time-outs. All on the connection's strand.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
@@ -22,6 +23,7 @@
 #include "server/http_request_parser.h"
 #include "server/http_server.h"
 #include "server/http_text.h"
+#include "server/http_turns.h"
 
 namespace pagoda::server {
 
@@ -34,11 +36,18 @@ class Session;
 
 // What all connections of a server share. Outlives them.
 struct ServerCore {
-  explicit ServerCore(const HttpOptions& o) : options(o), io(o.threads) {}
+  explicit ServerCore(const HttpOptions& o)
+      : options(o),
+        large_bodies(o.threads < 4 ? 1 : 2),
+        bodies(std::max(1, o.threads < 4 ? o.threads - 2 : o.threads - 3)),
+        io(o.threads) {}
 
   HttpOptions options;
   Handler handler;
   AccessLog access_log;
+  // Requests with bodies are parsed and cut into tokens on the server's threads: turns leave one of these (of three or more) to
+  // those without, and keep the memory of large ones within bounds.
+  Turns large_bodies, bodies;
   boost::asio::io_context io;
   std::optional<boost::asio::ssl::context> tls;
 
@@ -72,6 +81,7 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   bool count_body();
   void release_body();
   void dispatch();
+  void handle(const std::shared_ptr<HttpResponse>& response);
   void open_exchange(bool keep_alive);
   void refuse(int status, std::string_view message, const Headers& headers = {});
   void flush();
@@ -104,11 +114,12 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   HeadScanner scanner_;
   std::optional<ChunkDecoder> chunks_;
   RequestHead head_;
-  int64_t counted_ = 0;  // bytes of this body within ServerCore::buffered
+  int64_t counted_ = 0;  // bytes of the body within ServerCore::buffered
 
   // Writing.
   std::shared_ptr<Exchange> exchange_;
-  HttpRequest logged_;  // without body
+  HttpRequest request_;  // until its handler is called
+  HttpRequest logged_;   // without body
   Clock::time_point started_;
   std::string interim_;  // "100 Continue"
   std::string out_;

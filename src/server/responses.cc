@@ -32,9 +32,9 @@ class ResponsesFormat : public AnswerFormat {
         owner_(std::move(owner)),
         parser_(reading_.parser()) {}
 
-  Json whole(const GenerationJob& job, const std::vector<std::vector<size_t>>&) override {
+  std::string whole(const GenerationJob& job, const std::vector<std::vector<size_t>>&) override {
     const Answer& answer = job.prompts()[0].answers[0];
-    take(parser_.feed(reading_.visible(answer.text, answer.token_ids, answer.finish_reason == "stop")), nullptr);
+    take(parser_.feed(answer.text), nullptr);
     take(parser_.finish(), nullptr);
     if (job.request().logprobs) {
       const auto first = answer.logprobs.begin() + std::min<std::ptrdiff_t>(thoughts_end(job), std::ssize(answer.logprobs));
@@ -43,7 +43,7 @@ class ResponsesFormat : public AnswerFormat {
         if (item.kind == Kind::kContent) item.logprobs = all;
       }
     }
-    return finished(job);
+    return finished(job).dump();
   }
 
   void begin(const GenerationJob& job, size_t, size_t, std::vector<Json>& chunks) override {
@@ -59,7 +59,7 @@ class ResponsesFormat : public AnswerFormat {
       Json more = logprobs_of(job, event.logprobs);
       for (Json& each : more.as_array("logprobs")) waiting_.push_back(std::move(each));
     }
-    take(parser_.feed(reading_.visible(event.text, event.token_ids, event.finish == FinishReason::kStop)), &chunks);
+    take(parser_.feed(event.text), &chunks);
     if (event.finish != FinishReason::kNone) take(parser_.finish(), &chunks);
   }
 

@@ -146,9 +146,13 @@ TEST(Generate, EndsWhereItIsTold) {
 }
 
 TEST(Generate, ShowsSpecialTokensWhereAsked) {
-  const SamplingParams params{.max_new_tokens = 200, .temperature = 0, .skip_special_tokens = false};
-  const std::string text = stories().generate("the end.", params).text();
-  EXPECT_NE(text.find("<|"), std::string::npos);
+  // What ends the answer is a token of it, and of its text where that is asked for.
+  SamplingParams params{.max_new_tokens = 200, .temperature = 0, .skip_special_tokens = false};
+  const std::string without = stories().generate("the end.", params).text();
+  params.include_stop_str_in_output = true;
+  const std::string with = stories().generate("the end.", params).text();
+  EXPECT_EQ(with.find("<|"), without.size());
+  EXPECT_EQ(with.substr(0, without.size()), without);
   EXPECT_EQ(stories().generate("the end.", {.max_new_tokens = 200, .temperature = 0}).text().find("<|"), std::string::npos);
 }
 

@@ -88,6 +88,7 @@ class Simulation {
     plan.state.sequences.emplace_back(TokenHistory(std::move(prompt)));
     plan.new_tokens = new_tokens;
     plan.beams = beams;
+    plan.state.all_at_once = beams;
     by_id_[plan.state.id] = &plan;
     scheduler_.add(&plan.state);
     return plan;

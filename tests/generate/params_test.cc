@@ -111,6 +111,7 @@ TEST(SamplingParams, IdsLieInTheVocabulary) {
   EXPECT_THAT(refusal([](SamplingParams& p) { p.forced_bos_token_id = 100; }), HasSubstr("forced_bos_token_id"));
   EXPECT_THAT(refusal([](SamplingParams& p) { p.forced_eos_token_ids = {100}; }), HasSubstr("forced_eos_token_id"));
   EXPECT_THAT(refusal([](SamplingParams& p) { p.stop_strings = {"a", ""}; }), HasSubstr("stop_strings"));
+  EXPECT_THAT(refusal([](SamplingParams& p) { p.stop_strings = {"a\xff"}; }), HasSubstr("not UTF-8: got a bad byte at 1"));
   EXPECT_EQ(refusal([](SamplingParams& p) { p.eos_token_ids = {100}, p.suppress_tokens = {-1, 100}; }), "");
 }
 

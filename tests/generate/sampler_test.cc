@@ -114,14 +114,14 @@ TEST(Logprobs, AgreeWithSoftmax) {
   log_softmax(row.data(), 5, out.data());
   EXPECT_FLOAT_EQ(out[1], static_cast<float>(3 - total));
   EXPECT_EQ(out[2], -kInf);
-  const std::vector<TokenLogprob> top = top_logprobs(row.data(), 5, 3);
+  const std::vector<TokenLogprob> top = top_logprobs(row.data(), 5, 3, total);
   ASSERT_EQ(top.size(), 3U);
   EXPECT_EQ(top[0].id, 1);
   EXPECT_EQ(top[1].id, 3);
   EXPECT_EQ(top[2].id, 4);
   EXPECT_NEAR(top[0].logprob, 3 - total, 1e-12);
-  EXPECT_EQ(top_logprobs(row.data(), 5, 99).size(), 5U);
-  EXPECT_TRUE(top_logprobs(row.data(), 5, 0).empty());
+  EXPECT_EQ(top_logprobs(row.data(), 5, 99, total).size(), 5U);
+  EXPECT_TRUE(top_logprobs(row.data(), 5, 0, total).empty());
   EXPECT_EQ(token_rank(row.data(), 5, 3), 1);
   EXPECT_EQ(token_rank(row.data(), 5, 4), 3);
   const std::vector<float> huge = {1e30F, 1e30F, -1e30F};

@@ -187,9 +187,8 @@ TEST(BeamSearch, StopsOfTheCallerEndHypotheses) {
         const std::vector<float> row = toy.logits(search.ids(b));
         logits.insert(logits.end(), row.begin(), row.end());
       }
-      std::vector<bool> also;
-      for (const BeamCandidate& candidate : search.propose(logits.data())) also.push_back(candidate.token == end_id);
-      search.commit(also);
+      search.propose(logits.data());
+      search.commit([&](const BeamCandidate& candidate) { return candidate.token == end_id; });
     }
     const std::vector<BeamHypothesis> found = search.finish();
     ASSERT_EQ(found.size(), expected.size());
@@ -200,6 +199,39 @@ TEST(BeamSearch, StopsOfTheCallerEndHypotheses) {
     }
   }
   EXPECT_TRUE(any) << "the cases show nothing";
+}
+
+// A request may name thousands of end ids: what a step asks of its caller must not grow with them.
+TEST(BeamSearch, AsksOnlyOfWhatIsKept) {
+  SamplingParams params;
+  params.max_new_tokens = 5;
+  params.num_beams = 4;
+  for (int32_t id = 100; id < 1100; ++id) params.stop_token_ids.push_back(id);
+  constexpr int64_t kVocab = 2000;
+  BeamSearch search(params, kVocab, {1});
+  std::vector<float> logits(static_cast<size_t>(4 * kVocab));
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>((i * 7919) % 10007) * 1e-3F;
+  while (!search.done()) {
+    ASSERT_EQ(search.propose(logits.data()).size(), 4004U);
+    int asked = 0, noted = 0;
+    search.commit(
+        [&](const BeamCandidate&) {
+          ++asked;
+          return false;
+        },
+        [&](const BeamCandidate& candidate) {
+          ++noted;
+          auto note = std::make_shared<PositionLogprobs>();
+          note->token = candidate.token;
+          return note;
+        });
+    EXPECT_LE(asked, 16);
+    EXPECT_LE(noted, 8);
+  }
+  for (const BeamHypothesis& hypothesis : search.finish()) {
+    ASSERT_EQ(hypothesis.notes.size(), hypothesis.ids.size());
+    for (size_t i = 0; i < hypothesis.ids.size(); ++i) EXPECT_EQ(hypothesis.notes[i]->token, hypothesis.ids[i]);
+  }
 }
 
 TEST(BeamSearch, UnfinishedGivesRunningBeams) {

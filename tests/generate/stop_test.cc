@@ -19,6 +19,10 @@ struct Seen {
   int match = -1;
 };
 
+StopMatcher matcher_of(const std::vector<std::string>& stops, bool include = false) {
+  return StopMatcher(std::make_shared<const StopAutomaton>(stops), include);
+}
+
 Seen run(StopMatcher matcher, const Pieces& pieces) {
   Seen seen;
   for (const std::string& piece : pieces) seen.text += matcher.feed(piece);
@@ -46,15 +50,15 @@ TEST(Repetition, FindsPatternsAtTheEndAlone) {
 TEST(StopMatcher, CutsAcrossPieces) {
   for (const Pieces& pieces : {Pieces{"st", "op"}, Pieces{"stop"}, Pieces{"st", "opera"}, Pieces{"sto", "pper"},
                                Pieces{"las", "topper"}, Pieces{"s", "to", "pped"}}) {
-    const Seen seen = run(StopMatcher({"stop"}), pieces);
+    const Seen seen = run(matcher_of({"stop"}), pieces);
     EXPECT_EQ(seen.match, 0);
     EXPECT_EQ(seen.text, pieces[0] == "las" ? "la" : "");
   }
-  EXPECT_EQ(run(StopMatcher({"stop"}), {"st", "up"}).match, -1);
+  EXPECT_EQ(run(matcher_of({"stop"}), {"st", "up"}).match, -1);
 }
 
 TEST(StopMatcher, HoldsBackOnlyWhatMayStop) {
-  StopMatcher matcher({"END", "\n\n"});
+  StopMatcher matcher = matcher_of({"END", "\n\n"});
   EXPECT_EQ(matcher.feed("abc"), "abc");
   EXPECT_EQ(matcher.feed("dE"), "d");
   EXPECT_EQ(matcher.feed("N"), "");
@@ -71,54 +75,76 @@ TEST(StopMatcher, HoldsBackOnlyWhatMayStop) {
 }
 
 TEST(StopMatcher, IncludeKeepsTheStop) {
-  const Seen seen = run(StopMatcher({"stop"}, true), {"a s", "topped", "never"});
+  const Seen seen = run(matcher_of({"stop"}, true), {"a s", "topped", "never"});
   EXPECT_EQ(seen.text, "a stop");
   EXPECT_EQ(seen.overhang, "ped");
 }
 
 TEST(StopMatcher, FirstEndWinsThenTheLongest) {
-  EXPECT_EQ(run(StopMatcher({"abcd", "bc"}), {"abcd"}).match, 1);
-  EXPECT_EQ(run(StopMatcher({"abcd", "bc"}), {"abcd"}).text, "a");
-  EXPECT_EQ(run(StopMatcher({"c", "abc"}), {"xabc"}).match, 1);
-  EXPECT_EQ(run(StopMatcher({"c", "abc"}), {"xabc"}).text, "x");
-  EXPECT_EQ(run(StopMatcher({"aa", "aa"}), {"aaa"}).match, 0);
-  EXPECT_EQ(run(StopMatcher({"aab"}), {"aaab"}).text, "a");
+  EXPECT_EQ(run(matcher_of({"abcd", "bc"}), {"abcd"}).match, 1);
+  EXPECT_EQ(run(matcher_of({"abcd", "bc"}), {"abcd"}).text, "a");
+  EXPECT_EQ(run(matcher_of({"c", "abc"}), {"xabc"}).match, 1);
+  EXPECT_EQ(run(matcher_of({"c", "abc"}), {"xabc"}).text, "x");
+  EXPECT_EQ(run(matcher_of({"aa", "aa"}), {"aaa"}).match, 0);
+  EXPECT_EQ(run(matcher_of({"aab"}), {"aaab"}).text, "a");
 }
 
 TEST(StopMatcher, Unicode) {
-  const Seen seen = run(StopMatcher({"é🙂"}), {"caf", "é", "é", "🙂", "!"});
+  const Seen seen = run(matcher_of({"é🙂"}), {"caf", "é", "é", "🙂", "!"});
   EXPECT_EQ(seen.match, 0);
   EXPECT_EQ(seen.text, "café");
   // U+00E8 and U+00E9 share their first byte: no half of a character comes out.
-  StopMatcher matcher({"é"});
+  StopMatcher matcher = matcher_of({"é"});
   EXPECT_EQ(matcher.feed("è"), "è");
-  EXPECT_THROW(StopMatcher({"\xff"}), Error);
-  EXPECT_THROW(StopMatcher({""}), Error);
+  EXPECT_THROW(StopAutomaton({"\xff"}), Error);
+  EXPECT_THROW(StopAutomaton({""}), Error);
 }
 
 TEST(StopMatcher, PromptCountsWhenPrimed) {
-  StopMatcher primed({"stop"});
+  StopMatcher primed = matcher_of({"stop"});
   primed.prime("please st");
   EXPECT_EQ(primed.feed("oops!"), "oops!");
-  StopMatcher across({"stop"});
+  StopMatcher across = matcher_of({"stop"});
   across.prime("please st");
   EXPECT_EQ(across.feed("o"), "");
   EXPECT_EQ(across.feed("pped"), "");
   EXPECT_TRUE(across.matched());
   EXPECT_EQ(across.overhang(), "ped");
-  StopMatcher kept({"stop"}, true);
+  StopMatcher kept = matcher_of({"stop"}, true);
   kept.prime("please st");
   EXPECT_EQ(kept.feed("opped"), "op");
-  StopMatcher inside({"stop"});
+  StopMatcher inside = matcher_of({"stop"});
   inside.prime("stop");
   EXPECT_EQ(inside.feed("x"), "x");
   EXPECT_FALSE(inside.matched());
-  StopMatcher unprimed({"stop"});
+  StopMatcher unprimed = matcher_of({"stop"});
   EXPECT_EQ(unprimed.feed("op"), "op");
 }
 
+TEST(StopMatcher, EndsOnlyWhereItMay) {
+  StopMatcher matcher = matcher_of({"stop"});
+  EXPECT_EQ(matcher.feed("a stop, st", false), "a stop, ");
+  EXPECT_EQ(matcher.feed("op"), "");  // begins where none may end
+  EXPECT_TRUE(matcher.matched());
+  StopMatcher inside = matcher_of({"stop"});
+  EXPECT_EQ(inside.feed("stop", false), "");
+  EXPECT_EQ(inside.feed("per"), "stopper");
+  EXPECT_FALSE(inside.matched());
+}
+
+// Copies go their own ways, and share what the strings became.
+TEST(StopMatcher, CopiesAreFree) {
+  StopMatcher one = matcher_of({"stop"});
+  EXPECT_EQ(one.feed("sto"), "");
+  StopMatcher other = one;
+  EXPECT_EQ(one.feed("p"), "");
+  EXPECT_EQ(other.feed("rm"), "storm");
+  EXPECT_TRUE(one.matched());
+  EXPECT_FALSE(other.matched());
+}
+
 TEST(StopMatcher, NoStopsPassEverything) {
-  StopMatcher matcher({});
+  StopMatcher matcher = matcher_of({});
   EXPECT_EQ(matcher.feed("abc"), "abc");
   EXPECT_EQ(matcher.flush(), "");
 }
@@ -155,7 +181,7 @@ TEST(StopMatcher, PiecesDoNotMatter) {
       }
       pieces.push_back(piece);
     }
-    StopMatcher matcher(stops);
+    StopMatcher matcher = matcher_of(stops);
     std::string shown;
     for (const std::string& piece : pieces) {
       shown += matcher.feed(piece);

@@ -440,6 +440,51 @@ TEST_F(Pulling, ListingOfAnotherClientShowsWhatIsMissing) {
   EXPECT_EQ(pull("org/model", options_).files.size(), 3U);
 }
 
+// transformers leaves what a class of its asked for: no tokenizer, no modules of sentence-transformers.
+TEST_F(Pulling, SnapshotsOfOtherProgramsAreCompletedOnce) {
+  pull("org/model", options_);
+  const auto as_left = [&] {
+    fs::remove_all(repo(".pagoda"));
+    fs::remove(repo("snapshots/" + kCommit + "/tokenizer.json"));
+    hub_.clear_log();
+  };
+  const std::string folder = repo("snapshots/" + kCommit);
+  as_left();
+  hub_.repos["org/model"].revisions["main"] = kOldCommit;  // what is there is completed, not replaced
+  EXPECT_FALSE(find_cached("org/model", options_).has_value());
+  EXPECT_EQ(resolve_model("org/model", options_), folder);
+  EXPECT_TRUE(file_exists(folder + "/tokenizer.json"));
+  EXPECT_EQ(bytes_of(repo("refs/main")), kCommit);
+  hub_.clear_log();
+  EXPECT_EQ(resolve_model("org/model", options_), folder);
+  EXPECT_EQ(hub_.log().size(), 0U);
+  // Whoever cannot or may not ask runs on what is there.
+  as_left();
+  options_.offline = true;
+  EXPECT_EQ(resolve_model("org/model", options_), folder);
+  options_.offline = false;
+  EXPECT_EQ(hub_.log().size(), 0U);
+  hub_.repos["org/model"].token = "hf_secret";
+  EXPECT_EQ(resolve_model("org/model", options_), folder);
+  EXPECT_EQ(hub_.log().size(), 1U);
+  options_.endpoint = "http://127.0.0.1:1";
+  EXPECT_EQ(resolve_model("org/model", options_), folder);
+  EXPECT_FALSE(file_exists(folder + "/tokenizer.json"));
+}
+
+TEST_F(Pulling, AnInterruptedPullOfACommitIsNotComplete) {
+  hub_.override_hub = [](const pagoda::testing::Request& request, pagoda::testing::Connection& connection) {
+    return request.path.find("/tokenizer.json") != std::string::npos && connection.answer(404, {}, "");
+  };
+  options_.parallel = 1;  // the largest file first
+  error_of(ErrorKind::kNotFound, "org/model@" + kCommit);
+  EXPECT_TRUE(file_exists(repo("snapshots/" + kCommit + "/model.safetensors")));
+  EXPECT_TRUE(file_exists(repo("snapshots/" + kCommit + "/config.json")));
+  EXPECT_FALSE(find_cached("org/model@" + kCommit, options_).has_value());
+  hub_.override_hub = nullptr;
+  EXPECT_TRUE(file_exists(resolve_model("org/model@" + kCommit, options_) + "/tokenizer.json"));
+}
+
 TEST_F(Pulling, DamagedReferencesAreMended) {
   pull("org/model", options_);
   write_file_atomic(repo("refs/main"), "no commit");
@@ -456,6 +501,32 @@ TEST_F(Pulling, WithoutLinks) {
   EXPECT_FALSE(fs::is_symlink(result.folder + "/model.safetensors"));
   EXPECT_EQ(bytes_of(result.folder + "/model.safetensors"), weights_);
   EXPECT_EQ(pull("org/model", options_).downloaded_bytes, 0);
+}
+
+TEST_F(Pulling, WithoutLinksNothingIsTakenFromOtherSnapshots) {
+  hub_.repos["org/model"].commits[kOldCommit]["config.json"] = {"{\"a\": 1}"};  // as at kCommit
+  pull("org/model", options_);
+  ::setenv("HF_HUB_DISABLE_SYMLINKS", "1", 1);
+  const std::string config = "snapshots/" + kCommit + "/config.json";
+  for (const bool force : {false, true}) {
+    options_.force = force;
+    const PullResult old = pull("org/model@old", options_);
+    EXPECT_FALSE(fs::is_symlink(old.folder + "/config.json"));
+    EXPECT_EQ(bytes_of(old.folder + "/config.json"), "{\"a\": 1}");
+    ASSERT_TRUE(file_exists(repo(config))) << force;  // its link's blob is there
+    EXPECT_EQ(bytes_of(repo(config)), "{\"a\": 1}");
+  }
+  EXPECT_THAT(names(repo("snapshots/" + kOldCommit)), ElementsAre("config.json", "model.safetensors"));
+}
+
+TEST_F(Pulling, WithoutLinksTwoFilesMayBeEqual) {
+  ::setenv("HF_HUB_DISABLE_SYMLINKS", "1", 1);
+  auto& files = hub_.repos["org/model"].commits[kCommit];
+  for (int i = 0; i < 12; ++i) files["same" + std::to_string(i) + ".json"] = {"{}"};
+  options_.parallel = 8;
+  const PullResult result = pull("org/model", options_);
+  EXPECT_EQ(result.files.size(), 15U);
+  for (const auto& file : result.files) EXPECT_TRUE(file_exists(result.folder + "/" + file)) << file;
 }
 
 TEST_F(Pulling, WaitsForAnotherProgramsLock) {

@@ -128,6 +128,57 @@ TEST_F(Pushing, PassesOverBusyAnswers) {
   EXPECT_EQ(files().at("model.safetensors").bytes, weights_);
 }
 
+// An answer of a proxy does not say whether the hub has made the commit; a second one would be a second pull request.
+TEST_F(Pushing, TheCommitIsSentOnce) {
+  options_.create_pr = true;
+  int sent = 0;
+  hub_.override_hub = [&](const pagoda::testing::Request& request, pagoda::testing::Connection& connection) {
+    if (request.path.find("/commit/") == std::string::npos) return false;
+    return ++sent == 1 && connection.answer(504, {}, "");
+  };
+  EXPECT_THAT(error_of(ErrorKind::kDevice), HasSubstr("HTTP 504"));
+  EXPECT_EQ(sent, 1);
+  // A hub that asks for a pause has not begun.
+  sent = 0;
+  hub_.override_hub = [&](const pagoda::testing::Request& request, pagoda::testing::Connection& connection) {
+    if (request.path.find("/commit/") == std::string::npos || ++sent > 2) return false;
+    return connection.answer(sent == 1 ? 429 : 503, {{"Retry-After", "0"}}, "");
+  };
+  EXPECT_EQ(push(model(), "org/new", options_).pull_request, hub_.url() + "/discussions/1");
+  EXPECT_EQ(sent, 3);
+}
+
+TEST_F(Pushing, NamesThatLeaveSomethingOpen) {
+  const auto refused = [&](const std::string& name) {
+    try {
+      push(model(), name, options_);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInvalidInput);
+      return error.message();
+    }
+    return std::string("no error");
+  };
+  EXPECT_THAT(refused("new"), HasSubstr("got 'new', need ORG/NAME"));
+  options_.revision = "v3";
+  EXPECT_THAT(refused("org/new@v2"), HasSubstr("got 'v2' in the name and 'v3' beside it"));
+  EXPECT_THAT(hub_.log(), IsEmpty());
+  push(model(), "org/new", options_);
+  EXPECT_EQ(files("v3").at("model.safetensors").bytes, weights_);
+}
+
+TEST_F(Pushing, LinksAreFollowedOrAnError) {
+  fs::rename(model() + "/model.safetensors", folder_ + "/elsewhere");
+  fs::create_symlink(folder_ + "/elsewhere", model() + "/model.safetensors");
+  fs::create_symlink("nowhere", model() + "/.git/broken");  // is not looked at
+  write("model.amx.bfloat16.pagoda", "compiled");
+  EXPECT_THAT(push(model(), "org/new", options_).files,
+              ElementsAre("config.json", "empty.safetensors", "model.safetensors", "sub/notes.txt"));
+  fs::rename(folder_ + "/elsewhere", folder_ + "/moved");
+  EXPECT_THAT(error_of(ErrorKind::kInvalidInput), HasSubstr("leads nowhere: got 'model.safetensors'"));
+  options_.exclude = {"model.safetensors"};
+  EXPECT_EQ(push(model(), "org/new", options_).unchanged, 3);
+}
+
 TEST_F(Pushing, BranchesAndPullRequests) {
   push(model(), "org/new@v2", options_);
   EXPECT_EQ(files("v2").at("model.safetensors").bytes, weights_);

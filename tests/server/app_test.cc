@@ -191,6 +191,171 @@ TEST_F(AppTest, SeveralAnswers) {
   EXPECT_EQ(scored.at("usage", "a").at("completion_tokens", "u"), Json(0));
 }
 
+// What the beams' texts have come to is carried from step to step, whichever beam goes on from which.
+TEST_F(AppTest, StopStringsEndBeams) {
+  const std::string fields = R"("prompt": "w7", "max_tokens": 12, "n": 4, "use_beam_search": true, "ignore_eos": true)";
+  const std::string best = choice(complete(fields)).get_string("text", "", "c");
+  // Two words of the middle: a stop that begins in one token and ends in the next.
+  std::vector<std::string> words;
+  for (size_t at = 0; at < best.size();) {
+    const size_t end = std::min(best.find(' ', at + 1), best.size());
+    words.push_back(best.substr(at, end - at));
+    at = end;
+  }
+  ASSERT_EQ(words.size(), 12u) << best;
+  const std::string stop = words[5].substr(words[5].size() - 1) + words[6];
+  const Json stopped = complete(fields + R"(, "stop": [")" + stop + R"("])");
+  bool any = false;
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(choice(stopped, i).get_string("text", "", "c").find(stop), std::string::npos);
+    const bool here = choice(stopped, i).at("stop_reason", "c") == Json(stop);
+    EXPECT_EQ(here, choice(stopped, i).at("finish_reason", "c") == Json("stop"));
+    any = any || here;
+  }
+  EXPECT_TRUE(any) << stopped.dump();
+}
+
+// As vLLM: before min_tokens a stop string does not count.
+TEST_F(AppTest, MinTokensHoldBackStopStrings) {
+  const std::string fields = R"("prompt": "w7", "max_tokens": 12, "temperature": 0, "ignore_eos": true)";
+  const Json whole = complete(fields + R"(, "return_token_ids": true)");
+  const std::string third = "w" + std::to_string(choice(whole).at("token_ids", "c").as_array("c").at(2).as_int("c"));
+  const auto tokens = [&](const std::string& more) {
+    return complete(fields + R"(, "stop": [")" + third + "\"]" + more)
+        .at("usage", "a")
+        .at("completion_tokens", "u")
+        .as_int("u");
+  };
+  EXPECT_LE(tokens(""), 3);
+  EXPECT_GT(tokens(R"(, "min_tokens": 8)"), 8);
+  EXPECT_EQ(choice(complete(fields + R"(, "min_tokens": 12, "stop": ["w"])")).at("text", "c"), choice(whole).at("text", "c"));
+}
+
+// As vLLM: the token that ends an answer is one of its tokens and no part of its text.
+TEST_F(AppTest, StopTokensAreNoText) {
+  const std::string fields =
+      R"("prompt": "w7", "max_tokens": 12, "temperature": 0, "ignore_eos": true, "return_token_ids": true)";
+  const Json whole = complete(fields);
+  const Json::Array ids = choice(whole).at("token_ids", "c").as_array("c");
+  size_t last = 1;
+  while (std::find(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(last), ids.at(last)) !=
+         ids.begin() + static_cast<std::ptrdiff_t>(last))
+    ++last;
+  const std::string stop = fields + R"(, "stop_token_ids": [)" + ids[last].dump() + "]";
+  const std::string word = "w" + ids[last].dump();
+  for (const bool beams : {false, true}) {
+    const std::string asked = stop + (beams ? R"(, "use_beam_search": true)" : "");
+    const Json without = complete(asked), with = complete(asked + R"(, "include_stop_str_in_output": true)");
+    EXPECT_EQ(choice(without).at("stop_reason", "c").is_null(), beams);
+    for (const Json* answer : {&without, &with}) {
+      EXPECT_EQ(choice(*answer).at("token_ids", "c").as_array("c").back() == ids[last],
+                choice(*answer).at("finish_reason", "c") == Json("stop"));
+    }
+    if (beams) continue;
+    const std::string text = choice(without).get_string("text", "", "c");
+    EXPECT_EQ(choice(without).at("token_ids", "c").size(), last + 1);
+    EXPECT_EQ(choice(with).get_string("text", "", "c"), text + " " + word);
+  }
+}
+
+TEST_F(AppTest, UsageOfAChunkCountsItsTokens) {
+  for (const std::string interval : {"1", "4"}) {
+    const auto stream = post("/v1/completions", R"({"prompt": "w7", "max_tokens": 10, "ignore_eos": true, "stream": true,
+        "return_token_ids": true, "stream_options": {"continuous_usage_stats": true}, "stream_interval": )" +
+                                                    interval + "}");
+    int64_t told = 0;
+    for (const Json& chunk : stream->chunks()) {
+      told += static_cast<int64_t>(choice(chunk).at("token_ids", "c").size());
+      EXPECT_EQ(chunk.at("usage", "c").at("completion_tokens", "u"), Json(told));
+    }
+    EXPECT_EQ(told, 10);
+  }
+  const auto chat = post("/v1/chat/completions", R"({"messages": [{"role": "user", "content": "w7"}], "max_tokens": 2,
+      "ignore_eos": true, "stream": true, "stream_options": {"continuous_usage_stats": true}})");
+  std::vector<int64_t> counts;
+  for (const Json& chunk : chat->chunks()) counts.push_back(chunk.at("usage", "c").at("completion_tokens", "u").as_int("u"));
+  EXPECT_EQ(counts, (std::vector<int64_t>{0, 1, 2}));  // the first tells the role
+}
+
+// One request must not ask for more than there is memory for, and is told before anything is computed.
+TEST_F(AppTest, LargeAnswersAreRefused) {
+  const int64_t before = app_->engine()->stats().num_prompt_tokens;
+  std::string ids = "[7";
+  for (int i = 0; i < 99; ++i) ids += ",8";
+  ids += "]";
+  const auto prompts = [&](int count) {
+    std::string list = "[" + ids;
+    for (int i = 1; i < count; ++i) list += "," + ids;
+    return R"("temperature": 1, "n": 128, "prompt": )" + list + "]";
+  };
+  const auto refused = [&](const std::string& fields, const std::string& name) {
+    const auto told = post("/v1/completions", "{" + fields + "}");
+    EXPECT_EQ(told->status, 400) << name << told->body.substr(0, 200);
+    if (told->status != 400) return;
+    EXPECT_EQ(told->json().at("error", "a").at("param", "e"), Json(name)) << told->body;
+    EXPECT_NE(told->body.find("too large"), std::string::npos) << told->body;
+  };
+  refused(prompts(20) + R"(, "max_tokens": 0, "prompt_logprobs": 4)", "prompt_logprobs");
+  refused(prompts(20) + R"(, "max_tokens": 0, "echo": true, "logprobs": 4)", "echo");
+  refused(prompts(82) + R"(, "max_tokens": 0, "return_token_ids": true)", "return_token_ids");
+  refused(prompts(56) + R"(, "max_tokens": 28, "logprobs": 20, "ignore_eos": true, "stream": true)", "logprobs");
+  EXPECT_EQ(app_->engine()->stats().num_prompt_tokens, before);
+  // What fits is told in each choice as in one.
+  const std::string fits = R"("max_tokens": 0, "temperature": 1, "prompt_logprobs": 2, "prompt": "w7 w8 w9", "n": )";
+  const Json one = complete(fits + "1"), three = complete(fits + "3");
+  EXPECT_EQ(choice(one).at("prompt_logprobs", "c").size(), 4u);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(choice(three, i).at("prompt_logprobs", "c"), choice(one).at("prompt_logprobs", "c"));
+}
+
+// Texts that cannot fit are not looked at token by token.
+TEST_F(AppTest, TextsThatCannotFitAreRefusedByTheirBytes) {
+  std::string text = "w7";
+  while (text.size() < 9000) text += " w8";
+  const std::string says = "bytes of text, need at most 8192 (128 tokens of at most 64 bytes)";
+  expect_refused("/v1/completions", R"({"prompt": ")" + text + "\"}", says);
+  expect_refused("/v1/completions", R"({"prompt": ["w7", ")" + text + "\"]}", says);
+  expect_refused("/v1/embeddings", R"({"input": ")" + text + "\"}", says);
+  expect_refused("/v1/chat/completions", R"({"messages": [{"role": "user", "content": ")" + text + "\"}]}", says);
+  expect_refused("/v1/responses", R"({"input": ")" + text + "\"}", says);
+  // What is cut anyway is cut first.
+  const auto ids = [&](const std::string& prompt, const std::string& more) {
+    const Json answer = complete(R"("max_tokens": 1, "return_token_ids": true, "prompt": ")" + prompt + "\", " + more);
+    return choice(answer).at("prompt_token_ids", "c").dump();
+  };
+  EXPECT_EQ(ids(text + " w9 w10", R"("truncate_prompt_tokens": 2)"), "[9,10]");
+  EXPECT_EQ(ids("w9 " + text, R"("truncate_prompt_tokens": 3, "truncation_side": "right")"), "[1,9,7]");
+  // Who only wants to know its tokens may ask for more.
+  EXPECT_EQ(post("/tokenize", R"({"prompt": ")" + text + "\"}")->status, 200);
+  while (text.size() < (size_t{1} << 20)) text += text;
+  expect_refused("/tokenize", R"({"prompt": ")" + text + "\"}", says);
+}
+
+// Lists may be megabytes, and prompts hundreds.
+TEST_F(AppTest, PromptsShareTheirLists) {
+  const Json body = Json::parse(R"({"stop": ["abc", "abd"], "bad_words": ["w9"], "logit_bias": {"40": 100}})", "test");
+  Fields fields(body, "request");
+  GenerationRequest request = parse_generation(fields, Endpoint::kCompletions, {}, {}, *generation_);
+  request.share_lists(99);
+  ASSERT_TRUE(request.stops && request.biases);
+  for (const int32_t id : {1, 2}) {
+    const Request made = request.make({id}, 100);
+    EXPECT_EQ(made.stops, request.stops);
+    EXPECT_EQ(made.biases, request.biases);
+    EXPECT_TRUE(made.params.bad_words_ids.empty() && made.params.logit_bias.empty());
+  }
+  const Json biased = complete(R"("prompt": ["w7", "w8"], "max_tokens": 2, "temperature": 0, "ignore_eos": true,
+      "return_token_ids": true, "logit_bias": {"40": 100, "41": 90}, "bad_words": ["w40 w40"])");
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(choice(biased, i).at("token_ids", "c").dump(), "[40,41]");
+  expect_refused("/v1/completions", R"({"prompt": "w7", "logit_bias": {"99": 1}})", "logit_bias holds an id outside");
+  std::string stops, words;
+  for (int i = 0; i < 16; ++i) stops += (i > 0 ? ",\"" : "\"") + std::string(4095, 'a') + "é\"";
+  expect_refused("/v1/completions", R"({"prompt": "w7", "stop": [)" + stops + "]}", "[stop] too long together: got 65552");
+  std::string word;
+  for (int i = 0; i < 1000; ++i) word += "w8 ";
+  for (int i = 0; i < 66; ++i) words += (i > 0 ? ",\"" : "\"") + word + "\"";
+  expect_refused("/v1/completions", R"({"prompt": "w7", "bad_words": [)" + words + "]}", "[bad_words] too long together");
+}
+
 TEST_F(AppTest, NoTokensAreAnAnswerEach) {
   const std::string fields = R"("prompt": ["w7 w8", "w9"], "max_tokens": 0, "n": 3, "temperature": 1)";
   for (const char* more : {"", R"(, "use_beam_search": true)"}) {

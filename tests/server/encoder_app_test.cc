@@ -301,6 +301,26 @@ TEST_F(EncoderAppTest, EmbeddingsAsTheFolderSays) {
   EXPECT_NE(call("GET", "/metrics")->body.find("vllm:prompt_tokens_total"), std::string::npos);
 }
 
+// Texts and ids lose their end, never what begins them; what cannot fit is not cut into tokens.
+TEST_F(EncoderAppTest, TextsAndIdsAreCutAtTheirEnd) {
+  serve(kFixtures + "distilbert");
+  const auto vectors = [&](const std::string& fields) { return post("/v1/embeddings", "{" + fields + "}").at("data", ""); };
+  EXPECT_EQ(vectors(R"("input": [5, 6, 7, 8, 9, 10, 11], "truncate_prompt_tokens": 4)"), vectors(R"("input": [5, 6, 7, 8])"));
+  EXPECT_EQ(vectors(R"("input": [5, 6, 7, 8, 9], "truncate_prompt_tokens": 4, "truncation_side": "right")"),
+            vectors(R"("input": [5, 6, 7, 8])"));
+  expect_refused("/v1/embeddings", R"({"input": [5, 6], "truncate_prompt_tokens": 1, "truncation_side": "left"})",
+                 "truncation_side");
+  std::string words, many;
+  for (int i = 0; i < 20; ++i) words += "fox ";
+  for (int i = 0; i < 2000; ++i) many += "fox ";
+  const std::string cut = R"("truncate_prompt_tokens": 10, "input": ")";
+  EXPECT_EQ(vectors(cut + many + "\""), vectors(cut + words + "\""));
+  const std::string says = "8000 bytes of text, need at most 4480 (70 tokens of at most 64 bytes)";
+  expect_refused("/v1/embeddings", R"({"input": ["a", ")" + many + "\"]}", says);
+  expect_refused("/v1/rerank", R"({"query": "a", "documents": [")" + many + "\"]}", says);
+  expect_refused("/v1/score", R"({"text_1": ["a"], "text_2": [")" + many + "\"]}", says);
+}
+
 TEST_F(EncoderAppTest, ManyRequestsAtOnceAnswerAsEachAlone) {
   serve(kFixtures + "bert");
   const auto body = [](int i) { return R"({"inputs": "fox )" + std::string(static_cast<size_t>(i % 20), 'a') + R"( dog"})"; };
@@ -323,8 +343,8 @@ TEST_F(EncoderAppTest, ManyRequestsAtOnceAnswerAsEachAlone) {
 TEST_F(EncoderAppTest, APairsFirstTextIsBounded) {
   serve(cross_encoder());
   const std::string text(200000, 'a');
-  expect_refused("/score", R"({"text_1": ")" + text + R"(", "text_2": ["b"]})", "need at most 131072");
-  expect_refused("/rerank", R"({"query": ")" + text + R"(", "documents": ["b"]})", "need at most 131072");
+  expect_refused("/score", R"({"text_1": ")" + text + R"(", "text_2": ["b"]})", "200000 bytes of text, need at most 4480");
+  expect_refused("/rerank", R"({"query": ")" + text + R"(", "documents": ["b"]})", "200000 bytes of text, need at most 4480");
   // One first text for all scores as each pair does.
   const Json one = post("/score", R"({"text_1": "the fox", "text_2": ["a", "b c"]})");
   const Json two = post("/score", R"({"text_1": ["the fox", "the fox"], "text_2": ["a", "b c"]})");

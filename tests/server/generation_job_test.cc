@@ -11,11 +11,11 @@ namespace {
 // No memory for anything but the first chunk.
 class NoMemory : public AnswerFormat {
  public:
-  Json whole(const GenerationJob&, const std::vector<std::vector<size_t>>&) override { throw std::bad_alloc(); }
+  std::string whole(const GenerationJob&, const std::vector<std::vector<size_t>>&) override { throw std::bad_alloc(); }
   void begin(const GenerationJob&, size_t, size_t, std::vector<Json>& chunks) override { chunks.emplace_back("begun"); }
   void delta(const GenerationJob& job, size_t prompt, size_t index, const Event&, std::vector<Json>& chunks) override {
     const Answer& answer = job.prompts()[prompt].answers[index];
-    if (!answer.token_ids.empty()) throw std::bad_alloc();
+    if (answer.token_ids.size() > 1) throw std::bad_alloc();
     chunks.emplace_back("token");
   }
   Json usage_chunk(const GenerationJob&) override { return {}; }

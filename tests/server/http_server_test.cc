@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -74,6 +75,79 @@ class Http : public ::testing::Test {
   int port() const { return server_->port(); }
   std::optional<HttpServer> server_;
 };
+
+// Handlers of requests with bodies may take long: a thread is left for those without, which say whether the server lives.
+TEST_F(Http, BodiesLeaveAThread) {
+  HttpOptions options = any_port();
+  options.threads = 3;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool asked = false;
+  std::atomic<int> in_time{0};
+  start(options, [&](const HttpRequest& request, const std::shared_ptr<HttpResponse>& response) {
+    std::unique_lock lock(mutex);
+    if (request.body.empty()) {
+      asked = true;
+      changed.notify_all();
+    } else if (changed.wait_for(lock, 20s, [&] { return asked; })) {
+      ++in_time;
+    }
+    lock.unlock();
+    echo(request, response);
+  });
+  const std::string large(2 << 20, 'x');
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(std::make_unique<Client>(port()));
+    ASSERT_TRUE(clients.back()->send(post(i % 2 == 0 ? "small" : large)));
+  }
+  Client probe(port());
+  EXPECT_EQ(probe.ask(get("/health")).status, 200);
+  for (const auto& client : clients) EXPECT_EQ(client->read_answer().status, 200);
+  EXPECT_EQ(in_time, 8);
+}
+
+// A client that goes while it waits for its turn is forgotten, and the others have theirs.
+TEST_F(Http, WhoGoesWhileWaitingIsForgotten) {
+  HttpOptions options = any_port();
+  options.threads = 3;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool open = false;
+  std::atomic<int> handled{0};
+  start(options, [&](const HttpRequest& request, const std::shared_ptr<HttpResponse>& response) {
+    if (!request.body.empty()) {
+      std::unique_lock lock(mutex);
+      ++handled;
+      changed.notify_all();
+      changed.wait(lock, [&] { return open; });
+    }
+    echo(request, response);
+  });
+  Client first(port()), last(port());
+  ASSERT_TRUE(first.send(post("first")));
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return handled == 1; });
+  }
+  {
+    Client gone(port());
+    ASSERT_TRUE(gone.send(post("gone")));
+    ASSERT_TRUE(eventually([&] { return server_->connections() == 3; }));
+    Client probe(port());
+    EXPECT_EQ(probe.ask(get("/x")).status, 200);  // all threads are past what came before
+  }
+  ASSERT_TRUE(last.send(post("last")));
+  ASSERT_TRUE(eventually([&] { return server_->connections() == 2; }));
+  {
+    const std::lock_guard lock(mutex);
+    open = true;
+  }
+  changed.notify_all();
+  EXPECT_EQ(first.read_answer().status, 200);
+  EXPECT_EQ(last.read_answer().status, 200);
+  EXPECT_EQ(handled, 2);
+}
 
 TEST_F(Http, AnswersARequest) {
   start(any_port());
@@ -534,7 +608,6 @@ TEST_F(Http, AccessLogHasALineForEachRequest) {
   EXPECT_EQ(lines[0].request.remote, "127.0.0.1");
   EXPECT_EQ(lines[0].status, 200);
   EXPECT_EQ(lines[0].bytes, 14);
-  EXPECT_GE(lines[0].milliseconds, 0);
   EXPECT_LT(lines[0].milliseconds, 10'000);
   EXPECT_EQ(lines[1].status, 400);
 }
