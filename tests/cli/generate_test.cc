@@ -1,9 +1,9 @@
 // The program on a fixture: generate and logits equal to transformers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <algorithm>
 #include <filesystem>
 
 #include "base/file.h"
