@@ -8,6 +8,7 @@
 #include "formats/tokenizer_loader.h"
 #include "hub/pull.h"
 #include "models/adapter.h"
+#include "models/padding_rows.h"
 #include "pipelines/compiled_model.h"
 
 namespace pagoda {
@@ -81,6 +82,7 @@ std::unique_ptr<LoadedModel> LoadedModel::open_for_training(const std::string& n
                                                             DType compute) {
   std::unique_ptr<LoadedModel> loaded = open_plain(name, options);
   loaded->model_->prepare_for_training(loaded->runtime_->device(), compute);
+  set_padding_rows(loaded->folder_->config(), *loaded->model_);
   return loaded;
 }
 
