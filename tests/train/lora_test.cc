@@ -289,8 +289,8 @@ INSTANTIATE_TEST_SUITE_P(
                       HeadCase{"encoders/bert", Head::kTokenClassification, {"all-linear"}, {}},
                       HeadCase{"llama", std::nullopt, {"all-linear"}, {}},
                       HeadCase{"llama", std::nullopt, {"q_proj", "lm_head"}, {"lm_head"}}),
-    [](const auto& info) {
-      std::string name = info.param.fixture + std::to_string(info.index);
+    [](const auto& each) {
+      std::string name = each.param.fixture + std::to_string(each.index);
       std::replace(name.begin(), name.end(), '/', '_');
       return name;
     });

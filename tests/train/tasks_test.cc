@@ -324,9 +324,9 @@ TEST_F(LabelledRows, OrderOfEpochsRanksAndResuming) {
 TEST_F(LabelledRows, ResumingSeesOtherLabelsAndOtherRows) {
   const auto refuses = [&](TrainingModel& model, const std::string& before, const std::string& after) {
     const auto options = [&](const std::string& rows) {
-      TextClassificationOptions options;
-      options.train_files = {folder_.write("rows.jsonl", rows)};
-      return options;
+      TextClassificationOptions made;
+      made.train_files = {folder_.write("rows.jsonl", rows)};
+      return made;
     };
     TextClassificationTask first(model, arguments(), options(before), {}), second(model, arguments(), options(after), {});
     return testing::message_of([&] { second.restore(first.state()); }).find("other examples") != std::string::npos;
