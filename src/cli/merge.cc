@@ -28,7 +28,14 @@ int run(const Program& program, const Flags& flags) {
   const std::string adapter = find_model(program, flags.adapter);
   const auto folder = ModelFolder::open(find_model(program, flags.model));
   Runtime runtime{RuntimeOptions{}};
-  const MergeReport report = merge_into_folder(runtime.device(), *folder, adapter, flags.out);
+  TaskHooks hooks;
+  hooks.cancel = &interrupted();
+  MergeReport report;
+  try {
+    report = merge_into_folder(runtime.device(), *folder, adapter, flags.out, hooks);
+  } catch (const Cancelled&) {
+    return kInterruptedExit;
+  }
   if (program.json) {
     Json changed = Json::array(), json = Json::object();
     for (const std::string& name : report.changed) changed.push_back(name);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/task_hooks.h"
 #include "formats/model_folder.h"
 #include "tensor/device.h"
 
@@ -14,8 +15,9 @@ struct MergeReport {
 };
 
 // Writes `out`: the base's config (labels and head by the adapter's own config.json, where it has one), weights in the dtypes
-// of the base, tokenizer and other files (the adapter's own first). Errors as merge_adapter's; a quantised base is
-// kUnsupported.
-MergeReport merge_into_folder(Device& device, const ModelFolder& base, const std::string& adapter, const std::string& out);
+// of the base, and what belongs beside them (convert/beside_weights.h), the adapter's own first. Errors as merge_adapter's; a
+// quantised base is kUnsupported. Cancelled, it leaves no model behind.
+MergeReport merge_into_folder(Device& device, const ModelFolder& base, const std::string& adapter, const std::string& out,
+                              const TaskHooks& hooks = {});
 
 }  // namespace pagoda

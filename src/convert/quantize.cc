@@ -10,7 +10,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "convert/weight_names.h"
+#include "convert/beside_weights.h"
 #include "formats/gguf_model.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizer_gguf.h"
@@ -149,11 +149,12 @@ class Quantizer {
     if (report_.in_int8.size() == linears_.size()) {
       invalid("quantize", "no matrix has a multiple of {} columns: need another group size", report_.group_size);
     }
-    if (calibrated != nullptr) calibrate(*calibrated);
+    check_cancel();
     make_directories(out_);
+    copy_files();  // before what takes hours
+    if (calibrated != nullptr) calibrate(*calibrated);
     write_weights();
     write_config();
-    copy_files();
     return report_;
   }
 
@@ -483,28 +484,9 @@ class Quantizer {
     write_file_atomic(join_path(out_, "config.json"), config.dump(pretty) + "\n");
   }
 
-  // Tokenizer, templates, generation defaults: whatever is neither weights nor the config.
   void copy_files() {
     if (is_gguf(folder_.path())) return write_tokenizer();
-    if (!directory_exists(folder_.path())) return;
-    const Limits limits;
-    std::vector<std::string> names = list_directory(folder_.path()), inner;
-    for (const std::string& name : names) {
-      // Templates, and the modules of sentence-transformers: 1_Pooling.
-      const bool wanted = name == "additional_chat_templates" || (name[0] >= '0' && name[0] <= '9');
-      if (!wanted || !directory_exists(join_path(folder_.path(), name))) continue;
-      make_directories(join_path(out_, name));
-      for (const std::string& file : list_directory(join_path(folder_.path(), name))) inner.push_back(join_path(name, file));
-    }
-    for (const std::string& name : inner) {
-      if (file_exists(join_path(folder_.path(), name)))
-        write_file_atomic(join_path(out_, name), read_file(join_path(folder_.path(), name), limits.max_json_bytes));
-    }
-    for (const std::string& name : names) {
-      const std::string from = join_path(folder_.path(), name);
-      const bool skip = name == "config.json" || name[0] == '.' || is_weight_file(name) || !file_exists(from);
-      if (!skip) write_file_atomic(join_path(out_, name), read_file(from, limits.max_json_bytes));
-    }
+    for (const std::string& name : files_beside_weights(folder_.path())) copy_beside_weights(folder_.path(), name, out_);
   }
 
   void write_tokenizer() {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/task_hooks.h"
 #include "convert/int_weight.h"
 #include "models/model.h"
 
@@ -26,10 +27,8 @@ struct QuantizeOptions {
   std::vector<int32_t> ids;
   int64_t max_length = 0;  // 0: the model's context, at most 512
   std::function<void(const std::string& what, int64_t done, int64_t total)> progress;
-  const std::atomic<bool>* cancel = nullptr;  // when it turns true: Cancelled is thrown, nothing is left behind
+  const std::atomic<bool>* cancel = nullptr;  // when it turns true: Cancelled is thrown, no model is left behind
 };
-
-struct Cancelled {};
 
 struct QuantizedMatrix {
   std::string name;
@@ -49,12 +48,12 @@ struct QuantizeReport {
   std::string no_tokenizer;  // of a GGUF file: why its tokenizer is not beside the weights; empty: it is
 };
 
-// Writes `out`: config.json with quantization_config, model.safetensors, and copies of the folder's other files that are not
-// weights, of a GGUF file tokenizer.json and tokenizer_config.json. Only the linear layers of decoder and encoder blocks are
-// quantised; embeddings, norms and heads stay as they are. kUnsupported: a family whose state dict has other matrices than
-// torch's Linear (GPT-2's Conv1D). calibrated: null to round to nearest; else the folder's model (a decoder) prepared for
-// training (float32 parameters), which are overwritten by the decoded ones, layer by layer, so that each is calibrated on what
-// the quantised ones before it give.
+// Writes `out`: first what belongs beside the weights (convert/beside_weights.h; of a GGUF file tokenizer.json and
+// tokenizer_config.json), then model.safetensors and config.json with quantization_config. Only the linear layers of decoder
+// and encoder blocks are quantised; embeddings, norms and heads stay as they are. kUnsupported: a family whose state dict has
+// other matrices than torch's Linear (GPT-2's Conv1D). calibrated: null to round to nearest; else the folder's model (a
+// decoder) prepared for training (float32 parameters), which are overwritten by the decoded ones, layer by layer, so that each
+// is calibrated on what the quantised ones before it give.
 QuantizeReport quantize(Device& device, const ModelFolder& folder, Model* calibrated, const std::string& out,
                         const QuantizeOptions& options);
 

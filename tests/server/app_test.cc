@@ -274,7 +274,7 @@ TEST_F(AppTest, UsageOfAChunkCountsItsTokens) {
       "ignore_eos": true, "stream": true, "stream_options": {"continuous_usage_stats": true}})");
   std::vector<int64_t> counts;
   for (const Json& chunk : chat->chunks()) counts.push_back(chunk.at("usage", "c").at("completion_tokens", "u").as_int("u"));
-  EXPECT_EQ(counts, (std::vector<int64_t>{0, 1, 2}));  // the first tells the role
+  EXPECT_EQ(counts, (std::vector<int64_t>{0, 1, 2, 2}));  // the first tells the role, the last why the answer ends
 }
 
 // One request must not ask for more than there is memory for, and is told before anything is computed.

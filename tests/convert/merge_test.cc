@@ -1,0 +1,124 @@
+// A merged folder: what goes with the weights, and that it can be stopped.
+#include "convert/merge.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "convert/beside_weights.h"
+#include "convert/quantize.h"
+#include "formats/safetensors.h"
+#include "models/adapter.h"
+#include "ops/runtime.h"
+#include "tests/folder.h"
+
+namespace pagoda {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+
+const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
+constexpr const char* kModule = "model.layers.0.self_attn.o_proj";
+
+void make_large(const std::string& path) {  // more than is read whole; holes take no space
+  write_file_atomic(path, "{}");
+  fs::resize_file(path, uintmax_t{600} << 20);
+}
+
+class Merging : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fs::copy(kLlama, base_.path(), fs::copy_options::recursive);
+    for (const char* name : {"tokenizer.json", "LICENSE", "notes.md", "modeling.py", "README.md", "modules.json"})
+      base_.write(name, "base");
+    for (const char* folder : {"1_Pooling", "2_Dense", "additional_chat_templates", "onnx"})
+      fs::create_directories(base_ / folder);
+    for (const char* name : {"1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors",
+                             "additional_chat_templates/tools.jinja", "onnx/config.json", "training_state.json", "log.zip"}) {
+      base_.write(name, "base");
+    }
+    for (const char* name : {"model.onnx_data", "old.ckpt"}) make_large(base_ / name);
+    AdapterConfig config;
+    config.r = 2;
+    config.lora_alpha = 4;
+    config.target_modules = {"o_proj"};
+    adapter_.write(kAdapterConfig, adapter_config_json(config, false));
+    adapter_.write("tokenizer.json", "adapter");
+    adapter_.write("README.md", "adapter");
+    adapter_.write("trainer_state.json", "{}");
+    const auto weights = SafetensorsFile::open(base_ / "model.safetensors");
+    const TensorEntry* entry = weights->find(std::string(kModule) + ".weight");
+    Tensor a = Tensor::empty(runtime_.device(), DType::kFloat32, {2, entry->shape[1]});
+    Tensor b = Tensor::empty(runtime_.device(), DType::kFloat32, {entry->shape[0], 2});
+    for (Tensor* tensor : {&a, &b}) std::fill_n(tensor->data<float>(), tensor->numel(), 0.5F);
+    const std::string name = std::string(kAdapterPrefix) + kModule;
+    write_safetensors(adapter_ / kAdapterWeights, {{name + ".lora_A.weight", a}, {name + ".lora_B.weight", b}});
+  }
+  MergeReport merge(const std::string& out, const TaskHooks& hooks = {}) {
+    return merge_into_folder(runtime_.device(), *ModelFolder::open(base_.path()), adapter_.path(), out, hooks);
+  }
+  static std::string text(const std::string& path) { return read_file(path, 1 << 20); }
+
+  const pagoda::testing::Folder base_{"merge_base"}, adapter_{"merge_adapter"}, out_{"merge_out"};
+  Runtime runtime_{RuntimeOptions{2, {}, {}}};
+};
+
+TEST_F(Merging, TakesWhatBelongsBesideTheWeights) {
+  const std::vector<std::string> files = files_beside_weights(base_.path());
+  EXPECT_EQ(std::count(files.begin(), files.end(), "2_Dense/model.safetensors"), 1);
+  for (const char* other : {"config.json", "model.safetensors", "onnx/config.json", "training_state.json", "log.zip",
+                            "model.onnx_data", "old.ckpt"}) {
+    EXPECT_EQ(std::count(files.begin(), files.end(), other), 0) << other;
+  }
+  EXPECT_THAT(merge(out_.path()).changed, ElementsAre(std::string(kModule) + ".weight"));
+  for (const std::string& name : files) {
+    if (name != "README.md") EXPECT_TRUE(file_exists(out_ / name)) << name;
+  }
+  EXPECT_EQ(text(out_ / "tokenizer.json"), "adapter");
+  EXPECT_EQ(text(out_ / "1_Pooling/config.json"), "base");
+  for (const char* other : {"README.md", "trainer_state.json", "onnx", "model.onnx_data", "adapter_config.json"}) {
+    EXPECT_FALSE(fs::exists(out_ / other)) << other;
+  }
+  EXPECT_EQ(ModelFolder::open(out_.path())->dtype(), DType::kFloat32);
+  // The tokenizer of what was there before is not this model's.
+  out_.write("tokenizer.json", "old");
+  merge(out_.path());
+  EXPECT_EQ(text(out_ / "tokenizer.json"), "adapter");
+}
+
+TEST_F(Merging, CancelLeavesNoModel) {
+  const std::atomic<bool> cancel{true};
+  TaskHooks hooks;
+  hooks.cancel = &cancel;
+  EXPECT_THROW(merge(out_.path(), hooks), Cancelled);
+  // Amid the weights.
+  std::atomic<bool> later{false};
+  hooks.cancel = &later;
+  hooks.progress = [&](std::string_view, int64_t done, int64_t) { later = done == 3; };
+  EXPECT_THROW(merge(out_.path(), hooks), Cancelled);
+  for (const std::string& name : list_directory(out_.path())) {
+    EXPECT_EQ(name.find("model.safetensors"), std::string::npos) << name;
+  }
+  EXPECT_FALSE(file_exists(out_ / "config.json"));
+}
+
+TEST_F(Merging, QuantizingTakesTheSame) {
+  const auto folder = ModelFolder::open(base_.path());
+  // What cannot be copied is known before the weights are written.
+  fs::create_directories(out_ / "tokenizer.json");
+  EXPECT_THROW(quantize(runtime_.device(), *folder, nullptr, out_.path(), {}), Error);
+  EXPECT_FALSE(file_exists(out_ / "model.safetensors"));
+  fs::remove_all(out_ / "tokenizer.json");
+  quantize(runtime_.device(), *folder, nullptr, out_.path(), {});
+  for (const std::string& name : files_beside_weights(base_.path())) EXPECT_TRUE(file_exists(out_ / name)) << name;
+  EXPECT_FALSE(file_exists(out_ / "model.onnx_data"));
+}
+
+}  // namespace
+}  // namespace pagoda
