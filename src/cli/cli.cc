@@ -100,6 +100,7 @@ std::string find_model(const Program& program, const std::string& model) {
   TerminalProgress line(stderr);
   hub::PullOptions options;
   options.cancel = &interrupted();
+  options.warn = [&](const std::string& text) { note(program, "warning: " + text); };
   if (!program.quiet && line.active()) {
     options.progress = [&](const hub::PullProgress& now) { line.update(now.file, now.bytes, now.total); };
   }

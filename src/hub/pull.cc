@@ -440,7 +440,12 @@ std::string resolve_model(const std::string& model, const PullOptions& options) 
   const auto left = complete_in_cache(target, options, Proof::kFiles);
   if (!left) return pull(model, options).folder;
   target.id.revision = left->commit;  // what is there is completed, not replaced by what the branch is now
-  return pull_from_hub(target, options, left, true).folder;
+  const PullResult result = pull_from_hub(target, options, left, true);
+  if (!result.stale_reason.empty() && options.warn) {
+    options.warn(model + ": another program left it in the cache, it may lack files, and the hub does not say which: " +
+                 result.stale_reason);
+  }
+  return result.folder;
 }
 
 }  // namespace pagoda::hub

@@ -39,6 +39,8 @@ struct PullOptions {
 
   // Called from any thread but never from two at once, at most about twenty times a second and at every file's end.
   std::function<void(const PullProgress&)> progress;
+  // resolve_model: called where a snapshot of another program is used without the hub having said what it lacks.
+  std::function<void(const std::string&)> warn;
   // When it turns true, the pull ends soon with an error "interrupted"; what has come is kept and resumed.
   const std::atomic<bool>* cancel = nullptr;
 };

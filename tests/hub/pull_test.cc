@@ -460,16 +460,20 @@ TEST_F(Pulling, SnapshotsOfOtherProgramsAreCompletedOnce) {
   EXPECT_EQ(hub_.log().size(), 0U);
   // Whoever cannot or may not ask runs on what is there.
   as_left();
+  std::vector<std::string> warnings;
+  options_.warn = [&](const std::string& text) { warnings.push_back(text); };
   options_.offline = true;
   EXPECT_EQ(resolve_model("org/model", options_), folder);
   options_.offline = false;
   EXPECT_EQ(hub_.log().size(), 0U);
+  EXPECT_THAT(warnings, ElementsAre());
   hub_.repos["org/model"].token = "hf_secret";
   EXPECT_EQ(resolve_model("org/model", options_), folder);
   EXPECT_EQ(hub_.log().size(), 1U);
   options_.endpoint = "http://127.0.0.1:1";
   EXPECT_EQ(resolve_model("org/model", options_), folder);
   EXPECT_FALSE(file_exists(folder + "/tokenizer.json"));
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("or a private one"), HasSubstr("cannot reach http://127.0.0.1:1")));
 }
 
 TEST_F(Pulling, AnInterruptedPullOfACommitIsNotComplete) {
