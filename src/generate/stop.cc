@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "base/utf8.h"
 
 namespace pagoda {
@@ -50,7 +51,7 @@ StopAutomaton::StopAutomaton(const std::vector<std::string>& stop_strings) : nod
   std::vector<int32_t> order(stop_strings.size());
   std::iota(order.begin(), order.end(), 0);
   const auto text = [&](size_t place) -> const std::string& { return stop_strings[static_cast<size_t>(order[place])]; };
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+  stable_sort(order, [&](int32_t a, int32_t b) {
     return stop_strings[static_cast<size_t>(a)] < stop_strings[static_cast<size_t>(b)];
   });
   struct Range {
