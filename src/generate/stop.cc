@@ -51,9 +51,8 @@ StopAutomaton::StopAutomaton(const std::vector<std::string>& stop_strings) : nod
   std::vector<int32_t> order(stop_strings.size());
   std::iota(order.begin(), order.end(), 0);
   const auto text = [&](size_t place) -> const std::string& { return stop_strings[static_cast<size_t>(order[place])]; };
-  stable_sort(order, [&](int32_t a, int32_t b) {
-    return stop_strings[static_cast<size_t>(a)] < stop_strings[static_cast<size_t>(b)];
-  });
+  stable_sort(
+      order, [&](int32_t a, int32_t b) { return stop_strings[static_cast<size_t>(a)] < stop_strings[static_cast<size_t>(b)]; });
   struct Range {
     size_t begin, end;
   };
