@@ -46,11 +46,11 @@ def repositories():
 
 
 def listing(cache):
-    """{relative path: content, or the target of a link}; locks, temporary tags and tree listings of the client left out."""
+    """{relative path: content, or the target of a link}; locks, temporary tags and both clients' notes of what a commit holds left out."""
     found = {}
     for path in sorted(cache.rglob("*")):
         name = path.relative_to(cache).as_posix()
-        if name.startswith(".locks") or "/trees/" in f"/{name}" or path.name == "CACHEDIR.TAG":
+        if name.startswith(".locks") or "/trees/" in f"/{name}" or "/.pagoda/" in name or path.name == "CACHEDIR.TAG":
             continue
         if path.is_symlink():
             found[name] = "-> " + os.readlink(path)

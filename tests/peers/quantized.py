@@ -48,7 +48,12 @@ def decompressed(folder, source):
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
     quantization = json.loads((folder / "config.json").read_text())["quantization_config"]
-    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**quantization["config_groups"]["group_0"]["weights"]))
+    groups = list(quantization["config_groups"].values())
+
+    def scheme_of(module):  # a module's own name goes before its class
+        named = [group for group in groups if module in group["targets"]] or groups
+        return QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**named[0]["weights"]))
+
     compressor = BaseCompressor.get_value_from_registry(quantization["format"])
     stored, model = load_file(folder / "model.safetensors"), load(source)
     state = {}
@@ -56,7 +61,7 @@ def decompressed(folder, source):
         module, _, part = name.rpartition(".")
         if part == "weight_packed":
             parts = {key.rpartition(".")[2]: value for key, value in stored.items() if key.rpartition(".")[0] == module}
-            state[f"{module}.weight"] = compressor.decompress(parts, scheme)["weight"]
+            state[f"{module}.weight"] = compressor.decompress(parts, scheme_of(module))["weight"]
         elif not part.startswith("weight_"):
             state[name] = tensor
     model.load_state_dict(state)
