@@ -79,9 +79,7 @@ void add_bench_serve(Program& program, CLI::App* bench) {
   CLI::App* verb = add_verb(
       program, bench, "serve",
       "Load a running server (any that speaks OpenAI's API) with streamed requests: throughput, time to the first token, "
-      "time "
-      "per "
-      "token, gaps between tokens, under the names of vllm bench serve. Ctrl-C ends it with what was measured",
+      "time per token, gaps between tokens, under the names of vllm bench serve. Ctrl-C ends it with what was measured",
       {"pagoda bench serve --port 8000 --dataset-name sharegpt-lengths --num-prompts 200 --ignore-eos",
        "pagoda bench serve --url http://127.0.0.1:8000 --random-input-len 161 --random-output-len 64 --request-rate 4 "
        "--ignore-eos "

@@ -52,8 +52,12 @@ void settle_options(CLI::App& app) {
       },
       "");
   for (CLI::Option* option : app.get_options()) {
-    if (const std::string type = type_of(*option); type == "INT" || type == "UINT") option->transform(decimal);
-    option->transform(unguard);  // before the others
+    const std::string type = type_of(*option);
+    if (type == "INT" || type == "UINT") {
+      option->transform(decimal);
+    } else if (type != "FLOAT" && option->get_items_expected_max() > 0) {
+      option->transform(unguard);
+    }
     const bool single = option->get_items_expected_max() == 1 && !option->get_positional();
     if (single && option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw) {
       option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

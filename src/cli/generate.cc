@@ -104,8 +104,7 @@ int run(const Program& program, const Flags& flags) {
     write_json(result);
     return 0;
   }
-  for (size_t i = 0; i < results.size() && !stream; ++i) {
-    if (!has_text) break;
+  for (size_t i = 0; i < results.size() && has_text && !stream; ++i) {
     if (i > 0) write_out("\n---\n");
     write_out(results[i].text);
   }

@@ -65,8 +65,8 @@ struct SamplingParams {
   std::vector<int32_t> eos_token_ids;
   std::vector<int32_t> stop_token_ids;  // as eos_token_ids, but ignore_eos leaves them
   std::vector<std::string> stop_strings;
-  bool include_stop_str =
-      false;                // keep the stop string or token in the text (HF keeps it and what its last token holds beyond)
+  // Keep the stop string or token in the text (HF keeps it and what its last token holds beyond).
+  bool include_stop_str = false;
   bool ignore_eos = false;  // eos_token_ids may appear and do not stop
 
   // Several answers.

@@ -198,9 +198,14 @@ void GenerationJob::take(size_t prompt, const Event& event) {
   if (--open_ == 0) end();
 }
 
+// Of a choice among those of all prompts.
+size_t GenerationJob::place_of(size_t prompt, const Event& event) const {
+  return prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
+}
+
 // True for the first event of a choice.
 bool GenerationJob::begin_choice(size_t prompt, const Event& event) {
-  const size_t index = prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
+  const size_t index = place_of(prompt, event);
   if (begun_[index]) return false;
   begun_[index] = true;
   std::vector<Json> chunks;
@@ -210,7 +215,7 @@ bool GenerationJob::begin_choice(size_t prompt, const Event& event) {
 }
 
 void GenerationJob::stream(size_t prompt, const Event& event, bool first) {
-  const size_t index = prompt * static_cast<size_t>(request_.best_of) + static_cast<size_t>(event.index);
+  const size_t index = place_of(prompt, event);
   if (request_.stream_interval == 1 || first) return stream_now(prompt, event);
   Event& held = held_[index];
   held.index = event.index;

@@ -83,6 +83,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   bool submit(std::vector<Request>& requests);
   void on_event(size_t prompt, const Event& event);
   void take(size_t prompt, const Event& event);
+  size_t place_of(size_t prompt, const Event& event) const;
   bool begin_choice(size_t prompt, const Event& event);
   void stream(size_t prompt, const Event& event, bool first);
   void stream_now(size_t prompt, const Event& event);

@@ -152,8 +152,8 @@ int64_t LmTask::check_split(const std::vector<std::string>& files, int64_t most,
          {&example.input_ids, &example.labels, &example.attention_mask, &example.position_ids, &example.token_type_ids}) {
       contents.add({reinterpret_cast<const char*>(column->data()), column->size() * sizeof(int32_t)});
     }
-    if (masked == 0) {
-      const Labelled made = label(example, static_cast<uint64_t>(row), masks.value_or(0));
+    if (masks && masked == 0) {
+      const Labelled made = label(example, static_cast<uint64_t>(row), *masks);
       masked += std::count_if(made.labels.begin(), made.labels.end(), [](int32_t id) { return id >= 0; });
     }
   }

@@ -263,13 +263,10 @@ TEST_F(TrainerTest, AnEpochThatIsNotFinishedEndsToo) {
   arguments.max_steps = 8;  // of 6 an epoch
   arguments.logging_strategy = arguments.eval_strategy = arguments.save_strategy = "epoch";
   const Result result = train(arguments);
-  std::vector<int64_t> logged, evaluated, saved;
-  for (const Json& entry : result.state.at("log_history", "state").as_array("state")) {
-    if (entry.contains("loss")) logged.push_back(entry.get_int("step", -1, "log"));
-    if (entry.contains("eval_loss")) evaluated.push_back(entry.get_int("step", -1, "log"));
-  }
+  std::vector<int64_t> saved;
   for (const auto& [step, path] : list_checkpoints(folder_ / "out")) saved.push_back(step);
-  for (const auto& steps : {logged, evaluated, saved}) EXPECT_EQ(steps, (std::vector<int64_t>{6, 8}));
+  for (const auto& steps : {steps_with(result.state, "loss"), steps_with(result.state, "eval_loss"), saved})
+    EXPECT_EQ(steps, (std::vector<int64_t>{6, 8}));
 }
 
 // A task whose evaluations do what a test wants.

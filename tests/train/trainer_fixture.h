@@ -67,6 +67,15 @@ inline std::vector<double> column(const Json& state, const char* key) {
   return values;
 }
 
+// The steps of the log's entries that have `key`.
+inline std::vector<int64_t> steps_with(const Json& state, const char* key) {
+  std::vector<int64_t> steps;
+  for (const Json& entry : state.at("log_history", "state").as_array("state")) {
+    if (entry.contains(key)) steps.push_back(entry.get_int("step", -1, "log"));
+  }
+  return steps;
+}
+
 inline std::string model_bytes(const std::string& folder) { return read_file(folder + "/model.safetensors", 1 << 26); }
 
 // 24 lines of ids that a tiny model can learn: each counts up from somewhere.

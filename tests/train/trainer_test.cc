@@ -201,17 +201,13 @@ TEST_F(TrainerTest, SharesOfAllStepsAndWhenToEvaluate) {
   arguments.save_steps = 0.5;
   arguments.save_only_model = true;
   const Result result = train(arguments);
-  const Json::Array& log = result.state.at("log_history", "state").as_array("state");
-  std::vector<int64_t> logged, evaluated;
-  for (const Json& entry : log) {
-    if (entry.contains("loss")) logged.push_back(entry.get_int("step", -1, "log"));
+  for (const Json& entry : result.state.at("log_history", "state").as_array("state")) {
     if (!entry.contains("eval_loss")) continue;
-    evaluated.push_back(entry.get_int("step", -1, "log"));
     EXPECT_GT(entry.get_double("eval_samples_per_second", 0, "log"), 0);
     EXPECT_GT(entry.get_double("eval_steps_per_second", 0, "log"), 0);
   }
-  EXPECT_EQ(logged, (std::vector<int64_t>{3, 6, 9}));
-  EXPECT_EQ(evaluated, (std::vector<int64_t>{0, 6, 9, 10}));
+  EXPECT_EQ(steps_with(result.state, "loss"), (std::vector<int64_t>{3, 6, 9}));
+  EXPECT_EQ(steps_with(result.state, "eval_loss"), (std::vector<int64_t>{0, 6, 9, 10}));
   EXPECT_DOUBLE_EQ(column(result.state, "learning_rate")[0], 1e-3);  // the third step, behind two of warm-up
   EXPECT_EQ(result.state.get_int("save_steps", 0, "state"), 5);
   EXPECT_TRUE(file_exists(folder_ / "out/checkpoint-5/model.safetensors"));
