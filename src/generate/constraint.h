@@ -19,6 +19,8 @@ class TokenConstraint {
   virtual void accept(int32_t token) = 0;
   // Nothing but an end may follow: the sequence ends with finish reason "stop" even if the model has no end token.
   virtual bool complete() const = 0;
+  // What all that took since this was last asked, in steps of a grammar (GrammarLimits): for those who bound it over many.
+  virtual int64_t take_work() { return 0; }
 };
 
 }  // namespace pagoda

@@ -72,6 +72,24 @@ TEST(MaskTest, AllowsExactlyWhatCanFollow) {
   }
 }
 
+// What the engine bounds over all sequences of a request.
+TEST(MaskTest, WorkIsToldOnceAndOnlyWhereItWasDone) {
+  const auto vocabulary = toy_vocabulary();
+  const auto first = make_constraint(compile_json_schema(Json::parse(kSchema, "test")), vocabulary, {kEnd});
+  EXPECT_EQ(first->take_work(), 0);  // done by who made it
+  const auto second = first->clone();
+  std::vector<float> logits(static_cast<size_t>(vocabulary->size()));
+  const auto take = [&](TokenConstraint& constraint) {
+    constraint.mask(logits.data(), vocabulary->size());
+    constraint.accept(1 + '{');
+    EXPECT_FALSE(constraint.complete());
+    return constraint.take_work();
+  };
+  EXPECT_GT(take(*first), 0);
+  EXPECT_EQ(first->take_work(), 0);
+  EXPECT_EQ(take(*second), 0);  // the same text: all is known
+}
+
 TEST(MaskTest, ForgettingChangesNothing) {
   GrammarLimits small;
   small.max_cache_bytes = 30000;

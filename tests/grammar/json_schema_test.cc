@@ -75,6 +75,67 @@ TEST(JsonSchemaTest, OtherPropertiesNeverRepeatNamedOnes) {
                 R"({"x": "y"})"});
 }
 
+TEST(JsonSchemaTest, PatternProperties) {
+  expect_texts(R"({"type": "object", "patternProperties": {"^x-[a-z]+$": {"type": "integer"}}, "additionalProperties": false})",
+               {"{}", R"({"x-a": 1})", R"({"x-a": 1, "x-bc": 2})"},
+               {R"({"x-": 1})", R"({"x-a": "1"})", R"({"y": 1})", R"({"x-a": 1, "y": 1})"});
+  // Without additionalProperties, keys that are not asked for are not written; without a name for the type, it is an object.
+  expect_texts(R"({"patternProperties": {"^\\d+$": {"type": "string"}}, "minProperties": 1, "maxProperties": 2})",
+               {R"({"12": "a"})", R"({"1": "a", "2": "b"})"},
+               {"{}", R"({"a": "b"})", R"({"1": "a", "2": "b", "3": "c"})", "1"});
+  expect_texts(
+      R"({"properties": {"id": {"type": "string"}}, "required": ["id"], "patternProperties": {"^x-": {"type": "boolean"}}})",
+      {R"({"id": "1"})", R"({"id": "1", "x-": true})"},
+      {R"({"x-": true})", R"({"id": "1", "x-": 1})", R"({"id": "1", "y": 1})"});
+}
+
+TEST(JsonSchemaTest, PatternsBindNamesAndLeaveTheRest) {
+  // A name with a pattern in it is bound by both, and is written but once.
+  expect_texts(
+      R"({"properties": {"ab": {"type": "integer"}}, "patternProperties": {"^a[b-d]$": {"minimum": 10, "type": "number"}}})",
+      {"{}", R"({"ab": 12})", R"({"ab": 12, "ac": 10.5})", R"({"ad": 11})"},
+      {R"({"ab": 9})", R"({"ab": 12.5})", R"({"ac": 1})", R"({"ab": 12, "ab": 13.5})", R"({"ac": 12, "ab": 13})"});
+  expect_texts(
+      R"({"required": ["x1"], "patternProperties": {"^x[0-9]$": {"type": "null"}}, "additionalProperties": {"const": 1}})",
+      {R"({"x1": null})", R"({"x1": null, "x2": null, "y": 1, "x": 1, "xx1": 1, "x12": 1})"},
+      {"{}", R"({"x1": 1})", R"({"x1": null, "x2": 1})", R"({"x1": null, "y": null})"});
+  // A pattern is found anywhere in a key, as the standard has it, and a key with two of them is not written.
+  expect_texts(R"({"patternProperties": {"b": {"const": 1}, "[ac]+": {"const": 2}}, "additionalProperties": {"const": 3}})",
+               {R"({"b": 1, "ac": 2, "": 3, "x": 3})", "{\"x\u00E9\u4E2D\": 3}"},
+               {R"({"xb": 3})", R"({"xa": 3})", R"({"ab": 1})", R"({"ab": 2})", R"({"ab": 3})", R"({"\u0062": 3})"});
+  // Digits of all scripts are digits to some, so a key with one is neither.
+  expect_texts(R"({"patternProperties": {"\\d": {"const": 1}}, "additionalProperties": {"const": 2}})", {R"({"7": 1, "x": 2})"},
+               {R"({"7": 2})", "{\"\u0667\": 1}", "{\"\u0667\": 2}"});
+  expect_texts(R"({"patternProperties": {"^a": false}, "additionalProperties": true})", {R"({"b": 1})"}, {R"({"a": 1})"});
+  expect_texts(R"({"allOf": [{"patternProperties": {"^a": {"type": "integer"}}}, {"properties": {"ab": {"minimum": 3}}}]})",
+               {R"({"ab": 3})"}, {R"({"ab": 2})", R"({"ab": 3.5})"});
+}
+
+TEST(JsonSchemaTest, MultiplesOfANumber) {
+  for (const int step : {2, 3, 7, 10, 60, 97, 1000}) {
+    const std::string text = R"({"type": "integer", "multipleOf": )" + std::to_string(step);
+    const GrammarPtr all = schema(text + "}"), some = schema(text + R"(, "minimum": -205, "exclusiveMaximum": 1994})");
+    for (int value = -2100; value <= 2100; ++value) {
+      const bool fits = value % step == 0;
+      ASSERT_EQ(all->matches(std::to_string(value)), fits) << value << " of " << step;
+      ASSERT_EQ(some->matches(std::to_string(value)), fits && value >= -205 && value < 1994) << value << " of " << step;
+    }
+    EXPECT_TRUE(all->matches(std::to_string(int64_t{step} * 987'654'321'012)));
+    EXPECT_FALSE(all->matches(std::to_string(int64_t{step} * 987'654'321'012 + 1)));
+    EXPECT_FALSE(all->matches("00"));
+  }
+  expect_texts(R"({"type": "number", "multipleOf": 0.01})", {"0", "1", "-3.1", "3.14", "-0.07", "12.50"},
+               {"3.141", "1e2", "01", "1.", "0.001"});
+  expect_texts(R"({"type": "number", "multipleOf": 0.25, "minimum": 0.5, "maximum": 10})",
+               {"0.5", "0.75", "1", "10", "9.50", "10.0"}, {"0.25", "0.6", "0.70", "10.25", "1.05"});
+  expect_texts(R"({"type": "number", "multipleOf": 3})", {"3", "-12"}, {"4", "3.0", "1.5"});
+  expect_texts(R"({"type": "integer", "multipleOf": 1.5})", {"0", "3", "-6"}, {"1", "2", "1.5"});
+  expect_texts(R"({"type": "integer", "multipleOf": 0.5})", {"0", "1", "-7"}, {"0.5"});
+  expect_texts(R"({"multipleOf": 4, "enum": [4, 6, 8]})", {"4", "8"}, {"6"});
+  expect_texts(R"({"type": "integer", "multipleOf": 3000, "minimum": 0, "maximum": 99999})", {"0", "3000", "99000"},
+               {"1000", "102000"});
+}
+
 TEST(JsonSchemaTest, Arrays) {
   expect_texts(R"({"type": "array", "items": {"type": "integer"}})", {"[]", "[1]", "[1, 2,3]", "[\n 1\n]"},
                {"[,]", "[1,]", "[true]"});
@@ -228,9 +289,13 @@ TEST(JsonSchemaTest, RefusedByName) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"not": {}})", "`not`"},
       {R"({"if": {}, "then": {}})", "`if`"},
-      {R"({"patternProperties": {}})", "`patternProperties`"},
+      {R"({"patternProperties": {"^(a|b)*a(a|b){14}$": {}}, "additionalProperties": true})", "`patternProperties`"},
+      {R"X({"patternProperties": {"a(?=b)": {}}})X", "look-ahead"},
+      {R"({"allOf": [{"patternProperties": {"^a": {}}}, {"additionalProperties": false}]})", "`patternProperties`"},
+      {R"({"allOf": [{"patternProperties": {"^a": {}}}, {"patternProperties": {"b$": {}}}]})", "`patternProperties`"},
       {R"({"uniqueItems": true})", "`uniqueItems`"},
-      {R"({"type": "integer", "multipleOf": 3})", "`multipleOf`"},
+      {R"({"type": "integer", "multipleOf": 3001})", "`multipleOf` 3001"},
+      {R"({"type": "number", "multipleOf": 1e-20})", "`multipleOf`"},
       {R"({"contains": {}})", "`contains`"},
       {R"({"dependentRequired": {}})", "`dependentRequired`"},
       {R"({"propertyNames": {}})", "`propertyNames`"},
@@ -245,7 +310,9 @@ TEST(JsonSchemaTest, RefusedByName) {
   for (const char* const text :
        {R"({"type": "strange"})", R"({"anyOf": []})", "1", R"({"properties": []})", R"({"required": [1]})",
         R"({"minItems": -1})", R"({"$ref": "#/nowhere"})", R"({"type": "integer", "minimum": 3, "maximum": 2})", "false",
-        R"({"enum": []})", R"({"items": 3})", R"({"minimum": "1"})"}) {
+        R"({"enum": []})", R"({"items": 3})", R"({"multipleOf": 0})", R"({"multipleOf": "2"})",
+        R"({"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 6})", R"({"patternProperties": 1})",
+        R"({"patternProperties": {"(": {}}})", R"({"minimum": "1"})"}) {
     error_of(text, ErrorKind::kInvalidInput);
   }
   std::string types;
@@ -281,6 +348,10 @@ const char* const kWalked[] = {
     R"({"type": "object", "properties": {"a": {}, "b": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]})",
     R"({"prefixItems": [{"type": "string", "minLength": 3, "maxLength": 5}, {"type": "boolean"}], "items": {"type": "integer"}, "minItems": 1, "maxItems": 4})",
     R"({"type": "object", "additionalProperties": {"type": "integer", "minimum": -3}, "minProperties": 2, "maxProperties": 3})",
+    R"({"type": "integer", "multipleOf": 37})",
+    R"({"type": "array", "items": {"type": "number", "multipleOf": 0.25, "minimum": -3.1, "exclusiveMaximum": 12.5}, "minItems": 3, "maxItems": 4})",
+    R"({"properties": {"ab": {"type": "integer"}, "c": {"type": "null"}}, "patternProperties": {"b": {"multipleOf": 5},
+        "^x?[a-c]+$": {"type": ["integer", "null"]}}, "additionalProperties": {"type": "boolean"}, "required": ["ab", "xc"]})",
     "true",
 };
 

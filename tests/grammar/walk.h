@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <regex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -154,6 +155,8 @@ class Checker {
       const double v = value.as_double("value");
       if (v < number("minimum", -kInf) || v > number("maximum", kInf)) return false;
       if (v <= number("exclusiveMinimum", -kInf) || v >= number("exclusiveMaximum", kInf)) return false;
+      const double quotient = v / number("multipleOf", v);
+      if (v != 0 && std::abs(quotient - std::round(quotient)) > 1e-9 * std::abs(quotient)) return false;
     }
     if (value.is_string()) {
       const auto length = static_cast<double>(utf8_length(value.as_string("value")));
@@ -181,8 +184,16 @@ class Checker {
       const Json* const rest = schema.find("additionalProperties");
       for (const JsonMember& member : value.as_object("value")) {
         const Json* const own = named != nullptr ? named->find(member.key) : nullptr;
+        bool known = own != nullptr;
         if (own != nullptr && !fits(member.value, *own)) return false;
-        if (own == nullptr && rest != nullptr && !fits(member.value, *rest)) return false;
+        if (const Json* const patterns = schema.find("patternProperties")) {
+          for (const JsonMember& pattern : patterns->as_object("patternProperties")) {
+            if (!std::regex_search(member.key, std::regex(pattern.key))) continue;
+            known = true;
+            if (!fits(member.value, pattern.value)) return false;
+          }
+        }
+        if (!known && rest != nullptr && !fits(member.value, *rest)) return false;
       }
     }
     return true;

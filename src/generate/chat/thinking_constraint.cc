@@ -69,6 +69,7 @@ class ThinkingConstraint final : public TokenConstraint {
   }
 
   bool complete() const override { return state_ == ReasoningStart::kClosed && answer_ && answer_->complete(); }
+  int64_t take_work() override { return answer_ ? answer_->take_work() : 0; }
 
  private:
   bool forced() const { return rule_->budget && spent_ >= *rule_->budget && written_ < rule_->close.size(); }

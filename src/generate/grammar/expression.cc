@@ -63,6 +63,14 @@ Expr Builder::literal(std::string_view bytes) {
   return add(made);
 }
 
+Expr Builder::bytes(uint8_t low, uint8_t high) {
+  Node made;
+  made.kind = Kind::kBytes;
+  made.min = low;
+  made.max = high;
+  return add(made);
+}
+
 Expr Builder::chars(const CodeSet& set) {
   Node made;
   made.kind = Kind::kChars;

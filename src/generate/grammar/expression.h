@@ -18,11 +18,11 @@ constexpr int64_t kUnbounded = -1;
 
 class Builder {
  public:
-  enum class Kind : uint8_t { kEmpty, kNever, kLiteral, kChars, kSequence, kAlternation, kRepeat, kRule };
+  enum class Kind : uint8_t { kEmpty, kNever, kLiteral, kBytes, kChars, kSequence, kAlternation, kRepeat, kRule };
   struct Node {
     Kind kind = Kind::kEmpty;
     int32_t first = 0, count = 0;  // of children()
-    int64_t min = 0, max = 0;      // kRepeat
+    int64_t min = 0, max = 0;      // kRepeat; kBytes: the lowest and the highest
     int32_t index = 0;             // of the literal, set or rule
     int32_t depth = 1;
     int64_t cost = 1;  // states that it takes, about
@@ -34,7 +34,8 @@ class Builder {
   Expr empty();
   Expr never();
   Expr literal(std::string_view bytes);
-  Expr chars(const CodeSet& set);  // one code point as UTF-8; surrogates are never written
+  Expr bytes(uint8_t low, uint8_t high);  // one of them
+  Expr chars(const CodeSet& set);         // one code point as UTF-8; surrogates are never written
   Expr sequence(const std::vector<Expr>& parts);
   Expr alternation(const std::vector<Expr>& choices);
   Expr optional(Expr inner) { return alternation({inner, empty()}); }

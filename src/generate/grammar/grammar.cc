@@ -37,6 +37,7 @@ class GrammarConstraint final : public TokenConstraint {
         place_(machine_->start()) {
     if (!machine_->may_go_on(place_) && (!machine_->may_end(place_) || end_ids_.empty()))
       invalid("grammar", "no token of the vocabulary can begin a text that fits");
+    place_.work = 0;  // done by who asks, not by who runs it
   }
 
   std::unique_ptr<TokenConstraint> clone() const override { return std::make_unique<GrammarConstraint>(*this); }
@@ -54,6 +55,7 @@ class GrammarConstraint final : public TokenConstraint {
   }
 
   bool complete() const override { return ended_ || !machine_->may_go_on(place_); }
+  int64_t take_work() override { return std::exchange(place_.work, 0); }
 
  private:
   GrammarPtr grammar_;  // runs: the cache sees that it is held

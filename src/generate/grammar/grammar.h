@@ -84,7 +84,7 @@ struct GrammarSource {
   std::string text;                  // the schema as JSON, the pattern or the grammar
   std::vector<std::string> choices;  // kChoice
   JsonGrammarOptions json;
-  std::string where;  // the request's field that it came in, for who tells of errors
+  std::string where = "structured_outputs";  // the request's field that it came in, for who tells of errors
 };
 
 GrammarPtr compile(const GrammarSource& source, const GrammarLimits& limits = {});

@@ -1,7 +1,7 @@
-// JSON Schema to rules. Read: type (lists too), properties, required, additionalProperties, enum, const, items, prefixItems,
-// min/maxItems, min/maxLength, pattern, format, minimum to exclusiveMaximum, anyOf, oneOf, allOf, $ref into the document,
-// nullable, minProperties and maxProperties where no property has a name, booleans. Refused by name: all other keywords that
-// are no notes.
+// JSON Schema to rules. Read: type (lists too), properties, required, additionalProperties, patternProperties, enum, const,
+// items, prefixItems, min/maxItems, min/maxLength, pattern, format, minimum to exclusiveMaximum, multipleOf, anyOf, oneOf,
+// allOf, $ref into the document, nullable, minProperties and maxProperties where no property has a name, booleans. Refused by
+// name: all other keywords that are no notes.
 #include <algorithm>
 #include <deque>
 #include <string>
@@ -16,6 +16,7 @@
 #include "generate/grammar/frontends.h"
 #include "generate/grammar/json_formats.h"
 #include "generate/grammar/json_text.h"
+#include "generate/grammar/key_patterns.h"
 #include "generate/grammar/regex.h"
 #include "generate/grammar/schema_merge.h"
 
@@ -26,6 +27,7 @@ namespace {
 constexpr size_t kMostTypes = 16;  // seven with different names
 constexpr int64_t kMostMerges = 100'000;
 constexpr int64_t kMostMergedNodes = 20'000'000;  // copied by merging: schemas that double themselves end here
+constexpr int64_t kMostKeyWork = 1'000'000;       // to tell keys of patternProperties apart
 
 int64_t count_nodes(const Json& json) {
   int64_t total = 1;
@@ -305,8 +307,8 @@ class Schema {
       // Keywords of a type mean that type: narrower than what the standard says, and what is meant.
       for (const JsonMember& member : schema.as_object(path)) {
         const std::string& name = member.key;
-        if (name == "properties" || name == "required" || name == "additionalProperties" || name == "minProperties" ||
-            name == "maxProperties" || name == "unevaluatedProperties") {
+        if (name == "properties" || name == "required" || name == "additionalProperties" || name == "patternProperties" ||
+            name == "minProperties" || name == "maxProperties" || name == "unevaluatedProperties") {
           add("object");
         } else if (name == "items" || name == "prefixItems" || name == "minItems" || name == "maxItems" ||
                    name == "uniqueItems") {
@@ -359,8 +361,6 @@ class Schema {
   }
 
   Expr number(const Json& schema, bool whole, const std::string& path) {
-    if (const Json* const step = schema.find("multipleOf"); step != nullptr && !(whole && *step == Json(1)))
-      refuse(path, "keyword `multipleOf` is");
     const auto bound = [&](const char* name) {
       const Json* const value = schema.find(name);
       if (value != nullptr && !value->is_number()) {
@@ -381,9 +381,12 @@ class Schema {
       bounds.high = high;
       bounds.high_open = true;
     }
-    if (bounds.low.is_null() && bounds.high.is_null()) return whole ? text_.integer() : text_.number();
+    bounds.multiple_of = bound("multipleOf");
+    if (whole && bounds.multiple_of == Json(1)) bounds.multiple_of = Json();
+    if (bounds.low.is_null() && bounds.high.is_null() && bounds.multiple_of.is_null())
+      return whole ? text_.integer() : text_.number();
     const std::string key = (whole ? "i" : "n") + bounds.low.dump() + (bounds.low_open ? "(" : "[") + bounds.high.dump() +
-                            (bounds.high_open ? ")" : "]");
+                            (bounds.high_open ? ")" : "]") + bounds.multiple_of.dump();
     const auto known = numbers_.find(key);
     if (known != numbers_.end()) return builder_.use(known->second);
     const Rule made = builder_.rule_of(bounded_number(builder_, bounds, whole, path), "number");
@@ -438,11 +441,42 @@ class Schema {
     bool required;
   };
 
+  // Members whose names are not given, but of a kind.
+  struct OpenMembers {
+    Expr key, value;
+  };
+
+  // The schemas that bind the value of a key by its patterns, `own` first (null: there is none). Null: nothing binds it.
+  Expr bound_value(const Json* own, const std::string& name, KeyPatterns& patterns, const std::vector<const Json*>& schemas,
+                   const Json& otherwise, const std::string& path) {
+    std::vector<const Json*> all;
+    if (own != nullptr) all.push_back(own);
+    for (size_t i = 0; i < patterns.size(); ++i) {
+      if (patterns.found_in(i, name)) all.push_back(schemas[i]);
+    }
+    if (all.empty()) return use(otherwise, path + "/additionalProperties");
+    if (all.size() == 1) return use(*all[0], path + "/properties/" + name);
+    Json list = Json::array(), merged = Json::object();
+    for (const Json* const each : all) list.push_back(*each);
+    merged.set("allOf", std::move(list));
+    pay(merged, path);
+    return use_merged(std::move(merged), path + "/properties/" + name);
+  }
+
   Expr object(const Json& schema, const std::string& path) {
     static const Json kAny(true);
     const Json* rest = schema.find("additionalProperties");
     const Json* const unevaluated = schema.find("unevaluatedProperties");
     if (rest == nullptr && unevaluated != nullptr) rest = unevaluated;
+    KeyPatterns patterns(builder_, text_, key_work_left_, path);
+    std::vector<const Json*> schemas;  // of the patterns
+    if (const Json* const list = schema.find("patternProperties")) {
+      if (!list->is_object()) fail(path, "`patternProperties` must be an object");
+      for (const JsonMember& member : list->as_object(path)) {
+        patterns.add(member.key);
+        schemas.push_back(&member.value);
+      }
+    }
     std::vector<Property> properties;
     std::unordered_map<std::string, size_t> places;
     if (const Json* const named = schema.find("properties")) {
@@ -450,7 +484,7 @@ class Schema {
       for (const JsonMember& member : named->as_object(path)) {
         const auto [at, fresh] = places.try_emplace(member.key, properties.size());
         if (!fresh) fail(path, "property '" + member.key + "' is there twice");
-        properties.push_back({member.key, use(member.value, path + "/properties/" + member.key), false});
+        properties.push_back({member.key, bound_value(&member.value, member.key, patterns, schemas, kAny, path), false});
       }
     }
     if (const Json* const required = schema.find("required")) {
@@ -458,30 +492,47 @@ class Schema {
       for (const Json& one : required->as_array(path)) {
         const std::string& name = one.as_string(path);
         const auto [at, fresh] = places.try_emplace(name, properties.size());
-        if (fresh) properties.push_back({name, use(rest != nullptr ? *rest : kAny, path + "/additionalProperties"), true});
+        if (fresh) {
+          properties.push_back(
+              {name, bound_value(nullptr, name, patterns, schemas, rest != nullptr ? *rest : kAny, path), true});
+        }
         properties[at->second].required = true;
       }
     }
-    if (rest == nullptr && properties.empty() && !schema.contains("properties")) rest = &kAny;
+    if (rest == nullptr && properties.empty() && patterns.empty() && !schema.contains("properties")) rest = &kAny;
     if (rest != nullptr && rest->is_bool() && !rest->as_bool(path)) rest = nullptr;
     const int64_t min = count(schema, "minProperties", 0, path), max = count(schema, "maxProperties", kUnbounded, path);
     if (max != kUnbounded && max < min) return builder_.never();
-    if (properties.empty()) return dictionary(rest, min, max, path);
+    const bool any = properties.empty() && patterns.empty() && rest != nullptr && rest->is_bool();
+    if (any && min == 0 && max == kUnbounded) return text_.any_object();
+
+    std::vector<std::string> names;
+    for (const Property& property : properties) names.push_back(property.name);
+    std::vector<OpenMembers> open;
+    for (size_t i = 0; i < patterns.size(); ++i) {
+      open.push_back({patterns.key(i, names), use(*schemas[i], path + "/patternProperties/" + std::to_string(i))});
+    }
+    if (rest != nullptr) open.push_back({patterns.other_key(names), use(*rest, path + "/additionalProperties")});
+    if (properties.empty()) return dictionary(open, min, max);
     int64_t required = 0;
     for (const Property& property : properties) required += property.required ? 1 : 0;
     const bool fits =
-        min <= required && (max == kUnbounded || (rest == nullptr && max >= static_cast<int64_t>(properties.size())));
+        min <= required && (max == kUnbounded || (open.empty() && max >= static_cast<int64_t>(properties.size())));
     if (!fits) refuse(path, "`minProperties` or `maxProperties` beside `properties` is");
-    return record(properties, rest, path);
+    return record(properties, open, path);
   }
 
   Expr member(Expr key, Expr value) { return builder_.sequence({key, text_.colon(), value}); }
+  Expr any_of(const std::vector<OpenMembers>& open) {
+    std::vector<Expr> choices;
+    for (const OpenMembers& each : open) choices.push_back(member(each.key, each.value));
+    return builder_.alternation(choices);
+  }
 
-  Expr dictionary(const Json* rest, int64_t min, int64_t max, const std::string& path) {
+  Expr dictionary(const std::vector<OpenMembers>& members, int64_t min, int64_t max) {
     const Expr open = builder_.sequence({builder_.literal("{"), text_.space()}), close = builder_.literal("}");
-    if (rest == nullptr || max == 0) return min > 0 ? builder_.never() : builder_.sequence({open, close});
-    if (min == 0 && max == kUnbounded && rest->is_bool()) return text_.any_object();
-    const Expr one = member(text_.string(0, kUnbounded), use(*rest, path + "/additionalProperties"));
+    if (members.empty() || max == 0) return min > 0 ? builder_.never() : builder_.sequence({open, close});
+    const Expr one = any_of(members);
     const Expr more = builder_.repeat(builder_.sequence({text_.comma(), one}), std::max<int64_t>(min - 1, 0),
                                       max == kUnbounded ? kUnbounded : max - 1);
     const Expr some = builder_.sequence({one, more, text_.space()});
@@ -491,16 +542,12 @@ class Schema {
   // Named properties in order, each written or (where it may be) left out. `rest[i]` writes one of those from i on and what
   // follows it; `after[i]` ends, or goes on with a comma. Each rule calls the next as its last act, so that no stack grows, and
   // what is common to all choices (the comma) stands once.
-  Expr record(const std::vector<Property>& properties, const Json* other, const std::string& path) {
+  Expr record(const std::vector<Property>& properties, const std::vector<OpenMembers>& others, const std::string& path) {
     const Expr end = builder_.sequence({text_.space(), builder_.literal("}")});
     Expr rest = builder_.never(), after = end;
-    if (other != nullptr) {
-      std::vector<std::string> names;
-      for (const Property& property : properties) names.push_back(property.name);
-      const Expr key = text_.other_key(names);
+    if (!others.empty()) {
       const Rule more = builder_.add_rule(path);
-      const Expr value = use(*other, path + "/additionalProperties");
-      rest = builder_.use(builder_.rule_of(builder_.sequence({member(key, value), builder_.use(more)}), path));
+      rest = builder_.use(builder_.rule_of(builder_.sequence({any_of(others), builder_.use(more)}), path));
       builder_.define(more, builder_.alternation({end, builder_.sequence({text_.comma(), rest})}));
       after = builder_.use(more);
     }
@@ -527,6 +574,7 @@ class Schema {
   std::deque<Json> kept_;  // schemas made by merging
   std::unordered_map<std::string, const Json*> merged_;
   int64_t merges_ = 0, merged_nodes_ = 0;
+  int64_t key_work_left_ = kMostKeyWork;
 };
 
 }  // namespace

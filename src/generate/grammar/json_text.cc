@@ -16,12 +16,13 @@ CodeSet ranges(std::initializer_list<CodeSet::Range> list) {
   return out;
 }
 
-// Code points that stand in a string as they are.
 CodeSet plain() { return ranges({{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0xD7FF}, {0xE000, 0x10FFFF}}); }
 CodeSet digit() { return ranges({{'0', '9'}}); }
 CodeSet hex() { return ranges({{'0', '9'}, {'A', 'F'}, {'a', 'f'}}); }
 
 }  // namespace
+
+CodeSet plain_characters() { return plain(); }
 
 Expr JsonText::space() {
   if (!options_.any_whitespace) return builder_.empty();

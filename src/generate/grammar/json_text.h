@@ -12,6 +12,8 @@
 
 namespace pagoda::grammar {
 
+CodeSet plain_characters();  // those that stand in a string as they are
+
 class JsonText {
  public:
   JsonText(Builder& builder, const JsonGrammarOptions& options) : builder_(builder), options_(options) {}
@@ -43,10 +45,10 @@ class JsonText {
 
 // A number between bounds, written without exponent. Bounds are numbers of the schema; null: none.
 struct NumberBounds {
-  Json low, high;
+  Json low, high, multiple_of;
   bool low_open = false, high_open = false;
 };
-// Throws kUnsupported where a bound has too many digits.
+// Throws kUnsupported where a bound has too many digits, and where multiples would need too many states.
 Expr bounded_number(Builder& builder, const NumberBounds& bounds, bool whole, std::string_view path);
 
 }  // namespace pagoda::grammar

@@ -89,6 +89,11 @@ Memory::~Memory() {
   if (limits_.budget) limits_.budget->bytes.fetch_sub(counted_bytes_, std::memory_order_relaxed);
 }
 
+int64_t Memory::work() const {
+  constexpr int64_t kNodesOfAStep = 16;  // a node whose step is known takes so much less time
+  return limits_.max_token_steps - work_left_ + nodes_visited_ / kNodesOfAStep;
+}
+
 void Memory::count_bytes() {
   if (!limits_.budget) return;
   const int64_t bytes = memory_bytes();
@@ -171,11 +176,15 @@ int32_t Memory::close() {
     }
     if (seen_count_ >= most_seen || static_cast<int64_t>(found_.size()) >= limits_.max_readings) {
       work_.clear();
+      exact_ = false;
       break;
     }
     if (frame_stamps_.size() < frames_.size()) frame_stamps_.resize(frames_.size() + frames_.size() / 2, 0);
     if (uint32_t& stamp = frame_stamps_[static_cast<size_t>(reading.frame)]; stamp != stamp_) {
-      if (stacks >= limits_.max_stacks) continue;
+      if (stacks >= limits_.max_stacks) {
+        exact_ = false;
+        continue;
+      }
       ++stacks;
       stamp = stamp_;
     }
@@ -192,7 +201,10 @@ int32_t Memory::close() {
         push(start, reading.frame);
         continue;
       }
-      if (frames_[static_cast<size_t>(reading.frame)].depth >= limits_.max_stack) continue;
+      if (frames_[static_cast<size_t>(reading.frame)].depth >= limits_.max_stack) {
+        exact_ = false;
+        continue;
+      }
       const int32_t room = call.max == kUnbounded ? kUnbounded : call.max - 1;
       push(start,
            frame(once ? Call{reading.frame, call.to, -1, 0, 0} : Call{reading.frame, call.to, call.rule, call.min - 1, room}));
@@ -337,6 +349,7 @@ void Memory::walk(int32_t situation, int32_t node, Collector& found, std::vector
   const auto end = static_cast<size_t>(nodes[root].end);
   for (size_t at = root + 1; at < end;) {
     const TokenVocabulary::Node& one = nodes[at];
+    ++nodes_visited_;
     // Out of steps: what was found must do. The first token is always looked for, among those of one byte at least.
     if (steps_left_ <= 0 && (found.any() || one.depth > 1)) {
       at = found.any() ? end : static_cast<size_t>(one.end);
@@ -428,6 +441,12 @@ void Machine::begin(Place& place) {
   place.memory->begin_token();
 }
 
+// ... and after.
+void Machine::end(Place& place) {
+  place.memory->count_bytes();
+  place.work += place.memory->work();
+}
+
 Machine::Place Machine::start() {
   const std::lock_guard<std::mutex> lock(mutex_);
   Place place;
@@ -443,7 +462,7 @@ bool Machine::advance(Place& place, int32_t token) {
   const std::string& bytes = vocabulary_->bytes(token);
   int32_t at = bytes.empty() ? Memory::kDead : place.situation;
   for (const char c : bytes) at = place.memory->step(at, static_cast<uint8_t>(c));
-  place.memory->count_bytes();
+  end(place);
   if (at == Memory::kDead) return false;
   place.situation = at;
   return true;
@@ -458,7 +477,7 @@ bool Machine::may_go_on(Place& place) {
   const std::lock_guard<std::mutex> lock(mutex_);
   begin(place);
   const bool goes_on = place.memory->may_go_on(place.situation) && !place.memory->allowed(place.situation).empty();
-  place.memory->count_bytes();
+  end(place);
   return goes_on;
 }
 
@@ -471,7 +490,7 @@ void Machine::mask(Place& place, float* logits, int64_t vocab, const std::vector
   const std::lock_guard<std::mutex> lock(mutex_);
   begin(place);
   const TokenSet& allowed = place.memory->allowed(place.situation);
-  place.memory->count_bytes();
+  end(place);
   const int64_t known = std::min(vocab, vocabulary_->size());
   if (allowed.listed) {
     for (const int32_t id : allowed.ids) {

@@ -38,7 +38,12 @@ class Memory {
   Memory& operator=(const Memory&) = delete;
 
   // What follows, up to the next call, may take max_token_steps; beyond them it throws, and the memory is as it was.
-  void begin_token() { work_left_ = limits_.max_token_steps; }
+  void begin_token() {
+    work_left_ = limits_.max_token_steps;
+    nodes_visited_ = 0;
+  }
+  // What was done since then.
+  int64_t work() const;
   void count_bytes();  // within the budget
   int32_t start();
   int32_t step(int32_t situation, uint8_t byte) {
@@ -52,6 +57,8 @@ class Memory {
   // The same situation in another memory.
   int32_t import(const Memory& from, int32_t situation);
   int64_t memory_bytes() const;
+  // Nothing was left out at a limit so far: what was found is all that there is.
+  bool exact() const { return exact_; }
 
  private:
   struct Reading {
@@ -121,6 +128,8 @@ class Memory {
   int64_t counted_bytes_ = 0;
   int64_t steps_left_ = 0;
   int64_t work_left_;
+  bool exact_ = true;
+  int64_t nodes_visited_ = 0;  // of the vocabulary's tree
 
   // Working memory of close() and walk().
   std::vector<Reading> work_, found_;
@@ -140,6 +149,7 @@ class Machine {
   struct Place {
     std::shared_ptr<Memory> memory;
     int32_t situation = Memory::kDead;
+    int64_t work = 0;  // steps that were taken for it
   };
   Machine(std::shared_ptr<const Automaton> automaton, std::shared_ptr<const TokenVocabulary> vocabulary,
           const GrammarLimits& limits);
@@ -157,6 +167,7 @@ class Machine {
  private:
   void renew(Place& place);
   void begin(Place& place);
+  static void end(Place& place);
   std::shared_ptr<const Automaton> automaton_;
   std::shared_ptr<const TokenVocabulary> vocabulary_;
   GrammarLimits limits_;

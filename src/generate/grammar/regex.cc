@@ -74,8 +74,8 @@ CodeSet any_char() { return of({{'\n', '\n'}, {'\r', '\r'}, {0x85, 0x85}, {0x202
 
 class Parser {
  public:
-  Parser(Builder& builder, std::string_view pattern, const CharWriter& writer)
-      : builder_(builder), pattern_(pattern), writer_(writer) {
+  Parser(Builder& builder, std::string_view pattern, const CharWriter& writer, Dialects dialects)
+      : builder_(builder), pattern_(pattern), writer_(writer), dialects_(dialects) {
     if (!utf8_valid(pattern)) fail("no valid UTF-8");
   }
 
@@ -88,6 +88,8 @@ class Parser {
     out.max_chars = piece.max;
     out.one_set = piece.one_set;
     out.set = piece.set;
+    out.at_start = piece.all_at_start;
+    out.at_end = piece.all_at_end;
     return out;
   }
 
@@ -96,6 +98,7 @@ class Parser {
     Expr expr = 0;
     int64_t min = 0, max = 0;               // code points
     bool at_start = false, at_end = false;  // holds ^ or $
+    bool all_at_start = false, all_at_end = false;
     bool one_set = false;
     CodeSet set;
   };
@@ -133,6 +136,8 @@ class Parser {
       out.max = out.max == kUnbounded || next.max == kUnbounded ? kUnbounded : std::max(out.max, next.max);
       out.at_start |= next.at_start;
       out.at_end |= next.at_end;
+      out.all_at_start &= next.all_at_start;
+      out.all_at_end &= next.all_at_end;
       out.one_set = false;
     }
     out.expr = builder_.alternation(choices);
@@ -147,11 +152,11 @@ class Parser {
     while (!done() && look() != '|' && look() != ')') {
       if (take("^") || take("\\A")) {
         if (begun) refuse("'^' that is not at the begin is");
-        out.at_start = true;
+        out.at_start = out.all_at_start = true;
         continue;
       }
       if (take("$") || take("\\Z") || take("\\z")) {
-        out.at_end = ended = true;
+        out.at_end = out.all_at_end = ended = true;
         continue;
       }
       Piece piece = quantified(depth);
@@ -161,6 +166,8 @@ class Parser {
       begun = true;
       out.at_start |= piece.at_start;
       out.at_end |= piece.at_end;
+      out.all_at_start |= piece.all_at_start;
+      out.all_at_end |= piece.all_at_end;
       out.min = plus(out.min, piece.min);
       out.max = plus(out.max, piece.max);
       parts.push_back(piece.expr);
@@ -223,6 +230,8 @@ class Parser {
     return true;
   }
 
+  const CodeSet& of_dialects(const TwoSets& sets) const { return dialects_ == Dialects::kAny ? sets.wide : sets.narrow; }
+
   Piece set_piece(const CodeSet& set) {
     Piece out;
     out.expr = writer_(set);
@@ -237,10 +246,10 @@ class Parser {
     if (c == '(') return group(depth);
     if (c == '[') return set_piece(char_class());
     if (c == '*' || c == '+' || c == '?') fail("nothing to repeat");
-    if (take(".")) return set_piece(any_char());
+    if (take(".")) return set_piece(dialects_ == Dialects::kAny ? CodeSet().complement() : any_char());
     if (c == '\\') {
       const Escape escaped = escape(false);
-      return set_piece(escaped.set != nullptr ? escaped.set->narrow : one(escaped.code));
+      return set_piece(escaped.set != nullptr ? of_dialects(*escaped.set) : one(escaped.code));
     }
     return set_piece(one(code()));
   }
@@ -424,23 +433,24 @@ class Parser {
       out.add(TwoSets::exactly(CodeSet::range(from, to)));
     }
     ++at_;
-    return negated ? out.opposite().narrow : out.narrow;
+    return of_dialects(negated ? out.opposite() : out);
   }
 
   Builder& builder_;
   std::map<std::pair<bool, std::string>, TwoSets> properties_;
   std::string_view pattern_;
   const CharWriter& writer_;
+  Dialects dialects_;
   size_t at_ = 0;
 };
 
 }  // namespace
 
-RegexExpr add_regex(Builder& builder, std::string_view pattern, const CharWriter& writer) {
+RegexExpr add_regex(Builder& builder, std::string_view pattern, const CharWriter& writer, Dialects dialects) {
   if (static_cast<int64_t>(pattern.size()) > builder.limits().max_source_bytes)
     invalid(builder.where(), "pattern too long: got {} bytes, need at most {}", pattern.size(),
             builder.limits().max_source_bytes);
-  return Parser(builder, pattern, writer).run();
+  return Parser(builder, pattern, writer, dialects).run();
 }
 
 }  // namespace pagoda::grammar

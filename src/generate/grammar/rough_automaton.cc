@@ -76,6 +76,7 @@ class Expander {
         }
         return;
       }
+      case Builder::Kind::kBytes: bytes(from, to, static_cast<uint32_t>(node.min), static_cast<uint32_t>(node.max)); return;
       case Builder::Kind::kChars: chars(builder_.set_of(node), from, to); return;
       case Builder::Kind::kSequence:
         for (int32_t i = 0; i < node.count; ++i) {

@@ -16,7 +16,7 @@ namespace pagoda::grammar {
 
 namespace {
 
-constexpr std::array<std::string_view, 30> kReadKeywords = {"type",
+constexpr std::array<std::string_view, 31> kReadKeywords = {"type",
                                                             "enum",
                                                             "const",
                                                             "properties",
@@ -44,6 +44,7 @@ constexpr std::array<std::string_view, 30> kReadKeywords = {"type",
                                                             "minProperties",
                                                             "maxProperties",
                                                             "unevaluatedProperties",
+                                                            "patternProperties",
                                                             "multipleOf",
                                                             "uniqueItems"};
 constexpr std::array<std::string_view, 19> kNotes = {"title",
@@ -197,6 +198,19 @@ void merge_items(const Json& a, const Json& b, Json& out) {
   if (x != nullptr || y != nullptr) out.set("items", pair(x, y));
 }
 
+// Keys with a pattern of one side are among those that the other side's additionalProperties speak of.
+void check_patterns(const Json& a, const Json& b, std::string_view where, std::string_view path) {
+  if (!a.contains("patternProperties")) return;
+  const auto refuse = [&](std::string_view name) {
+    unsupported(where, "{}: `patternProperties` and `{}` of several schemas that must fit together (allOf) are not supported",
+                path, name);
+  };
+  for (const char* const name : {"additionalProperties", "unevaluatedProperties", "patternProperties"}) {
+    if (b.contains(name)) refuse(name);
+  }
+  if (a.contains("additionalProperties") && b.contains("properties")) refuse("properties");
+}
+
 }  // namespace
 
 Keyword keyword_kind(std::string_view name) {
@@ -208,6 +222,8 @@ Keyword keyword_kind(std::string_view name) {
 Json merge_schemas(const Json& a, const Json& b, std::string_view where, std::string_view path) {
   if (a.is_bool()) return a.as_bool(path) ? b : a;
   if (b.is_bool()) return b.as_bool(path) ? a : b;
+  check_patterns(a, b, where, path);
+  check_patterns(b, a, where, path);
   Json out = a;
   bool never = false;
   for (const JsonMember& member : b.as_object(path)) {
@@ -294,11 +310,14 @@ bool value_fits(const Json& value, const Json& schema, std::string_view where, s
       if (value.is_array() && static_cast<double>(value.size()) < limit()) return false;
     } else if (name == "maxItems") {
       if (value.is_array() && static_cast<double>(value.size()) > limit()) return false;
+    } else if (name == "multipleOf" && value.is_int() && bound.is_int() && bound.as_int(path) > 0) {
+      if (value.as_int(path) % bound.as_int(path) != 0) return false;
     } else {
       const bool for_strings = name == "pattern" || name == "format";
       const bool for_arrays = name == "items" || name == "prefixItems" || name == "uniqueItems";
       const bool for_objects = name == "properties" || name == "required" || name == "additionalProperties" ||
-                               name == "minProperties" || name == "maxProperties" || name == "unevaluatedProperties";
+                               name == "minProperties" || name == "maxProperties" || name == "unevaluatedProperties" ||
+                               name == "patternProperties";
       const bool for_numbers = name == "multipleOf";
       if ((for_strings && value.is_string()) || (for_arrays && value.is_array()) || (for_objects && value.is_object()) ||
           (for_numbers && value.is_number())) {
