@@ -36,6 +36,7 @@ class AsyncEngine {
   // No further event of it. Of no effect once it is done.
   void abort(uint64_t ticket);
 
+  int64_t max_open() const { return max_open_; }  // 0: any number
   int64_t num_open() const { return num_open_.load(std::memory_order_relaxed); }
   bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
   EngineStats stats() const;  // at most a tenth of a second old while the engine works

@@ -2,7 +2,9 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cmath>
 #include <random>
 #include <utility>
 
@@ -81,6 +83,14 @@ SchedulerOptions scheduler_options(Runtime& runtime, const Model& model, const E
   return result;
 }
 
+// The error that came of these logits. Numbers that are none are never the request's fault.
+Error of_logits(const Error& error, const float* logits, int64_t count) {
+  const float* const bad = std::find_if(logits, logits + count, [](float logit) { return !(logit < HUGE_VALF); });
+  if (bad == logits + count) return error;
+  return {ErrorKind::kInternal, fmt::format("[model] the logits are not finite: got {}, need numbers (broken weights?)",
+                                            std::isnan(*bad) ? "NaN" : "+inf")};
+}
+
 Event failed(uint64_t request, const Error& error) {
   Event event;
   event.request = request;
@@ -136,8 +146,8 @@ void Engine::check(const Request& request) const {
   }
   const int64_t width = std::max(request.params.num_return_sequences, request.params.num_beams);
   if (width > options_.max_num_seqs) {
-    invalid("prompt", "too many sequences in one request: got {}, need at most {} (max_num_seqs)", width,
-            options_.max_num_seqs);
+    invalid("sampling", "{} is too large: got {} sequences in one request, need at most {} (max_num_seqs)",
+            request.params.num_beams > 1 ? "num_beams" : "num_return_sequences", width, options_.max_num_seqs);
   }
 }
 
@@ -194,16 +204,19 @@ std::vector<Event> Engine::step() {
                                   cache_.num_pages(), cache_.page_bytes()));
     fail(request->id, error, events);
   }
-  if (last_.items.empty()) return events;
+  if (last_.items.empty() && held_.empty()) return events;
   try {
     watch.lap();
-    const StepResult result = runner_.run(last_);
-    times_.model += watch.lap();
-    scheduler_.commit(last_);
-    times_.schedule += watch.lap();
-    count_prompts();
-    ++totals_.num_steps;
-    failures_ = 0;
+    StepResult result;
+    if (!last_.items.empty()) {
+      result = runner_.run(last_);
+      times_.model += watch.lap();
+      scheduler_.commit(last_);
+      times_.schedule += watch.lap();
+      count_prompts();
+      ++totals_.num_steps;
+      failures_ = 0;
+    }
     const std::vector<uint64_t> pooled = pool_prompts(result, events);
     sample(result, events);
     for (const uint64_t id : pooled) finish(id);
@@ -217,7 +230,9 @@ std::vector<Event> Engine::step() {
     for (const SchedulerOutput::Item& item : last_.items) {
       if (ids.empty() || ids.back() != item.request->id) ids.push_back(item.request->id);
     }
+    ids.insert(ids.end(), held_.begin(), held_.end());
     for (const uint64_t id : ids) fail(id, error, events);
+    held_.clear();
   }
   return events;
 }
@@ -252,9 +267,49 @@ std::vector<uint64_t> Engine::pool_prompts(const StepResult& result, std::vector
   return ended;
 }
 
+// Every choice that is made in this step. Constraints take turns where there is more to do for them than a step has time for:
+// every stream waits for the slowest.
+void Engine::choose() {
+  std::atomic<int64_t> spent{0};
+  if (!choices_.empty()) choices_[0].group->enters_step(0);
+  runtime_.pool().parallel_for(static_cast<int64_t>(choices_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      Group::Choice& choice = choices_[static_cast<size_t>(i)];
+      try {
+        choice.waits = !choice.group->enters_step(spent.load(std::memory_order_relaxed));
+        if (!choice.waits) choice.group->choose(choice, scratch_[static_cast<size_t>(thread)]);
+      } catch (...) {
+        choice.error = of_logits(current_error(), choice.logits, choice.rows * model_.vocab_size());
+      }
+      spent.fetch_add(choice.work, std::memory_order_relaxed);
+    }
+  });
+}
+
+// Keeps the choices that wait.
+void Engine::hold() {
+  std::vector<uint64_t> held;
+  held.reserve(choices_.size());  // those that waited before are noted whatever fails
+  held_.swap(held);
+  for (size_t i = 0; i < choices_.size();) {
+    Group* const group = choices_[i].group;
+    size_t end = i;
+    while (end < choices_.size() && choices_[end].group == group) ++end;
+    if (choices_[i].waits) {
+      held_.push_back(group->state().id);
+      group->hold(&choices_[i], end - i);
+    }
+    i = end;
+  }
+}
+
 void Engine::sample(const StepResult& result, std::vector<Event>& events) {
   choices_.clear();
   std::vector<uint64_t> broken;
+  // Those that wait longest stand first, and the first is always served.
+  for (const uint64_t id : held_) {
+    if (const auto group = groups_.find(id); group != groups_.end()) group->second->take_held(choices_);
+  }
   const float* rows = result.logits ? result.logits.data<float>() : nullptr;
   for (size_t i = 0; i < last_.items.size();) {
     size_t end = i;
@@ -269,25 +324,17 @@ void Engine::sample(const StepResult& result, std::vector<Event>& events) {
     } catch (...) {
       choices_.resize(before);
       broken.push_back(id);
-      events.push_back(failed(id, current_error()));
+      events.push_back(failed(id, of_logits(current_error(), rows, wanted * model_.vocab_size())));
     }
     rows += wanted * model_.vocab_size();
     i = end;
   }
-  runtime_.pool().parallel_for(static_cast<int64_t>(choices_.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      Group::Choice& choice = choices_[static_cast<size_t>(i)];
-      try {
-        choice.group->choose(choice, scratch_[static_cast<size_t>(thread)]);
-      } catch (...) {
-        choice.error = current_error();
-      }
-    }
-  });
+  choose();
+  hold();
   std::vector<uint64_t> ended;
   for (Group::Choice& choice : choices_) {
     const uint64_t id = choice.group->state().id;
-    if (!broken.empty() && broken.back() == id) continue;
+    if (choice.waits || (!broken.empty() && broken.back() == id)) continue;
     if (!choice.error) {
       try {
         choice.group->apply(choice, events);

@@ -68,6 +68,8 @@ class Engine {
   void visit(const std::function<void(uint64_t request, const SequenceState& sequence)>& fn) const;
 
   int64_t max_model_len() const { return max_model_len_; }
+  int64_t max_num_seqs() const { return options_.max_num_seqs; }
+  bool by_priority() const { return options_.by_priority; }
   const KvCache& cache() const { return cache_; }
   const BlockPool& pool() const { return blocks_.pool(); }
   // What the last step computed: from, num_new_tokens and rows_wanted() of its items; their pointers are spent.
@@ -81,6 +83,8 @@ class Engine {
   void count_prompts();
   std::vector<uint64_t> pool_prompts(const StepResult& result, std::vector<Event>& events);
   void sample(const StepResult& result, std::vector<Event>& events);
+  void choose();
+  void hold();
   void fail(uint64_t request, const Error& error, std::vector<Event>& events);
   void finish(uint64_t request);
 
@@ -96,6 +100,7 @@ class Engine {
   std::unordered_map<uint64_t, std::unique_ptr<Group>> groups_;
   std::vector<LogitsScratch> scratch_;  // one a thread
   std::vector<Group::Choice> choices_;
+  std::vector<uint64_t> held_;  // requests whose choices wait, the longest first
   SchedulerOutput last_;
   EngineStats totals_;
   Times times_;

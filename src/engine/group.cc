@@ -2,6 +2,7 @@
 #include "engine/group.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -45,6 +46,9 @@ std::unique_ptr<StreamDecoder> Group::decoder_after_prompt() const {
 
 void Group::take(const SchedulerOutput::Item* items, size_t count, const float* rows, std::vector<Choice>& choices) {
   const float* first = rows;
+  begin_step();
+  held_.clear();
+  held_rows_.clear();
   for (size_t i = 0; i < count; ++i) {
     const SchedulerOutput::Item& item = items[i];
     if (item.wants_all_logits) take_prompt_logprobs(item, rows);
@@ -53,18 +57,18 @@ void Group::take(const SchedulerOutput::Item* items, size_t count, const float* 
     if (!item.wants_logits || beams_ || request_.prompt_only) continue;
     if (answers_.empty()) {
       fork_prompt();
-      for (size_t fork = 0; fork < answers_.size(); ++fork) choices.push_back({this, fork, last, -1, {}, {}});
+      for (size_t fork = 0; fork < answers_.size(); ++fork) choices.push_back({this, fork, last});
       continue;
     }
     const auto mine = [&](const Answer& answer) { return answer.sequence == item.sequence; };
     const auto answer = std::find_if(answers_.begin(), answers_.end(), mine);
-    choices.push_back({this, static_cast<size_t>(answer - answers_.begin()), last, -1, {}, {}});
+    choices.push_back({this, static_cast<size_t>(answer - answers_.begin()), last});
   }
   if (!beams_ && !request_.prompt_only) return;
   // All sequences of beams stand at their last token in the same step; a chunk of the prompt wants nothing.
   if (items[count - 1].wants_logits) {
     const float* row = beams_ && count > 1 ? first : rows - vocab_size_;
-    choices.push_back({this, 0, row, -1, {}, {}});
+    choices.push_back({this, 0, row, beams_ ? static_cast<int64_t>(count) : 1});
   }
 }
 
@@ -112,6 +116,49 @@ void Group::fork_prompt() {
   request_.constraint.reset();  // holds memory of its grammar
 }
 
+void Group::begin_step() {
+  entry_.store(Entry::kOpen, std::memory_order_relaxed);
+  work_.store(0, std::memory_order_relaxed);
+}
+
+bool Group::enters_step(int64_t spent) {
+  if (answers_.empty() || !answers_[0].constraint) return true;
+  // Whichever of its sequences comes first decides for all.
+  Entry entry = Entry::kOpen;
+  const Entry mine = spent < kConstraintWorkOfAStep ? Entry::kEnters : Entry::kWaits;
+  if (entry_.compare_exchange_strong(entry, mine, std::memory_order_relaxed)) entry = mine;
+  return entry == Entry::kEnters;
+}
+
+void Group::hold(const Choice* choices, size_t count) {
+  state_.holds = true;
+  if (!held_.empty()) return;  // they have waited before
+  const float* last = nullptr;
+  for (size_t i = 0; i < count; ++i) {
+    // Forks of a prompt begin with one row.
+    if (choices[i].logits != last) held_rows_.emplace_back(choices[i].logits, choices[i].logits + vocab_size_);
+    last = choices[i].logits;
+    held_.push_back({choices[i].sequence, held_rows_.size() - 1});
+  }
+}
+
+void Group::take_held(std::vector<Choice>& choices) {
+  if (!std::exchange(state_.holds, false)) return;
+  begin_step();
+  for (const Held& held : held_) choices.push_back({this, held.sequence, held_rows_[held.row].data()});
+}
+
+// What the request's constraints have taken in this step, that of `choice` included, is within its bound.
+void Group::charge(TokenConstraint& constraint, Choice& choice) {
+  const int64_t more = constraint.take_work();
+  choice.work += more;
+  const int64_t all = work_.fetch_add(more, std::memory_order_relaxed) + more;
+  if (all <= kMostConstraintWork) return;
+  invalid("grammar",
+          "too many ways to read the texts of the request's {} answers: their next tokens need more than {} steps together",
+          state_.num_running(), kMostConstraintWork);
+}
+
 void Group::choose(Choice& choice, LogitsScratch& scratch) {
   if (request_.prompt_only) return;
   if (beams_) return choose_beams(choice.logits);
@@ -120,7 +167,11 @@ void Group::choose(Choice& choice, LogitsScratch& scratch) {
   const float* chosen_from = choice.logits;
   if (!processors_.empty() || answer.constraint) {
     scratch.row.assign(choice.logits, choice.logits + vocab_size_);
-    if (answer.constraint) answer.constraint->mask(scratch.row.data(), vocab_size_);
+    if (answer.constraint) {
+      charge(*answer.constraint, choice);  // others of the request may have spent it all
+      answer.constraint->mask(scratch.row.data(), vocab_size_);
+      charge(*answer.constraint, choice);
+    }
     processors_.apply(scratch.row.data(), vocab_size_, history, scratch);
     chosen_from = scratch.row.data();
   }
@@ -128,6 +179,10 @@ void Group::choose(Choice& choice, LogitsScratch& scratch) {
   choice.token =
       request_.params.do_sample() ? sample(chosen_from, vocab_size_, key, scratch) : argmax(chosen_from, vocab_size_);
   if (request_.logprobs) choice.logprobs = position_of(choice.logits, choice.token, answer_row(choice.logits));
+  if (!answer.constraint) return;
+  answer.constraint->accept(choice.token);
+  choice.completes = answer.constraint->complete();
+  charge(*answer.constraint, choice);
 }
 
 void Group::apply(Choice& choice, std::vector<Event>& events) {
@@ -137,8 +192,7 @@ void Group::apply(Choice& choice, std::vector<Event>& events) {
   Event event;
   event.index = static_cast<int>(choice.sequence);
   if (choice.logprobs) event.logprobs.push_back(std::move(*choice.logprobs));
-  if (answer.constraint) answer.constraint->accept(choice.token);
-  append(answer, choice.token, event);
+  append(answer, choice, event);
   if (event.finish != FinishReason::kNone) end(answer);
   done_ = state_.num_running() == 0;
   push(std::move(event), events);
@@ -158,7 +212,8 @@ bool Group::hides_text(FinishReason of_token) const {
   return of_token == FinishReason::kStop && !request_.params.include_stop_str;
 }
 
-void Group::append(Answer& answer, int32_t token, Event& event) {
+void Group::append(Answer& answer, const Choice& choice, Event& event) {
+  const int32_t token = choice.token;
   TokenHistory& history = answer.sequence->history;
   history.append(token);
   event.token_ids.push_back(token);
@@ -168,9 +223,7 @@ void Group::append(Answer& answer, int32_t token, Event& event) {
   if (event.finish == FinishReason::kStop && std::find(stop_ids.begin(), stop_ids.end(), token) != stop_ids.end()) {
     event.stop_reason = token;
   }
-  if (event.finish != FinishReason::kStop && answer.constraint && answer.constraint->complete()) {
-    event.finish = FinishReason::kStop;
-  }
+  if (choice.completes) event.finish = FinishReason::kStop;
   const std::optional<RepetitionDetection>& detection = request_.repetition_detection;
   if (event.finish == FinishReason::kNone && detection &&
       ends_in_repetition(history.ids(), history.prompt_length(), *detection)) {

@@ -1,6 +1,7 @@
 // The output side of one request: from logits to tokens, text and finish, for every sequence. Private to the engine.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -13,6 +14,12 @@
 #include "text/tokenizer.h"
 
 namespace pagoda {
+
+// Steps of grammars (TokenConstraint::take_work) in one step of the engine, some five a microsecond: what all sequences of one
+// request may take together, and how many all requests may have taken where another one still begins. Every stream waits for
+// them. A schema's 128 answers take some 30,000 at most where their texts part, and next to nothing later.
+constexpr int64_t kMostConstraintWork = 400'000;
+constexpr int64_t kConstraintWorkOfAStep = 100'000;
 
 class Group {
  public:
@@ -28,16 +35,27 @@ class Group {
   struct Choice {
     Group* group = nullptr;
     size_t sequence = 0;
-    const float* logits = nullptr;  // [vocab], of beams [rows, vocab]
+    const float* logits = nullptr;  // [rows, vocab], more than one of beams
+    int64_t rows = 1;
     int32_t token = -1;
-    std::optional<PositionLogprobs> logprobs;
-    std::optional<Error> error;
+    bool completes = false;  // the constraint lets nothing follow but an end
+    bool waits = false;      // for a later step
+    int64_t work = 0;        // of the constraint
+    std::optional<PositionLogprobs> logprobs = {};
+    std::optional<Error> error = {};
   };
   // The items of this request in a step that was computed, with their rows of logits in order. Appends what must be chosen.
   void take(const SchedulerOutput::Item* items, size_t count, const float* rows, std::vector<Choice>& choices);
   // The hidden states of one item of a pooling request, from `row` on. The last item ends the request.
   void pool(const SchedulerOutput::Item& item, const Tensor& hidden, int64_t row, std::vector<Event>& events);
   void choose(Choice& choice, LogitsScratch& scratch);
+  // Tells whether choices of this step are made in it. Once all requests have `spent` what a step has for constraints, those
+  // with constraints that have not begun yet wait, each whole. May run on any thread beside others.
+  bool enters_step(int64_t spent);
+  // Choices that wait, and the same again in a later step: none where the request was preempted in the meantime, since their
+  // logits are then made anew.
+  void hold(const Choice* choices, size_t count);
+  void take_held(std::vector<Choice>& choices);
   // Serial, in order of choices.
   void apply(Choice& choice, std::vector<Event>& events);
 
@@ -63,8 +81,10 @@ class Group {
   RowLogprobs answer_row(const float* logits) const;
   PositionLogprobs position_of(const float* logits, int32_t token, RowLogprobs row) const;
   void fork_prompt();
+  void begin_step();
+  void charge(TokenConstraint& constraint, Choice& choice);
   bool hides_text(FinishReason of_token) const;
-  void append(Answer& answer, int32_t token, Event& event);
+  void append(Answer& answer, const Choice& choice, Event& event);
   void end(Answer& answer);
   void choose_beams(const float* logits);
   BeamText beam_text(int32_t parent, int32_t token, int64_t length) const;
@@ -87,6 +107,15 @@ class Group {
   BeamStep beam_step_;                // chosen, and not applied yet
   std::optional<Pooler> pooler_;
   std::vector<PositionLogprobs> prompt_logprobs_;
+  // Of the constraints, in the step under way.
+  enum class Entry { kOpen, kEnters, kWaits };
+  std::atomic<Entry> entry_{Entry::kOpen};
+  std::atomic<int64_t> work_{0};
+  struct Held {
+    size_t sequence, row;
+  };
+  std::vector<Held> held_;
+  std::vector<std::vector<float>> held_rows_;
   bool told_ = false;  // an event was sent
   bool done_ = false;
   uint64_t seed_;

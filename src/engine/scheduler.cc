@@ -62,6 +62,7 @@ bool at_last_tokens(const RequestState& request) {
 }  // namespace
 
 void Scheduler::give_back(RequestState& request) {
+  request.holds = false;
   for (SequenceState& sequence : request.sequences) {
     blocks_.retract(sequence.table);
     blocks_.release(sequence.table, false);
@@ -102,7 +103,9 @@ SchedulerOutput Scheduler::schedule() {
     // Forks may have found all that they missed but their last tokens.
     if (!step.items.empty() || decode_running(step)) admit_waiting(step);
   }
-  if (step.items.empty() && !running_.empty() && step.preempted.empty()) make_room(**running_.rbegin(), step);
+  const bool stuck = step.items.empty() && !running_.empty() && step.preempted.empty() &&
+                     std::none_of(running_.begin(), running_.end(), [](const RequestState* each) { return each->holds; });
+  if (stuck) make_room(**running_.rbegin(), step);
   return step;
 }
 
@@ -111,7 +114,7 @@ bool Scheduler::decode_running(SchedulerOutput& step) {
   bool complete = true;
   for (auto next = running_.begin(); next != running_.end();) {
     RequestState& request = **next;
-    if (!at_last_tokens(request) || request.num_running() > budget_) {
+    if (request.holds || !at_last_tokens(request) || request.num_running() > budget_) {
       ++next;
       continue;
     }
@@ -129,7 +132,7 @@ bool Scheduler::chunk_running(SchedulerOutput& step) {
   for (auto next = running_.begin(); next != running_.end() && budget_ > 0 && allowance_ > 0;) {
     RequestState& request = **next;
     // Those whose last tokens are computed already are most of them.
-    while (!at_last_tokens(request) && add_chunks(request, Which::kBegun, step) == Added::kNoPages) {
+    while (!request.holds && !at_last_tokens(request) && add_chunks(request, Which::kBegun, step) == Added::kNoPages) {
       complete = false;
       if (!make_room(request, step)) break;
     }

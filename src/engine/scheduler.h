@@ -36,6 +36,7 @@ struct RequestState {
   bool pools = false;                  // no logits are wanted
   bool forget_pages = false;           // no other request will ask for its pages
   bool all_at_once = false;            // its sequences go on together or not at all (beams)
+  bool holds = false;                  // logits that it has are not used yet; false again: it was preempted, they are void
   std::list<SequenceState> sequences;  // addresses stay while steps run
 
   // Kept by the scheduler.

@@ -7,9 +7,11 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "base/file.h"
 #include "base/random.h"
+#include "engine/group.h"
 #include "ops/math.h"
 
 namespace pagoda {
@@ -418,6 +420,94 @@ TEST_F(EngineTest, AConstraintDecidesAndEnds) {
   EXPECT_THROW(engine.add(std::move(beams)), Error);
 }
 
+// Even or odd tokens in turn, at a price that is told and not paid.
+class Costly : public TokenConstraint {
+ public:
+  explicit Costly(int64_t price) : price_(price) {}
+  std::unique_ptr<TokenConstraint> clone() const override { return std::make_unique<Costly>(*this); }
+  void mask(float* logits, int64_t vocab) override {
+    for (int64_t i = odd_ ? 0 : 1; i < vocab; i += 2) logits[i] = -std::numeric_limits<float>::infinity();
+  }
+  void accept(int32_t) override {
+    odd_ = !odd_;
+    work_ += price_;
+  }
+  bool complete() const override { return false; }
+  int64_t take_work() override { return std::exchange(work_, 0); }
+
+ private:
+  int64_t price_, work_ = 0;
+  bool odd_ = false;
+};
+
+TEST_F(EngineTest, ConstraintsOfOneRequestHaveOneBoundAStep) {
+  Engine engine(*runtime_, *model_, nullptr);
+  const uint64_t plain = engine.add(request({1, 2, 3}, 6));
+  Request within = request({5, 6}, 6, 1.0), beyond = request({5, 6}, 6, 1.0);
+  within.params.num_return_sequences = beyond.params.num_return_sequences = 4;
+  within.constraint = std::make_unique<Costly>(kMostConstraintWork / 4);
+  beyond.constraint = std::make_unique<Costly>(kMostConstraintWork / 4 + 1);
+  const uint64_t good = engine.add(std::move(within)), bad = engine.add(std::move(beyond));
+  Outcome outcome = drain(engine);
+  ASSERT_EQ(outcome.errors.size(), 1U);
+  const Error& error = outcome.errors.at(bad);
+  EXPECT_EQ(error.kind(), ErrorKind::kInvalidInput);
+  EXPECT_NE(std::string(error.what()).find("4 answers"), std::string::npos) << error.what();
+  EXPECT_EQ((outcome.ids[{plain, 0}]).size(), 6U);
+  for (const int fork : {0, 1, 2, 3}) EXPECT_EQ((outcome.ids[{good, fork}]).size(), 6U);
+}
+
+// Each of five requests takes most of a step: they have their tokens in turn, and a plain stream has one in every step. What
+// comes out is what each gives alone, preempted ones (24 pages are too few) among them.
+TEST_F(EngineTest, ConstraintsThatCostMuchTakeTurns) {
+  const auto costly = [](int i) {
+    Request one = request({5 + i, 6, 7, 8}, 40, 1.0);
+    one.params.num_return_sequences = 2;
+    one.params.seed = 100 + i;
+    one.constraint = std::make_unique<Costly>(kMostConstraintWork * 2 / 5);
+    return one;
+  };
+  std::map<std::pair<uint64_t, int>, std::vector<int32_t>> alone;
+  for (int i = 0; i < 5; ++i) {
+    Engine engine(*runtime_, *model_, nullptr);
+    const uint64_t id = engine.add(costly(i));
+    Outcome outcome = drain(engine);
+    for (const int fork : {0, 1}) alone[{i, fork}] = outcome.ids[{id, fork}];
+    EXPECT_EQ((alone[{i, 0}].size()), 40U);
+  }
+  for (const int64_t pages : {200, 24}) {
+    EngineOptions options;
+    options.kv_cache_bytes = pages * KvCache::bytes_per_token(model_->layer_states(), DType::kFloat32) * kPageTokens;
+    Engine engine(*runtime_, *model_, nullptr, options);
+    const uint64_t plain = engine.add(request({1, 2, 3}, 60));
+    std::vector<uint64_t> ids;
+    for (int i = 0; i < 5; ++i) ids.push_back(engine.add(costly(i)));
+    std::map<std::pair<uint64_t, int>, std::vector<int32_t>> together;
+    bool streaming = true;
+    while (engine.has_work()) {
+      std::map<uint64_t, int> tokens;
+      for (const Event& event : engine.step()) {
+        ASSERT_FALSE(event.error) << event.error->what();
+        tokens[event.request] += static_cast<int>(event.token_ids.size());
+        std::vector<int32_t>& all = together[{event.request, event.index}];
+        all.insert(all.end(), event.token_ids.begin(), event.token_ids.end());
+        if (event.request == plain && event.request_done) streaming = false;
+      }
+      if (streaming && pages == 200) {
+        EXPECT_EQ(tokens[plain], 1);
+      }
+      tokens.erase(plain);
+      EXPECT_LE(tokens.size(), 1U);
+      for (const auto& [id, count] : tokens) EXPECT_LE(count, 2);
+    }
+    for (int i = 0; i < 5; ++i) {
+      for (const int fork : {0, 1}) EXPECT_EQ((together[{ids[static_cast<size_t>(i)], fork}]), (alone[{i, fork}])) << pages;
+    }
+    EXPECT_EQ(engine.stats().num_preemptions > 0, pages == 24);
+    EXPECT_EQ(engine.pool().num_free(), engine.pool().num_blocks());
+  }
+}
+
 TEST_F(EngineTest, RatesOfThisMachine) {
   const StepRates rates = measure_step_rates(*runtime_, *model_, model_->compute_dtype());
   EXPECT_GT(rates.step, 0);
@@ -438,13 +528,15 @@ TEST_F(EngineTest, NanWeightsAreAnErrorNotAToken) {
   const uint64_t id = engine.add(request({5}, 4));
   const Outcome outcome = drain(engine);
   ASSERT_EQ(outcome.errors.count(id), 1u);
+  EXPECT_EQ(outcome.errors.at(id).kind(), ErrorKind::kInternal);  // nobody's fault who asked
   EXPECT_NE(outcome.errors.at(id).message().find("not finite"), std::string::npos) << outcome.errors.at(id).message();
   // Where the prompt's own rows are looked at, too, nobody else's request ends with it.
   Request scored = request({7, 5, 6}, 4);
   scored.prompt_logprobs = 1;
   const uint64_t innocent = engine.add(request({7, 8}, 4)), guilty = engine.add(std::move(scored));
   const Outcome both = drain(engine);
-  EXPECT_EQ(both.errors.count(guilty), 1u);
+  ASSERT_EQ(both.errors.count(guilty), 1u);
+  EXPECT_EQ(both.errors.at(guilty).kind(), ErrorKind::kInternal);
   EXPECT_EQ(both.errors.count(innocent), 0u);
   EXPECT_EQ((both.ids.at({innocent, 0}).size()), 4u);
 }
