@@ -11,8 +11,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
+#include <deque>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -27,13 +29,31 @@ namespace pagoda::server {
 
 namespace {
 
-// What is answered and not yet written, by line.
+// What is answered and not yet written, by line, and what is to be done for answers under way.
 class Finished {
  public:
   struct Line {
     std::string text;
     bool failed = false;
   };
+  // Done by who waits for lines: the engine's thread has others to serve. Once nobody waits any more, at once.
+  void post(std::function<void()> work) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!closed_) {
+        works_.push_back(std::move(work));
+        changed_.notify_one();
+        return;
+      }
+    }
+    work();
+  }
+  void close() {
+    std::deque<std::function<void()>> works;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closed_ = true;
+    works.swap(works_);
+  }
   void add(int64_t number, Line line) {
     const std::lock_guard<std::mutex> lock(mutex_);
     lines_[number] = std::move(line);
@@ -43,7 +63,18 @@ class Finished {
   bool take(int64_t number, std::chrono::milliseconds patience, Line& line) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto there = [&] { return lines_.find(number) != lines_.end(); };
-    if (!changed_.wait_for(lock, patience, there)) return false;
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (!there()) {
+      if (!changed_.wait_until(lock, until, [&] { return there() || !works_.empty(); })) return false;
+      while (!works_.empty()) {
+        std::function<void()> work = std::move(works_.front());
+        works_.pop_front();
+        lock.unlock();
+        work();
+        work = nullptr;  // it may hold the last of an answer, which is then added here
+        lock.lock();
+      }
+    }
     line = std::move(lines_[number]);
     lines_.erase(number);
     return true;
@@ -57,6 +88,8 @@ class Finished {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<int64_t, Line> lines_;
+  std::deque<std::function<void()>> works_;
+  bool closed_ = false;
 };
 
 std::string json_text(const Json& value) { return value.dump(); }
@@ -97,6 +130,7 @@ class BatchResponse : public HttpResponse {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!answered_) disconnected_ = std::move(callback);
   }
+  void post(std::function<void()> work) override { finished_->post(std::move(work)); }
   int64_t pending_bytes() const override { return 0; }
   void abandon() {
     std::function<void()> callback;
@@ -204,6 +238,10 @@ class Batch {
     if (result_.resumed > result_.total) other_input(result_.total);
     skip_earlier();
   }
+
+  ~Batch() { finished_->close(); }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
 
   BatchResult run() {
     Writer writer(part_);

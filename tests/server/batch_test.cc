@@ -56,6 +56,24 @@ TEST_F(BatchTest, PutsAnEndToNothingThatIsThere) {
   EXPECT_EQ(calls_, 0);
 }
 
+// The engine's thread has others to serve than who formats answers.
+TEST_F(BatchTest, AnswersAreWrittenByWhoWaitsForThem) {
+  std::ofstream(in_) << line(0) << line(1);
+  std::vector<std::thread> others;
+  std::vector<std::thread::id> by;
+  const Handler handler = [&](const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
+    others.emplace_back([&by, response] {
+      response->post([&by, response] {
+        by.push_back(std::this_thread::get_id());
+        response->send(200, "application/json", "{}");
+      });
+    });
+  };
+  EXPECT_EQ(run_batch(in_, out_, handler, {}).failed, 0);
+  for (std::thread& other : others) other.join();
+  EXPECT_EQ(by, std::vector<std::thread::id>(2, std::this_thread::get_id()));
+}
+
 // Lines that were counted and are gone are not waited for; what was answered stays for the next run.
 TEST_F(BatchTest, AnInputThatGetsShorterIsAnError) {
   std::string text;
