@@ -161,6 +161,7 @@ void App::ready(TextGeneration& generation) {
   if (tool_format_ == chat::ToolFormat::kNone && options_.enable_auto_tool_choice) {
     invalid("--enable-auto-tool-choice", "the model's template does not show how it writes calls: need --tool-call-parser");
   }
+  background_ = std::make_unique<WorkThread>();
   engine_ = std::make_unique<AsyncEngine>(generation.engine(), options_.max_open);
   if (generation.tokenizer()) text_limit_ = TextLimit(*generation.tokenizer(), max_model_len());
   live_ = std::make_unique<LiveFeed>(*engine_, metrics_, model_json());
@@ -260,15 +261,16 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   if (!extra.empty()) response = std::make_shared<WithHeaders>(std::move(response), extra);
   const std::string& root = options_.root_path;
   if (!root.empty() && request.path.compare(0, root.size() + 1, root + "/") == 0) request.path.erase(0, root.size());
-  if (request.method == "OPTIONS") return response->send(extra.empty() ? 405 : 204, kJson, "");
+  const bool asks_methods = request.method == "OPTIONS";
+  if (asks_methods && !extra.empty()) return response->send(204, kJson, "");
 
   const Entry* entry = nullptr;
-  std::string allowed;  // methods of the path
+  std::string allowed = asks_methods && request.path == "*" ? "GET, HEAD, POST, DELETE" : "";  // methods of the path
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   const auto look_in = [&](const std::vector<Entry>& entries) {
     for (const Entry& each : entries) {
       if (!path_matches(each.path, request.path)) continue;
-      allowed += (allowed.empty() ? "" : ", ") + each.method;
+      allowed += (allowed.empty() ? "" : ", ") + each.method + (each.method == "GET" ? ", HEAD" : "");
       if (each.method == method) entry = &each;
     }
   };
@@ -284,7 +286,9 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   if (entry == nullptr) {
     const int status = allowed.empty() ? 404 : 405;
     Headers headers;
-    if (status == 405) headers.emplace_back("allow", allowed);
+    if (status == 405) headers.emplace_back("allow", allowed + ", OPTIONS");
+    // A page that may not ask is not told what it could (a preflight without permission).
+    if (asks_methods && status == 405 && request.header("origin") == nullptr) return response->send(204, kJson, "", headers);
     return response->send(
         status, kJson,
         error_body(status, fmt::format("[server] {}: got {} {}", status == 405 ? "method not allowed" : "no such route",
@@ -336,21 +340,30 @@ FormatContext App::format_context(const char* prefix, const GenerationRequest& r
   return {prefix + (request.request_id.empty() ? http.id : request.request_id), model_name(), generation_->tokenizer().get()};
 }
 
+const ParamNames* App::names_of(const HttpRequest& http) const {
+  for (const Entry& entry : table()) {
+    const auto names =
+        entry.method == http.method && path_matches(entry.path, http.path) ? params_.find(&entry) : params_.end();
+    if (names != params_.end()) return &names->second;
+  }
+  return nullptr;
+}
+
 void App::start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
-                const std::shared_ptr<HttpResponse>& response) {
+                const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
   const int64_t vocab = generation_->model().vocab_size();
   for (const int32_t id : request.allowed_token_ids.value_or(std::vector<int32_t>{})) {
     if (id >= vocab) invalid("allowed_token_ids", "id outside the vocabulary: got {}, need 0 to {}", id, vocab - 1);
   }
   if (request.grammar) request.constraint = constrain(*request.grammar, request.params);
   request.share_lists(vocab);
-  const auto job =
-      std::make_shared<GenerationJob>(*engine_, metrics_, std::move(request), std::move(prompts), std::move(format), response);
+  const auto job = std::make_shared<GenerationJob>(*engine_, metrics_, std::move(request), std::move(prompts),
+                                                   std::move(format), response, names_of(http));
   job->start(generation_->engine().max_model_len());
 }
 
 std::unique_ptr<TokenConstraint> App::constrain(const GrammarSource& source, const SamplingParams& params) {
-  const std::string where = source.where.empty() ? "structured_outputs" : source.where;
+  const std::string& where = source.where;
   {
     const Tokenizer& tokenizer = tokenizer_for(*generation_, where);
     const std::lock_guard<std::mutex> lock(vocabulary_mutex_);

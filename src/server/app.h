@@ -23,6 +23,7 @@
 #include "server/param_names.h"
 #include "server/response_store.h"
 #include "server/text_limit.h"
+#include "server/work_thread.h"
 
 namespace pagoda::server {
 
@@ -198,8 +199,10 @@ class App {
   AnswerReading read_answer(const ChatBody& body, std::string_view prompt, GenerationRequest& request);
   void show_marks(AnswerReading& reading, GenerationRequest& request) const;
   FormatContext format_context(const char* prefix, const GenerationRequest& request, const HttpRequest& http) const;
+  // Of the fields of a request; null where its route reads none.
+  const ParamNames* names_of(const HttpRequest& http) const;
   void start(GenerationRequest request, std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
-             const std::shared_ptr<HttpResponse>& response);
+             const HttpRequest& http, const std::shared_ptr<HttpResponse>& response);
 
   // Of whatever is served.
   const Model& model() const;
@@ -217,6 +220,7 @@ class App {
   ResponseStore responses_;
   std::shared_ptr<const TokenVocabulary> vocabulary_;  // of the tokenizer, made when the first grammar comes
   std::mutex vocabulary_mutex_;
+  std::unique_ptr<WorkThread> background_;  // writes responses that nobody waits for
   std::unique_ptr<AsyncEngine> engine_;
   std::unique_ptr<LiveFeed> live_;  // looks at engine_
   std::unique_ptr<EncoderService> encoder_;

@@ -274,10 +274,10 @@ App::ChatBody App::read_chat(Fields& fields) const {
   body.rendering.apply.tools = body.tools.tools;
   body.include_reasoning = fields.boolean("include_reasoning").value_or(true);
   body.thinking_token_budget = fields.integer("thinking_token_budget", -1, int64_t{1} << 31);
+  take_verbosity(fields);
   body.request.return_prompt_text = fields.boolean("return_prompt_text").value_or(false);
-  fields.refuse(
-      {"media_io_kwargs", "mm_processor_kwargs", "modalities", "audio", "prediction", "web_search_options", "verbosity"},
-      "not supported by this server");
+  fields.refuse({"media_io_kwargs", "mm_processor_kwargs", "modalities", "audio", "prediction", "web_search_options"},
+                "not supported by this server");
   fields.finish();
   return body;
 }
@@ -305,6 +305,7 @@ AnswerReading App::read_answer(const ChatBody& body, std::string_view prompt, Ge
   if (body.tools.forced()) {
     if (request.grammar) invalid("tool_choice", "a forced call does not go with response_format or structured_outputs");
     request.grammar = tool_grammar(body.tools);
+    request.grammar->where = "tools";
   }
   if (body.thinking_token_budget && !reading.reasoning) {
     invalid("thinking_token_budget", "needs a server with --reasoning-parser");
@@ -357,7 +358,7 @@ void App::chat_completions(const HttpRequest& http, const std::shared_ptr<HttpRe
   std::vector<PromptState> prompts;
   prompts.push_back(std::move(plan.prompt));
   start(std::move(plan.request), std::move(prompts),
-        make_chat_format(std::move(context), std::move(plan.role), std::move(plan.reading)), response);
+        make_chat_format(std::move(context), std::move(plan.role), std::move(plan.reading)), http, response);
 }
 
 }  // namespace pagoda::server

@@ -24,4 +24,6 @@ ToolUse take_tools(Fields& fields) {
   return use;
 }
 
+void take_verbosity(Fields& fields) { fields.choice("verbosity", {"medium"}); }
+
 }  // namespace pagoda::server

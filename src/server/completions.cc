@@ -142,13 +142,15 @@ class CompletionFormat : public AnswerFormat {
       const bool known = i >= skipped && i - skipped < positions.size();
       lists.find("token_logprobs")->push_back(known ? Json(positions[i - skipped].logprob) : Json());
       Json top;
-      if (known && !positions[i - skipped].top.empty()) {
+      if (known) {
         const PositionLogprobs& position = positions[i - skipped];
         top = Json::object();
         for (const TokenLogprob& each : position.top) {
-          top.set(token_text(context_.tokenizer, each.id, request.tokens_as_token_ids), each.logprob);
+          if (each.id != position.token) {
+            top.set(token_text(context_.tokenizer, each.id, request.tokens_as_token_ids), each.logprob);
+          }
         }
-        if (!top.contains(text)) top.set(text, position.logprob);
+        top.set(text, position.logprob);  // whatever its rank
       }
       lists.find("top_logprobs")->push_back(std::move(top));
     }
@@ -199,7 +201,7 @@ void App::completions(const HttpRequest& http, const std::shared_ptr<HttpRespons
     prompts.push_back(std::move(state));
   }
   FormatContext context = format_context("cmpl-", request, http);
-  start(std::move(request), std::move(prompts), make_completion_format(std::move(context)), response);
+  start(std::move(request), std::move(prompts), make_completion_format(std::move(context)), http, response);
 }
 
 }  // namespace pagoda::server

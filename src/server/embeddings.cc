@@ -115,9 +115,10 @@ EmbeddingBody App::read_embedding(Fields& fields) const {
   // An encoder's texts are cut at their end: what begins them ([CLS], a prompt) must stay.
   body.truncation = parse_truncation(fields, max_model_len(), encoder_ ? Sides::kRight : Sides::kBoth);
   if (encoder_) {
-    fields.ignore({"priority", "cache_salt"});
+    take_priority(fields, false);
+    fields.ignore({"cache_salt"});
   } else {
-    body.priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
+    body.priority = take_priority(fields, generation_->engine().by_priority());
     body.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
   }
   body.request_id = fields.string("request_id", kLongestId).value_or("");

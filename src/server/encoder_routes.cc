@@ -302,7 +302,7 @@ App::PairsBody App::read_pairs(Fields& fields) const {
     if (const auto value = fields.boolean(key)) body.activate = *value;
   }
   body.request_id = fields.string("request_id", kLongestId).value_or("");
-  fields.integer("priority", -kMostPriority, kMostPriority);
+  take_priority(fields, false);
   fields.ignore({"user"});
   fields.refuse({"mm_processor_kwargs", "media_io_kwargs"}, "not supported by this server");
   return body;

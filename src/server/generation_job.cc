@@ -42,19 +42,19 @@ Json Usage::json() const {
 
 void AnswerFormat::end(const GenerationJob&, std::vector<Json>&) {}
 
-Json AnswerFormat::failure(const GenerationJob&, const Error& error) {
-  return Json::parse(error_body(http_status(error.kind()), error.message()), "error");
-}
+Json AnswerFormat::failure(const GenerationJob& job, const Error& error) { return Json::parse(job.error_json(error), "error"); }
 
 std::string AnswerFormat::bytes(const Json& chunk) const { return "data: " + chunk.dump() + "\n\n"; }
 
 GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRequest request, std::vector<PromptState> prompts,
-                             std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response)
+                             std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response,
+                             const ParamNames* names)
     : engine_(engine),
       metrics_(metrics),
       request_(std::move(request)),
       format_(std::move(format)),
       response_(std::move(response)),
+      names_(names),
       created_(unix_seconds()),
       prompts_(std::move(prompts)) {}
 
@@ -89,6 +89,10 @@ void GenerationJob::check_size(int64_t max_model_len) const {
 
 void GenerationJob::start(int64_t max_model_len) {
   check_size(max_model_len);
+  if (const int64_t most = engine_.max_open(); most > 0 && std::ssize(prompts_) > most) {
+    invalid("prompt", "too many: got {} prompts, which are never open at once here, need at most {} (--max-open-requests)",
+            prompts_.size(), most);
+  }
   std::vector<Request> requests;
   for (PromptState& prompt : prompts_) {
     requests.push_back(request_.make(prompt.ids, max_model_len));
@@ -273,13 +277,19 @@ void GenerationJob::end() {
   response_->finish();
 }
 
+std::string GenerationJob::error_json(const Error& error) const {
+  const bool of_grammar = request_.grammar && error.message().compare(0, 9, "[grammar]") == 0;
+  const std::string message = of_grammar ? moved_into(request_.grammar->where, error).message() : error.message();
+  const bool of_client = error.kind() == ErrorKind::kInvalidInput && names_ != nullptr;
+  return error_body(http_status(error.kind()), message, of_client ? names_->param(message) : "");
+}
+
 void GenerationJob::fail(const Error& error) {
   over_ = true;
   for (const uint64_t ticket : tickets_) engine_.abort(ticket);
   for (RequestTimer& timer : timers_) metrics_.finish(timer, "error");
-  const int status = http_status(error.kind());
   if (!request_.stream) {
-    response_->send(status, "application/json", error_body(status, error.message()));
+    response_->send(http_status(error.kind()), "application/json", error_json(error));
     return;
   }
   write({format_->failure(*this, error)});

@@ -13,6 +13,7 @@
 #include "server/generation_request.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
+#include "server/param_names.h"
 
 namespace pagoda::server {
 
@@ -66,8 +67,10 @@ class AnswerFormat {
 
 class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
  public:
+  // names: of the request's fields, for errors that come while it runs; null: they name none.
   GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRequest request, std::vector<PromptState> prompts,
-                std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response);
+                std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response,
+                const ParamNames* names = nullptr);
 
   // Throws kInvalidInput where the answer could be larger than there is memory for. Checks all prompts, then hands them to the
   // engine. Throws kInvalidInput for what cannot run; a full engine is answered with 503 and Retry-After.
@@ -77,6 +80,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   const std::vector<PromptState>& prompts() const { return prompts_; }
   Usage usage() const;
   int64_t created() const { return created_; }  // seconds since 1970
+  std::string error_json(const Error& error) const;
 
  private:
   void check_size(int64_t max_model_len) const;
@@ -98,6 +102,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   GenerationRequest request_;
   std::unique_ptr<AnswerFormat> format_;
   std::shared_ptr<HttpResponse> response_;
+  const ParamNames* names_;
   int64_t created_;
   std::mutex mutex_;  // guards what follows: events come to the connection's thread (see post()) or the engine's
   std::vector<PromptState> prompts_;

@@ -202,6 +202,10 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   const std::vector<std::string>& stop_strings = request.params.stop_strings;
   if (!stop_strings.empty()) request.stops = std::make_shared<const StopAutomaton>(stop_strings);
   take_several(fields, request, limits);
+  if (const int64_t most_seqs = generation.engine().max_num_seqs(); request.best_of > most_seqs) {
+    invalid(request.best_of > request.n ? "best_of" : "n", "got {}, need at most {} (--max-num-seqs)", request.best_of,
+            most_seqs);
+  }
 
   auto most = fields.integer("max_tokens", 0, kMostTokens);
   if (chat) {
@@ -252,7 +256,7 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   request.add_special_tokens = fields.boolean("add_special_tokens");
   const int64_t answer = request.max_tokens_given ? std::max<int64_t>(1, request.params.max_new_tokens) : 1;
   request.truncation = parse_truncation(fields, std::max<int64_t>(1, generation.engine().max_model_len() - answer));
-  request.priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
+  request.priority = take_priority(fields, generation.engine().by_priority());
   request.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
   request.request_id = fields.string("request_id", kLongestId).value_or("");
   request.allowed_token_ids = fields.ids("allowed_token_ids", static_cast<size_t>(limits.max_list), 1);
@@ -272,6 +276,14 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
                 "not supported by this server");
   if (!chat) fields.refuse({"thinking_token_budget"}, "only for chats");
   return request;
+}
+
+int64_t take_priority(Fields& fields, bool by_priority) {
+  const int64_t priority = fields.integer("priority", -kMostPriority, kMostPriority).value_or(0);
+  if (priority != 0 && !by_priority)
+    invalid("priority", "got {} where requests go in order of arrival: need 0, or a server with --scheduling-policy priority",
+            priority);
+  return priority;
 }
 
 const Tokenizer& tokenizer_for(const TextGeneration& generation, std::string_view field) {
@@ -318,6 +330,10 @@ Request GenerationRequest::make(std::vector<int32_t> prompt_ids, int64_t max_mod
   result.stops = stops;
   result.biases = biases;
   const auto length = static_cast<int64_t>(prompt_ids.size());
+  if (params.max_new_tokens > 0 && length == max_model_len) {
+    invalid("prompt", "too long: got {} tokens, need at most {} (the model's context of {}, less one for the answer)", length,
+            max_model_len - 1, max_model_len);
+  }
   if (max_tokens_given && params.max_new_tokens > 0 && length + params.max_new_tokens > max_model_len) {
     invalid("max_tokens", "prompt and answer are too long: got {} and {} tokens, need at most {} together", length,
             params.max_new_tokens, max_model_len);

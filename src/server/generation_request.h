@@ -85,6 +85,9 @@ SamplingParams serving_defaults(const ModelFolder& folder, bool plain, const Jso
 GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const SamplingParams& defaults,
                                    const RequestLimits& limits, const TextGeneration& generation);
 
+// Throws kInvalidInput for one that would change nothing, as vLLM does.
+int64_t take_priority(Fields& fields, bool by_priority);
+
 // longest: what -1 stands for. kRight: prompts are cut at their end and nowhere else.
 enum class Sides { kBoth, kRight };
 Truncation parse_truncation(Fields& fields, int64_t longest, Sides sides = Sides::kBoth);

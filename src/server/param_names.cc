@@ -29,11 +29,8 @@ constexpr Alias kAliases[] = {{"prompt", "messages"},
                               {"response_format", "text"}};
 
 // Errors of the sampling parameters begin with the parameter's name, which is HF's.
-constexpr Alias kSampling[] = {{"max_new_tokens", "max_tokens"},
-                               {"min_new_tokens", "min_tokens"},
-                               {"stop_strings", "stop"},
-                               {"bad_words_ids", "bad_words"},
-                               {"num_return_sequences", "n"}};
+constexpr Alias kSampling[] = {{"max_new_tokens", "max_tokens"}, {"min_new_tokens", "min_tokens"}, {"stop_strings", "stop"},
+                               {"bad_words_ids", "bad_words"},   {"num_return_sequences", "n"},    {"num_beams", "n"}};
 
 std::string_view sampling_field(std::string_view text) {
   const std::string_view name = text.substr(0, text.find(' '));

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "server/chat_request.h"
 
 namespace pagoda::server {
 
@@ -118,7 +119,7 @@ void take_text(Fields& fields, ResponseRequest& request) {
       request.chat.set("response_format", chat_format(*given));
       format = *given;
     }
-    inner->ignore({"verbosity"});
+    take_verbosity(*inner);
     inner->finish();
   }
   Json text = Json::object();

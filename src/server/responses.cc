@@ -306,8 +306,9 @@ class ResponsesFormat : public AnswerFormat {
 // Stands for the client of a response that nobody waits for.
 class Background : public HttpResponse {
  public:
-  // failed: called with an error's body.
-  explicit Background(std::function<void(const std::string&)> failed) : failed_(std::move(failed)) {}
+  // failed: called with an error's body. worker: of whoever serves, and lives as long as the engine.
+  Background(WorkThread& worker, std::function<void(const std::string&)> failed)
+      : worker_(worker), failed_(std::move(failed)) {}
   void send(int status, std::string_view, std::string body, const Headers&) override {
     status_ = status;
     if (status != 200) failed_(body);
@@ -320,6 +321,7 @@ class Background : public HttpResponse {
     const std::lock_guard<std::mutex> lock(mutex_);
     cancel_ = std::move(callback);
   }
+  void post(std::function<void()> work) override { worker_.post(std::move(work)); }
   int64_t pending_bytes() const override { return 0; }
   void cancel() {
     std::function<void()> callback;
@@ -331,6 +333,7 @@ class Background : public HttpResponse {
   }
 
  private:
+  WorkThread& worker_;
   std::function<void(const std::string&)> failed_;
   std::atomic<int> status_{0};
   std::mutex mutex_;
@@ -382,15 +385,15 @@ void App::responses(const HttpRequest& http, const std::shared_ptr<HttpResponse>
       background ? ResponsesFormat::frame(request, context, plan.request.params, unix_seconds(), "in_progress") : Json();
   auto format =
       std::make_unique<ResponsesFormat>(std::move(context), std::move(request), std::move(plan.reading), responses_, owner);
-  if (!background) return start(std::move(plan.request), std::move(prompts), std::move(format), response);
+  if (!background) return start(std::move(plan.request), std::move(prompts), std::move(format), http, response);
 
-  const auto client = std::make_shared<Background>([this, id, queued](const std::string& error) {
+  const auto client = std::make_shared<Background>(*background_, [this, id, queued](const std::string& error) {
     const std::string message = Json::parse(error, "error").at("error", "error").get_string("message", "", "error");
     responses_.close(id, ResponsesFormat::failed(queued, message).dump(), "");
   });
   responses_.put(id, {owner, queued.dump(), "", [client] { client->cancel(); }});
   try {
-    start(std::move(plan.request), std::move(prompts), std::move(format), client);
+    start(std::move(plan.request), std::move(prompts), std::move(format), http, client);
   } catch (...) {
     responses_.erase(id, owner);
     throw;

@@ -588,9 +588,13 @@ TEST_F(AppTest, TooManyOpenRequestsAreToldToComeBack) {
   AppOptions options = plain();
   options.max_open = 2;
   make(options);
-  const auto told = post("/v1/completions", R"({"prompt": ["w7", "w8", "w9"], "max_tokens": 2})");
+  const auto open = std::make_shared<Told>();
+  app_->handle(request("POST", "/v1/completions", R"({"prompt": "w7", "max_tokens": 120, "ignore_eos": true, "stream": true})"),
+               open);
+  const auto told = post("/v1/completions", R"({"prompt": ["w7", "w8"], "max_tokens": 2})");
   EXPECT_EQ(told->status, 503);
   EXPECT_EQ(told->headers.at(0).first, "retry-after");
+  open->disconnect();
   app_->engine()->drain();
   EXPECT_EQ(post("/v1/completions", R"({"prompt": ["w7", "w8"], "max_tokens": 2})")->status, 200);
 }

@@ -1,5 +1,8 @@
 // /v1/responses: items in and out, events of a stream, what is kept, and what runs in the background.
 #include "server/response_request.h"
+
+#include <thread>
+
 #include "server/response_store.h"
 #include "tests/char_model.h"
 #include "tests/server/app_fixture.h"
@@ -189,6 +192,8 @@ TEST_F(ResponsesTest, InTheBackground) {
   const std::string id = queued.get_string("id", "", "r");
   EXPECT_EQ(queued.at("status", "r"), Json("in_progress"));
   app_->engine()->drain();
+  // It is written by a thread of the server's, not by the engine's.
+  while (get(id)->json().at("status", "r") == Json("in_progress")) std::this_thread::yield();
   EXPECT_EQ(get(id)->json().at("status", "r"), Json("incomplete"));
   EXPECT_EQ(get(id)->json().at("usage", "r").at("output_tokens", "u"), Json(3));
   EXPECT_EQ(get(id, "POST", "/cancel")->json().at("status", "r"), Json("incomplete"));
