@@ -19,6 +19,7 @@ namespace pagoda::server {
 namespace {
 
 constexpr const char* kJson = "application/json";
+constexpr const char* kMethods = "GET, HEAD, POST, DELETE";  // of all routes together
 
 // The same time whatever the first difference; lengths alone may show.
 bool same_secret(const std::string& a, const std::string& b) {
@@ -263,9 +264,11 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
   if (!root.empty() && request.path.compare(0, root.size() + 1, root + "/") == 0) request.path.erase(0, root.size());
   const bool asks_methods = request.method == "OPTIONS";
   if (asks_methods && !extra.empty()) return response->send(204, kJson, "");
+  // A page that may not ask learns nothing of the routes (a preflight without permission).
+  if (asks_methods && request.header("origin") != nullptr) return response->send(405, kJson, "", {{"allow", kMethods}});
 
   const Entry* entry = nullptr;
-  std::string allowed = asks_methods && request.path == "*" ? "GET, HEAD, POST, DELETE" : "";  // methods of the path
+  std::string allowed = asks_methods && request.path == "*" ? kMethods : "";  // methods of the path
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   const auto look_in = [&](const std::vector<Entry>& entries) {
     for (const Entry& each : entries) {
@@ -287,8 +290,7 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
     const int status = allowed.empty() ? 404 : 405;
     Headers headers;
     if (status == 405) headers.emplace_back("allow", allowed + ", OPTIONS");
-    // A page that may not ask is not told what it could (a preflight without permission).
-    if (asks_methods && status == 405 && request.header("origin") == nullptr) return response->send(204, kJson, "", headers);
+    if (asks_methods && status == 405) return response->send(204, kJson, "", headers);
     return response->send(
         status, kJson,
         error_body(status, fmt::format("[server] {}: got {} {}", status == 405 ? "method not allowed" : "no such route",

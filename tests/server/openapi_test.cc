@@ -43,7 +43,8 @@ TEST_F(OpenApiTest, EveryRouteIsThereAndSaysWhatItIs) {
     EXPECT_NE(status, 405) << route;
     EXPECT_TRUE(status != 404 || route.find('{') != std::string::npos) << route;
   }
-  EXPECT_EQ(call(request("PATCH", "/v1/completions"))->headers.at(0), (std::pair<std::string, std::string>{"allow", "POST"}));
+  EXPECT_EQ(call(request("PATCH", "/v1/completions"))->headers.at(0),
+            (std::pair<std::string, std::string>{"allow", "POST, OPTIONS"}));
 }
 
 // Every reference leads somewhere.

@@ -52,7 +52,7 @@ TEST_F(VllmAnswers, OptionsTellsTheMethods) {
   options.api_keys = {"secret"};
   make(options);
   EXPECT_EQ(call(request("OPTIONS", "/v1/completions"))->status, 401);
-  EXPECT_EQ(call(request("OPTIONS", "/health"))->status, 204);
+  EXPECT_EQ(call(request("OPTIONS", "/v1/completions", "", {{"authorization", "Bearer secret"}}))->status, 204);
 }
 
 TEST_F(VllmAnswers, APriorityThatChangesNothingIsRefused) {
