@@ -13,14 +13,17 @@ namespace pagoda {
 struct Labels {
   std::vector<std::string> names;                         // by id; "LABEL_0" ... where the config has none
   std::vector<std::pair<std::string, int64_t>> label2id;  // in the file's order; made of `names` where it has none
+  std::vector<std::string> without_output;                // of label2id: what they say is the id of no name
   // "regression", "single_label_classification", "multi_label_classification", or empty: not said.
   std::string problem_type;
   // What sentence-transformers' CrossEncoder makes a score with, as a class of torch; empty: not said.
   std::string score_activation;
+  std::string notice;  // what of the config is not used; empty: nothing
 };
 
-// The number of labels is id2label's length, num_labels without it, else 2. Throws kInvalidInput: ids that are no numbers from
-// 0 on, num_labels that contradicts them.
+// For heads that have labels: with others a config may say anything of them. num_labels counts, else id2label's length, else 2;
+// where both are there and differ, id2label's names are not used, as in transformers. Throws kInvalidInput where id2label's ids
+// are not those from 0 on.
 Labels read_labels(const Json& config, const std::string& where);
 
 }  // namespace pagoda

@@ -91,14 +91,7 @@ std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, Load
       options.tokenizer.empty() ? self->loaded_->tokenizer_path() : hub::resolve_model(options.tokenizer);
   self->tokenizer_ = load_tokenizer(tokenizer_path);
   self->tokenizer_config_ = load_tokenizer_config(tokenizer_path);
-  self->labels_ = read_labels(self->loaded_->folder().config(), join_path(path, "config.json"));
-  // Where both files say one, sentence-transformers' own counts.
-  if (!self->sentence_.score_activation.empty()) self->labels_.score_activation = self->sentence_.score_activation;
-  const bool labelled = self->head() == Head::kSequenceClassification || self->head() == Head::kTokenClassification;
-  if (labelled && static_cast<int64_t>(self->labels_.names.size()) != self->model().num_logits()) {
-    invalid(path, "id2label: got {} labels, need {}: one for each output of the head", self->labels_.names.size(),
-            self->model().num_logits());
-  }
+  self->read_labels_of(path, options);
   const Tokenizer& tokenizer = *self->tokenizer_;
   const TokenizerConfig& config = self->tokenizer_config_;
   self->mask_id_ = special_id(tokenizer, config.mask_token, {"[MASK]", "<mask>"});
@@ -112,6 +105,18 @@ std::shared_ptr<SequenceModel> SequenceModel::open(const std::string& name, Load
     self->num_types_ = encoder->config().type_vocab_size;
   }
   return self;
+}
+
+// Of a head that has them: others load whatever is said of labels.
+void SequenceModel::read_labels_of(const std::string& path, const LoadOptions& options) {
+  if (head() != Head::kSequenceClassification && head() != Head::kTokenClassification) return;
+  labels_ = read_labels(loaded_->folder().config(), join_path(path, "config.json"));
+  if (!labels_.notice.empty() && options.notice) options.notice("warning: " + labels_.notice);
+  // Where both files say one, sentence-transformers' own counts.
+  if (!sentence_.score_activation.empty()) labels_.score_activation = sentence_.score_activation;
+  if (static_cast<int64_t>(labels_.names.size()) == model().num_logits()) return;
+  invalid(path, "id2label: got {} labels, need {}: one for each output of the head", labels_.names.size(),
+          model().num_logits());
 }
 
 SequenceInput SequenceModel::input_of(const Encoding& encoding) const {

@@ -44,7 +44,7 @@ class SequenceModel {
   Model& model() const { return loaded_->model(); }
   LoadedModel& loaded() const { return *loaded_; }
   Head head() const { return model().head_kind(); }
-  const Labels& labels() const { return labels_; }
+  const Labels& labels() const { return labels_; }  // empty where the head has none
   const SentenceConfig& sentence() const { return sentence_; }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
   const TokenizerConfig& tokenizer_config() const { return tokenizer_config_; }
@@ -70,6 +70,7 @@ class SequenceModel {
 
  private:
   SequenceModel() = default;
+  void read_labels_of(const std::string& path, const LoadOptions& options);
   void run_pass(const std::vector<const SequenceInput*>& inputs, SequenceOutput* outputs) const;
   std::unique_ptr<LoadedModel> loaded_;
   std::shared_ptr<const Tokenizer> tokenizer_;

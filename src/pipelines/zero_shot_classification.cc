@@ -52,8 +52,12 @@ class ZeroShotClassification final : public Pipeline {
     const Labels& labels = this->model().labels();
     // Python's index -1 where no label says so: the last.
     entailment_ = static_cast<int64_t>(labels.names.size()) - 1;
+    const auto entails = [](const std::string& name) { return lower_case(name).rfind("entail", 0) == 0; };
+    for (const std::string& name : labels.without_output) {
+      if (entails(name)) invalid("label2id", "'{}' has no output: need an id from 0 to {}", utf8_cut(name, 64), entailment_);
+    }
     for (const auto& [name, id] : labels.label2id) {
-      if (lower_case(name).rfind("entail", 0) != 0) continue;
+      if (!entails(name)) continue;
       entailment_ = id;
       break;
     }

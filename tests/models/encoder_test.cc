@@ -342,9 +342,19 @@ TEST(EncoderConfig, LabelsAsTransformersReadsThem) {
   EXPECT_EQ(labels(R"({"id2label":{"1":"b","0":"a"}})").names, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(labels(R"({"problem_type":"regression"})").problem_type, "regression");
   EXPECT_EQ(labels(R"({"id2label":{"0":"a"},"label2id":{"entailment":0}})").label2id[0].first, "entailment");
+  EXPECT_EQ(labels(R"({"id2label":{"0":"a","1":"b"},"label2id":{"a":"0","b":"1"}})").label2id[1].second, 1);
+  // num_labels goes before names of another number, and nothing of these is used.
+  const Labels three = labels(R"({"id2label":{"0":"a","1":"b"},"label2id":{"a":0,"b":1},"num_labels":3})");
+  EXPECT_EQ(three.names, (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
+  EXPECT_EQ(three.label2id[2], (std::pair<std::string, int64_t>{"LABEL_2", 2}));
+  EXPECT_NE(three.notice.find("num_labels is 3 and id2label has 2 names"), std::string::npos) << three.notice;
+  // What label2id has beyond the outputs stands aside.
+  const Labels beyond = labels(R"({"id2label":{"0":"a"},"label2id":{"a":0,"b":7,"c":-1,"d":"x","e":0.5}})");
+  EXPECT_EQ(beyond.label2id, (std::vector<std::pair<std::string, int64_t>>{{"a", 0}}));
+  EXPECT_EQ(beyond.without_output, (std::vector<std::string>{"b", "c", "d", "e"}));
   for (const char* bad : {R"({"id2label":{"2":"b","0":"a"}})", R"({"id2label":{"x":"b"}})", R"({"id2label":[1]})",
-                          R"({"id2label":{"0":"a"},"num_labels":3})", R"({"problem_type":"other"})",
-                          R"({"id2label":{"0":"a"},"label2id":{"a":7}})", R"({"num_labels":-1})"}) {
+                          R"({"id2label":{"0":"a","00":"b"}})", R"({"problem_type":"other"})", R"({"num_labels":-1})",
+                          R"({"num_labels":16777216})"}) {
     EXPECT_THROW(labels(bad), Error) << bad;
   }
 }

@@ -233,25 +233,76 @@ TEST(TaskErrors, TasksAndModelsThatDoNotFit) {
   }
 }
 
+// encoders/bert with other fields in its config.json.
+std::string bert_with(const std::string& fields) {
+  const std::string folder = pagoda::testing::temporary_path("bert_with");
+  make_directories(folder);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
+    write_file_atomic(folder + "/" + name, read_file(kFixtures + "bert/" + name, 1 << 24));
+  }
+  Json config = Json::parse(read_file(kFixtures + "bert/config.json", 1 << 20), "config.json");
+  const Json more = Json::parse(fields, "test");
+  for (const JsonMember& member : more.as_object("test")) config.set(member.key, member.value);
+  write_file_atomic(folder + "/config.json", config.dump());
+  return folder;
+}
+
 TEST(TextClassification, ProblemTypesChooseTheFunction) {
-  // One label: sigmoid; regression: the number itself.
-  const auto score = [](const std::string& fields) {
-    const std::string folder = pagoda::testing::temporary_path("one_label");
-    make_directories(folder);
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
-      write_file_atomic(folder + "/" + name, read_file(kFixtures + "bert/" + name, 1 << 24));
+  const Json all = Json::parse(R"({"top_k": 100})", "test");
+  const auto scores = [&](const std::string& fields) {
+    std::map<std::string, double> by_label;
+    const Json result = Pipeline::open("text-classification", bert_with(fields), one_thread())->run("Paris", all);
+    for (const Json& each : result.as_array("")) {
+      by_label[each.at("label", "").as_string("")] = each.at("score", "").as_double("");
     }
-    Json config = Json::parse(read_file(kFixtures + "bert/config.json", 1 << 20), "config.json");
-    const Json more = Json::parse(fields, "test");
-    for (const JsonMember& member : more.as_object("test")) config.set(member.key, member.value);
-    write_file_atomic(folder + "/config.json", config.dump());
-    const Json result =
-        Pipeline::open("text-classification", folder, one_thread())->run("Paris", Json::parse(R"({"top_k":1})", ""));
-    return result.as_array("")[0].at("score", "").as_double("");
+    return by_label;
   };
-  const double raw = score(R"({"problem_type": "regression"})");
-  EXPECT_NEAR(score(R"({"problem_type": "multi_label_classification"})"), 1 / (1 + std::exp(-raw)), 1e-6);
-  EXPECT_LT(score("{}"), score(R"({"problem_type": "multi_label_classification"})"));
+  const auto raw = scores(R"({"problem_type": "regression"})");
+  const auto each = scores(R"({"problem_type": "multi_label_classification"})"), together = scores("{}");
+  double sum = 0;
+  for (const auto& [label, value] : raw) sum += std::exp(value);
+  ASSERT_GT(raw.size(), 2U);
+  for (const auto& [label, value] : raw) {
+    EXPECT_NEAR(each.at(label), 1 / (1 + std::exp(-value)), 1e-6) << label;
+    EXPECT_NEAR(together.at(label), std::exp(value) / sum, 1e-6) << label;
+  }
+  SequenceOutput one;
+  one.rows = one.columns = 1;
+  one.values = {2};
+  const auto single = [&](const char* config) { return class_scores(read_labels(Json::parse(config, "c"), "c"), one)[0]; };
+  EXPECT_FLOAT_EQ(single(R"({"num_labels": 1})"), 1 / (1 + std::exp(-2.0f)));
+  EXPECT_FLOAT_EQ(single(R"({"num_labels": 1, "problem_type": "regression"})"), 2);
+}
+
+// What transformers 5.24 loads: labels are read by tasks that have them, and those that do not fit them are told.
+TEST(Labels, AreReadOnlyWhereTheHeadHasThem) {
+  const std::string whole = pipeline_of("bert", "fill-mask")->run("the [MASK]", {}).dump();
+  for (const char* fields :
+       {R"({"id2label": {"0": "A", "1": "B"}, "label2id": {"A": 0, "B": 1, "C": 2}})",
+        R"({"id2label": {"0": "A", "2": "B"}, "problem_type": "other"})", R"({"id2label": [1], "num_labels": -1})"}) {
+    EXPECT_EQ(Pipeline::open("fill-mask", bert_with(fields), one_thread())->run("the [MASK]", {}).dump(), whole) << fields;
+  }
+  const auto refusal = [](const std::string& task, const char* fields) -> std::string {
+    try {
+      Pipeline::open(task, bert_with(fields), one_thread());
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return "";
+  };
+  EXPECT_NE(refusal("text-classification", R"({"id2label": {"0": "A", "2": "B"}})").find("got id '2'"), std::string::npos);
+  const int64_t outputs = model_of("bert", Head::kSequenceClassification)->model().num_logits();
+  const std::string beyond = R"({"label2id": {"A": 0, "entailment": )" + std::to_string(outputs) + "}}";
+  EXPECT_EQ(refusal("text-classification", beyond.c_str()), "");
+  EXPECT_NE(refusal("zero-shot-classification", beyond.c_str()).find("'entailment' has no output"), std::string::npos);
+  // Names of another number than num_labels are not used, which is told.
+  LoadOptions options = one_thread();
+  std::string told;
+  options.notice = [&](const std::string& text) { told += text; };
+  const std::string fewer = R"({"id2label": {"0": "A"}, "num_labels": )" + std::to_string(outputs) + "}";
+  const Json result = Pipeline::open("text-classification", bert_with(fewer), options)->run("a", {});
+  EXPECT_EQ(result.as_array("")[0].at("label", "").as_string("").substr(0, 6), "LABEL_");
+  EXPECT_NE(told.find("which are not used"), std::string::npos) << told;
 }
 
 // CrossEncoder's own activation goes first, whatever the problem_type (sentence-transformers 6.2.0).
