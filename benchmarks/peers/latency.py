@@ -1,9 +1,10 @@
 """Prefill of 512 tokens and one stream: `pagoda bench latency` beside llama.cpp on the same weights, in turns, best of each.
 
-usage: latency.py PAGODA MODEL [--rounds 5] [--threads 2] [--formats bf16,f16]
+usage: latency.py PAGODA MODEL [--rounds 5] [--threads 2] [--formats bf16,f16,q8_0,q4_0,q4_k_m]
 
 MODEL is a folder of the LLaMA family (`pagoda init` makes one). llama.cpp is llama-cpp-python (its version and build are printed), with
-the weights written to GGUF files beside each other in a temporary folder. Needs numpy, safetensors, gguf, llama_cpp and ml_dtypes or torch.
+the weights written to GGUF files beside each other in a temporary folder: bf16 and f16 as they are, the quantised formats by llama.cpp's
+own quantiser, and then both engines run the same file. Needs numpy, safetensors, gguf, llama_cpp and ml_dtypes or torch.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 PREFILL, DECODE, CONTEXT = 512, 64, 1024
+PLAIN = ("bf16", "f16")
 
 NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -69,6 +71,16 @@ def write_gguf(model, path, kind):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def quantize(source, target, kind):
+    import llama_cpp
+
+    quiet = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}")
+    assert llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)) == 0
 
 
 class LlamaCpp:
@@ -123,20 +135,29 @@ def main():
     parser.add_argument("--formats", default="bf16,f16")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        kinds = args.formats.split(",")
+        plain = [kind for kind in kinds if kind in PLAIN]
+        ours = {"pagoda": args.model} if plain else {}
         peers = {}
-        for kind in args.formats.split(","):
-            path = pathlib.Path(folder) / f"{kind}.gguf"
-            write_gguf(args.model, path, kind)
-            peers[f"llama.cpp {kind}"] = LlamaCpp(path, args.threads)
+        path = {kind: pathlib.Path(folder) / f"{kind}.gguf" for kind in [*plain, *(["f16"] if len(plain) < len(kinds) else []), *kinds]}
+        for kind in path:
+            if kind in PLAIN:
+                write_gguf(args.model, path[kind], kind)
+            else:
+                quantize(path["f16"], path[kind], kind)
+                ours[f"pagoda {kind}"] = path[kind]
+            if kind in kinds:
+                peers[f"llama.cpp {kind}"] = LlamaCpp(path[kind], args.threads)
         import llama_cpp
 
         print(f"llama-cpp-python {llama_cpp.__version__}: {llama_cpp.llama_print_system_info().decode()}")
-        rows = {"pagoda": [], **{name: [] for name in peers}}
-        shares = []
+        rows = {name: [] for name in [*ours, *peers]}
+        shares = {name: [] for name in ours}
         for round_number in range(args.rounds):
-            report = pagoda(args.pagoda, args.model, args.threads)
-            rows["pagoda"].append((report["prefill_tokens_per_s"], report["decode_tokens_per_s"]))
-            shares.append((report["limits"]["prefill_share"], report["limits"]["decode_share"]))
+            for name, model in ours.items():
+                report = pagoda(args.pagoda, model, args.threads)
+                rows[name].append((report["prefill_tokens_per_s"], report["decode_tokens_per_s"]))
+                shares[name].append((report["limits"]["prefill_share"], report["limits"]["decode_share"]))
             for name, peer in peers.items():
                 rows[name].append(peer.measure())
             print(f"round {round_number + 1}: " + "; ".join(f"{name} {r[-1][0]:.0f} {r[-1][1]:.1f}" for name, r in rows.items()), flush=True)
@@ -144,7 +165,9 @@ def main():
     for name, measured in rows.items():
         prefill, decode = zip(*measured)
         print(f"{name:<28}{max(prefill):>12.0f}{statistics.median(prefill):>10.0f}{max(decode):>12.1f}{statistics.median(decode):>10.1f}")
-    print(f"pagoda's share of the machine's limit, best: prefill {max(s[0] for s in shares):.0%}, one stream {max(s[1] for s in shares):.0%}")
+    for name, measured in shares.items():
+        prefill, decode = zip(*measured)
+        print(f"{name}'s share of the machine's limit, best: prefill {max(prefill):.0%}, one stream {max(decode):.0%}")
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ TEST(Groups, EqualSumsInDoubleOverOddSizes) {
           const int64_t k = steps * step_of(coding);
           const GroupRows rows = random_rows(coding, n, k, 3);
           const Packed packed(rows);
-          for (const int64_t m : {1, 2, 5, 15, 17, 40}) {
+          for (const int64_t m : {1, 2, 3, 4, 5, 15, 17, 40}) {
             if (!share.wanted()) continue;
             compare(runner.exec(), named.table, rows, packed, {m, n, k}, DType::kBFloat16, DType::kBFloat16);
             if (n == 17) compare(runner.exec(), named.table, rows, packed, {m, n, k}, DType::kFloat32, DType::kFloat32);
@@ -213,7 +213,7 @@ TEST(Groups, RowAloneGivesTheBitsOfItsBatch) {
         test::Runner one(1);
         const ProductKernel* kernel = named.table.find_product(WeightFormat::kGroups, dtype, kRows);
         kernel->run(one.exec(), x.view(), packed.view, {}, all.view());
-        for (const int64_t m : {1, 2, 3, 7, 8, 16, 17, 33, 97}) {
+        for (const int64_t m : {1, 2, 3, 4, 7, 8, 16, 17, 33, 97}) {
           test::Runner runner(static_cast<int>(1 + m % 3));
           Matrix y(DType::kFloat32, {m, kN});
           ASSERT_EQ(named.table.find_product(WeightFormat::kGroups, dtype, m), kernel);
@@ -235,7 +235,7 @@ TEST(Groups, ExtremeInputsGiveTheSameAloneAsInABatch) {
   test::Runner runner(2);
   for (const test::NamedTable& named : tables()) {
     SCOPED_TRACE(named.name);
-    for (const GroupCoding& coding : {codings()[0], codings()[2], codings()[5]}) {
+    for (const GroupCoding& coding : {codings()[0], codings()[2], codings()[5], codings()[8], codings()[12]}) {
       SCOPED_TRACE(name_of(coding));
       const Packed packed(random_rows(coding, kN, kK, 19));
       Numbers numbers(29);

@@ -86,9 +86,8 @@ void pack_scale(const GroupRows& rows, int64_t row, int64_t g, int64_t lane, con
   }
 }
 
-// log2 of the most panels, at most `panels`, that a block of `rows` takes together.
-int width_of(const Family& family, int64_t rows, int64_t panels) {
-  const BlockFn* blocks = family.blocks[rows - 1];
+// log2 of the most panels, at most `panels`, that one of these blocks takes together.
+int width_of(const BlockFn* blocks, int64_t panels) {
   return panels >= 4 && blocks[2] != nullptr ? 2 : panels >= 2 && blocks[1] != nullptr ? 1 : 0;
 }
 
@@ -100,7 +99,27 @@ struct Product {
   const View& y;
   const float* wide;  // x as float32; null if it is taken as it lies
   const float* sums;  // of x over groups; null without minima
+  bool direct;        // straight from codes; wide is as Family::direct takes it
 };
+
+// x as Family::direct takes it, to[rows][k]; false where the scale would round.
+bool take_direct(const Family& family, const View& x, int bits, float* to) {
+  const int64_t rows = x.dims[0], k = x.dims[1];
+  if (x.dtype == DType::kFloat32) {
+    for (int64_t i = 0; i < rows; ++i) std::copy_n(products::row<float>(x, i), k, to + i * k);
+  } else {
+    family.take(x, 0, rows, 0, k, to);
+  }
+  if (bits != 8) return true;
+  constexpr uint32_t kLeast = uint32_t{27} << 23;  // 2^-100
+  uint32_t tiny = 0;
+  for (int64_t i = 0; i < rows * k; ++i) {
+    const uint32_t magnitude = float_to_bits(to[i]) & 0x7FFFFFFF;
+    tiny |= static_cast<uint32_t>(magnitude - 1 < kLeast - 1);  // zero is not
+    to[i] *= kDirectScale;
+  }
+  return tiny == 0;
+}
 
 void run_piece(const Product& product, const products::Pieces::Piece& piece) {
   const auto [m_begin, rows, panel_begin, panel_end] = piece;
@@ -110,10 +129,14 @@ void run_piece(const Product& product, const products::Pieces::Piece& piece) {
   const int64_t x_bytes = product.wide != nullptr ? 4 : dtype_size(product.x.dtype);
   const int64_t x_stride = product.wide != nullptr ? w.k : product.x.strides[0];
   const char* x = product.wide != nullptr ? reinterpret_cast<const char*>(product.wide) : product.x.as<char>();
+  const bool direct = product.direct, halves = direct && w.groups.scale == GroupScale::kHalf;
+  const BlockFn(*blocks)[3] = direct ? family.direct : family.blocks;
   const int64_t row_blocks = div_up(rows, int64_t{family.max_rows}), largest = div_up(rows, row_blocks);
-  const int64_t together = int64_t{1} << width_of(family, largest, 4);
-  const int64_t cut =
-      std::max<int64_t>(1, std::min(kMostInputs, kScratchBytes / (together * kPanel * family.element_bytes)) / size);
+  const int64_t together = int64_t{1} << width_of(blocks[largest - 1], 4);
+  const int64_t most = halves   ? w.k
+                       : direct ? kMostInputs
+                                : std::min(kMostInputs, kScratchBytes / (together * kPanel * family.element_bytes));
+  const int64_t cut = std::max<int64_t>(1, most / size);
   alignas(64) char elements[kScratchBytes];
   alignas(64) float scales[4 * kMostInputs], minima[4 * kMostInputs];  // of at least 16 inputs a group
   alignas(64) float acc[kMaxPieceRows * 4 * kPanel];
@@ -123,9 +146,13 @@ void run_piece(const Product& product, const products::Pieces::Piece& piece) {
     for (int64_t g = 0; g < all; g += cut) {
       const int64_t count = std::min(cut, all - g);
       const int64_t panel_elements = count * size * kPanel;
+      const uint8_t* codes = codes_of(w, panel) + g * size * kPanel * bits / 8;
       for (int64_t p = 0; p < panels; ++p) {
-        family.decode(w.groups, codes_of(w, panel + p) + g * size * kPanel * bits / 8, count * size, kReadAhead,
-                      elements + p * panel_elements * family.element_bytes);
+        if (!direct) {
+          family.decode(w.groups, codes + p * panel_bytes(w), count * size, kReadAhead,
+                        elements + p * panel_elements * family.element_bytes);
+        }
+        if (halves) continue;
         family.expand(w, scales_of(w, panel + p), g, count, scales + p * count * kPanel, minima + p * count * kPanel);
       }
       for (int64_t i = 0; i < row_blocks; ++i) {
@@ -133,7 +160,9 @@ void run_piece(const Product& product, const products::Pieces::Piece& piece) {
         Block block;
         block.x = x + ((m_begin + begin) * x_stride + g * size) * x_bytes;
         block.x_stride = x_stride;
-        block.panel_stride = panel_elements;
+        block.panel_stride = direct ? panel_bytes(w) : panel_elements;
+        block.offset = w.groups.offset;
+        block.left = panel_bytes(w) - (codes - scales_of(w, panel));
         block.size = size;
         block.count = count;
         block.scale_stride = count * kPanel;
@@ -142,12 +171,14 @@ void run_piece(const Product& product, const products::Pieces::Piece& piece) {
         block.acc_stride = 4 * kPanel;
         block.first = g == 0;
         for (int64_t p = 0; p < panels;) {
-          const int width = width_of(family, in_block, panels - p);
-          block.w = elements + p * panel_elements * family.element_bytes;
+          const int width = width_of(blocks[in_block - 1], panels - p);
+          block.w = direct ? static_cast<const void*>(codes + p * panel_bytes(w))
+                           : elements + p * panel_elements * family.element_bytes;
           block.scales = scales + p * block.scale_stride;
+          block.halves = halves ? scales_of(w, panel + p) + g * scale_layout(GroupScale::kHalf).group_bytes : nullptr;
           block.minima = product.sums == nullptr ? nullptr : minima + p * block.scale_stride;
           block.acc = acc + begin * block.acc_stride + p * kPanel;
-          family.blocks[in_block - 1][width](block);
+          blocks[in_block - 1][width](block);
           p += int64_t{1} << width;
         }
       }
@@ -226,17 +257,23 @@ void run_groups(const Family& family, const Exec& exec, const View& x, const Pac
   if (m == 0 || w.n == 0) return;
   const ArenaScope scope(*exec.scratch);
   float *sums = nullptr, *wide = nullptr;
+  bool direct = m <= family.direct_rows;
   if (w.groups.has_minimum()) {
     sums = exec.scratch->allocate_array<float>(m * (w.k / w.groups.size));
     sum_groups(exec, x, w.groups.size, sums);
   }
-  if (family.take != nullptr && x.dtype != DType::kFloat32) {
+  if (direct) {
+    wide = exec.scratch->allocate_array<float>(m * w.k);
+    direct = take_direct(family, x, w.groups.bits, wide);
+    if (!direct) wide = nullptr;
+  }
+  if (!direct && family.take != nullptr && x.dtype != DType::kFloat32) {
     wide = exec.scratch->allocate_array<float>(m * w.k);
     exec.pool->parallel_for(m, m <= 4 ? m : 4, [&](int64_t begin, int64_t end, int) {
       family.take(x, begin, end - begin, 0, w.k, wide + begin * w.k);
     });
   }
-  const Product product{family, x, w, epilogue, y, wide, sums};
+  const Product product{family, x, w, epilogue, y, wide, sums, direct};
   const products::Pieces pieces(m, kMaxPieceRows, family.max_rows, kMaxPieceRows, products::panel_count(w), 4,
                                 exec.pool->num_threads());
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int) {

@@ -70,6 +70,7 @@ int code(const PackedView& w, int64_t n, int64_t k);
 using ExpandFn = void (*)(const PackedView& w, const uint8_t* scales, int64_t g_begin, int64_t count, float* scale,
                           float* minimum);
 ExpandFn expand_portable();
+ExpandFn expand_avx2();
 ExpandFn expand_avx512();
 
 // Sums of x's rows over groups of `size` inputs, to[rows][k / size]: in one order, whatever the instruction set.
@@ -80,11 +81,18 @@ void sum_groups(const Exec& exec, const View& x, int64_t size, float* to);
 struct Block {
   const void* x;  // first row, first input of the cut
   int64_t x_stride;
-  const void* w;  // codes as elements, [inputs][16] or [inputs / 2][16][2] a panel
+  // Codes as elements, [inputs][16] or [inputs / 2][16][2] a panel, panel_stride elements apart; for Family::direct the codes
+  // as they are packed, panel_stride bytes apart.
+  const void* w;
   int64_t panel_stride;
+  int offset;                    // of 4-bit codes
   int64_t size, count;           // inputs of a group, groups
   const float *scales, *minima;  // [panels][scale_stride]: [groups][16]; minima null: none
   int64_t scale_stride;
+  // For Family::direct: scales as packed in float16, panels as far apart as codes (null: scales); bytes from w to its panel's
+  // end.
+  const uint8_t* halves;
+  int64_t left;
   const float* sums;  // of x, [rows][sums_stride]
   int64_t sums_stride;
   float* acc;
@@ -105,6 +113,8 @@ struct Nibbles {
   // x on the grid of groups of `size`, in exec.scratch: what the kernels of more rows take.
   View (*on_grid)(const Exec& exec, const View& x, int64_t size);
 };
+Nibbles nibbles_avx2();
+Nibbles nibbles_avx512();
 Nibbles nibbles_amx();
 Nibbles nibbles_avx512_bf16();
 Nibbles nibbles_standin();
@@ -118,6 +128,7 @@ void run_by_rows(const Nibbles& nibbles, const Exec& exec, const View& x, const 
   more(nibbles.on_grid(exec, x, w.groups.size));
 }
 
+constexpr float kDirectScale = 0x1p-24f;
 struct Family {
   int max_rows;
   const BlockFn (*blocks)[3];  // [rows - 1][for 1, 2 and 4 panels]; null where registers do not suffice
@@ -126,6 +137,10 @@ struct Family {
   ExpandFn expand;
   products::TakeFn take;  // null: x as it lies
   products::EpilogueFn finish;
+  // Blocks of at most direct_rows rows straight from codes, where elements on the way would cost more than they save. They take
+  // x as float32, times kDirectScale for codes of 8 bits.
+  int direct_rows = 0;
+  const BlockFn (*direct)[3] = nullptr;  // as blocks
 };
 void run_groups(const Family& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
                 const View& y);

@@ -1,5 +1,5 @@
-// Few rows of weights in groups of 4-bit codes by products of bytes, native or stand-in. Included by one source for each,
-// inside its region of instruction sets, hence no include guard and everything in an unnamed namespace.
+// Few rows of weights in groups of 4-bit codes by products of bytes: vpdpbusd, its stand-in, or vpmaddubsw. Included by one
+// source for each, inside its region of instruction sets, hence no include guard and everything in an unnamed namespace.
 //
 // x is brought to a grid first, group by group: integers of 13 or 14 bits times a power of two, the largest input's doing. Then
 // a group's sum fits the 24 bits of a float, so that it is exact, whatever computes it in whatever order: bytes here, tiles or
@@ -10,7 +10,6 @@ namespace pagoda {
 namespace {
 
 constexpr int64_t kNibbleCut = 32;      // groups whose scales are taken at a time
-constexpr int kNibblePanels = 4;        // side by side: memory gives more to several streams
 constexpr int64_t kNibbleAhead = 2048;  // bytes of a panel
 
 // The grid of one group: x + magic, in float, ends in x's integer; unit is the grid's step.
@@ -35,23 +34,23 @@ struct Grid {
 
 // x for products of bytes.
 struct NibbleInputs {
-  int8_t* digits;       // [rows][K / 8][16], I::digits
+  int8_t* digits;       // [rows][K / 8][16]: of every 8 inputs the high digits of 0 4 1 5 2 6 3 7, then the low ones
   int32_t* starts;      // [rows][groups]: what a group's sum begins with, for codes that are stored without their sign
   float *units, *sums;  // [rows][groups]; sums of x on the grid, null without minima
 };
 
-template <class I>
+template <class Digits>
 void take_nibble_inputs(const View& x, const GroupCoding& coding, int64_t row, const NibbleInputs& to) {
   const int64_t k = x.dims[1], size = coding.size, all = k / size;
   const BFloat16* from = products::row<BFloat16>(x, row);
   int8_t* digits = to.digits + row * k * 2;
   for (int64_t g = 0; g < all; ++g, from += size, digits += 2 * size) {
-    const Grid grid(I::largest(from, size), size);
+    const Grid grid(Digits::largest(from, size), size);
     int32_t sum = 0;
     if (grid.empty || !grid.finite) {
       std::memset(digits, 0, static_cast<size_t>(2 * size));
     } else {
-      sum = I::digits(from, size, grid.magic, digits);
+      sum = Digits::digits(from, size, grid.magic, digits);
     }
     to.starts[row * all + g] = -coding.offset * sum;
     to.units[row * all + g] = grid.unit;
@@ -60,15 +59,15 @@ void take_nibble_inputs(const View& x, const GroupCoding& coding, int64_t row, c
 }
 
 // A row of x on the grid.
-template <class I>
+template <class Digits>
 void round_to_grid(const View& x, int64_t size, int64_t row, BFloat16* to) {
   const BFloat16* from = products::row<BFloat16>(x, row);
   for (int64_t k = 0; k < x.dims[1]; k += size) {
-    const Grid grid(I::largest(from + k, size), size);
+    const Grid grid(Digits::largest(from + k, size), size);
     if (grid.empty || !grid.finite) {
       std::fill_n(to + k, size, grid.finite ? BFloat16(0.0f) : BFloat16(bits_to_float(0x7FC00000)));
     } else {
-      I::round(from + k, size, grid.magic, to + k);
+      Digits::round(from + k, size, grid.magic, to + k);
     }
   }
 }
@@ -184,32 +183,37 @@ void nibble_block(const NibbleProduct& p, int64_t panel, int64_t row, float* to,
     I::store(acc[i / kPanels][i % kPanels], to + i / kPanels * stride + i % kPanels * 16);
 }
 
-// All rows of kNibblePanels panels, or of one, to acc[rows][kPanels * 16].
-template <class I, int kPanels>
-void nibble_panels(const NibbleProduct& p, int64_t panel, int64_t rows, float* acc) {
-  constexpr int64_t kStride = kPanels * products::kPanel;
-  constexpr int kTwo = kPanels == 1 ? 1 : 2;
-  for (int64_t row = 0; row < rows;) {
-    const int64_t rest = rows - row;
-    float* to = acc + row * kStride;
-    if (rest >= 3) {
-      for (int64_t q = 0; q < kPanels; q += kTwo) {
-        rest == 3 ? nibble_block<I, 3, kTwo>(p, panel + q, row, to + q * 16, kStride)
-                  : nibble_block<I, 4, kTwo>(p, panel + q, row, to + q * 16, kStride);
+// The blocks of run_nibbles by the dot-product instruction.
+template <class I>
+struct DotBlocks {
+  static constexpr int kWidest = 4;  // side by side: memory gives more to several streams
+  // All rows of kPanels panels, or of one, to acc[rows][kPanels * 16].
+  template <int kPanels>
+  static void run(const NibbleProduct& p, int64_t panel, int64_t rows, float* acc) {
+    constexpr int64_t kStride = kPanels * products::kPanel;
+    constexpr int kTwo = kPanels == 1 ? 1 : 2;
+    for (int64_t row = 0; row < rows;) {
+      const int64_t rest = rows - row;
+      float* to = acc + row * kStride;
+      if (rest >= 3) {
+        for (int64_t q = 0; q < kPanels; q += kTwo) {
+          rest == 3 ? nibble_block<I, 3, kTwo>(p, panel + q, row, to + q * 16, kStride)
+                    : nibble_block<I, 4, kTwo>(p, panel + q, row, to + q * 16, kStride);
+        }
+        row += rest == 3 ? 3 : 4;
+      } else if (rest == 2) {
+        nibble_block<I, 2, kPanels>(p, panel, row, to, kStride);
+        row += 2;
+      } else {
+        nibble_block<I, 1, kPanels>(p, panel, row, to, kStride);
+        row += 1;
       }
-      row += rest == 3 ? 3 : 4;
-    } else if (rest == 2) {
-      nibble_block<I, 2, kPanels>(p, panel, row, to, kStride);
-      row += 2;
-    } else {
-      nibble_block<I, 1, kPanels>(p, panel, row, to, kStride);
-      row += 1;
     }
   }
-}
+};
 
-// At most groups::kNibbleRows rows.
-template <class I, class Flush, class Finish>
+// At most groups::kNibbleRows rows. Digits make integers of x, Blocks are register blocks of whole panels.
+template <class Digits, class Blocks, class Flush, class Finish>
 void run_nibbles(const Finish& finish, groups::ExpandFn expand, const Exec& exec, const View& x, const PackedView& w) {
   const int64_t m = x.dims[0], all = w.k / w.groups.size;
   if (m == 0 || w.n == 0) return;
@@ -219,22 +223,22 @@ void run_nibbles(const Finish& finish, groups::ExpandFn expand, const Exec& exec
   inputs.starts = exec.scratch->allocate_array<int32_t>(m * all);
   inputs.units = exec.scratch->allocate_array<float>(m * all);
   inputs.sums = w.groups.has_minimum() ? exec.scratch->allocate_array<float>(m * all) : nullptr;
-  for (int64_t row = 0; row < m; ++row) take_nibble_inputs<I>(x, w.groups, row, inputs);
+  for (int64_t row = 0; row < m; ++row) take_nibble_inputs<Digits>(x, w.groups, row, inputs);
   const NibbleProduct product{w, inputs, expand};
   const products::Pieces pieces(m, groups::kNibbleRows, groups::kNibbleRows, groups::kNibbleRows + 1, products::panel_count(w),
                                 2, exec.pool->num_threads());
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int) {
     const Flush flush;
-    alignas(64) float acc[groups::kNibbleRows * kNibblePanels * products::kPanel];
+    alignas(64) float acc[groups::kNibbleRows * Blocks::kWidest * products::kPanel];
     for (int64_t i = begin; i < end; ++i) {
       const products::Pieces::Piece piece = pieces[i];
       int64_t panel = piece.panel_begin;
-      for (; panel + kNibblePanels <= piece.panel_end; panel += kNibblePanels) {
-        nibble_panels<I, kNibblePanels>(product, panel, m, acc);
-        finish.template rows<kNibblePanels * products::kPanel>(acc, 0, m, panel * products::kPanel);
+      for (; panel + Blocks::kWidest <= piece.panel_end; panel += Blocks::kWidest) {
+        Blocks::template run<Blocks::kWidest>(product, panel, m, acc);
+        finish.template rows<Blocks::kWidest * products::kPanel>(acc, 0, m, panel * products::kPanel);
       }
       for (; panel < piece.panel_end; ++panel) {
-        nibble_panels<I, 1>(product, panel, m, acc);
+        Blocks::template run<1>(product, panel, m, acc);
         finish.template rows<products::kPanel>(acc, 0, m, panel * products::kPanel);
       }
     }
@@ -242,14 +246,14 @@ void run_nibbles(const Finish& finish, groups::ExpandFn expand, const Exec& exec
 }
 
 // x on the grid, in exec.scratch.
-template <class I>
+template <class Digits>
 View on_grid(const Exec& exec, const View& x, int64_t size) {
   View to = x;
   auto* data = exec.scratch->allocate_array<BFloat16>(x.dims[0] * x.dims[1]);
   to.data = data;
   to.strides[0] = x.dims[1];
   exec.pool->parallel_for(x.dims[0], 8, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) round_to_grid<I>(x, size, i, data + i * x.dims[1]);
+    for (int64_t i = begin; i < end; ++i) round_to_grid<Digits>(x, size, i, data + i * x.dims[1]);
   });
   return to;
 }

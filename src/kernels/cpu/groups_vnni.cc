@@ -20,13 +20,13 @@ struct NoFlush {
 };
 
 void run_rounded(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y) {
-  run_nibbles<native::NibbleDot, native::FlushSubnormals>(products::FinishRounded(products::epilogue_avx512(), epilogue, y),
-                                                          groups::expand_avx512(), exec, x, w);
+  run_nibbles<native::NibbleDot, DotBlocks<native::NibbleDot>, native::FlushSubnormals>(
+      products::FinishRounded(products::epilogue_avx512(), epilogue, y), groups::expand_avx512(), exec, x, w);
 }
 
 void run(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y) {
-  run_nibbles<native::NibbleDot, NoFlush>(products::FinishByCall(products::epilogue_avx512(), epilogue, y),
-                                          groups::expand_avx512(), exec, x, w);
+  run_nibbles<native::NibbleDot, DotBlocks<native::NibbleDot>, NoFlush>(
+      products::FinishByCall(products::epilogue_avx512(), epilogue, y), groups::expand_avx512(), exec, x, w);
 }
 
 }  // namespace

@@ -25,8 +25,8 @@ struct NibbleDot : standin::NibbleDot {
 };
 
 void run(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y) {
-  run_nibbles<NibbleDot, standin::FlushSubnormals>(products::FinishByCall(products::epilogue_portable(), epilogue, y),
-                                                   groups::expand_portable(), exec, x, w);
+  run_nibbles<NibbleDot, DotBlocks<NibbleDot>, standin::FlushSubnormals>(
+      products::FinishByCall(products::epilogue_portable(), epilogue, y), groups::expand_portable(), exec, x, w);
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ T* row(const View& view, int64_t i) {
 using EpilogueFn = void (*)(const float* acc, int64_t ld, int64_t m_begin, int64_t rows, int64_t n_begin, int64_t columns,
                             const Epilogue& epilogue, const View& y);
 EpilogueFn epilogue_portable();
+EpilogueFn epilogue_avx2();
 EpilogueFn epilogue_avx512();
 // The same for Epilogue::gated and bfloat16 y: acc[rows][2 kPanel] of one panel of gates and its like, n_begin counted in y.
 // The activation is that of the target's gated_activation, to the bit. flush: gates and ups that are subnormal once rounded are

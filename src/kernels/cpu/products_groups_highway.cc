@@ -1,7 +1,8 @@
 // Products on weights in groups by fused multiply-add in float32: AVX2, AVX-512 and the portable target from one source.
 //
 // Codes become floats, exactly, in a buffer that the rows share; a group's sum is one chain of multiply-adds over its inputs
-// in ascending order, then scaled into the output's. So one row gives the same bits alone and in any batch.
+// in ascending order, then scaled into the output's. So one row gives the same bits alone and in any batch. Few rows of
+// bfloat16 on codes of 4 bits go by products of bytes (groups_avx2.cc), whose sums are exact like these then.
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -28,7 +29,7 @@ using groups::kPanel;
 
 const hn::CappedTag<float, 16> kTag;
 const hn::RebindToSigned<decltype(kTag)> kInts;
-const hn::RebindToUnsigned<decltype(kTag)> kBits;
+const hn::RebindToUnsigned<decltype(kTag)> kWords;
 using Vec = hn::Vec<decltype(kTag)>;
 constexpr int kLanes = HWY_LANES(float) < 16 ? HWY_LANES(float) : 16;
 constexpr int kVectors = 16 / kLanes;  // of a panel
@@ -48,6 +49,8 @@ constexpr int kRegisters = 16;
 #endif
 constexpr int kAccumulators = kRegisters * 3 / 4;
 constexpr int kMaxRows = kVectors == 1 ? 12 : kAccumulators / kVectors;  // 12, 6 or 3
+constexpr int kDirectRows = 4;
+constexpr int64_t kDirectAhead = 2048;  // bytes of a panel
 
 HWY_INLINE Vec halves(const uint8_t* from) {
   const hn::Rebind<hwy::float16_t, decltype(kTag)> d16;
@@ -101,55 +104,66 @@ void expand(const PackedView& w, const uint8_t* scales, int64_t g_begin, int64_t
   }
 }
 
-// Nibble `kAt` of each 32-bit word as a float.
-template <int kAt>
-HWY_INLINE Vec nibble(hn::Vec<decltype(kBits)> words, hn::Vec<decltype(kInts)> offset) {
-  const auto code = hn::And(hn::ShiftRight<4 * kAt>(words), hn::Set(kBits, 15u));
-  return hn::ConvertTo(kTag, hn::Sub(hn::BitCast(kInts, code), offset));
+// Code i of each 32-bit word as a float.
+template <int kBits>
+HWY_INLINE Vec code_at(hn::Vec<decltype(kWords)> words, int i, hn::Vec<decltype(kInts)> offset) {
+  if constexpr (kBits == 8) {
+    return hn::ConvertTo(kTag, hn::ShiftRight<24>(hn::BitCast(kInts, hn::ShiftLeftSame(words, 24 - 8 * i))));
+  } else {
+    const int nibble = i % 2 * 4 + i / 2;
+    const auto code = hn::And(hn::ShiftRightSame(words, 4 * nibble), hn::Set(kWords, 15u));
+    return hn::ConvertTo(kTag, hn::Sub(hn::BitCast(kInts, code), offset));
+  }
 }
 
 HWY_INLINE void read_ahead(const uint8_t* from, int64_t bytes) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes)));
 }
 
-void decode_4(const uint8_t* codes, int64_t inputs, int64_t ahead, int offset_value, float* to) {
+template <int kBits>
+void decode_as(const uint8_t* codes, int64_t inputs, int64_t ahead, int offset_value, float* to) {
+  constexpr int kInputs = 32 / kBits;  // of a line of 64 bytes
   const auto offset = hn::Set(kInts, offset_value);
-  for (int64_t k = 0; k < inputs; k += 8, codes += 64, to += 8 * kPanel) {
+  for (int64_t k = 0; k < inputs; k += kInputs, codes += 64, to += kInputs * kPanel) {
     read_ahead(codes, ahead);
     for (int v = 0; v < kVectors; ++v) {
-      const auto words = hn::Load(kBits, reinterpret_cast<const uint32_t*>(codes) + v * kLanes);
-      float* at = to + v * kLanes;
-      hn::Store(nibble<0>(words, offset), kTag, at);
-      hn::Store(nibble<4>(words, offset), kTag, at + kPanel);
-      hn::Store(nibble<1>(words, offset), kTag, at + 2 * kPanel);
-      hn::Store(nibble<5>(words, offset), kTag, at + 3 * kPanel);
-      hn::Store(nibble<2>(words, offset), kTag, at + 4 * kPanel);
-      hn::Store(nibble<6>(words, offset), kTag, at + 5 * kPanel);
-      hn::Store(nibble<3>(words, offset), kTag, at + 6 * kPanel);
-      hn::Store(nibble<7>(words, offset), kTag, at + 7 * kPanel);
-    }
-  }
-}
-
-void decode_8(const uint8_t* codes, int64_t inputs, int64_t ahead, float* to) {
-  for (int64_t k = 0; k < inputs; k += 4, codes += 64, to += 4 * kPanel) {
-    read_ahead(codes, ahead);
-    for (int v = 0; v < kVectors; ++v) {
-      const auto words = hn::Load(kInts, reinterpret_cast<const int32_t*>(codes) + v * kLanes);
-      float* at = to + v * kLanes;
-      hn::Store(hn::ConvertTo(kTag, hn::ShiftRight<24>(hn::ShiftLeft<24>(words))), kTag, at);
-      hn::Store(hn::ConvertTo(kTag, hn::ShiftRight<24>(hn::ShiftLeft<16>(words))), kTag, at + kPanel);
-      hn::Store(hn::ConvertTo(kTag, hn::ShiftRight<24>(hn::ShiftLeft<8>(words))), kTag, at + 2 * kPanel);
-      hn::Store(hn::ConvertTo(kTag, hn::ShiftRight<24>(words)), kTag, at + 3 * kPanel);
+      const auto words = hn::Load(kWords, reinterpret_cast<const uint32_t*>(codes) + v * kLanes);
+      HWY_UNROLL(8)
+      for (int i = 0; i < kInputs; ++i) hn::Store(code_at<kBits>(words, i, offset), kTag, to + i * kPanel + v * kLanes);
     }
   }
 }
 
 void decode(const GroupCoding& coding, const uint8_t* codes, int64_t inputs, int64_t ahead, void* to) {
   if (coding.bits == 4) {
-    decode_4(codes, inputs, ahead, coding.offset, static_cast<float*>(to));
+    decode_as<4>(codes, inputs, ahead, coding.offset, static_cast<float*>(to));
   } else {
-    decode_8(codes, inputs, ahead, static_cast<float*>(to));
+    decode_as<8>(codes, inputs, ahead, coding.offset, static_cast<float*>(to));
+  }
+}
+
+// acc += sums * scale + (sum of x) * minimum, for group g of the block.
+template <int Rows, int Panels, bool kHalves>
+HWY_INLINE void add_group(const Block& b, int64_t g, const Vec (&sums)[Rows][Panels * kVectors]) {
+  HWY_UNROLL(16)
+  for (int v = 0; v < Panels * kVectors; ++v) {
+    const int64_t at = (v / kVectors) * b.scale_stride + g * kPanel + (v % kVectors) * kLanes;
+    Vec scale;
+    if constexpr (kHalves) {
+      scale = halves(b.halves + (v / kVectors) * b.panel_stride + (g * kPanel + (v % kVectors) * kLanes) * 2);
+    } else {
+      scale = hn::Load(kTag, b.scales + at);
+    }
+    HWY_UNROLL(16)
+    for (int r = 0; r < Rows; ++r) {
+      float* to = b.acc + r * b.acc_stride + v * kLanes;
+      Vec acc = b.first && g == 0 ? hn::Zero(kTag) : hn::Load(kTag, to);
+      acc = hn::MulAdd(sums[r][v], scale, acc);
+      if (b.minima != nullptr) {
+        acc = hn::MulAdd(hn::Set(kTag, b.sums[r * b.sums_stride + g]), hn::Load(kTag, b.minima + at), acc);
+      }
+      hn::Store(acc, kTag, to);
+    }
   }
 }
 
@@ -178,40 +192,85 @@ void run_block(const Block& b) {
         for (int v = 0; v < kWide; ++v) sums[r][v] = hn::MulAdd(value, weights[v], sums[r][v]);
       }
     }
-    HWY_UNROLL(16)
-    for (int v = 0; v < kWide; ++v) {
-      const int64_t at = (v / kVectors) * b.scale_stride + g * kPanel + (v % kVectors) * kLanes;
-      const Vec scale = hn::Load(kTag, b.scales + at);
-      HWY_UNROLL(16)
-      for (int r = 0; r < Rows; ++r) {
-        float* to = b.acc + r * b.acc_stride + v * kLanes;
-        Vec acc = b.first && g == 0 ? hn::Zero(kTag) : hn::Load(kTag, to);
-        acc = hn::MulAdd(sums[r][v], scale, acc);
-        if (b.minima != nullptr) {
-          acc = hn::MulAdd(hn::Set(kTag, b.sums[r * b.sums_stride + g]), hn::Load(kTag, b.minima + at), acc);
-        }
-        hn::Store(acc, kTag, to);
-      }
-    }
+    add_group<Rows, Panels, false>(b, g, sums);
   }
 }
 
-template <int Rows, int Panels>
-constexpr BlockFn block_if_it_fits() {
-  if constexpr (Rows * Panels * kVectors <= kAccumulators || Panels == 1) {
-    return run_block<Rows, Panels>;
+// Byte i of each 32-bit word as its highest.
+struct TopByte {
+  alignas(64) uint8_t index[4][64];
+  constexpr TopByte() : index() {
+    for (int i = 0; i < 4; ++i) {
+      for (int j = 0; j < 64; ++j) index[i][j] = static_cast<uint8_t>(j % 4 == 3 ? j % 16 - 3 + i : 0x80);
+    }
+  }
+};
+constexpr TopByte kTopByte;
+
+// Code i of each word as a float; codes of 8 bits times 2^24, which x makes good (groups::kDirectScale): a shuffle and a
+// conversion, where a shift each way would cost as much as all the rest.
+template <int kBits>
+HWY_INLINE Vec direct_code(hn::Vec<decltype(kWords)> words, int i, hn::Vec<decltype(kInts)> offset) {
+  if constexpr (kBits == 8) {
+    const hn::Repartition<uint8_t, decltype(kTag)> d8;
+    const auto top = hn::TableLookupBytesOr0(hn::BitCast(d8, words), hn::Load(d8, kTopByte.index[i]));
+    return hn::ConvertTo(kTag, hn::BitCast(kInts, top));
   } else {
-    return nullptr;
+    return code_at<kBits>(words, i, offset);
   }
 }
-template <int... kRows>
+
+// One chain of multiply-adds an output straight from codes: the bits of run_block on the elements of decode.
+template <int kBits, int Rows, int Panels>
+void run_direct(const Block& b) {
+  constexpr int kWide = Panels * kVectors, kInputs = 32 / kBits;  // of a line of 64 bytes
+  const auto* x = static_cast<const float*>(b.x);
+  const auto* codes = static_cast<const uint8_t*>(b.w);
+  const auto offset = hn::Set(kInts, b.offset);
+  int64_t ahead = kDirectAhead, left = b.left - kDirectAhead;
+  for (int64_t g = 0; g < b.count; ++g) {
+    Vec sums[Rows][kWide];
+    HWY_UNROLL(16)
+    for (int i = 0; i < Rows * kWide; ++i) sums[i / kWide][i % kWide] = hn::Zero(kTag);
+    for (int64_t k = 0; k < b.size; k += kInputs, x += kInputs, codes += 64, left -= 64) {
+      if (left <= 0) ahead = kDirectAhead + (Panels - 1) * b.panel_stride;  // the panels that come after these
+      HWY_UNROLL(16)
+      for (int v = 0; v < kWide; ++v) {
+        const uint8_t* at = codes + (v / kVectors) * b.panel_stride + (v % kVectors) * kLanes * 4;
+        if (v % kVectors == 0) read_ahead(at, ahead);
+        const auto words = hn::Load(kWords, reinterpret_cast<const uint32_t*>(at));
+        HWY_UNROLL(8)
+        for (int i = 0; i < kInputs; ++i) {
+          const Vec weight = direct_code<kBits>(words, i, offset);
+          HWY_UNROLL(4)
+          for (int r = 0; r < Rows; ++r) sums[r][v] = hn::MulAdd(hn::Set(kTag, x[r * b.x_stride + i]), weight, sums[r][v]);
+        }
+      }
+    }
+    b.halves != nullptr ? add_group<Rows, Panels, true>(b, g, sums) : add_group<Rows, Panels, false>(b, g, sums);
+  }
+}
+
+// kBits: 0 for blocks on elements.
+template <int kBits, int Rows, int Panels>
+constexpr BlockFn block_if_it_fits() {
+  if constexpr (Rows * Panels * kVectors > kAccumulators && Panels > 1) {
+    return nullptr;
+  } else if constexpr (kBits == 0) {
+    return run_block<Rows, Panels>;
+  } else {
+    return run_direct<kBits, Rows, Panels>;
+  }
+}
+template <int kBits, int... kRows>
 struct BlockTable {
-  static constexpr BlockFn kBlocks[sizeof...(kRows)][3] = {
-      {block_if_it_fits<kRows + 1, 1>(), block_if_it_fits<kRows + 1, 2>(), block_if_it_fits<kRows + 1, 4>()}...};
+  static constexpr BlockFn kBlocks[sizeof...(kRows)][3] = {{block_if_it_fits<kBits, kRows + 1, 1>(),
+                                                            block_if_it_fits<kBits, kRows + 1, 2>(),
+                                                            block_if_it_fits<kBits, kRows + 1, 4>()}...};
 };
-template <int... kRows>
+template <int kBits, int... kRows>
 constexpr auto& blocks_of(std::integer_sequence<int, kRows...>) {
-  return BlockTable<kRows...>::kBlocks;
+  return BlockTable<kBits, kRows...>::kBlocks;
 }
 
 void widen(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_t k, float* to) {
@@ -222,9 +281,23 @@ void widen(const View& x, int64_t m_begin, int64_t rows, int64_t k_begin, int64_
 }
 
 void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue, View y) {
-  const groups::Family family{kMaxRows,       blocks_of(std::make_integer_sequence<int, kMaxRows>()), decode, 4, expand, widen,
-                              product::finish};
-  groups::run_groups(family, exec, x, w, epilogue, y);
+  using Direct = std::make_integer_sequence<int, kDirectRows>;
+  const groups::Family family{kMaxRows,
+                              blocks_of<0>(std::make_integer_sequence<int, kMaxRows>()),
+                              decode,
+                              4,
+                              expand,
+                              widen,
+                              product::finish,
+                              kDirectRows,
+                              w.groups.bits == 4 ? blocks_of<4>(Direct()) : blocks_of<8>(Direct())};
+  const auto floats = [&](const View& rows) { groups::run_groups(family, exec, rows, w, epilogue, y); };
+  if constexpr (kIsa == Isa::kPortable) {
+    floats(x);
+  } else {
+    const groups::Nibbles nibbles = kIsa == Isa::kAvx2 ? groups::nibbles_avx2() : groups::nibbles_avx512();
+    x.dtype == DType::kBFloat16 ? groups::run_by_rows(nibbles, exec, x, w, epilogue, y, floats) : floats(x);
+  }
 }
 
 bool supports(WeightFormat format, DType x, int64_t) {
@@ -246,6 +319,7 @@ namespace pagoda {
 namespace portable = N_SSSE3;
 void fill_groups_avx2(KernelTable& table) { N_AVX2::grouped::fill(table); }
 void fill_groups_avx512(KernelTable& table) { N_AVX3::grouped::fill(table); }
+groups::ExpandFn groups::expand_avx2() { return N_AVX2::grouped::expand; }
 groups::ExpandFn groups::expand_avx512() { return N_AVX3::grouped::expand; }
 #else
 namespace portable = HWY_NAMESPACE;

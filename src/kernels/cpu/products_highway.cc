@@ -260,6 +260,7 @@ void fill_products_avx512(KernelTable& table) {
 }
 products::BlockFamily products::float_blocks_avx2() { return N_AVX2::product::family(false, false); }
 products::BlockFamily products::float_blocks_avx512() { return N_AVX3::product::family(false, false); }
+products::EpilogueFn products::epilogue_avx2() { return N_AVX2::product::finish; }
 products::EpilogueFn products::epilogue_avx512() { return N_AVX3::product::finish; }
 products::EpilogueFn products::gated_epilogue_avx2() { return N_AVX2::product::finish_gated<false>; }
 products::EpilogueFn products::gated_epilogue_avx512(bool flush) {
