@@ -55,9 +55,8 @@ Json weight_bytes(const ModelFolder& folder) {
 
 std::string tokenizer_kind(const std::string& folder) {
   if (!directory_exists(folder)) return "gguf";
-  const Limits limits;
   if (const std::string path = join_path(folder, "tokenizer.json"); file_exists(path)) {
-    const Json json = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+    const Json json = read_json(path);
     const Json* model = json.find("model");
     const std::string type = model == nullptr ? "" : model->get_string("type", "", path);
     return type.empty() ? "tokenizer.json" : "tokenizer.json, " + type;
