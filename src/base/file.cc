@@ -10,10 +10,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <random>
 #include <utility>
 
 #include "base/error.h"
+#include "base/temporary.h"
 
 namespace pagoda {
 
@@ -136,20 +136,23 @@ AtomicFile::AtomicFile(const std::string& path) : path_(behind_links(path)) {
     return;
   }
   if (path_.empty()) path_ = path;
-  // Processes of several containers may have one number and share the folder.
-  std::random_device random;
   do {
-    temporary_ = fmt::format("{}.tmp{:08x}{:08x}", path_, random(), random());
+    if (!temporary_.empty()) forget_temporary(temporary_);
+    temporary_ = temporary_name(path_);
+    note_temporary(temporary_);
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ >= 0) return;
-  temporary_.clear();
-  fail_errno(path, "cannot create", errno);
+  const int error = errno;
+  forget_temporary(temporary_);
+  fail_errno(path, "cannot create", error);
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (temporary_.empty()) return;
+  ::unlink(temporary_.c_str());
+  forget_temporary(temporary_);
 }
 
 void AtomicFile::write(std::string_view bytes) {
@@ -166,6 +169,7 @@ void AtomicFile::commit() {
   if (::close(std::exchange(fd_, -1)) != 0) fail_errno(path_, "cannot close", errno);
   if (temporary_.empty()) return;
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno(path_, "cannot rename into place", errno);
+  forget_temporary(temporary_);
   temporary_.clear();
 }
 

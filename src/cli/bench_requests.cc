@@ -10,7 +10,6 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/random.h"
 
 namespace pagoda::cli {
@@ -75,11 +74,6 @@ std::vector<BenchRequest> random_requests(const DatasetFlags& flags, const Reque
   return requests;
 }
 
-Json parse_file(const std::string& path) {
-  const Limits limits;
-  return Json::parse(read_file(path, limits.max_json_bytes), path, limits);
-}
-
 // A line {"prompt": text or ids, "output_tokens": optional}.
 std::vector<BenchRequest> custom_requests(const DatasetFlags& flags) {
   std::vector<BenchRequest> requests;
@@ -107,7 +101,7 @@ std::vector<BenchRequest> sharegpt_requests(const DatasetFlags& flags, const Req
   if (source.tokenizer == nullptr && !fixed) {
     invalid("--dataset-name", "sharegpt: the length of an answer needs --tokenizer, or give --sharegpt-output-len");
   }
-  const Json file = parse_file(flags.dataset_path);
+  const Json file = read_json(flags.dataset_path);
   std::vector<BenchRequest> requests;
   for (const Json& entry : file.as_array(flags.dataset_path)) {
     const Json* turns = entry.find("conversations");

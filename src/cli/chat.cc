@@ -97,8 +97,7 @@ class Chat {
       if (flags_.model.empty()) invalid("flags", "MODEL is required, or --url (see pagoda chat --help)");
     }
     if (!flags_.tools.empty()) {
-      const Limits limits;
-      apply_.tools = Json::parse(read_file(flags_.tools, limits.max_json_bytes), flags_.tools, limits);
+      apply_.tools = read_json(flags_.tools);
       apply_.tools.as_array(flags_.tools);
     }
     if (flags_.remote.url.empty()) {
@@ -130,7 +129,7 @@ class Chat {
     const std::string folder = find_model(program_, flags_.model);
     templates_ = load_chat_templates(folder);
     special_tokens_ = templates_.special_tokens();
-    if (!flags_.chat_template.empty()) templates_ = chat::TemplateSet::from_file(flags_.chat_template);
+    if (!flags_.chat_template.empty()) templates_ = chat::TemplateSet::from_text(read_text(flags_.chat_template));
     if (templates_.empty()) {
       refuse_encoder(*open_model_folder(folder));  // it would not want a template
       not_found(flags_.model,

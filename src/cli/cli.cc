@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "base/temporary.h"
 #include "base/utf8.h"
 #include "hub/pull.h"
 
@@ -30,9 +31,15 @@ std::atomic<bool> g_interrupted{false};
 std::atomic<int> g_signal{0};
 std::atomic<bool> g_end_at_once{false};
 
+// Calls nothing that a signal handler may not.
+[[noreturn]] void end_now(int code) {
+  remove_temporaries();
+  ::_exit(code);
+}
+
 void on_signal(int number) {
   g_signal.store(number);
-  if (g_interrupted.exchange(true) || g_end_at_once.load()) ::_exit(128 + number);
+  if (g_interrupted.exchange(true) || g_end_at_once.load()) end_now(128 + number);
 }
 
 }  // namespace
@@ -56,7 +63,7 @@ void install_signal_handlers() {
 // One that came just before counts too.
 EndAtOnce::EndAtOnce() {
   g_end_at_once.store(true);
-  if (g_interrupted.load()) ::_exit(128 + g_signal.load());
+  if (g_interrupted.load()) end_now(128 + g_signal.load());
 }
 EndAtOnce::~EndAtOnce() { g_end_at_once.store(false); }
 
@@ -179,7 +186,7 @@ void write_out(std::string_view text) {
   for (size_t done = 0; done < text.size();) {
     const ssize_t put = ::write(STDOUT_FILENO, text.data() + done, text.size() - done);
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0 && errno == EPIPE) ::_exit(0);  // the reader has seen enough
+    if (put < 0 && errno == EPIPE) end_now(0);  // the reader has seen enough
     if (put < 0) fail_errno("stdout", "cannot write", errno);
     done += static_cast<size_t>(put);
   }
@@ -191,18 +198,55 @@ void note(const Program& program, std::string_view text) {
   if (!program.quiet) fmt::print(stderr, "{}\n", text);
 }
 
-void for_each_line(const std::string& path, const std::function<void(int64_t, const std::string&)>& fn) {
+namespace {
+
+// fn(stream) over a file, which may be a pipe, or over stdin for "-".
+template <class Fn>
+void with_input(const std::string& path, Fn&& fn) {
   const EndAtOnce reading;
   std::ifstream file;
   if (path != "-") {
     if (directory_exists(path)) invalid(path, "cannot read: got a directory, need a file");
-    file.open(path, std::ios::binary);  // a pipe will do
+    file.open(path, std::ios::binary);
     if (!file) fail_errno(path, "cannot open", errno);
   }
   std::istream& in = path == "-" ? std::cin : file;
-  int64_t number = 0;
-  for (std::string line; std::getline(in, line);) fn(++number, line);
-  if (in.bad()) fail(ErrorKind::kDevice, path, "cannot read");
+  fn(in);
+  if (in.bad()) fail(ErrorKind::kDevice, path == "-" ? "stdin" : path, "cannot read");
+}
+
+}  // namespace
+
+void for_each_line(const std::string& path, const std::function<void(int64_t, const std::string&)>& fn) {
+  with_input(path, [&](std::istream& in) {
+    int64_t number = 0;
+    for (std::string line; std::getline(in, line);) fn(++number, line);
+  });
+}
+
+std::string read_text(const std::string& path, int64_t max_bytes) {
+  std::string text;
+  with_input(path, [&](std::istream& in) {
+    std::string piece(1 << 20, '\0');
+    while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
+      text.append(piece, 0, static_cast<size_t>(in.gcount()));
+      if (static_cast<int64_t>(text.size()) > max_bytes) {
+        invalid(path, "too large: got over {} bytes, need at most {}", max_bytes, max_bytes);
+      }
+    }
+  });
+  return text;
+}
+
+Json read_json(const std::string& path) {
+  const Limits limits;
+  return Json::parse(read_text(path, limits.max_json_bytes), path, limits);
+}
+
+std::vector<std::string> served_model_names(const std::string& model, const std::vector<std::string>& given) {
+  if (!given.empty()) return given;
+  const bool local = file_exists(model) || directory_exists(model);
+  return {local ? model : model.substr(0, model.find('@'))};
 }
 
 std::vector<int32_t> parse_ids(const Json& list, int64_t vocab_size, const std::string& where) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/limits.h"
 #include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
@@ -64,7 +65,7 @@ void write_json(const Json& value);  // one line
 void note(const Program& program, std::string_view text);
 
 // Set by the first Ctrl-C (and SIGTERM): verbs look at it between steps and end cleanly with exit code 130.
-// A second Ctrl-C ends the process at once.
+// A second Ctrl-C ends the process at once, and files that are half written go with it.
 const std::atomic<bool>& interrupted();
 void clear_interrupt();
 int interrupt_signal();  // the signal that set it; 0: none
@@ -83,8 +84,12 @@ constexpr int kInterruptedExit = 130;
 // Lines of a file, or of stdin for "-". Called with the line's number from 1; a trailing newline is taken off.
 void for_each_line(const std::string& path, const std::function<void(int64_t number, const std::string& line)>& fn);
 
-// All of a text file, or of stdin for "-".
-std::string read_text(const std::string& path);
+// All of a file that a flag names: a pipe too, and stdin for "-".
+std::string read_text(const std::string& path, int64_t max_bytes = Limits().max_json_bytes);
+Json read_json(const std::string& path);
+
+// --served-model-name, or MODEL as vLLM names it: without the revision.
+std::vector<std::string> served_model_names(const std::string& model, const std::vector<std::string>& given);
 
 // One line of --ids: a list of ids, or an object with input_ids and, for gradients, labels.
 struct IdsLine {

@@ -1,8 +1,6 @@
 // pagoda complete: a text continued by a server.
 #include <unistd.h>
 
-#include <iostream>
-#include <iterator>
 #include <memory>
 
 #include "base/error.h"
@@ -23,11 +21,6 @@ struct Flags {
   CLI::App* verb = nullptr;
   CLI::Option* prompt_option = nullptr;
 };
-
-std::string read_stdin() {
-  const EndAtOnce reading;
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-}
 
 // Several answers are a list, as in pagoda generate.
 Json to_json(const RemoteAnswer& answer, const std::string& model) {
@@ -54,7 +47,7 @@ Json to_json(const RemoteAnswer& answer, const std::string& model) {
 int run_complete(const Program& program, const Flags& flags) {
   flags.sampling.check();
   Json body = sampling_fields(*flags.verb);
-  const std::string prompt = flags.prompt_option->count() > 0 ? flags.prompt : read_stdin();
+  const std::string prompt = flags.prompt_option->count() > 0 ? flags.prompt : read_text("-");
   if (const size_t bad = utf8_invalid_at(prompt); bad != std::string::npos) {
     invalid("prompt", "not UTF-8: byte {} cannot be read", bad);
   }

@@ -183,7 +183,7 @@ int run_sft(const Program& program, const EvaluateFlags& flags) {
     const Tokenizer& tokenizer = *model.tokenizer();
     chat::TemplateSet templates;
     if (!flags.chat_template.empty()) {
-      templates = chat::TemplateSet::from_file(flags.chat_template);
+      templates = chat::TemplateSet::from_text(read_text(flags.chat_template));
     } else if (directory_exists(model.tokenizer_path())) {
       templates = chat::TemplateSet::from_folder(model.tokenizer_path());
     }

@@ -4,12 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iostream>
-#include <iterator>
 #include <memory>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
 #include "cli/sampling_flags.h"
@@ -26,12 +23,6 @@ struct Flags {
   CLI::Option *prompt_option = nullptr, *ids_option = nullptr, *file_option = nullptr;
 };
 
-std::string read_stdin() {
-  const EndAtOnce reading;
-  std::string text((std::istreambuf_iterator<char>(std::cin)), std::istreambuf_iterator<char>());
-  return text;
-}
-
 std::vector<int32_t> prompt_ids(const TextGeneration& generation, Model& model, const Flags& flags) {
   if (flags.ids_option->count() > 0) {
     std::vector<int32_t> ids = parse_ids(Json::parse(flags.prompt_ids, "--prompt-ids"), model.vocab_size(), "--prompt-ids");
@@ -39,9 +30,9 @@ std::vector<int32_t> prompt_ids(const TextGeneration& generation, Model& model, 
     return ids;
   }
   const Limits limits;
-  const std::string text = flags.prompt_option->count() > 0 ? flags.prompt
-                           : flags.file_option->count() > 0 ? read_file(flags.prompt_file, limits.max_string_bytes)
-                                                            : read_stdin();
+  const std::string text = flags.prompt_option->count() > 0
+                               ? flags.prompt
+                               : read_text(flags.file_option->count() > 0 ? flags.prompt_file : "-", limits.max_string_bytes);
   if (const size_t bad = utf8_invalid_at(text); bad != std::string::npos) {
     invalid("prompt", "not UTF-8: byte {} cannot be read", bad);
   }

@@ -26,8 +26,7 @@ struct Flags {
 int run(const Program& program, const Flags& flags) {
   const std::string path = directory_exists(flags.config) ? join_path(flags.config, "config.json") : flags.config;
   if (!file_exists(path)) not_found(path, "no such config");
-  const Limits limits;
-  Json config = Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+  Json config = read_json(path);
   RuntimeOptions options;
   options.threads = flags.threads;
   Runtime runtime(options);  // outlives the model, whose tensors are its device's

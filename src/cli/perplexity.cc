@@ -3,12 +3,9 @@
 
 #include <fmt/format.h>
 
-#include <iostream>
-#include <iterator>
 #include <memory>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/flag_checks.h"
@@ -61,15 +58,6 @@ int run(const Program& program, const Flags& flags) {
 }
 
 }  // namespace
-
-std::string read_text(const std::string& path) {
-  const Limits limits;
-  if (path != "-") return read_file(path, limits.max_json_bytes);
-  const EndAtOnce reading;
-  std::string text(std::istreambuf_iterator<char>(std::cin), {});
-  if (std::cin.bad()) fail(ErrorKind::kDevice, "stdin", "cannot read");
-  return text;
-}
 
 void add_perplexity(Program& program) {
   const auto flags = std::make_shared<Flags>();

@@ -3,13 +3,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
 #include <memory>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/flag_checks.h"
 #include "cli/verbs_training.h"
+#include "formats/model_folder.h"
 #include "hub/model_card.h"
 
 namespace pagoda::cli {
@@ -23,12 +27,40 @@ struct Flags {
   CLI::Option* token_option = nullptr;
 };
 
+hub::CardWeights count(const WeightSource& source) {
+  hub::CardWeights weights;
+  std::map<std::string, int64_t> by_coding;
+  for (const std::string& name : source.names()) {
+    const TensorEntry* entry = source.find(name);
+    int64_t count = 1;
+    for (const int64_t dim : entry->shape) count = checked_mul(count, dim, name);
+    weights.parameters = checked_add(weights.parameters, count, name);
+    by_coding[entry->encoded ? entry->encoded->coding() : dtype_name(entry->dtype)] += count;
+  }
+  const auto fewer = [](const auto& a, const auto& b) { return a.second < b.second; };
+  if (!by_coding.empty()) weights.dtype = std::max_element(by_coding.begin(), by_coding.end(), fewer)->first;
+  return weights;
+}
+
+// Of quantised weights, whose files hold words of several; of others the headers say it.
+std::optional<hub::CardWeights> packed_weights(const std::string& path) {
+  std::shared_ptr<ModelFolder> folder;
+  try {
+    folder = ModelFolder::open(path);
+    if (folder->quantization() == nullptr) return {};
+    return count(folder->weights());
+  } catch (const Error&) {
+    // Better no number than that of the words of a format that is not read here.
+    return folder == nullptr ? std::nullopt : std::optional(hub::CardWeights{});
+  }
+}
+
 int run(const Program& program, const Flags& flags) {
   hub::PushOptions options = flags.options;
   if (!flags.endpoint.empty()) options.endpoint = flags.endpoint;
   if (flags.token_option->count() > 0) options.token = flags.token;
   options.cancel = &interrupted();
-  if (!flags.no_model_card) options.model_card = hub::make_model_card(flags.folder, flags.name);
+  if (!flags.no_model_card) options.model_card = hub::make_model_card(flags.folder, flags.name, packed_weights(flags.folder));
   TerminalProgress line(stderr);
   if (!program.quiet && line.active()) {
     options.progress = [&](const hub::PushProgress& now) {

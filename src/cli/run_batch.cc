@@ -1,5 +1,6 @@
 // pagoda run-batch: a file of requests in OpenAI's batch format, answered without a server.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -30,18 +31,21 @@ struct Flags {
 server::AppOptions app_options(const Flags& flags) {
   server::AppOptions options;
   options.model = flags.model;
-  options.served_model_names = flags.names.empty() ? std::vector<std::string>{flags.model} : flags.names;
+  options.served_model_names = served_model_names(flags.model, flags.names);
   options.plain_defaults = flags.generation_config == "vllm";
   options.pooling = server::parse_pooler_config(flags.pooler_config);
   options.max_open = 0;  // the batch bounds what is under way
   // Who gives the file gives the templates too.
   options.trust_request_chat_template = true;
-  if (!flags.chat_template.empty()) options.chat_template = read_file(flags.chat_template, Limits().max_string_bytes);
+  if (!flags.chat_template.empty()) options.chat_template = read_text(flags.chat_template, Limits().max_string_bytes);
   return options;
 }
 
 int run(const Program& program, const Flags& flags) {
-  if (!file_exists(flags.input)) not_found(flags.input, "no such file");
+  if (!file_exists(flags.input)) {
+    if (::access(flags.input.c_str(), F_OK) != 0) not_found(flags.input, "no such file");
+    invalid(flags.input, "a folder or a pipe: need a file, which is read a second time where a run that was ended goes on");
+  }
   EngineOptions engine;
   engine.max_model_len = flags.max_model_len;
   engine.max_num_seqs = flags.max_num_seqs;

@@ -1,8 +1,6 @@
 // pagoda run: a task over a text, as HF's pipelines have it.
 #include <fmt/format.h>
 
-#include <iostream>
-#include <iterator>
 #include <memory>
 
 #include "base/error.h"
@@ -93,8 +91,7 @@ Json input_of(const Flags& flags) {
   }
   std::string text = flags.text;
   if (flags.has_text->count() == 0) {
-    const EndAtOnce reading;
-    text.assign(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+    text = read_text("-");
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
   }
   if (flags.has_pair->count() == 0) return text;

@@ -65,9 +65,7 @@ void complete(Flags& flags) {
   flags.http.keep_alive_timeout = milliseconds(flags.keep_alive_timeout);
   flags.http.write_timeout = milliseconds(flags.write_timeout);
   flags.app.model = flags.model;
-  const bool local = file_exists(flags.model) || directory_exists(flags.model);
-  const std::string name = local ? flags.model : flags.model.substr(0, flags.model.find('@'));  // as vLLM: no revision
-  flags.app.served_model_names = flags.names.empty() ? std::vector<std::string>{name} : flags.names;
+  flags.app.served_model_names = served_model_names(flags.model, flags.names);
   flags.app.api_keys = flags.api_keys;
   if (const std::optional<std::string> key = env("PAGODA_API_KEY"); key && !key->empty()) flags.app.api_keys.push_back(*key);
   for (const std::string& key : flags.app.api_keys) {
@@ -79,7 +77,7 @@ void complete(Flags& flags) {
   read_list(flags.allowed_origins, "--allowed-origins", flags.app.allowed_origins);
   read_list(flags.allowed_methods, "--allowed-methods", flags.app.allowed_methods);
   read_list(flags.allowed_headers, "--allowed-headers", flags.app.allowed_headers);
-  if (!flags.chat_template.empty()) flags.app.chat_template = read_file(flags.chat_template, Limits().max_string_bytes);
+  if (!flags.chat_template.empty()) flags.app.chat_template = read_text(flags.chat_template, Limits().max_string_bytes);
   flags.app.pooling = server::parse_pooler_config(flags.pooler_config);
   flags.app.plain_defaults = flags.generation_config == "vllm";
   flags.app.override_generation_config = json_object(flags.override_generation_config, "--override-generation-config");

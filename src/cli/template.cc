@@ -3,7 +3,6 @@
 #include <memory>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "cli/cli.h"
 #include "cli/stdout_stream.h"
 #include "pipelines/chat_templates.h"
@@ -24,8 +23,8 @@ int run(const Program& program, const Flags& flags) {
   }
   jinja::RenderOptions options;
   if (!flags.now.empty()) options.now = jinja::DateTime::parse(flags.now);
-  const chat::TemplateSet templates =
-      flags.file.empty() ? load_chat_templates(find_model(program, flags.model)) : chat::TemplateSet::from_file(flags.file);
+  const chat::TemplateSet templates = flags.file.empty() ? load_chat_templates(find_model(program, flags.model))
+                                                         : chat::TemplateSet::from_text(read_text(flags.file));
   if (templates.empty())
     not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");
   for (const std::string& name : templates.names()) jinja::Template::parse(templates.pick(name, false), options.limits);

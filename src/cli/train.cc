@@ -289,6 +289,10 @@ void settle(TrainFlags& flags) {
   for (const auto* files : {&flags.train_files, &flags.validation_files}) {
     for (const std::string& file : *files) {
       if (!std::filesystem::exists(file)) not_found(file, "no such file or folder");
+      if (!file_exists(file) && !directory_exists(file)) {
+        invalid(file,
+                "a pipe, which can be read once: training reads its rows again, need a file (pagoda data prepare takes pipes)");
+      }
     }
   }
   if (!flags.lr_scheduler_kwargs.empty())
@@ -388,6 +392,7 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const T
   std::string path = flags.model.empty() ? "" : find_model(program, flags.model);
   LoraFlags lora = flags.lora;
   if (!path.empty() && is_adapter(path)) path = go_on_from(program, flags, path, lora, options);
+  lora.check();
   options.config = named_config(program, flags);
   if (setup.config_of_data) {
     const Json more = setup.config_of_data(path, lora.adapter.empty() ? "" : find_model(program, lora.adapter));
@@ -454,8 +459,7 @@ Json named_config(const Program& program, const TrainFlags& flags) {
   if (flags.config_name.empty()) return {};
   std::string path = find_model(program, flags.config_name);
   if (directory_exists(path)) path = join_path(path, "config.json");
-  const Limits limits;
-  return Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+  return read_json(path);
 }
 
 std::string data_fingerprint(const train::TrainingModel& model, const std::string& more) {
@@ -466,8 +470,7 @@ std::string data_fingerprint(const train::TrainingModel& model, const std::strin
 
 void apply_config_file(TrainFlags& flags) {
   if (flags.config.empty()) return;
-  const Limits limits;
-  const Json config = Json::parse(read_file(flags.config, limits.max_json_bytes), flags.config, limits);
+  const Json config = read_json(flags.config);
   flags.config.clear();
   for (const JsonMember& member : config.as_object("--config")) {
     std::string name = member.key == "model_name_or_path" ? "MODEL_OR_CONFIG" : "--" + member.key;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/flag_checks.h"
 #include "ops/tape.h"
 #include "train/watch/html_report.h"
 #include "train/watch/tensorboard.h"
@@ -49,10 +50,25 @@ std::string go_on(train::TrainingModel& model, const std::string& prompt) {
   return model.tokenizer()->decode({ids.begin() + static_cast<int64_t>(first), ids.end()}, true);
 }
 
+// An expression may have commas of its own.
+std::vector<std::string> target_modules(const std::vector<std::string>& given) {
+  std::vector<std::string> names = split_list(given);
+  return given.size() == 1 && std::any_of(names.begin(), names.end(), is_module_expression) ? given : names;
+}
+
 }  // namespace
 
 bool LoraFlags::wanted() const {
   return use_peft || !adapter.empty() || (verb != nullptr && verb->get_option("--lora-r")->count() > 0);
+}
+
+void LoraFlags::check() const {
+  if (verb == nullptr || (wanted() && adapter.empty())) return;
+  refuse_given(*verb,
+               {"--lora-r", "--lora-alpha", "--lora-dropout", "--lora-target-modules", "--lora-modules-to-save", "--lora-bias",
+                "--use-rslora", "--use-dora"},
+               adapter.empty() ? "has no effect without --use-peft"
+                               : "has no effect on an adapter that goes on, whose adapter_config.json says it");
 }
 
 void add_lora_flags(CLI::App* verb, LoraFlags& flags) {
@@ -65,8 +81,10 @@ void add_lora_flags(CLI::App* verb, LoraFlags& flags) {
       ->group(group)
       ->capture_default_str();
   verb->add_option("--lora-dropout", flags.dropout, "Of the adapters' inputs")->group(group)->capture_default_str();
-  verb->add_option("--lora-target-modules", flags.target_modules,
-                   "Modules by the end of their names, such as q_proj,v_proj, or all-linear (default: peft's for the family)")
+  verb->add_option(
+          "--lora-target-modules", flags.target_modules,
+          "Modules by the end of their names, such as q_proj,v_proj, or all-linear, or one expression for whole names, such as "
+          "'.*layers\\.[01]\\..*_proj' (default: peft's for the family)")
       ->group(group);
   verb->add_option("--lora-modules-to-save", flags.modules_to_save, "Modules trained whole (new heads are so anyway)")
       ->group(group);
@@ -75,6 +93,8 @@ void add_lora_flags(CLI::App* verb, LoraFlags& flags) {
       ->check(CLI::IsMember({"none", "all", "lora_only"}))
       ->capture_default_str();
   verb->add_flag("--use-rslora", flags.use_rslora, "Scale by alpha / sqrt(r)")->group(group);
+  verb->add_flag("--use-dora", flags.use_dora, "Train the lengths of the outputs' weights apart from their directions (DoRA)")
+      ->group(group);
   verb->add_option("--adapter", flags.adapter, "Go on from this adapter (its folder says rank and modules)")->group(group);
 }
 
@@ -86,7 +106,8 @@ std::unique_ptr<train::TrainingModel> open_lora(const Program& program, const st
   lora.config.lora_dropout = flags.dropout;
   lora.config.bias = flags.bias;
   lora.config.use_rslora = flags.use_rslora;
-  lora.config.target_modules = split_list(flags.target_modules);
+  lora.config.use_dora = flags.use_dora;
+  lora.config.target_modules = target_modules(flags.target_modules);
   lora.config.modules_to_save = split_list(flags.modules_to_save);
   lora.config.base_model_name_or_path = path;
   if (!flags.adapter.empty()) lora.adapter = find_model(program, flags.adapter);

@@ -17,10 +17,11 @@ struct LoraFlags {
   int64_t r = 16;
   double alpha = 32, dropout = 0.05;
   std::string bias = "none", adapter;
-  bool use_rslora = false;
+  bool use_rslora = false, use_dora = false;
   std::vector<std::string> target_modules, modules_to_save;
   CLI::App* verb = nullptr;
   bool wanted() const;
+  void check() const;  // refuses what would have no effect, once it is known whether an adapter goes on
 };
 void add_lora_flags(CLI::App* verb, LoraFlags& flags);
 std::unique_ptr<train::TrainingModel> open_lora(const Program& program, const std::string& path,

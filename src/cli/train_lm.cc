@@ -73,8 +73,8 @@ train::SplitFiles open_conversations(const Program& program, const LmFlags& flag
   chat::TemplateSet templates;
   std::string chat_template;  // of its own, beside the tokenizer's
   if (!flags.chat_template.empty()) {
-    templates = chat::TemplateSet::from_file(flags.chat_template);
-    chat_template = read_file(flags.chat_template, Limits().max_json_bytes);
+    chat_template = read_text(flags.chat_template);
+    templates = chat::TemplateSet::from_text(chat_template);
     setup.model.add_file("chat_template.jinja", chat_template);
   } else if (directory_exists(setup.model.tokenizer_path())) {
     templates = chat::TemplateSet::from_folder(setup.model.tokenizer_path());
@@ -114,7 +114,7 @@ Json config_overrides(const Program& program, const TrainFlags& flags, const std
   }
   if (config.is_null()) {
     const std::string file = directory_exists(path) ? join_path(path, "config.json") : path;
-    config = Json::parse(read_file(file, Limits().max_json_bytes), file);
+    config = read_json(file);
   }
   Json overrides = Json::object();
   const std::string& text = flags.config_overrides;

@@ -11,11 +11,7 @@ namespace pagoda::cli {
 
 namespace {
 
-Json config_at(const std::string& path) {
-  const std::string file = directory_exists(path) ? join_path(path, "config.json") : path;
-  const Limits limits;
-  return Json::parse(read_file(file, limits.max_json_bytes), file, limits);
-}
+Json config_at(const std::string& path) { return read_json(directory_exists(path) ? join_path(path, "config.json") : path); }
 
 int run(const Program& program, TrainFlags& flags, LabelledTask& task) {
   TrainSetup setup;

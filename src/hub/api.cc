@@ -150,8 +150,8 @@ RepoFile fetch_file_info(HttpClient& client, const HubConfig& config, std::strin
   const bool clean = std::all_of(info.etag.begin(), info.etag.end(),
                                  [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.'; });
   if (info.etag.empty() || info.etag.size() > 128 || !clean || info.etag[0] == '.') {
-    invalid(name, "{} does not answer as the hub does for {}: got etag '{}', need a checksum; look at HF_ENDPOINT and proxies",
-            config.endpoint, file, info.etag.substr(0, 80));
+    invalid(name, "{} does not answer as the hub does for {}: got etag '{}', need a checksum; look at {} and proxies",
+            config.endpoint, file, info.etag.substr(0, 80), config.endpoint_from);
   }
   return info;
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/temporary.h"
 #include "hub/repo_id.h"
 
 namespace pagoda::hub {
@@ -35,11 +36,6 @@ std::string link_target(std::string_view file, std::string_view etag) {
     if (c == '/') target += "../";
   }
   return target + "blobs/" + std::string(etag);
-}
-
-// A name beside `path` that no other thread of any process uses.
-std::string temporary_beside(const std::string& path) {
-  return path + "." + std::to_string(::getpid()) + "." + std::to_string(::gettid()) + ".tmp";
 }
 
 }  // namespace
@@ -73,9 +69,7 @@ void RepoCache::write_ref(std::string_view revision, std::string_view commit) co
   // Unchanged references are left alone, so that a cache without write permission still serves.
   if (file_exists(path) && read_file(path, kMaxRefBytes) == commit) return;
   make_directories(parent_path(path));
-  const std::string temporary = temporary_beside(path);
-  write_file_atomic(temporary, commit);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail_errno(path, "cannot place reference", errno);
+  write_file_atomic(path, commit);
 }
 
 void RepoCache::prepare(std::string_view commit) const {
@@ -84,9 +78,7 @@ void RepoCache::prepare(std::string_view commit) const {
   const std::string tag = join_path(cache_folder_, "CACHEDIR.TAG");
   if (!file_exists(tag)) {
     try {
-      const std::string temporary = temporary_beside(tag);
-      write_file_atomic(temporary, kCacheTag);
-      ::rename(temporary.c_str(), tag.c_str());
+      write_file_atomic(tag, kCacheTag);
     } catch (const Error&) {
       // A courtesy to backup programs; nothing depends on it.
     }
@@ -98,9 +90,8 @@ void RepoCache::publish(std::string_view commit, std::string_view file, std::str
   const std::string path = snapshot_path(commit, file);
   make_directories(parent_path(path));
   const std::string blob = blob_path(etag);
-  const std::string temporary = temporary_beside(path);
+  const std::string temporary = temporary_name(path);
   if (symlinks) {
-    ::unlink(temporary.c_str());
     if (::symlink(link_target(file, etag).c_str(), temporary.c_str()) == 0) {
       if (::rename(temporary.c_str(), path.c_str()) == 0) return;
       const int error = errno;
@@ -111,7 +102,7 @@ void RepoCache::publish(std::string_view commit, std::string_view file, std::str
   }
   if (!may_move) {
     std::error_code error;
-    fs::copy_file(blob, temporary, fs::copy_options::overwrite_existing, error);
+    fs::copy_file(blob, temporary, error);
     if (error) {
       ::unlink(temporary.c_str());
       fail_errno(path, "cannot copy out of blobs/", error.value());

@@ -61,16 +61,17 @@ std::string expand_path(std::string_view path, const EnvLookup& lookup) {
   return out;
 }
 
-std::string checked_endpoint(std::string_view endpoint) {
+void set_endpoint(HubConfig& config, std::string_view endpoint, std::string_view flag) {
   std::string out(endpoint);
   while (!out.empty() && out.back() == '/') out.pop_back();
   const bool http = out.rfind("http://", 0) == 0 && out.size() > 7;
   const bool https = out.rfind("https://", 0) == 0 && out.size() > 8;
   const bool clean = std::all_of(out.begin(), out.end(), [](unsigned char c) { return c > 0x20 && c != 0x7F; });
   if ((!http && !https) || !clean) {
-    invalid("HF_ENDPOINT", "bad hub address: got '{}', need a URL such as https://huggingface.co", endpoint);
+    invalid(flag, "bad hub address: got '{}', need a URL such as https://huggingface.co", endpoint);
   }
-  return out;
+  config.endpoint = out;
+  config.endpoint_from = flag;
 }
 
 std::string checked_token(std::string_view token, std::string_view where) {
@@ -106,7 +107,7 @@ HubConfig hub_config_from_environment(const EnvLookup& lookup) {
   for (const char* name : {"HUGGINGFACE_HUB_CACHE", "HF_HUB_CACHE"}) {
     if (const auto set = value(name)) config.cache_folder = expand_path(*set, lookup);
   }
-  if (const auto set = value("HF_ENDPOINT")) config.endpoint = checked_endpoint(*set);
+  if (const auto set = value("HF_ENDPOINT")) set_endpoint(config, *set, "HF_ENDPOINT");
   config.offline = is_true(value("HF_HUB_OFFLINE") ? value("HF_HUB_OFFLINE") : value("TRANSFORMERS_OFFLINE"));
   config.symlinks = !is_true(value("HF_HUB_DISABLE_SYMLINKS"));
   config.stall_seconds = seconds_or(value("HF_HUB_DOWNLOAD_TIMEOUT"), "HF_HUB_DOWNLOAD_TIMEOUT", config.stall_seconds);

@@ -13,6 +13,7 @@ namespace pagoda::hub {
 
 struct HubConfig {
   std::string endpoint = "https://huggingface.co";  // HF_ENDPOINT; no trailing slash
+  std::string endpoint_from = "HF_ENDPOINT";        // what messages name: where the endpoint may be set
   std::string cache_folder;  // HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else HF_HOME/hub; HF_HOME is by default
                              // XDG_CACHE_HOME/huggingface, else ~/.cache/huggingface
   std::string token;         // HF_TOKEN, else HUGGING_FACE_HUB_TOKEN, else the file HF_TOKEN_PATH (by default HF_HOME/token)
@@ -34,8 +35,8 @@ HubConfig hub_config_from_environment(const EnvLookup& lookup = env);
 // "~" and "~/..." by HOME; "$NAME" and "${NAME}" where the variable is set, else left as they are.
 std::string expand_path(std::string_view path, const EnvLookup& lookup);
 
-// Checks an endpoint and takes trailing slashes off.
-std::string checked_endpoint(std::string_view endpoint);
+// Sets the endpoint of a flag, whose name messages say from then on.
+void set_endpoint(HubConfig& config, std::string_view endpoint, std::string_view flag = "--endpoint");
 // Takes white space off both ends and refuses what could not stand in a header.
 std::string checked_token(std::string_view token, std::string_view where);
 

@@ -70,9 +70,9 @@ std::string quoted(const std::string& text) {
 }
 
 // Product of the shapes in the headers of all safetensors files at the root.
-int64_t count_parameters(const std::string& folder, std::string& dtype) {
-  int64_t total = 0;
-  if (!directory_exists(folder)) return 0;
+CardWeights count_parameters(const std::string& folder) {
+  CardWeights weights;
+  if (!directory_exists(folder)) return weights;
   for (const std::string& name : list_directory(folder)) {
     if (name.size() < 12 || name.compare(name.size() - 12, 12, ".safetensors") != 0) continue;
     try {
@@ -86,14 +86,14 @@ int64_t count_parameters(const std::string& folder, std::string& dtype) {
         if (tensor.key == "__metadata__") continue;
         double count = 1;
         for (const Json& dim : tensor.value.at("shape", name).as_array(name)) count *= dim.as_double(name);
-        total += static_cast<int64_t>(std::min(count, 1e15));
-        dtype = tensor.value.get_string("dtype", "", name);
+        weights.parameters += static_cast<int64_t>(std::min(count, 1e15));
+        weights.dtype = tensor.value.get_string("dtype", "", name);
       }
     } catch (const Error&) {
       continue;
     }
   }
-  return total;
+  return weights;
 }
 
 std::string count_text(int64_t count) {
@@ -152,7 +152,7 @@ std::string training(const std::optional<Json>& state) {
 
 }  // namespace
 
-std::string make_model_card(const std::string& folder, const std::string& name) {
+std::string make_model_card(const std::string& folder, const std::string& name, const std::optional<CardWeights>& weights) {
   const auto config = read_json(folder, "config.json"), adapter = read_json(folder, "adapter_config.json");
   const std::string architecture = architecture_of(config), type = text_of(config, "model_type"),
                     tag = pipeline_tag(architecture);
@@ -164,8 +164,7 @@ std::string make_model_card(const std::string& folder, const std::string& name) 
   if (adapter) out += "- lora\n";
   if (!type.empty()) out += "- " + quoted(type) + "\n";
   out += "---\n\n# " + name + "\n\n";
-  std::string dtype;
-  const int64_t parameters = count_parameters(folder, dtype);
+  const auto& [parameters, dtype] = weights ? *weights : count_parameters(folder);
   out += architecture.empty() ? std::string(adapter ? "A LoRA adapter" : "A model") : "`" + architecture + "`";
   if (parameters > 0) out += " of " + count_text(parameters) + " parameters (" + dtype + ")";
   out += ".\n\n" + usage(tag, name, adapter.has_value()) + training(read_json(folder, "trainer_state.json"));

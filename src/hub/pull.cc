@@ -45,7 +45,7 @@ Target make_target(std::string_view name, const PullOptions& options) {
   if (target.id.revision.empty()) target.id.revision = "main";
   if (options.parallel < 1 || options.parallel > 64) invalid("pull", "parallel: got {}, need 1 to 64", options.parallel);
   target.config = hub_config_from_environment();
-  if (options.endpoint) target.config.endpoint = checked_endpoint(*options.endpoint);
+  if (options.endpoint) set_endpoint(target.config, *options.endpoint);
   if (options.cache_folder) target.config.cache_folder = *options.cache_folder;
   if (options.token) target.config.token = checked_token(*options.token, "token");
   if (options.offline) target.config.offline = *options.offline;

@@ -178,7 +178,7 @@ class Pushing {
         options_(options),
         config_(hub_config_from_environment()),
         should_stop_([cancel = options.cancel] { return cancel != nullptr && cancel->load(std::memory_order_relaxed); }) {
-    if (options.endpoint) config_.endpoint = checked_endpoint(*options.endpoint);
+    if (options.endpoint) set_endpoint(config_, *options.endpoint);
     if (options.token) config_.token = checked_token(*options.token, "token");
     if (config_.offline) invalid(name_, "the hub is switched off: got HF_HUB_OFFLINE=1, need it unset to push");
     if (config_.token.empty()) invalid(name_, "no token: need one with the right to write, in HF_TOKEN or --token");

@@ -1,11 +1,8 @@
-// Reading, writing and merging adapters.
+// Merging adapters, and models with an adapter in front of their weights.
 #include "models/adapter.h"
 
 #include <algorithm>
-#include <cctype>
-#include <cmath>
 #include <cstring>
-#include <initializer_list>
 #include <map>
 
 #include "base/error.h"
@@ -13,67 +10,11 @@
 #include "formats/safetensors.h"
 #include "models/decoder.h"
 #include "models/encoder.h"
+#include "nn/lora.h"
 
 namespace pagoda {
 
 namespace {
-
-constexpr int64_t kMaxConfigBytes = 16 << 20;
-
-std::vector<std::string> name_list(const Json* value, const std::string& where) {
-  std::vector<std::string> names;
-  if (value == nullptr || value->is_null()) return names;
-  if (value->is_string()) return {value->as_string(where)};
-  for (const Json& name : value->as_array(where)) names.push_back(name.as_string(where));
-  return names;
-}
-
-Json json_list(const std::vector<std::string>& names) {
-  if (names.empty()) return {};
-  Json list = Json::array();
-  for (const std::string& name : names) list.push_back(name);
-  return list;
-}
-
-bool is_set(const Json& value) {
-  return !value.is_null() && !(value.is_bool() && !value.as_bool("")) &&
-         !((value.is_array() || value.is_object()) && value.size() == 0);
-}
-
-// An adapter that peft begins as something else than zero goes with the base less that.
-void check_beginning(const Json& json, const std::string& where) {
-  const Json* value = json.find("init_lora_weights");
-  if (value == nullptr || value->is_null() || value->is_bool()) return;
-  std::string kind = value->as_string(where + ": init_lora_weights");
-  std::transform(kind.begin(), kind.end(), kind.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  for (const char* plain : {"gaussian", "eva", "orthogonal", "mica"}) {
-    if (kind == plain) return;
-  }
-  unsupported(where,
-              "init_lora_weights: got '{}', whose adapter goes with a base that peft changes: need true, false, gaussian, eva, "
-              "orthogonal or mica (peft's save_pretrained makes a plain one, with path_initial_model_for_weight_conversion)",
-              value->as_string(where));
-}
-
-// What makes more of peft's LoRA than scale * B A added to weights of products: named fields, and whatever is named like the
-// switches of variants that come to be.
-void check_plain(const Json& json, const std::string& where) {
-  check_beginning(json, where);
-  const auto among = [](const std::string& key, std::initializer_list<const char*> names) {
-    return std::find(names.begin(), names.end(), key) != names.end();
-  };
-  for (const JsonMember& member : json.as_object(where)) {
-    const std::string& key = member.key;
-    if (!is_set(member.value)) continue;
-    const bool named = among(key, {"alora_invocation_tokens", "alora_invocation_string", "layer_replication",
-                                   "target_parameters", "trainable_token_indices", "lora_bias"});
-    const bool uses = key.starts_with("use_") && key != "use_rslora";
-    const bool variant =
-        key.ends_with("_config") && !among(key, {"eva_config", "corda_config", "loftq_config", "lora_ga_config",
-                                                 "velora_config", "megatron_config", "runtime_config"});
-    if (named || uses || variant) unsupported(where, "{}: need plain LoRA", key);
-  }
-}
 
 // Values of an entry in float32.
 Tensor float32_of(Device& device, const TensorEntry& entry, const std::string& where) {
@@ -94,9 +35,13 @@ bool strip_suffix(std::string& text, std::string_view suffix) {
   return true;
 }
 
-struct Pair {
-  const TensorEntry* a = nullptr;
-  const TensorEntry* b = nullptr;
+// What the file has of one module.
+struct LowRankEntries {
+  const TensorEntry* a = nullptr;  // [r, inputs]
+  const TensorEntry* b = nullptr;  // [outputs, r]
+  const TensorEntry* bias = nullptr;
+  const TensorEntry* magnitude = nullptr;
+  bool embedding = false;
 };
 
 // An adapter's file against a model: low-rank pairs by module, and whole parameters.
@@ -109,30 +54,55 @@ class Merge {
         file_(SafetensorsFile::open(path_)) {
     for (Parameter* parameter : model.parameters()) parameters_.emplace(parameter->name, parameter);
     tied_ = tied_embedding(model);
+    const auto* encoder = dynamic_cast<const EncoderModel*>(&model);
+    tied_decoder_ = encoder != nullptr && model.head_kind() == Head::kMaskedLm &&
+                    parameters_.count(encoder->config().names.lm_decoder + ".weight") == 0;
     for (const ProductWeight& weight : product_weights(model)) products_.emplace(weight.parameter().name, weight);
   }
 
   std::vector<std::string> run() {
-    std::map<std::string, Pair> pairs;
+    std::map<std::string, LowRankEntries> modules;
     for (const TensorEntry& entry : file_->tensors()) {
       std::string name = entry.name;
       if (name.rfind(kAdapterPrefix, 0) == 0) name.erase(0, std::strlen(kAdapterPrefix));
-      if (strip_suffix(name, ".lora_A.weight")) {
-        pairs[name].a = &entry;
-      } else if (strip_suffix(name, ".lora_B.weight")) {
-        pairs[name].b = &entry;
-      } else if (name.find(".lora_") != std::string::npos) {
-        unsupported(path_, "{}: need lora_A and lora_B of linear layers alone", entry.name);
-      } else if (name != kHeadWeight || tied_ == nullptr) {  // tied: adapted_config() saw that it is the embedding
-        replace(entry, name);
+      if (take(entry, name, modules)) continue;
+      if (name.find(".lora_") != std::string::npos) {
+        unsupported(path_, "{}: need lora_A, lora_B and lora_magnitude_vector of linear layers and embeddings alone",
+                    entry.name);
       }
+      if (const size_t at = name.rfind(kBaseLayer + std::string(".")); at != std::string::npos) {
+        name.erase(at, std::strlen(kBaseLayer));
+      }
+      // A tied head: adapted_config() saw that it is the embedding.
+      if (name != kHeadWeight || tied_ == nullptr) replace(entry, name);
     }
-    if (pairs.empty() && changed_.empty()) invalid(path_, "no tensor of an adapter in it: need lora_A and lora_B");
-    for (const auto& [module, pair] : pairs) add(module, pair);
+    if (modules.empty() && changed_.empty()) invalid(path_, "no tensor of an adapter in it: need lora_A and lora_B");
+    for (const auto& [module, entries] : modules) add(module, entries);
     return changed_;
   }
 
  private:
+  // Whether the entry is one of a module, whose name is left of its own then.
+  static bool take(const TensorEntry& entry, std::string& name, std::map<std::string, LowRankEntries>& modules) {
+    struct Kind {
+      const char* end;
+      const TensorEntry* LowRankEntries::* entry;
+      bool embedding;
+    };
+    static constexpr Kind kKinds[] = {
+        {".lora_A.weight", &LowRankEntries::a, false},   {".lora_B.weight", &LowRankEntries::b, false},
+        {".lora_B.bias", &LowRankEntries::bias, false},  {kMagnitude, &LowRankEntries::magnitude, false},
+        {".lora_embedding_A", &LowRankEntries::a, true}, {".lora_embedding_B", &LowRankEntries::b, true}};
+    for (const Kind& kind : kKinds) {
+      if (!strip_suffix(name, kind.end)) continue;
+      LowRankEntries& entries = modules[name];
+      entries.*kind.entry = &entry;
+      entries.embedding = entries.embedding || kind.embedding;
+      return true;
+    }
+    return false;
+  }
+
   Parameter& parameter(const std::string& name, const std::string& key) {
     const auto found = parameters_.find(name);
     if (found == parameters_.end()) invalid(path_, "{}: the model has no parameter '{}'", key, name);
@@ -149,29 +119,65 @@ class Merge {
     store(into, float32_of(device_, entry, path_));
   }
 
-  void add(const std::string& module, const Pair& pair) {
-    if (pair.a == nullptr || pair.b == nullptr) invalid(path_, "{}: got one of lora_A and lora_B, need both", module);
-    Parameter& into = parameter(module + ".weight", pair.a->name);
-    const auto product = products_.find(into.name);
-    if (product == products_.end()) invalid(path_, "{}: no linear layer", module);
-    const bool turned = product->second.linear->transposed();
-    const std::vector<int64_t>&a = pair.a->shape, &b = pair.b->shape;
-    const int64_t n = product->second.outputs(), k = product->second.inputs();
+  // Of the module's weight: whether its rows are inputs, as an embedding's are.
+  bool is_transposed(const std::string& module, const Parameter& weight, const LowRankEntries& entries) const {
+    const auto product = products_.find(weight.name);
+    if (entries.embedding != (product == products_.end()) || weight.shape.size() != 2) {
+      invalid(path_, "{}: got lora_{}, need a layer of that kind", module, entries.embedding ? "embedding_A" : "A");
+    }
+    if (entries.embedding && tied_decoder_) {
+      unsupported(path_, "{}: an embedding that is the head's weight too, which peft leaves as it was", module);
+    }
+    return entries.embedding || product->second.linear->transposed();
+  }
+
+  void check(const std::string& module, const LowRankEntries& entries, int64_t n, int64_t k) const {
+    if (entries.a == nullptr || entries.b == nullptr) invalid(path_, "{}: got one of lora_A and lora_B, need both", module);
+    const std::vector<int64_t>&a = entries.a->shape, &b = entries.b->shape;
     if (a.size() != 2 || b.size() != 2 || a[1] != k || b[0] != n || a[0] != b[1] || a[0] == 0) {
       invalid(path_, "{}: the shapes of lora_A and lora_B do not fit a layer of {} outputs and {} inputs", module, n, k);
     }
-    const Tensor low = float32_of(device_, *pair.a, path_), high = float32_of(device_, *pair.b, path_);
-    const auto scale = static_cast<float>(config_.scale(a[0]));
-    for (int64_t i = 0; i < b[0] * b[1]; ++i) high.data<float>()[i] *= scale;
-    Tensor sum = Tensor::empty(device_, DType::kFloat32, into.shape);
-    const Tensor old = into.encoded ? decode(device_, *into.encoded, into.shape, DType::kFloat32) : into.value;
-    device_.kernels->cast(device_.exec, old.view(), sum.view());
-    // W + B A, or its transpose A^T B^T.
-    if (turned) {
-      device_.kernels->gemm(device_.exec, low.view(), true, high.view(), true, true, sum.view());
-    } else {
-      device_.kernels->gemm(device_.exec, high.view(), false, low.view(), false, true, sum.view());
+    if (a[0] != config_.rank(module)) {
+      invalid(path_, "{}: got a rank of {}, need {} as r and rank_pattern of {} say", module, a[0], config_.rank(module),
+              kAdapterConfig);
     }
+    const auto vector = [&](const TensorEntry* entry, const char* name, bool wanted, const char* field) {
+      if ((entry != nullptr) != wanted) {
+        invalid(path_, "{}{}: got {}, need it where {} of {} is true alone", module, name, wanted ? "none" : "one", field,
+                kAdapterConfig);
+      }
+      if (entry != nullptr && entry->shape != std::vector<int64_t>{n}) {
+        invalid(path_, "{}{}: got another shape, need [{}]", module, name, n);
+      }
+    };
+    vector(entries.magnitude, kMagnitude, config_.use_dora, "use_dora");
+    vector(entries.bias, ".lora_B.bias", config_.lora_bias, "lora_bias");
+  }
+
+  void add(const std::string& module, const LowRankEntries& entries) {
+    Parameter& into = parameter(module + ".weight", module);
+    const bool transposed = is_transposed(module, into, entries);
+    check(module, entries, into.shape[transposed ? 1 : 0], into.shape[transposed ? 0 : 1]);
+    const auto scale = static_cast<float>(config_.scale(module));
+    const Tensor old = into.encoded ? decode(device_, *into.encoded, into.shape, DType::kFloat32) : into.value;
+    const Tensor sum =
+        with_low_rank(old, float32_of(device_, *entries.a, path_), float32_of(device_, *entries.b, path_), scale, transposed);
+    if (entries.magnitude != nullptr) {
+      set_output_lengths(sum, float32_of(device_, *entries.magnitude, path_), transposed);
+    }
+    store(into, sum);
+    if (entries.bias != nullptr) add_bias(module, *entries.bias, scale);
+  }
+
+  void add_bias(const std::string& module, const TensorEntry& entry, float scale) {
+    if (parameters_.find(module + ".bias") == parameters_.end()) {
+      unsupported(path_, "{}: lora_bias on a layer without a bias, into which it could be merged", entry.name);
+    }
+    Parameter& into = parameter(module + ".bias", entry.name);
+    const Tensor more = float32_of(device_, entry, path_);
+    Tensor sum = Tensor::empty(device_, DType::kFloat32, into.shape);
+    device_.kernels->cast(device_.exec, into.value.view(), sum.view());
+    for (int64_t i = 0; i < sum.numel(); ++i) sum.data<float>()[i] += scale * more.data<float>()[i];
     store(into, sum);
   }
 
@@ -190,6 +196,7 @@ class Merge {
   std::shared_ptr<SafetensorsFile> file_;
   std::map<std::string, Parameter*> parameters_;
   Parameter* tied_ = nullptr;
+  bool tied_decoder_ = false;  // of a masked LM
   std::map<std::string, ProductWeight> products_;
   std::vector<std::string> changed_;
 };
@@ -221,55 +228,6 @@ Parameter* tied_embedding(Model& model) {
   return found == parameters.end() ? nullptr : *found;
 }
 
-double AdapterConfig::scale(int64_t rank) const {
-  const auto rows = static_cast<double>(rank);
-  return lora_alpha / (use_rslora ? std::sqrt(rows) : rows);
-}
-
-bool is_adapter(const std::string& folder) { return file_exists(join_path(folder, kAdapterConfig)); }
-
-AdapterConfig read_adapter_config(const std::string& folder) {
-  const std::string where = join_path(folder, kAdapterConfig);
-  if (!is_adapter(folder)) not_found(folder, "no adapter in it: need {} and {}", kAdapterConfig, kAdapterWeights);
-  const Json json = Json::parse(read_file(where, kMaxConfigBytes), where);
-  const std::string kind = json.get_string("peft_type", "LORA", where);
-  if (kind != "LORA") unsupported(where, "peft_type: got {}, need LORA", kind);
-  check_plain(json, where);
-  if (const Json* pattern = json.find("alpha_pattern"); pattern != nullptr && pattern->size() > 0) {
-    unsupported(where, "alpha_pattern: need one lora_alpha for all modules");
-  }
-  AdapterConfig config;
-  config.base_model_name_or_path = json.get_string("base_model_name_or_path", "", where);
-  config.task_type = json.get_string("task_type", "", where);
-  config.r = json.get_int("r", config.r, where);
-  config.lora_alpha = json.get_double("lora_alpha", config.lora_alpha, where);
-  config.lora_dropout = json.get_double("lora_dropout", config.lora_dropout, where);
-  config.use_rslora = json.get_bool("use_rslora", false, where);
-  config.bias = json.get_string("bias", "none", where);
-  config.target_modules = name_list(json.find("target_modules"), where);
-  config.modules_to_save = name_list(json.find("modules_to_save"), where);
-  config.ensure_weight_tying = json.get_bool("ensure_weight_tying", false, where);
-  if (config.r < 1) invalid(where, "r: got {}, need at least 1", config.r);
-  if (!std::isfinite(config.lora_alpha)) invalid(where, "lora_alpha: got {}, need a number", config.lora_alpha);
-  return config;
-}
-
-std::string adapter_config_json(const AdapterConfig& config, bool fan_in_fan_out) {
-  Json json = Json::object();
-  json.set("peft_type", "LORA").set("auto_mapping", Json()).set("base_model_name_or_path", config.base_model_name_or_path);
-  json.set("bias", config.bias).set("fan_in_fan_out", fan_in_fan_out).set("inference_mode", true);
-  json.set("init_lora_weights", true).set("lora_alpha", config.lora_alpha).set("lora_dropout", config.lora_dropout);
-  json.set("modules_to_save", json_list(config.modules_to_save)).set("r", config.r).set("revision", Json());
-  json.set("target_modules", json_list(config.target_modules));
-  json.set("task_type", config.task_type.empty() ? Json() : Json(config.task_type)).set("use_dora", false);
-  json.set("use_rslora", config.use_rslora);
-  if (config.ensure_weight_tying) json.set("ensure_weight_tying", true);
-  Json::DumpOptions options;
-  options.indent = 2;
-  options.key_separator = ": ";
-  return json.dump(options) + "\n";
-}
-
 std::vector<std::string> merge_adapter(Device& device, Model& model, const std::string& folder) {
   return Merge(device, model, folder).run();
 }
@@ -291,7 +249,10 @@ bool unties(const Json& config, const std::string& folder) {
   const std::string prefix = kAdapterPrefix;
   const TensorEntry* words = file->find(prefix + embedding->name);
   const TensorEntry* head = file->find(prefix + kHeadWeight);
-  if (file->find(prefix + "lm_head.lora_A.weight") != nullptr) return true;
+  const std::string module = embedding->name.substr(0, embedding->name.rfind('.'));
+  for (const std::string& key : {std::string("lm_head.lora_A.weight"), module + ".lora_embedding_A"}) {
+    if (file->find(prefix + key) != nullptr) return true;
+  }
   if (words == nullptr && head == nullptr) return false;
   if (words == nullptr || head == nullptr) return !read_adapter_config(folder).ensure_weight_tying || words == nullptr;
   return words->dtype != head->dtype || words->bytes != head->bytes ||
@@ -339,7 +300,11 @@ std::shared_ptr<ModelFolder> open_adapted(const std::string& base, const std::st
 
 std::function<bool(const Parameter&)> saved_whole(const std::string& folder) {
   return [file = SafetensorsFile::open(join_path(folder, kAdapterWeights))](const Parameter& parameter) {
-    return file->find(kAdapterPrefix + parameter.name) != nullptr || file->find(parameter.name) != nullptr;
+    std::string adapted = kAdapterPrefix + parameter.name;
+    adapted.insert(adapted.rfind('.'), kBaseLayer);
+    const std::string names[] = {kAdapterPrefix + parameter.name, parameter.name, adapted};
+    return std::any_of(std::begin(names), std::end(names),
+                       [&](const std::string& name) { return file->find(name) != nullptr; });
   };
 }
 

@@ -1,4 +1,4 @@
-// Adapters in PEFT's format: adapter_config.json and adapter_model.safetensors of a LoRA.
+// Adapters in PEFT's format beside a model: adapter_model.safetensors of a LoRA, and its merging.
 #pragma once
 
 #include <functional>
@@ -7,34 +7,17 @@
 #include <vector>
 
 #include "base/json.h"
+#include "models/adapter_config.h"
 #include "models/model.h"
 #include "nn/linear.h"
 
 namespace pagoda {
 
-// The fields of peft's LoraConfig that mean something here, under its names.
-struct AdapterConfig {
-  std::string base_model_name_or_path, task_type;
-  int64_t r = 8;
-  double lora_alpha = 8, lora_dropout = 0;
-  bool use_rslora = false;
-  std::string bias = "none";  // none, all, lora_only
-  std::vector<std::string> target_modules, modules_to_save;
-  bool ensure_weight_tying = false;  // what modules_to_save names stays tied to what the base ties it to
-
-  double scale(int64_t rank) const;  // of a module whose A has so many rows
-};
-
-constexpr const char* kAdapterConfig = "adapter_config.json";
-constexpr const char* kAdapterWeights = "adapter_model.safetensors";
 // Before every key of PEFT's file: base_model.model.<module>.lora_A.weight.
 constexpr const char* kAdapterPrefix = "base_model.model.";
-
-// kNotFound where the folder holds no adapter; kUnsupported names what this does not know (DoRA, aLoRA, other kinds of
-// adapters, those that go with a changed base such as PiSSA's, rank or alpha patterns that are no plain names).
-AdapterConfig read_adapter_config(const std::string& folder);
-std::string adapter_config_json(const AdapterConfig& config, bool fan_in_fan_out);
-bool is_adapter(const std::string& folder);
+constexpr const char* kMagnitude = ".lora_magnitude_vector";  // behind a module's name: of DoRA
+// Between the name of an adapted module and that of a parameter of its own, such as the bias.
+constexpr const char* kBaseLayer = ".base_layer";
 
 // A weight that takes part in products.
 struct ProductWeight {
@@ -51,8 +34,9 @@ std::vector<ProductWeight> product_weights(Model& model);
 Parameter* tied_embedding(Model& model);
 
 // Adds an adapter to the weights of a model that is loaded and not prepared yet; whole modules that the adapter saves replace
-// the model's. Computed in float32 and rounded to the weight's own dtype (bfloat16 for weights in a coding). kInvalidInput
-// names keys without a place in the model and shapes that do not fit. Returns the names of the parameters it changed.
+// the model's. LoRA and DoRA of linear layers and embeddings, with lora_bias. Computed in float32 and rounded to the weight's
+// own dtype (bfloat16 for weights in a coding). kInvalidInput names keys without a place in the model and shapes that do not
+// fit. Returns the names of the parameters it changed.
 std::vector<std::string> merge_adapter(Device& device, Model& model, const std::string& folder);
 
 // The model that an adapter belongs to, as its file says; kInvalidInput where it says nothing.

@@ -76,6 +76,7 @@ void Linear::collect(std::vector<Parameter*>& parameters) {
     if (low_rank_[i]) {
       parameters.push_back(&low_rank_[i]->a);
       parameters.push_back(&low_rank_[i]->b);
+      if (low_rank_[i]->magnitude.value) parameters.push_back(&low_rank_[i]->magnitude);
     }
     if (spec_.bias) parameters.push_back(&biases_[i]);
   }
@@ -106,10 +107,17 @@ Tensor Linear::plain_forward(size_t part, const Tensor& x, DType out,
                              const std::shared_ptr<const ops::DropoutRows>& rows) const {
   const Parameter& weight = weights_[part];
   const Tensor bias = spec_.bias ? biases_[part].value : Tensor();
-  const Tensor y = x.dtype() != DType::kBFloat16
-                       ? ops::linear(x, weight.value, bias, spec_.transposed)
-                       : ops::linear(x, weight.value, bias, spec_.transposed, weight.copies, weight.version, out);
-  return low_rank_[part] ? ops::add(y, low_rank_[part]->forward(x, y.dtype(), rows)) : y;
+  const auto product = [&](const Tensor& of, bool with_bias) {
+    const Tensor added = with_bias ? bias : Tensor();
+    return of.dtype() != DType::kBFloat16
+               ? ops::linear(of, weight.value, added, spec_.transposed)
+               : ops::linear(of, weight.value, added, spec_.transposed, weight.copies, weight.version, out);
+  };
+  const LowRank* low_rank = low_rank_[part].get();
+  if (low_rank == nullptr) return product(x, true);
+  if (low_rank->magnitude.value) return low_rank->forward_dora(x, weight, spec_.transposed, bias, product, rows);
+  const Tensor y = product(x, true);
+  return ops::add(y, low_rank->forward(x, y.dtype(), rows));
 }
 
 Tensor Linear::forward(const Tensor& x, Activation activation, const Tensor& residual,

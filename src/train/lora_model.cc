@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -71,6 +70,28 @@ bool is_head(const Model& model, const std::string& module) {
   return first.ends_with("classifier") || first == "score" || first == "qa_outputs";
 }
 
+// What chooses modules by their names.
+class Targets {
+ public:
+  // of_adapter: its file says which modules, and an expression has chosen them already.
+  Targets(const std::vector<std::string>& names, bool of_adapter) : names_(names) {
+    if (of_adapter || names.size() != 1 || !is_module_expression(names[0])) return;
+    expression_ = whole_module_expression(names[0], "--lora-target-modules");
+  }
+  bool all_linear() const { return names_.size() == 1 && names_[0] == "all-linear"; }
+  bool is_expression() const { return expression_ != nullptr; }
+  bool fits(const std::string& target, const std::string& module) const {
+    return expression_ ? pagoda::fits(*expression_, module) : ends_behind_dot(module, target);
+  }
+  bool fit(const std::string& module) const {
+    return std::any_of(names_.begin(), names_.end(), [&](const std::string& target) { return fits(target, module); });
+  }
+
+ private:
+  std::vector<std::string> names_;
+  std::shared_ptr<const Regex> expression_;
+};
+
 std::set<std::string> modules_of_adapter(const std::string& folder) {
   const std::string prefix = kAdapterPrefix, suffix = ".lora_A.weight";
   const auto file = SafetensorsFile::open(join_path(folder, kAdapterWeights));
@@ -110,10 +131,22 @@ const char* task_type_of(Head head) {
   }
 }
 
-Tensor parameter_tensor(Device& device, const std::vector<int64_t>& shape) {
-  Tensor tensor = Tensor::zeros(device, DType::kFloat32, shape);
-  tensor.set_requires_grad(true);
-  return tensor;
+Parameter trained_matrix(Device& device, std::string name, Init init, const std::vector<int64_t>& shape) {
+  Parameter parameter{std::move(name), shape, init, Tensor::zeros(device, DType::kFloat32, shape)};
+  parameter.value.set_requires_grad(true);
+  parameter.copies = std::make_shared<ops::WeightCopies>();
+  return parameter;
+}
+
+// What an adapter can add and training cannot go on with.
+void check_trains(const std::string& folder, const AdapterConfig& config) {
+  if (config.lora_bias) unsupported(folder, "lora_bias does not train: need an adapter without (pagoda merge adds it)");
+  const std::string path = join_path(folder, kAdapterWeights);
+  const auto file = SafetensorsFile::open(path);
+  for (const TensorEntry& entry : file->tensors()) {
+    if (entry.name.find(".lora_embedding_") == std::string::npos) continue;
+    unsupported(path, "{}: LoRA of an embedding does not train: need one of linear layers (pagoda merge adds it)", entry.name);
+  }
 }
 
 }  // namespace
@@ -127,6 +160,7 @@ std::unique_ptr<LoraModel> LoraModel::open(const std::string& path, const Traini
   if (self->from_scratch()) invalid(path, "LoRA adapts a trained model: need a folder with weights");
   AdapterConfig& config = self->config_of_adapter_;
   config = lora.adapter.empty() ? lora.config : read_adapter_config(lora.adapter);
+  if (!lora.adapter.empty()) check_trains(lora.adapter, config);
   if (config.base_model_name_or_path.empty()) config.base_model_name_or_path = lora.config.base_model_name_or_path;
   if (config.r < 1) invalid("--lora-r", "got {}, need at least 1", config.r);
   if (!(config.lora_dropout >= 0 && config.lora_dropout < 1))
@@ -190,19 +224,22 @@ void LoraModel::choose_saved_modules(bool of_adapter) {
 std::shared_ptr<LowRank> LoraModel::low_rank(const ProductWeight& weight, uint64_t seed, uint32_t number) {
   const AdapterConfig& config = config_of_adapter_;
   const std::string module = module_of(weight.parameter().name);
-  const int64_t n = weight.outputs(), k = weight.inputs();
+  const int64_t n = weight.outputs(), k = weight.inputs(), r = config.rank(module);
   auto added = std::make_shared<LowRank>();
-  added->a = {module + ".lora_A.weight", {config.r, k}, Init::kNormal, parameter_tensor(device(), {config.r, k})};
-  added->b = {module + ".lora_B.weight", {n, config.r}, Init::kZeros, parameter_tensor(device(), {n, config.r})};
-  added->a.copies = std::make_shared<ops::WeightCopies>();
-  added->b.copies = std::make_shared<ops::WeightCopies>();
+  added->a = trained_matrix(device(), module + ".lora_A.weight", Init::kNormal, {r, k});
+  added->b = trained_matrix(device(), module + ".lora_B.weight", Init::kZeros, {n, r});
   // torch's kaiming_uniform with a = sqrt(5).
   const double bound = 1 / std::sqrt(static_cast<double>(k));
   const RandomStream random(seed, kStream + number);
-  for (int64_t i = 0; i < config.r * k; ++i) {
+  for (int64_t i = 0; i < r * k; ++i) {
     added->a.value.data<float>()[i] = static_cast<float>((2 * random.uniform(static_cast<uint64_t>(i)) - 1) * bound);
   }
-  added->scale = static_cast<float>(config.scale(config.r));
+  if (config.use_dora) {  // begins as the length that is there
+    added->magnitude = {
+        module + kMagnitude, {n}, Init::kNormal, output_lengths(weight.parameter().value, weight.linear->transposed())};
+    added->magnitude.value.set_requires_grad(true);
+  }
+  added->scale = static_cast<float>(config.scale(module));
   added->dropout = {static_cast<float>(config.lora_dropout), kFirstSite + number};
   added->draws = draws_;
   return added;
@@ -213,22 +250,20 @@ void LoraModel::attach(uint64_t seed, const std::string& of_adapter) {
   std::vector<std::string>& targets = config.target_modules;
   const bool by_names = of_adapter.empty();
   if (targets.empty() && by_names) targets = default_targets(config_.get_string("model_type", "", "config.json"));
-  const bool all_linear = targets.size() == 1 && targets[0] == "all-linear";
+  const Targets wanted(targets, !by_names);
   const std::set<std::string> in_file = by_names ? std::set<std::string>() : modules_of_adapter(of_adapter);
-  std::set<std::string> adapted, others, named, last_words;
+  std::set<std::string>& adapted = adapted_;
+  std::set<std::string> others, named, last_words;
   const std::vector<Parameter*> parameters = model().parameters();
   for (Parameter* parameter : parameters) parameter->value.set_requires_grad(is_saved(parameter->name, config.modules_to_save));
   uint32_t number = 0;
   for (const ProductWeight& weight : product_weights(model())) {
     const std::string module = module_of(weight.parameter().name);
     const bool trained_whole = weight.parameter().value.requires_grad();
-    const auto wanted = [&](const std::string& target) { return ends_behind_dot(module, target); };
-    const auto target = std::find_if(targets.begin(), targets.end(), wanted);
-    if (target != targets.end()) named.insert(module);
+    const bool is_named = wanted.fit(module);
+    if (is_named) named.insert(module);
     if (!trained_whole) last_words.insert(module.substr(module.rfind('.') + 1));
-    const bool chosen = !by_names    ? in_file.count(module) > 0
-                        : all_linear ? !is_head(model(), module)
-                                     : target != targets.end();
+    const bool chosen = !by_names ? in_file.count(module) > 0 : wanted.all_linear() ? !is_head(model(), module) : is_named;
     if (trained_whole || !chosen) {
       others.insert(module);
       continue;
@@ -238,8 +273,8 @@ void LoraModel::attach(uint64_t seed, const std::string& of_adapter) {
     adapted.insert(module);
   }
   for (const std::string& target : targets) {
-    const auto wanted = [&](const std::string& module) { return ends_behind_dot(module, target); };
-    if (!by_names || all_linear || std::any_of(adapted.begin(), adapted.end(), wanted)) continue;
+    const auto fits = [&](const std::string& module) { return wanted.fits(target, module); };
+    if (!by_names || wanted.all_linear() || std::any_of(adapted.begin(), adapted.end(), fits)) continue;
     std::string names;
     size_t count = 0;
     for (const std::string& name : last_words) {
@@ -247,7 +282,7 @@ void LoraModel::attach(uint64_t seed, const std::string& of_adapter) {
     }
     invalid("--lora-target-modules", "no such module: got '{}', need some of {}", target, names);
   }
-  if (named != adapted) targets = target_names(adapted, others);
+  if (named != adapted || wanted.is_expression()) targets = target_names(adapted, others);
   if (config.bias == "none") return;
   for (Parameter* parameter : parameters) {
     const size_t dot = parameter->name.rfind('.');
@@ -259,11 +294,18 @@ void LoraModel::attach(uint64_t seed, const std::string& of_adapter) {
 void LoraModel::save(const std::string& folder) {
   TrainingModel::save_beside(folder);
   std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const Parameter* parameter : trained_parameters())
-    tensors.emplace_back(kAdapterPrefix + parameter->name, parameter->value);
+  for (const Parameter* parameter : trained_parameters()) tensors.emplace_back(key_of(*parameter), parameter->value);
+  for (const Parameter* parameter : base_layers_) tensors.emplace_back(key_of(*parameter), parameter->value);
   if (tied_ != nullptr) tensors.emplace_back(std::string(kAdapterPrefix) + kHeadWeight, tied_->value);
   write_safetensors(join_path(folder, kAdapterWeights), tensors, {{"format", "pt"}});
   write_file_atomic(join_path(folder, kAdapterConfig), adapter_config_json(config_of_adapter_, fan_in_fan_out_));
+}
+
+// peft has an adapted module's own parameters one level down.
+std::string LoraModel::key_of(const Parameter& parameter) const {
+  const std::string module = module_of(parameter.name), name = parameter.name.substr(module.size());
+  const bool own = adapted_.count(module) > 0 && (name == ".bias" || name == ".weight");
+  return kAdapterPrefix + module + (own ? kBaseLayer : "") + name;
 }
 
 void LoraModel::load(const std::string& folder) {
@@ -276,7 +318,24 @@ void LoraModel::load(const std::string& folder) {
     };
     invalid("--lora-alpha", "got {}, need {} as in {}", text(now), text(before), folder);
   }
+  if (before.use_dora != now.use_dora) {
+    invalid("--use-dora", "got {}, need {} as in {}", now.use_dora, before.use_dora, folder);
+  }
+  if (before.rank_pattern != now.rank_pattern || before.alpha_pattern != now.alpha_pattern) {
+    invalid(folder, "rank_pattern and alpha_pattern are others than those of this training: need an adapter of it");
+  }
   load_from(folder);
+}
+
+void LoraModel::load_values(const TensorEntry& entry, Parameter& parameter, const std::string& where) {
+  const bool floats = entry.dtype == DType::kFloat32 || entry.dtype == DType::kBFloat16 || entry.dtype == DType::kFloat16;
+  if (entry.shape != parameter.shape || !floats) {
+    invalid(where, "{}: got another shape than the model has, or a dtype that is not float32, bfloat16 or float16", entry.name);
+  }
+  const Tensor values = Tensor::empty(device(), entry.dtype, entry.shape);
+  std::memcpy(values.view().data, entry.data(), static_cast<size_t>(entry.bytes));
+  device().kernels->cast(device().exec, values.view(), parameter.value.view());
+  ++parameter.version;
 }
 
 void LoraModel::load_from(const std::string& folder) {
@@ -284,17 +343,17 @@ void LoraModel::load_from(const std::string& folder) {
   const auto file = SafetensorsFile::open(path);
   const std::vector<Parameter*> trained = trained_parameters();
   for (Parameter* parameter : trained) {
-    const TensorEntry* entry = file->find(kAdapterPrefix + parameter->name);
-    if (entry == nullptr) invalid(path, "{}{} is missing: the adapter is of other modules", kAdapterPrefix, parameter->name);
-    const bool floats = entry->dtype == DType::kFloat32 || entry->dtype == DType::kBFloat16 || entry->dtype == DType::kFloat16;
-    if (entry->shape != parameter->shape || !floats) {
-      invalid(path, "{}: got another shape than the model has, or a dtype that is not float32, bfloat16 or float16",
-              entry->name);
-    }
-    const Tensor values = Tensor::empty(device(), entry->dtype, entry->shape);
-    std::memcpy(values.view().data, entry->data(), static_cast<size_t>(entry->bytes));
-    device().kernels->cast(device().exec, values.view(), parameter->value.view());
-    ++parameter->version;
+    const TensorEntry* entry = file->find(key_of(*parameter));
+    if (entry == nullptr) entry = file->find(kAdapterPrefix + parameter->name);  // biases of old adapters
+    if (entry == nullptr) invalid(path, "{} is missing: the adapter is of other modules", key_of(*parameter));
+    load_values(*entry, *parameter, path);
+  }
+  base_layers_.clear();
+  for (Parameter* parameter : model().parameters()) {
+    const TensorEntry* entry = parameter->value.requires_grad() ? nullptr : file->find(key_of(*parameter));
+    if (entry == nullptr) continue;
+    load_values(*entry, *parameter, path);
+    base_layers_.push_back(parameter);
   }
   const TensorEntry* head = tied_ == nullptr ? nullptr : file->find(std::string(kAdapterPrefix) + kHeadWeight);
   const TensorEntry* words = tied_ == nullptr ? nullptr : file->find(kAdapterPrefix + tied_->name);
@@ -302,7 +361,7 @@ void LoraModel::load_from(const std::string& folder) {
       (head->bytes != words->bytes || std::memcmp(head->data(), words->data(), static_cast<size_t>(head->bytes)) != 0)) {
     unsupported(path, "embedding and head differ, which the model ties: pagoda merge makes a model of both");
   }
-  const size_t wanted = trained.size() + (head != nullptr ? 1 : 0);
+  const size_t wanted = trained.size() + base_layers_.size() + (head != nullptr ? 1 : 0);
   if (file->tensors().size() != wanted) {
     invalid(path, "got {} tensors, need {}: the adapter is of other modules", file->tensors().size(), wanted);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,9 @@
 namespace pagoda::train {
 
 struct LoraOptions {
-  // r, lora_alpha, lora_dropout, bias, use_rslora. target_modules: names of modules, or what they end with behind a dot;
-  // "all-linear": all but the head's last (peft's choice); empty: peft's choice for the family. modules_to_save: trained and
+  // r, lora_alpha, lora_dropout, bias, use_rslora, use_dora. target_modules: names of modules, or what they end with behind a
+  // dot; one expression for whole names (what has a character that no name has); "all-linear": all but the head's last (peft's
+  // choice); empty: peft's choice for the family. modules_to_save: trained and
   // saved whole, besides those that the checkpoint lacks (new heads). base_model_name_or_path: what the adapter's file says of
   // its model.
   AdapterConfig config;
@@ -37,7 +39,13 @@ class LoraModel : public TrainingModel {
   void attach(uint64_t seed, const std::string& of_adapter);
   std::shared_ptr<LowRank> low_rank(const ProductWeight& weight, uint64_t seed, uint32_t number);
   void load_from(const std::string& folder);
+  void load_values(const TensorEntry& entry, Parameter& parameter, const std::string& where);
+  std::string key_of(const Parameter& parameter) const;  // in the adapter's file
   AdapterConfig config_of_adapter_;
+  std::set<std::string> adapted_;  // modules
+  // Weights that stay as they are, and which the adapter has beside its own all the same: peft saves those of adapted
+  // embeddings and heads.
+  std::vector<Parameter*> base_layers_;
   bool fan_in_fan_out_ = false;
   Parameter* tied_ = nullptr;  // an embedding that trains and is the head too
   std::shared_ptr<LowRankDraws> draws_ = std::make_shared<LowRankDraws>();

@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <memory>
+#include <vector>
 
 #include "base/error.h"
+#include "base/temporary.h"
 
 namespace pagoda {
 namespace {
@@ -78,6 +81,30 @@ TEST_F(FileTest, AnOpenFileOfTheProcessIsWrittenTo) {
   EXPECT_EQ(before.st_ino, after.st_ino);
   EXPECT_TRUE(std::filesystem::is_symlink(link));
   EXPECT_EQ(read_file(path, 100), "first second");
+}
+
+// As the handler of a second Ctrl-C does.
+TEST_F(FileTest, WhatIsHalfWrittenCanBeRemoved) {
+  const std::string path = folder_ + "/file";
+  {
+    AtomicFile first(path), second(folder_ + "/other"), done(folder_ + "/done");
+    done.write("whole");
+    done.commit();
+    first.write("half");
+    EXPECT_EQ(list_directory(folder_).size(), 3u);
+    remove_temporaries();
+    EXPECT_EQ(list_directory(folder_), std::vector<std::string>{"done"});
+    EXPECT_THROW(first.commit(), Error);
+  }
+  remove_temporaries();
+  // More than are remembered: those are written all the same.
+  std::vector<std::unique_ptr<AtomicFile>> many;
+  for (int i = 0; i < 100; ++i) many.push_back(std::make_unique<AtomicFile>(folder_ + "/many" + std::to_string(i)));
+  for (const auto& each : many) each->commit();
+  EXPECT_EQ(list_directory(folder_).size(), 101u);
+  many.clear();
+  remove_temporaries();
+  EXPECT_EQ(list_directory(folder_).size(), 101u);
 }
 
 TEST_F(FileTest, AFolderIsNoFile) { EXPECT_THROW(write_file_atomic(folder_, "text"), Error); }

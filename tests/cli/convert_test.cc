@@ -97,7 +97,11 @@ TEST(Perplexity, OfAGgufFile) {
   ASSERT_EQ(ended.code, 0) << ended.err;
   EXPECT_EQ(ended.json().at("text_tokens", "").as_int(""), 102);  // start, the space before the first word, letters
   EXPECT_GT(ended.json().at("perplexity", "").as_double(""), 1);
+  const Ended piped =
+      run_pagoda({"perplexity", kGguf, "/dev/stdin", "--json", "--stride", "16", "--max-length", "32"}, std::string(100, 'a'));
+  EXPECT_EQ(piped.out, ended.out) << piped.err;
   EXPECT_EQ(run_pagoda({"perplexity", kGguf, "/nowhere.txt"}).code, 3);
+  EXPECT_EQ(run_pagoda({"perplexity", kGguf, "/dev/zero"}).code, 2);  // it has no end
   EXPECT_EQ(run_pagoda({"perplexity", kGguf, "-", "--stride", "64", "--max-length", "32"}, "abc").code, 2);
 }
 

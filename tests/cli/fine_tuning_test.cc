@@ -72,6 +72,25 @@ TEST_F(FineTuning, ClassifierFromRows) {
   EXPECT_THAT(told.out, HasSubstr("an animal"));
 }
 
+// An expression chooses what trains, and the lengths of its outputs train apart.
+TEST_F(FineTuning, DoraTrainsAndIsMerged) {
+  const Ended trained = run_pagoda(
+      train("dora", {"--use-peft", "--use-dora", "--lora-target-modules", ".*\\.(query|value)", "--json", "--quiet"}));
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_EQ(trained.json().get_double("eval_accuracy", 0, "metrics"), 1) << trained.out;
+  EXPECT_THAT(read_file(at("dora/adapter_config.json"), 1 << 20), HasSubstr("\"use_dora\": true"));
+  ASSERT_EQ(
+      run_pagoda({"merge", kFixtures + "encoders/bert_bin", "--adapter", at("dora"), "--out", at("merged"), "--quiet"}).code,
+      0);
+  const Ended merged =
+      run_pagoda({"evaluate", "text-classification", at("merged"), "--validation-file", at("rows.csv"), "--json", "--quiet"});
+  ASSERT_EQ(merged.code, 0) << merged.err;
+  EXPECT_NEAR(merged.json().get_double("eval_loss", 0, "metrics"), trained.json().get_double("eval_loss", 1, "metrics"), 1e-4);
+  const Ended again = run_pagoda(train("again", {"--adapter", at("dora"), "--lora-r", "3"}));
+  EXPECT_EQ(again.code, 2);
+  EXPECT_THAT(again.err, HasSubstr("--lora-r] has no effect on an adapter that goes on"));
+}
+
 TEST_F(FineTuning, AdapterIsSavedMergedAndRun) {
   ASSERT_EQ(run_pagoda(train("adapter", {"--use-peft", "--quiet"})).code, 0);
   EXPECT_TRUE(fs::exists(at("adapter/adapter_model.safetensors")));
@@ -236,6 +255,9 @@ TEST_F(FineTuning, WhatIsWrongIsToldBeforeTraining) {
   const Ended unknown = run_pagoda(train("out", {"--lora-target-modules", "nowhere", "--use-peft"}));
   EXPECT_EQ(unknown.code, 2);
   EXPECT_THAT(unknown.err, HasSubstr("need some of"));
+  const Ended alone = run_pagoda(train("out", {"--use-dora"}));
+  EXPECT_EQ(alone.code, 2);
+  EXPECT_THAT(alone.err, HasSubstr("--use-dora] has no effect without --use-peft"));
   const Ended push = run_pagoda({"push", at("none"), "ORG/NAME", "--token", "x", "--endpoint", "http://127.0.0.1:1"});
   EXPECT_EQ(push.code, 3);
   EXPECT_EQ(run_pagoda({"merge", kFixtures + "llama", "--adapter", folder_, "--out", at("merged")}).code, 3);

@@ -222,6 +222,7 @@ TEST(Flags, ExitCodesByKind) {
   expect_error(run_pagoda({"generate", "/no/such/folder", "--prompt-ids", "[1]"}), 3, "no such file or folder");
   expect_error(run_pagoda({"generate", kLlama, "--prompt", "text"}), 3, "no tokenizer");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-file", "/no/such/file"}), 3, "/no/such/file");
+  expect_error(run_pagoda({"pull", "org/model", "--endpoint", "nonsense"}), 2, "[--endpoint] bad hub address: got 'nonsense'");
   expect_error(run_pagoda({"logits", kLlama, "--ids", "/no/such/file", "--out", pagoda::testing::temporary_path("x")}), 3,
                "/no/such/file");
   expect_error(run_pagoda({"chat", kLlama}), 3, "no chat template");

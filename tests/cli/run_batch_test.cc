@@ -54,6 +54,31 @@ not json
   EXPECT_FALSE(fs::exists(out + ".part"));
   EXPECT_EQ(run_pagoda({"run-batch", "-i", folder + "/none.jsonl", "-o", out, "--model", folder + "/model"}).code, 3);
   EXPECT_EQ(run_pagoda({"run-batch", "-i", in, "--model", folder + "/model"}).code, 2);
+  const Ended piped = run_pagoda({"run-batch", "-i", "/dev/stdin", "-o", out, "--model", folder + "/model"}, "{}");
+  EXPECT_EQ(piped.code, 2);
+  EXPECT_NE(piped.err.find("need a file"), std::string::npos) << piped.err;
+  fs::remove_all(folder);
+}
+
+// As pagoda serve names it.
+TEST(RunBatch, ARevisionIsNoPartOfTheName) {
+  const std::string folder = ::testing::TempDir() + "pagoda_run_batch_revision_" + std::to_string(::getpid());
+  const std::string commit(40, 'a'), cached = folder + "/hub/models--org--model";
+  make_word_model(cached + "/snapshots/" + commit);
+  fs::create_directories(cached + "/refs");
+  write_file_atomic(cached + "/refs/main", commit);
+  const std::string in = folder + "/in.jsonl", out = folder + "/out.jsonl";
+  write_file_atomic(
+      in,
+      R"({"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"model": "org/model", "prompt": "w7", "max_tokens": 1}}
+)");
+  const Ended ended = run_pagoda({"run-batch", "-i", in, "-o", out, "--model", "org/model@main", "--threads", "1",
+                                  "--kv-cache-memory", "16MiB", "--quiet"},
+                                 "", {{"HF_HUB_CACHE", folder + "/hub"}, {"HF_HUB_OFFLINE", "1"}});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const Json line = Json::parse(read_file(out, 1 << 20), "out");
+  EXPECT_EQ(line.at("response", "l").at("status_code", "r"), Json(200)) << line.dump();
+  EXPECT_EQ(line.at("response", "l").at("body", "r").get_string("model", "", "b"), "org/model");
   fs::remove_all(folder);
 }
 

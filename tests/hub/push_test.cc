@@ -261,6 +261,8 @@ TEST(ModelCard, SaysWhatTheFilesSay) {
   const std::string card = make_model_card(folder, "org/x");
   EXPECT_THAT(card, HasSubstr("pipeline_tag: fill-mask"));
   EXPECT_THAT(card, HasSubstr("`BertForMaskedLM` of 6 parameters (F32)"));
+  EXPECT_THAT(make_model_card(folder, "org/x", CardWeights{12, "int4"}), HasSubstr("of 12 parameters (int4)"));
+  EXPECT_THAT(make_model_card(folder, "org/x", CardWeights{}), HasSubstr("`BertForMaskedLM`.\n"));
   EXPECT_THAT(card, HasSubstr("20 steps (1.5 epochs)"));
   EXPECT_THAT(card, HasSubstr("| 20 | 1.5 | 3.25 | 3.5 |"));
   EXPECT_THAT(make_model_card(folder + "/nothing", "org/x"), Not(HasSubstr("Training")));

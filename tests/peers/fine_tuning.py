@@ -229,7 +229,53 @@ class Tasks:
                 theirs = model(torch.tensor([line])).logits[0]
             ours = self.logits(theirs_folder, lines)
             self.count.check(ours is not None and (ours - theirs).abs().max() < 1e-3, f"ours loads peft's: {family}", None if ours is None else (ours - theirs).abs().max())
+        self.peft_variants(peft, line, lines)
+        self.dora(peft, rows, line, lines)
         self.adapter_of_a_classifier(peft)
+
+    def peft_variants(self, peft, line, lines):
+        """What LoraConfig can say beside rank and names, as peft's model computes it, and merged."""
+        variants = {
+            "patterns": ("llama", {"target_modules": r".*(q_proj|up_proj)|lm_head", "rank_pattern": {r"layers\.1\..*up_proj": 5, "q_proj": 1}, "alpha_pattern": {"lm_head": 1.5}}),
+            "chosen": ("qwen2", {"target_modules": ["q_proj", "v_proj", "o_proj"], "layers_to_transform": [0], "exclude_modules": r".*v_proj", "use_rslora": True}),
+            "biases": ("gpt2", {"target_modules": ["c_attn"], "bias": "all", "lora_bias": True}),
+            "own biases": ("qwen2", {"target_modules": ["k_proj"], "bias": "lora_only"}),
+            "dora": ("qwen2", {"target_modules": "all-linear", "use_dora": True, "use_rslora": True}),
+            "dora of Conv1D": ("gpt2", {"target_modules": ["c_attn", "c_proj"], "use_dora": True}),
+            "embedding": ("llama", {"target_modules": ["embed_tokens", "k_proj"]}),
+            "tied embedding": ("smollm2", {"target_modules": ["embed_tokens"], "use_dora": True}),
+            "saved whole": ("llama", {"target_modules": ["q_proj"], "modules_to_save": ["norm", "lm_head"]}),
+        }
+        for name, (family, fields) in variants.items():
+            base, folder, merged = FIXTURES / family, self.folder / f"peft-{name}", self.folder / f"merged-{name}"
+            config = peft.LoraConfig(r=3, lora_alpha=5, task_type="CAUSAL_LM", init_lora_weights=False, **fields)
+            model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config).eval()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.requires_grad:
+                        parameter.mul_(1 + 0.2 * torch.randn(parameter.shape)).add_(0.05 * torch.randn(parameter.shape))
+                theirs = model(torch.tensor([line])).logits[0]
+            model.save_pretrained(folder)
+            ours = self.logits(folder, lines)
+            self.count.check(ours is not None and (ours - theirs).abs().max() < 1e-3, f"ours loads peft's: {name}", None if ours is None else (ours - theirs).abs().max())
+            done = self.pagoda("merge", base, "--adapter", folder, "--out", merged, "--quiet")
+            if self.count.check(done.returncode == 0, f"merge peft's: {name}", done.stderr[-300:]):
+                with torch.no_grad():
+                    whole = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()(torch.tensor([line])).logits[0]
+                self.count.check((whole - theirs).abs().max() < 1e-3, f"transformers loads what is merged of peft's: {name}", (whole - theirs).abs().max())
+
+    def dora(self, peft, rows, line, lines):
+        for family, bias in (("gpt2", "all"), ("llama", "none")):
+            base, out = FIXTURES / family, self.folder / f"dora-{family}"
+            done = self.pagoda("train", "clm", base, "--train-file", rows, "--output-dir", out, "--max-steps", 6, "--lora-r", 4, "--use-dora", "--lora-bias", bias,
+                               "--lora-target-modules", r".*(c_attn|c_fc|[qv]_proj)", "--learning-rate", "1e-2", "--quiet", "--block-size", 16)
+            if not self.count.check(done.returncode == 0, f"DoRA of {family}", done.stderr[-500:]):
+                continue
+            ours = self.logits(out, lines)
+            model = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), out).eval()
+            with torch.no_grad():
+                theirs = model(torch.tensor([line])).logits[0]
+            self.count.check(ours is not None and (ours - theirs).abs().max() < 1e-3, f"peft loads our DoRA: {family}", None if ours is None else (ours - theirs).abs().max())
 
     def adapter_of_a_classifier(self, peft):
         rows = [{"sentence": " ".join(self.rng.choice(WORDS) for _ in range(5)), "label": self.rng.choice(["a", "b", "c"])} for _ in range(12)]

@@ -354,12 +354,11 @@ TEST(LoraErrors, OnlyPlainLoraIsTaken) {
   for (const char* kind : {"true", "false", "null", "\"gaussian\"", "\"eva\"", "\"orthogonal\"", "\"mica\""}) {
     EXPECT_EQ(error(std::string(R"("init_lora_weights": )") + kind), "no error") << kind;
   }
-  for (const char* field :
-       {R"("alora_invocation_tokens": [1, 2])", R"("use_qalora": true)", R"("use_dora": true)",
-        R"("use_bdlora": {"nblocks": 2})", R"("layer_replication": [[0, 1], [0, 2]])", R"("kasa_config": {"beta": 1})",
-        R"("trainable_token_indices": [1])", R"("target_parameters": ["x"])", R"("lora_bias": true)"}) {
+  for (const char* field : {R"("alora_invocation_tokens": [1, 2])", R"("use_qalora": true)", R"("use_bdlora": {"nblocks": 2})",
+                            R"("layer_replication": [[0, 1], [0, 2]])", R"("kasa_config": {"beta": 1})",
+                            R"("trainable_token_indices": [1])", R"("target_parameters": ["x"])"}) {
     const std::string name = std::string(field).substr(1, std::string(field).find('"', 1) - 1);
-    EXPECT_THAT(error(field), HasSubstr(name + ": need plain LoRA"));
+    EXPECT_THAT(error(field), HasSubstr(name + ": need LoRA or DoRA without it"));
   }
   // What peft 0.21 writes of a plain one.
   EXPECT_EQ(error(R"("alora_invocation_tokens": null, "arrow_config": null, "auto_mapping": null, "corda_config": null,
@@ -383,8 +382,8 @@ TEST(LoraErrors, AreClear) {
   EXPECT_THAT(error([] { open("llama", rank(0)); }), HasSubstr("--lora-r"));
   const testing::Folder folder("lora_errors");
   EXPECT_THAT(error([&] { read_adapter_config(folder.path()); }), HasSubstr("adapter_config.json"));
-  folder.write("adapter_config.json", R"({"peft_type": "LORA", "use_dora": true, "r": 2})");
-  EXPECT_THAT(error([&] { read_adapter_config(folder.path()); }), HasSubstr("use_dora"));
+  folder.write("adapter_config.json", R"({"peft_type": "LORA", "use_bdlora": true, "r": 2})");
+  EXPECT_THAT(error([&] { read_adapter_config(folder.path()); }), HasSubstr("use_bdlora"));
   folder.write("adapter_config.json", R"({"peft_type": "LORA", "r": 2})");
   TrainingModelOptions options;
   options.runtime.threads = 1;

@@ -119,10 +119,6 @@ TemplateSet TemplateSet::from_folder(const std::string& folder, const Limits& li
   return set;
 }
 
-TemplateSet TemplateSet::from_file(const std::string& path, const Limits& limits) {
-  return from_text(read_file(path, limits.max_json_bytes));
-}
-
 TemplateSet TemplateSet::from_text(std::string text) {
   TemplateSet set;
   set.bare_ = true;

@@ -23,8 +23,7 @@ class TemplateSet {
   // tokenizer_config.json of a folder (it may be missing) and special_tokens_map.json of an older one, with chat_template.jinja
   // and additional_chat_templates/*.jinja, which replace what the config holds; else chat_template.json.
   static TemplateSet from_folder(const std::string& folder, const Limits& limits = {});
-  static TemplateSet from_file(const std::string& path, const Limits& limits = {});  // one template, named "default"
-  static TemplateSet from_text(std::string text);
+  static TemplateSet from_text(std::string text);  // one template, named "default"
 
   bool empty() const { return templates_.empty(); }
   bool bare() const { return bare_; }  // a template alone, of no model
