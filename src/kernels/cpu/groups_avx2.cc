@@ -86,6 +86,10 @@ HWY_INLINE __m256i four(const int8_t* digits) {
   return _mm256_set1_epi32(bits);
 }
 
+HWY_INLINE __m256 load_halves(const uint8_t* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
 // kRows rows of kPanels panels, to to[kRows][stride]. A line of codes is two registers of 8 outputs.
 template <int kRows, int kPanels>
 void word_block(const NibbleProduct& p, int64_t panel, int64_t row, float* to, int64_t stride) {
@@ -93,6 +97,8 @@ void word_block(const NibbleProduct& p, int64_t panel, int64_t row, float* to, i
   const int64_t size = p.w.groups.size, all = p.w.k / size, lines = size / 8, digits_stride = p.w.k * 2;
   const int64_t panel_bytes = groups::panel_bytes(p.w);
   const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1), high_place = _mm256_set1_epi16(256);
+  const bool halves = p.w.groups.scale == GroupScale::kHalf;
+  const uint8_t* half = groups::scales_of(p.w, panel);
   alignas(64) float scales[kPanels][kNibbleCut * 16], minimum[kPanels][kNibbleCut * 16];
   __m256 acc[kRows][kWide];
   HWY_UNROLL(16)
@@ -102,7 +108,9 @@ void word_block(const NibbleProduct& p, int64_t panel, int64_t row, float* to, i
   const int8_t* digits = p.x.digits + row * digits_stride;
   for (int64_t begin = 0; begin < all; begin += kNibbleCut) {
     const int64_t count = std::min(kNibbleCut, all - begin);
-    for (int q = 0; q < kPanels; ++q) p.expand(p.w, groups::scales_of(p.w, panel + q), begin, count, scales[q], minimum[q]);
+    for (int q = 0; q < kPanels && !halves; ++q) {
+      p.expand(p.w, groups::scales_of(p.w, panel + q), begin, count, scales[q], minimum[q]);
+    }
     for (int64_t i = 0; i < count; ++i) {
       const int64_t g = row * all + begin + i;
       __m256i sums[kRows][kWide];
@@ -150,7 +158,8 @@ void word_block(const NibbleProduct& p, int64_t panel, int64_t row, float* to, i
         HWY_UNROLL(8)
         for (int v = 0; v < kWide; ++v) {
           const int64_t at = i * 16 + v % 2 * 8;
-          const __m256 scale = _mm256_load_ps(scales[v / 2] + at);
+          const __m256 scale =
+              halves ? load_halves(half + (v / 2) * panel_bytes + (begin * 16 + at) * 2) : _mm256_load_ps(scales[v / 2] + at);
           acc[r][v] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[r][v]), unit), scale, acc[r][v]);
           if (p.x.sums == nullptr) continue;
           acc[r][v] = _mm256_fmadd_ps(_mm256_set1_ps(p.x.sums[g + r * all]), _mm256_load_ps(minimum[v / 2] + at), acc[r][v]);
