@@ -121,70 +121,104 @@ bool take_direct(const Family& family, const View& x, int bits, float* to) {
   return tiny == 0;
 }
 
+// Groups [g, g + count) of panels [panel, panel + panels).
+struct Cut {
+  int64_t panel, panels, g, count;
+};
+
+// What the blocks of a cut read besides x.
+struct CutScratch {
+  alignas(64) char elements[kScratchBytes];
+  alignas(64) float scales[4 * kMostInputs];  // of at least 16 inputs a group
+  alignas(64) float minima[4 * kMostInputs];
+};
+
+// Direct blocks read scales in float16 where they lie.
+bool reads_halves(const Product& product) { return product.direct && product.w.groups.scale == GroupScale::kHalf; }
+
+const uint8_t* codes_at(const PackedView& w, const Cut& cut) {
+  return codes_of(w, cut.panel) + cut.g * w.groups.size * kPanel * w.groups.bits / 8;
+}
+
+void take_cut(const Product& product, const Cut& cut, CutScratch& to) {
+  const Family& family = product.family;
+  const PackedView& w = product.w;
+  const int64_t inputs = cut.count * w.groups.size;
+  for (int64_t p = 0; p < cut.panels; ++p) {
+    if (!product.direct) {
+      family.decode(w.groups, codes_at(w, cut) + p * panel_bytes(w), inputs, kReadAhead,
+                    to.elements + p * inputs * kPanel * family.element_bytes);
+    }
+    if (reads_halves(product)) continue;
+    const int64_t at = p * cut.count * kPanel;
+    family.expand(w, scales_of(w, cut.panel + p), cut.g, cut.count, to.scales + at, to.minima + at);
+  }
+}
+
+// All of a block at panel p of a cut but its rows.
+Block block_at(const Product& product, const Cut& cut, const CutScratch& from, int64_t p) {
+  const PackedView& w = product.w;
+  const uint8_t *codes = codes_at(w, cut), *scales = scales_of(w, cut.panel);
+  Block block = {};
+  block.size = w.groups.size;
+  block.count = cut.count;
+  block.offset = w.groups.offset;
+  block.first = cut.g == 0;
+  block.scale_stride = cut.count * kPanel;
+  block.scales = from.scales + p * block.scale_stride;
+  if (product.sums != nullptr) block.minima = from.minima + p * block.scale_stride;
+  if (product.direct) {
+    block.w = codes + p * panel_bytes(w);
+    block.panel_stride = panel_bytes(w);
+    block.left = panel_bytes(w) - (codes - scales);
+    if (reads_halves(product)) {
+      block.halves = scales + p * panel_bytes(w) + cut.g * scale_layout(GroupScale::kHalf).group_bytes;
+    }
+  } else {
+    block.panel_stride = cut.count * block.size * kPanel;
+    block.w = from.elements + p * block.panel_stride * product.family.element_bytes;
+  }
+  return block;
+}
+
 void run_piece(const Product& product, const products::Pieces::Piece& piece) {
   const auto [m_begin, rows, panel_begin, panel_end] = piece;
   const Family& family = product.family;
-  const PackedView& w = product.w;
-  const int64_t size = w.groups.size, all = w.k / size;
-  const int64_t x_bytes = product.wide != nullptr ? 4 : dtype_size(product.x.dtype);
-  const int64_t x_stride = product.wide != nullptr ? w.k : product.x.strides[0];
-  const char* x = product.wide != nullptr ? reinterpret_cast<const char*>(product.wide) : product.x.as<char>();
-  const bool direct = product.direct, halves = direct && w.groups.scale == GroupScale::kHalf;
-  const BlockFn(*blocks)[3] = direct ? family.direct : family.blocks;
+  const int64_t size = product.w.groups.size, all = product.w.k / size;
+  const bool wide = product.wide != nullptr;
+  const int64_t x_bytes = wide ? 4 : dtype_size(product.x.dtype), x_stride = wide ? product.w.k : product.x.strides[0];
+  const char* x = wide ? reinterpret_cast<const char*>(product.wide) : product.x.as<char>();
+  const BlockFn(*blocks)[3] = product.direct ? family.direct : family.blocks;
   const int64_t row_blocks = div_up(rows, int64_t{family.max_rows}), largest = div_up(rows, row_blocks);
   const int64_t together = int64_t{1} << width_of(blocks[largest - 1], 4);
-  const int64_t most = halves   ? w.k
-                       : direct ? kMostInputs
-                                : std::min(kMostInputs, kScratchBytes / (together * kPanel * family.element_bytes));
-  const int64_t cut = std::max<int64_t>(1, most / size);
-  alignas(64) char elements[kScratchBytes];
-  alignas(64) float scales[4 * kMostInputs], minima[4 * kMostInputs];  // of at least 16 inputs a group
+  const int64_t most = reads_halves(product) ? product.w.k
+                       : product.direct      ? kMostInputs
+                                        : std::min(kMostInputs, kScratchBytes / (together * kPanel * family.element_bytes));
+  const int64_t most_groups = std::max<int64_t>(1, most / size);
+  CutScratch scratch;
   alignas(64) float acc[kMaxPieceRows * 4 * kPanel];
-  const int64_t bits = w.groups.bits;
-  for (int64_t panel = panel_begin; panel < panel_end;) {
-    const int64_t panels = std::min(together, panel_end - panel);
-    for (int64_t g = 0; g < all; g += cut) {
-      const int64_t count = std::min(cut, all - g);
-      const int64_t panel_elements = count * size * kPanel;
-      const uint8_t* codes = codes_of(w, panel) + g * size * kPanel * bits / 8;
-      for (int64_t p = 0; p < panels; ++p) {
-        if (!direct) {
-          family.decode(w.groups, codes + p * panel_bytes(w), count * size, kReadAhead,
-                        elements + p * panel_elements * family.element_bytes);
-        }
-        if (halves) continue;
-        family.expand(w, scales_of(w, panel + p), g, count, scales + p * count * kPanel, minima + p * count * kPanel);
-      }
+  for (int64_t panel = panel_begin; panel < panel_end; panel += together) {
+    Cut cut{panel, std::min(together, panel_end - panel), 0, 0};
+    for (; cut.g < all; cut.g += cut.count) {
+      cut.count = std::min(most_groups, all - cut.g);
+      take_cut(product, cut, scratch);
       for (int64_t i = 0; i < row_blocks; ++i) {
         const int64_t begin = rows * i / row_blocks, in_block = rows * (i + 1) / row_blocks - begin;
-        Block block;
-        block.x = x + ((m_begin + begin) * x_stride + g * size) * x_bytes;
-        block.x_stride = x_stride;
-        block.panel_stride = direct ? panel_bytes(w) : panel_elements;
-        block.offset = w.groups.offset;
-        block.left = panel_bytes(w) - (codes - scales_of(w, panel));
-        block.size = size;
-        block.count = count;
-        block.scale_stride = count * kPanel;
-        block.sums = product.sums == nullptr ? nullptr : product.sums + (m_begin + begin) * all + g;
-        block.sums_stride = all;
-        block.acc_stride = 4 * kPanel;
-        block.first = g == 0;
-        for (int64_t p = 0; p < panels;) {
-          const int width = width_of(blocks[in_block - 1], panels - p);
-          block.w = direct ? static_cast<const void*>(codes + p * panel_bytes(w))
-                           : elements + p * panel_elements * family.element_bytes;
-          block.scales = scales + p * block.scale_stride;
-          block.halves = halves ? scales_of(w, panel + p) + g * scale_layout(GroupScale::kHalf).group_bytes : nullptr;
-          block.minima = product.sums == nullptr ? nullptr : minima + p * block.scale_stride;
+        for (int64_t p = 0; p < cut.panels;) {
+          const int width = width_of(blocks[in_block - 1], cut.panels - p);
+          Block block = block_at(product, cut, scratch, p);
+          block.x = x + ((m_begin + begin) * x_stride + cut.g * size) * x_bytes;
+          block.x_stride = x_stride;
+          block.sums = product.sums == nullptr ? nullptr : product.sums + (m_begin + begin) * all + cut.g;
+          block.sums_stride = all;
+          block.acc_stride = 4 * kPanel;
           block.acc = acc + begin * block.acc_stride + p * kPanel;
           blocks[in_block - 1][width](block);
           p += int64_t{1} << width;
         }
       }
     }
-    family.finish(acc, 4 * kPanel, m_begin, rows, panel * kPanel, panels * kPanel, product.epilogue, product.y);
-    panel += panels;
+    family.finish(acc, 4 * kPanel, m_begin, rows, panel * kPanel, cut.panels * kPanel, product.epilogue, product.y);
   }
 }
 
