@@ -502,7 +502,7 @@ TEST_F(Pulling, SnapshotsOfOtherProgramsRunOnWhereAFileDoesNotCome) {
       EXPECT_EQ(resolve_model("org/model", options_), folder) << status;
       EXPECT_EQ(warnings.size(), static_cast<size_t>(start)) << status;
     }
-    EXPECT_LE(hub_.count("/tokenizer.json"), 4) << status;  // nobody waits for five tries
+    EXPECT_LT(hub_.count("/tokenizer.json"), 2 * options_.attempts) << status;  // nobody waits for all of them
     hub_.override_hub = nullptr;
     EXPECT_EQ(resolve_model("org/model", options_), folder);
     EXPECT_TRUE(file_exists(folder + "/tokenizer.json"));
