@@ -157,8 +157,10 @@ std::string text_of(const Json& info) {
   const std::string where = "info";
   std::string text = line("folder", info.at("folder", where).as_string(where));
   if (const Json* adapter = info.find("adapter")) {
-    text += line("adapter", fmt::format("LoRA of rank {} on {}: what follows is with its base", adapter->get_int("r", 0, where),
-                                        adapter->get_string("base_model_name_or_path", "", where)));
+    text += line("adapter",
+                 fmt::format("{} of rank {} on {}: what follows is with its base",
+                             adapter->get_bool("use_dora", false, where) ? "DoRA" : "LoRA", adapter->get_int("r", 0, where),
+                             adapter->get_string("base_model_name_or_path", "", where)));
   }
   text += line("architecture", info.at("architecture", where).as_string(where));
   text += line("parameters", fmt::format("{} ({:.1f} M)", info.at("parameters", where).as_int(where),
@@ -210,6 +212,7 @@ Json adapter_info(const std::string& path) {
       .set("base_model_name_or_path", config.base_model_name_or_path)
       .set("r", config.r)
       .set("lora_alpha", config.lora_alpha)
+      .set("use_dora", config.use_dora)
       .set("target_modules", std::move(targets));
 }
 

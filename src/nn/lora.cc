@@ -1,6 +1,7 @@
 // Two thin products and a factor; lengths of outputs.
 #include "nn/lora.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -13,7 +14,11 @@ namespace pagoda {
 
 namespace {
 
-constexpr int64_t kOutputsTogether = 64, kRowsTogether = 8;  // a thread's least share
+// How many rows or columns of so many elements a thread takes: less is not worth waking one for.
+int64_t together(int64_t elements) {
+  constexpr int64_t kElements = 1 << 16;
+  return std::max<int64_t>(16, kElements / std::max<int64_t>(1, elements));
+}
 
 template <class T>
 void scale_into(const Tensor& from, float factor, const Tensor& into) {
@@ -53,7 +58,7 @@ Tensor product(const Tensor& x, const Parameter& weight, DType out) {
 template <class T, class Fn>
 void for_each_weight(const Tensor& weight, bool transposed, Fn&& fn) {
   const int64_t outputs = weight.dim(transposed ? 1 : 0), inputs = weight.dim(transposed ? 0 : 1);
-  weight.device().exec.pool->parallel_for(outputs, kOutputsTogether, [&](int64_t begin, int64_t end, int) {
+  weight.device().exec.pool->parallel_for(outputs, together(inputs), [&](int64_t begin, int64_t end, int) {
     T* const values = weight.data<T>();
     for (int64_t k = 0; transposed && k < inputs; ++k) {
       for (int64_t n = begin; n < end; ++n) fn(n, values[k * outputs + n]);
@@ -100,7 +105,7 @@ P value_of(T value) {
 template <class T, class P>
 void scale_columns(const Tensor& x, const std::vector<P>& factors, const Tensor& bias, const Tensor& into) {
   const int64_t columns = x.dim(1);
-  x.device().exec.pool->parallel_for(x.dim(0), kRowsTogether, [&](int64_t begin, int64_t end, int) {
+  x.device().exec.pool->parallel_for(x.dim(0), together(columns), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       const T* const from = x.data<T>() + row * columns;
       T* const to = into.data<T>() + row * columns;
@@ -117,7 +122,7 @@ template <class T, class P>
 Tensor column_sums(const Tensor& dy, const Tensor& x, const Tensor& lengths) {
   const int64_t columns = dy.dim(1);
   const Tensor sums = Tensor::zeros(dy.device(), std::is_same_v<P, double> ? DType::kFloat64 : DType::kFloat32, {columns});
-  dy.device().exec.pool->parallel_for(columns, kOutputsTogether, [&](int64_t begin, int64_t end, int) {
+  dy.device().exec.pool->parallel_for(columns, together(dy.dim(0)), [&](int64_t begin, int64_t end, int) {
     P* const into = sums.data<P>();
     for (int64_t row = 0; row < dy.dim(0); ++row) {
       for (int64_t n = begin; n < end; ++n) {
