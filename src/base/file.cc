@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/links.h"
 #include "base/temporary.h"
 
 namespace pagoda {
@@ -105,37 +106,15 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
-namespace {
-
-// Where a file of this name really is: links are kept, and what they lead to is replaced. Empty: it is one of a process's open
-// files (/dev/stdout), which is to be written to.
-std::string behind_links(std::string path) {
-  constexpr int kMostLinks = 40;  // as the kernel follows
-  for (int links = 0; links < kMostLinks; ++links) {
-    std::error_code error;
-    const auto folder = std::filesystem::canonical(parent_path(path), error);
-    if (!error && folder.string().rfind("/proc/", 0) == 0) return {};
-    if (!std::filesystem::is_symlink(path, error)) return path;
-    const auto target = std::filesystem::read_symlink(path, error);
-    if (error) return path;
-    path = target.is_absolute() ? target.string() : join_path(parent_path(path), target.string());
-  }
-  fail_errno(path, "cannot write", ELOOP);
-}
-
-}  // namespace
-
-AtomicFile::AtomicFile(const std::string& path) : path_(behind_links(path)) {
+AtomicFile::AtomicFile(const std::string& path) : path_(path) {
   struct stat info{};
   const bool exists = ::stat(path.c_str(), &info) == 0;
   if (exists && S_ISDIR(info.st_mode)) fail_errno(path, "cannot write", EISDIR);
-  if (exists && (!S_ISREG(info.st_mode) || path_.empty())) {  // a pipe, a terminal: to be written to, not to be replaced
-    path_ = path;
+  if (exists && (!S_ISREG(info.st_mode) || is_open_file(path))) {  // a pipe, a terminal: to be written to
     fd_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd_ < 0) fail_errno(path, "cannot open", errno);
     return;
   }
-  if (path_.empty()) path_ = path;
   do {
     if (!temporary_.empty()) forget_temporary(temporary_);
     temporary_ = temporary_name(path_);

@@ -34,7 +34,7 @@ bool file_exists(const std::string& path);  // regular file (links followed)
 bool directory_exists(const std::string& path);
 int64_t file_size(const std::string& path);
 std::string read_file(const std::string& path, int64_t max_bytes);
-// Writes beside the target (a pipe, a device: into it), syncs, renames: readers see the old file or the whole new one.
+// Writes beside the target (a pipe, a device: into it), syncs, renames. Links are replaced: named ones go by base/links.h.
 void write_file_atomic(const std::string& path, std::string_view bytes);
 // The same in pieces. Nothing is visible under `path` until commit(); a destroyed object that was not committed leaves no file.
 class AtomicFile {

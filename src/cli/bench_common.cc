@@ -11,6 +11,7 @@
 
 #include "base/cpu_info.h"
 #include "base/file.h"
+#include "base/links.h"
 #include "ops/machine.h"
 
 namespace pagoda::cli {
@@ -73,7 +74,7 @@ void write_result(const std::string& path, const Json& result) {
   Json::DumpOptions pretty;
   pretty.indent = 2;
   pretty.key_separator = ": ";
-  write_file_atomic(path, result.dump(pretty) + "\n");
+  write_named_file(path, result.dump(pretty) + "\n");
 }
 
 void add_bench(Program& program) {

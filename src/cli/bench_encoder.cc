@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/links.h"
 #include "base/random.h"
 #include "cli/bench_common.h"
 #include "cli/cli.h"
@@ -209,8 +210,8 @@ int run(const Program& program, const Flags& flags) {
   result.set("architecture", model->architecture()).set("cells", std::move(list)).set("limits", std::move(limits));
   const std::string title = fmt::format("{}, {}, {}, {} thread{}", flags.model, dtype_name(dtype), isa_name(runtime.isa()),
                                         runtime.pool().num_threads(), runtime.pool().num_threads() == 1 ? "" : "s");
-  if (!flags.csv.empty()) write_file_atomic(flags.csv, csv_of(cells));
-  if (!flags.plot.empty()) write_file_atomic(flags.plot, plot_of(cells, title, runtime.cpu().model));
+  if (!flags.csv.empty()) write_named_file(flags.csv, csv_of(cells));
+  if (!flags.plot.empty()) write_named_file(flags.plot, plot_of(cells, title, runtime.cpu().model));
   if (!flags.output_json.empty()) write_result(flags.output_json, result);
   if (program.json) {
     write_json(result);

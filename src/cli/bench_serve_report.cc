@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/links.h"
 #include "metrics/svg_plot.h"
 
 namespace pagoda::cli {
@@ -222,9 +223,8 @@ void write_serve_plot(const ServeBenchFlags& flags, const Json& result, const st
       fmt::format("{:.2f} requests/s, {:.1f} output tokens/s, {:.1f} tokens/s in all",
                   result.get_double("request_throughput", 0, "bench"), result.get_double("output_throughput", 0, "bench"),
                   result.get_double("total_token_throughput", 0, "bench"))};
-  write_file_atomic(
-      flags.plot,
-      svg_plot("Latencies of " + std::to_string(result.get_int("completed", 0, "bench")) + " requests", notes, panels));
+  write_named_file(flags.plot, svg_plot("Latencies of " + std::to_string(result.get_int("completed", 0, "bench")) + " requests",
+                                        notes, panels));
 }
 
 std::string serve_result_path(const ServeBenchFlags& flags, const std::string& model) {

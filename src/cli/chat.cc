@@ -131,7 +131,7 @@ class Chat {
     special_tokens_ = templates_.special_tokens();
     if (!flags_.chat_template.empty()) templates_ = chat::TemplateSet::from_text(read_text(flags_.chat_template));
     if (templates_.empty()) {
-      refuse_encoder(*open_model_folder(folder));  // it would not want a template
+      refuse_encoder(*open_model_folder(folder, load_options));  // it would not want a template
       not_found(flags_.model,
                 "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json (or give --chat-template "
                 "FILE; for text that goes on without one use pagoda generate)");

@@ -168,6 +168,7 @@ void add_machine_flags(CLI::App* verb, MachineFlags& flags, bool inference) {
 LoadOptions MachineFlags::load_options() const {
   LoadOptions options;
   options.runtime.threads = threads;
+  options.cancel = &interrupted();
   options.runtime.place = cores == "auto";
   options.runtime.numa_node = numa_node;
   if (cores != "auto" && cores != "none") options.runtime.cores = parse_core_list(cores);

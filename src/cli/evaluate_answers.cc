@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/links.h"
 #include "cli/flag_checks.h"
 #include "metrics/bleu.h"
 #include "metrics/rouge.h"
@@ -76,7 +77,7 @@ Json score_answers(const std::string& path, const LoadOptions& options, const st
     references.push_back({prompts[i].reference});
     lines += Json::object().set("prediction", answers[i]).set("reference", prompts[i].reference).dump() + "\n";
   }
-  if (!flags.predictions_file.empty()) write_file_atomic(flags.predictions_file, lines);
+  if (!flags.predictions_file.empty()) write_named_file(flags.predictions_file, lines);
   const RougeScores mean = mean_of(rouge);
   return Json::object()
       .set("rouge1", 100 * mean.rouge1.f1)

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "cli/flag_checks.h"
+#include "cli/hf_spelling.h"
 
 namespace pagoda::cli {
 
@@ -14,12 +15,39 @@ namespace {
 
 constexpr char kGuard = '\x1f';  // ASCII's unit separator, which no name or text ends with
 
+void guard(std::string& argument, size_t value) {
+  if (argument.size() > value + 1 && argument[value] == '[' && argument.back() == ']') argument += kGuard;
+}
+
+bool takes_numbers(const CLI::Option& option) {
+  const std::string type = type_of(option);
+  return type == "INT" || type == "UINT" || type == "FLOAT";
+}
+
 }  // namespace
 
-void guard_brackets(std::string& argument) {
-  const size_t equals = argument.rfind("--", 0) == 0 ? argument.find('=') : std::string::npos;
-  const size_t value = equals == std::string::npos ? 0 : equals + 1;
-  if (argument.size() > value + 1 && argument[value] == '[' && argument.back() == ']') argument += kGuard;
+std::string guarded(const CLI::Option& option, std::string value) {
+  if (!takes_numbers(option)) guard(value, 0);
+  return value;
+}
+
+void guard_brackets(const CLI::App& app, std::vector<std::string>& arguments) {
+  const CLI::App* verb = &app;
+  const CLI::Option* option = nullptr;  // whose values come; null: positional ones, which are texts
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    std::string& argument = arguments[i];
+    size_t value = 0;
+    if (argument.rfind("--", 0) == 0) {
+      const size_t equals = argument.find('=');
+      option = argument == "--" ? nullptr : verb->get_option_no_throw(argument.substr(0, equals));
+      if (equals == std::string::npos) continue;
+      value = equals + 1;
+    } else if (const CLI::App* below = verb_below(*verb, argument)) {
+      verb = below;
+      continue;
+    }
+    if (option == nullptr || !takes_numbers(*option)) guard(argument, value);
+  }
 }
 
 std::string without_guards(std::string text) {
@@ -55,7 +83,7 @@ void settle_options(CLI::App& app) {
     const std::string type = type_of(*option);
     if (type == "INT" || type == "UINT") {
       option->transform(decimal);
-    } else if (type != "FLOAT" && option->get_items_expected_max() > 0) {
+    } else if (!takes_numbers(*option) && option->get_items_expected_max() > 0) {
       option->transform(unguard);
     }
     const bool single = option->get_items_expected_max() == 1 && !option->get_positional();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cli/cli.h"
 
@@ -13,8 +14,10 @@ std::string type_of(const CLI::Option& option);  // "INT", "FLOAT", "TEXT", with
 // twice the last counts, and marks of guard_brackets() are taken away.
 void settle_options(CLI::App& app);
 
-// Of flags that take several values CLI11 reads "[a,b]" as two and "[CLS]" as "CLS". An argument that ends so gets a mark.
-void guard_brackets(std::string& argument);
+// CLI11 reads "[a,b]" as two values and "[CLS]" as "CLS". Values that are so and are no numbers get a mark: those of the
+// arguments (in plain_spelling()), and one that comes from elsewhere.
+void guard_brackets(const CLI::App& app, std::vector<std::string>& arguments);
+std::string guarded(const CLI::Option& option, std::string value);
 std::string without_guards(std::string text);  // of CLI11's errors, which quote arguments
 
 // "got X, need Y" of CLI11's errors: of values that do not convert, and of those that are none of a list.

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/links.h"
 #include "cli/cli.h"
 #include "formats/safetensors.h"
 #include "ops/loss.h"
@@ -25,7 +26,7 @@ int run(const Program& program, const Flags& flags) {
   const DType compute = flags.machine.dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32;
   const std::unique_ptr<LoadedModel> loaded =
       LoadedModel::open_for_training(find_model(program, flags.model), options, compute);
-  loaded->check_output(flags.out);
+  loaded->check_output(flags.out, {flags.ids});
   Model& model = loaded->model();
   if (model.head_kind() != Head::kCausalLm) {
     unsupported("gradients", "{} is an encoder: need a model that generates", model.architecture());
@@ -67,7 +68,7 @@ int run(const Program& program, const Flags& flags) {
     const Tensor grad = parameter->value.grad();
     tensors.emplace_back(parameter->name, grad ? grad : Tensor::zeros(device, DType::kFloat32, parameter->shape));
   }
-  write_safetensors(flags.out, tensors);
+  write_safetensors(behind_links(flags.out), tensors);
   if (program.json) {
     Json result = Json::object();
     result.set("loss", loss_sum).set("labelled_positions", count).set("out", flags.out);

@@ -13,12 +13,12 @@ std::string lower(std::string text) {
   return text;
 }
 
+}  // namespace
+
 const CLI::App* verb_below(const CLI::App& verb, const std::string& name) {
   const auto named = verb.get_subcommands([&](const CLI::App* each) { return each->get_name() == name; });
   return named.empty() ? nullptr : named.front();
 }
-
-}  // namespace
 
 std::vector<std::string> plain_spelling(const CLI::App& app, int argc, char** argv) {
   std::vector<std::string> given(argv, argv + argc), plain;

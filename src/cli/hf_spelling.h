@@ -12,4 +12,7 @@ namespace pagoda::cli {
 // where the verb has a flag of that name, and "true" or "false" behind a flag without a value becomes its value.
 std::vector<std::string> plain_spelling(const CLI::App& app, int argc, char** argv);
 
+// The verb of this name below another; null: there is none.
+const CLI::App* verb_below(const CLI::App& verb, const std::string& name);
+
 }  // namespace pagoda::cli

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/links.h"
 #include "cli/cli.h"
 #include "formats/safetensors.h"
 #include "ops/math.h"
@@ -29,7 +30,7 @@ Tensor int32_tensor(Device& device, const std::vector<int32_t>& values) {
 int run(const Program& program, const Flags& flags) {
   const LoadOptions options = flags.machine.load_options();
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::open(find_model(program, flags.model), options);
-  loaded->check_output(flags.out);
+  loaded->check_output(flags.out, {flags.ids});
   Model& model = loaded->model();
   Device& device = loaded->runtime().device();
   const std::vector<IdsLine> lines = read_ids_file(flags.ids, model.vocab_size(), false);
@@ -45,7 +46,7 @@ int run(const Program& program, const Flags& flags) {
     }
     if (hidden) specs.push_back({fmt::format("hidden.{}", i), DType::kFloat32, {positions, model.hidden_size()}});
   }
-  SafetensorsWriter writer(flags.out, specs);
+  SafetensorsWriter writer(behind_links(flags.out), specs);
   const NoGrad no_grad;
   const ThreadPool::Step step(loaded->runtime().pool());
   for (const IdsLine& line : lines) {

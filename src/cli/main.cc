@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/suggest.h"
+#include "base/task_hooks.h"
 #include "cli/cli.h"
 #include "cli/flag_checks.h"
 #include "cli/flag_values.h"
@@ -73,7 +74,7 @@ int parse_and_run(int argc, char** argv) {
   }
   try {
     std::vector<std::string> plain = plain_spelling(app, argc, argv);
-    std::for_each(plain.begin(), plain.end(), guard_brackets);
+    guard_brackets(app, plain);
     std::vector<const char*> arguments;
     for (const std::string& argument : plain) arguments.push_back(argument.c_str());
     app.parse(static_cast<int>(arguments.size()), arguments.data());
@@ -108,6 +109,8 @@ int main(int argc, char** argv) {
   try {
     return pagoda::cli::parse_and_run(argc, argv);
   } catch (const pagoda::cli::Interrupted&) {
+    return pagoda::cli::kInterruptedExit;
+  } catch (const pagoda::Cancelled&) {
     return pagoda::cli::kInterruptedExit;
   } catch (...) {
     return pagoda::cli::report_current_error();

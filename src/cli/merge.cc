@@ -22,7 +22,7 @@ struct Flags {
 };
 
 int run(const Program& program, const Flags& flags) {
-  if (!flags.force && file_exists(join_path(flags.out, "config.json"))) {
+  if (!flags.force && (file_exists(join_path(flags.out, "config.json")) || is_adapter(flags.out))) {
     invalid(flags.out, "holds a model already: need another folder, or --force to replace it");
   }
   const std::string adapter = find_model(program, flags.adapter);

@@ -13,6 +13,7 @@ namespace {
 
 // Rows that lines of --jsonl gather before they run.
 constexpr size_t kRowsTogether = 8192;
+constexpr size_t kLinesTogether = 1024;  // bad ones have no rows
 
 struct Flags {
   MachineFlags machine;
@@ -143,7 +144,7 @@ class Lines {
     } catch (const Error& error) {
       errors_.push_back(error.message());
     }
-    if (rows_ >= kRowsTogether) flush();
+    if (rows_ >= kRowsTogether || errors_.size() >= kLinesTogether) flush();
   }
 
   void flush() {
@@ -190,7 +191,8 @@ int run_lines(const Pipeline& pipeline, const Flags& flags, const Json& paramete
   bool stopped = false;
   for_each_line(flags.jsonl, [&](int64_t number, const std::string& line) {
     stopped = stopped || interrupted();
-    if (!stopped) lines.add(line, fmt::format("{}:{}", flags.jsonl, number), parameters);
+    const bool blank = line.find_first_not_of(" \t\r") == std::string::npos;
+    if (!stopped && !blank) lines.add(line, fmt::format("{}:{}", flags.jsonl, number), parameters);
   });
   if (stopped) return kInterruptedExit;
   lines.flush();

@@ -1,4 +1,5 @@
 // pagoda tokenize and detokenize: JSON lines of text to ids and back.
+#include <algorithm>
 #include <iostream>
 #include <memory>
 
@@ -24,8 +25,19 @@ std::string find_tokenizer(const Program& program, const Flags& flags) {
   return find_model(program, flags.model);
 }
 
+// Whether load_tokenizer() comes to a .tiktoken file: of a folder, where nothing else in it is a tokenizer.
+bool is_tiktoken(const std::string& path) {
+  if (!directory_exists(path)) return path.ends_with(".tiktoken");
+  const std::vector<std::string> names = list_directory(path);
+  const auto is_other = [](const std::string& name) {
+    return name == "tokenizer.json" || name == "vocab.json" || name == "vocab.txt" || name.ends_with(".model");
+  };
+  return std::none_of(names.begin(), names.end(), is_other) &&
+         std::count_if(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".tiktoken"); }) == 1;
+}
+
 std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path, const Flags& flags) {
-  if (!flags.pattern.empty() && !path.ends_with(".tiktoken")) {
+  if (!flags.pattern.empty() && !is_tiktoken(path)) {
     invalid("--pattern", "got one for {}, which has its own: need a .tiktoken file", path);
   }
   TokenizerOptions options;

@@ -1,6 +1,7 @@
 // pagoda train: flags that all tasks share, and the run itself.
 #include "cli/train.h"
 #include "cli/flag_checks.h"
+#include "cli/flag_values.h"
 
 #include <fmt/format.h>
 
@@ -309,48 +310,68 @@ void settle(TrainFlags& flags) {
   a.check();
 }
 
-// --overwrite-output-dir must not take away what the run reads.
-void check_not_removed(const TrainFlags& flags, const std::string& checkpoint) {
+// All files and folders that a run reads, and those that what it writes goes on needing: an adapter's base.
+std::vector<std::string> read_by(const TrainFlags& flags) {
   std::vector<std::string> read = {flags.model, flags.tokenizer, flags.config_name, flags.lora.adapter};
+  for (const std::string& adapter : {flags.model, flags.lora.adapter}) {
+    if (!adapter.empty() && is_adapter(adapter)) read.push_back(adapter_base(adapter));
+  }
   for (const auto* files : {&flags.train_files, &flags.validation_files}) read.insert(read.end(), files->begin(), files->end());
-  const std::string folder = std::filesystem::weakly_canonical(checkpoint).string() + "/";
+  std::vector<std::string> all;
   for (const std::string& path : read) {
     std::error_code failed;
     if (path.empty() || !std::filesystem::exists(path, failed)) continue;
-    const std::string whole = std::filesystem::weakly_canonical(path, failed).string() + "/";
-    if (whole.compare(0, folder.size(), folder) == 0) {
+    all.push_back(path);
+    if (!directory_exists(path)) continue;  // the files of a folder may be links
+    for (const std::string& name : list_directory(path)) {
+      if (!directory_exists(join_path(path, name))) all.push_back(join_path(path, name));
+    }
+  }
+  return all;
+}
+
+// --overwrite-output-dir must not take away what the run reads.
+void check_not_removed(const TrainFlags& flags) {
+  const std::vector<std::string> read = read_by(flags);
+  for (const auto& [step, checkpoint] : train::list_checkpoints(flags.arguments.output_dir)) {
+    const std::string folder = std::filesystem::weakly_canonical(checkpoint).string() + "/";
+    for (const std::string& path : read) {
+      std::error_code failed;
+      const std::string whole = std::filesystem::weakly_canonical(path, failed).string() + "/";
+      if (whole.compare(0, folder.size(), folder) != 0) continue;
       invalid("--overwrite-output-dir", "would remove {}, from which {} is read: need another --output-dir", checkpoint, path);
     }
   }
 }
 
+// The newest checkpoint to go on from; empty: none.
+std::string newest_checkpoint(const Program& program, const std::string& output) {
+  std::vector<std::string> incomplete;
+  const std::string newest = train::Trainer::last_checkpoint(output, &incomplete);
+  for (const std::string& each : incomplete) note(program, "warning: not gone on from " + each);
+  if (newest.empty()) {
+    note(program,
+         fmt::format("no {}checkpoint in {}: training from the beginning", incomplete.empty() ? "" : "whole ", output));
+  }
+  return newest;
+}
+
 // The checkpoint to go on from; empty: none. A folder with checkpoints is not trained into by mistake.
 std::string find_checkpoint(const Program& program, const TrainFlags& flags) {
-  const bool asked = flags.verb->get_option("--resume-from-checkpoint")->count() > 0;
   const std::string& output = flags.arguments.output_dir;
-  if (!asked) {
-    const auto old = train::list_checkpoints(output);
-    if (old.empty()) return {};
-    if (!flags.overwrite_output_dir) {
-      invalid(output,
-              "holds checkpoints of an earlier run ({}): need --resume-from-checkpoint to go on, or --overwrite-output-dir",
-              file_name(old.back().second));
-    }
-    for (const auto& [step, path] : old) check_not_removed(flags, path);
-    return {};
+  if (flags.verb->get_option("--resume-from-checkpoint")->count() > 0) {
+    const std::string given = flags.resume.empty() ? "" : flags.resume.front();
+    if (given.empty() || given == "true" || given == "True") return newest_checkpoint(program, output);
+    if (!directory_exists(given)) not_found(given, "no such checkpoint folder");
+    return given;
   }
-  const std::string given = flags.resume.empty() ? "" : flags.resume.front();
-  if (given.empty() || given == "true" || given == "True") {
-    std::vector<std::string> incomplete;
-    const std::string newest = train::Trainer::last_checkpoint(output, &incomplete);
-    for (const std::string& each : incomplete) note(program, "warning: not gone on from " + each);
-    if (newest.empty())
-      note(program,
-           fmt::format("no {}checkpoint in {}: training from the beginning", incomplete.empty() ? "" : "whole ", output));
-    return newest;
+  const auto old = train::list_checkpoints(output);
+  if (!old.empty() && !flags.overwrite_output_dir) {
+    invalid(output,
+            "holds checkpoints of an earlier run ({}): need --resume-from-checkpoint to go on, or --overwrite-output-dir",
+            file_name(old.back().second));
   }
-  if (!directory_exists(given)) not_found(given, "no such checkpoint folder");
-  return given;
+  return {};
 }
 
 void set_dropouts(const TrainFlags& flags, Model& model) {
@@ -447,6 +468,16 @@ void report(const Program& program, const TrainFlags& flags, const train::Traine
   write_json(result);
 }
 
+void tell_interrupted(const Program& program, const TrainFlags& flags, const train::Trainer& trainer) {
+  std::string what = "its checkpoint holds the model alone, no run goes on from it";
+  if (!trainer.to_go_on_from().empty()) {
+    what = "--resume-from-checkpoint goes on there";
+  } else if (trainer.wrote_model()) {
+    what = fmt::format("the model is in {}, and is not measured yet: pagoda evaluate does it", flags.arguments.output_dir);
+  }
+  note(program, fmt::format("interrupted after step {}: {}", trainer.state().get_int("global_step", 0, "state"), what));
+}
+
 }  // namespace
 
 Json named_config(const Program& program, const TrainFlags& flags) {
@@ -479,7 +510,8 @@ void apply_config_file(TrainFlags& flags) {
     if (option == nullptr) invalid("--config", "unknown flag: got '{}', need one that --help names", member.key);
     if (option->count() > 0 || member.value.is_null()) continue;
     try {
-      for (const std::string& value : values_of(member.value, "--config: " + member.key)) option->add_result(value);
+      for (const std::string& value : values_of(member.value, "--config: " + member.key))
+        option->add_result(guarded(*option, value));
       option->run_callback();
     } catch (const CLI::Error& error) {
       invalid("--config", "{}: {}", member.key, error.what());
@@ -536,6 +568,8 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
   std::optional<train::OutputLock> lock;
   if (flags.arguments.rank == 0) lock.emplace(flags.arguments.output_dir);
   std::string checkpoint = flags.arguments.rank == 0 ? find_checkpoint(program, flags) : "";
+  const bool removes_old = flags.overwrite_output_dir && checkpoint.empty();
+  if (removes_old && flags.arguments.rank == 0) check_not_removed(flags);
   if (ranks) checkpoint = share_text(*ranks, checkpoint);
   make_directories(flags.arguments.output_dir);
   try {
@@ -547,7 +581,7 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
     if (!flags.validation_files.empty() && !task->has_validation()) invalid("--validation-file", "no example in it: need some");
     train::TrainerHooks trainer_hooks;
     trainer_hooks.cancel = &interrupted();
-    trainer_hooks.remove_old_checkpoints = flags.overwrite_output_dir && checkpoint.empty();
+    trainer_hooks.remove_old_checkpoints = removes_old && flags.arguments.rank == 0;
     trainer_hooks.ranks = ranks.get();
     trainer_hooks.data_parallel = flags.data_parallel;
     trainer_hooks.callbacks = setup.callbacks;
@@ -564,16 +598,14 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
     }
     const bool ended = trainer.run();
     line.clear();
-    if (!ended) {
-      note(program, fmt::format("interrupted after step {}: {}", trainer.state().get_int("global_step", 0, "state"),
-                                flags.arguments.save_only_model ? "its checkpoint holds the model alone, no run goes on from it"
-                                                                : "--resume-from-checkpoint goes on there"));
-      return kInterruptedExit;
+    if (!ended) tell_interrupted(program, flags, trainer);
+    if (flags.arguments.rank == 0 && (ended || trainer.to_go_on_from().empty())) {
+      std::error_code ignored;
+      std::filesystem::remove_all(data_dir, ignored);
+      std::filesystem::remove(data_dir + ".json", ignored);
     }
+    if (!ended) return kInterruptedExit;
     if (flags.arguments.rank > 0) return 0;
-    std::error_code ignored;
-    std::filesystem::remove_all(data_dir, ignored);
-    std::filesystem::remove(data_dir + ".json", ignored);
     report(program, flags, trainer, console);
     return 0;
   } catch (const Cancelled&) {

@@ -22,7 +22,7 @@ MergeReport merge_into_folder(Device& device, const ModelFolder& base, const std
   hooks.check();
   MergeReport report{load_adapted(device, *model, base, adapter)};
   hooks.check();
-  make_directories(out);
+  clear_for_model(out, {base.path(), adapter});
   std::set<std::string> copied{"README.md"};  // of neither: it tells of another model
   for (const std::string& folder : {adapter, base.path()}) {
     for (const std::string& name : files_beside_weights(folder)) {

@@ -150,7 +150,7 @@ class Quantizer {
       invalid("quantize", "no matrix has a multiple of {} columns: need another group size", report_.group_size);
     }
     check_cancel();
-    make_directories(out_);
+    clear_for_model(out_, {folder_.path()});
     copy_files();  // before what takes hours
     if (calibrated != nullptr) calibrate(*calibrated);
     write_weights();

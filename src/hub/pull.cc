@@ -80,7 +80,8 @@ struct Choice {
   std::string index;  // to be read for more names; empty: `files` is all
 };
 
-Choice choose(const std::vector<std::string>& names, const PullOptions& options) {
+// `weights`: the entry that is taken, where it is known; empty: the first that there is.
+Choice choose(const std::vector<std::string>& names, const PullOptions& options, const std::string& weights = "") {
   Choice choice;
   if (!options.include.empty()) {
     for (const auto& name : names) {
@@ -88,7 +89,7 @@ Choice choose(const std::vector<std::string>& names, const PullOptions& options)
     }
     return choice;
   }
-  const std::string entry = options.weights ? weights_entry(names) : "";
+  const std::string entry = !options.weights ? "" : !weights.empty() ? weights : weights_entry(names);
   for (const auto& name : names) {
     if (is_needed_file(name, entry) && glob_keep(name, {}, options.exclude)) choice.files.push_back(name);
   }
@@ -114,8 +115,9 @@ std::vector<std::string> chosen_shards(const std::string& index_path, const Pull
 // State of one pull that its threads share.
 class Pull {
  public:
-  Pull(const Target& target, const PullOptions& options)
-      : target_(target), options_(options), cache_(target.config.cache_folder, target.id.name) {}
+  // weights: the entry of those that are there already; empty: what the hub has first.
+  Pull(const Target& target, const PullOptions& options, std::string weights = "")
+      : target_(target), options_(options), weights_(std::move(weights)), cache_(target.config.cache_folder, target.id.name) {}
 
   bool stopped() const { return stop_.load() || stopped_by_caller(); }
   bool stopped_by_caller() const { return options_.cancel != nullptr && options_.cancel->load(); }
@@ -137,7 +139,7 @@ class Pull {
       if (!listing_.emplace(file.name, file).second) invalid(name(), "bad answer of the hub: {} is listed twice", file.name);
     }
     for (const auto& [file_name, file] : listing_) names.push_back(file_name);
-    const Choice choice = choose(names, options_);
+    const Choice choice = choose(names, options_, weights_);
     check_choice(names, choice);
     cache_.prepare(commit_);
     cache_.write_listing(commit_, names);
@@ -298,6 +300,7 @@ class Pull {
 
   const Target& target_;
   const PullOptions& options_;
+  std::string weights_;
   RepoCache cache_;
   std::string commit_;
   std::map<std::string, RepoFile> listing_;
@@ -323,6 +326,18 @@ enum class Proof {
   kListing,  // all that is wanted of a listing: other programs leave snapshots that lack what they did not need
 };
 
+// The entry of weights that a snapshot has whole where what the commit has first is not there at all: another program took
+// pytorch_model.bin, and the same weights are not fetched again as model.safetensors. Empty: none.
+std::string weights_at_hand(const RepoCache& cache, const std::string& commit, const std::vector<std::string>& files,
+                            const std::vector<std::string>& listed) {
+  const auto has = [&](const std::string& file) { return std::binary_search(files.begin(), files.end(), file); };
+  const std::string own = weights_entry(files), first = weights_entry(listed);
+  if (own.empty() || own == first || has(first)) return {};
+  if (!own.ends_with(".index.json")) return own;
+  const std::vector<std::string> shards = chosen_shards(cache.snapshot_path(commit, own), {});
+  return std::all_of(shards.begin(), shards.end(), has) ? own : std::string();
+}
+
 // Nothing when the cache does not know the revision or has no file of it; with kListing, also where there is no listing.
 std::optional<CacheCheck> check_cache(const Target& target, const PullOptions& options, Proof proof) {
   const RepoCache cache(target.config.cache_folder, target.id.name);
@@ -344,7 +359,7 @@ std::optional<CacheCheck> check_cache(const Target& target, const PullOptions& o
     if (!listing) return std::nullopt;
   }
   if (listing) names = *listing;
-  const Choice choice = choose(names, options);
+  const Choice choice = choose(names, options, weights_at_hand(cache, *commit, snapshot.files, names));
   std::vector<std::string> wanted = choice.files;
   if (!choice.index.empty() && has(choice.index)) {
     const auto shards = chosen_shards(cache.snapshot_path(*commit, choice.index), options);
@@ -396,16 +411,29 @@ std::optional<PullResult> complete_in_cache(const Target& target, const PullOpti
   return std::nullopt;
 }
 
-// Falls back on `cached`, where there is one, when the hub does not answer; where `refused_too`, also when it gives no listing.
-PullResult pull_from_hub(const Target& target, const PullOptions& options, std::optional<PullResult> cached, bool refused_too) {
+// Falls back on `cached`, where there is one, when the hub does not answer.
+PullResult pull_from_hub(const Target& target, const PullOptions& options, std::optional<PullResult> cached) {
   Pull run(target, options);
   try {
     return run.run(cached.has_value());
   } catch (const Error& error) {
-    const bool may_pass = refused_too || error.kind() == ErrorKind::kDevice;
-    if (!cached || !may_pass || run.stopped_by_caller() || run.started()) throw;
+    if (!cached || error.kind() != ErrorKind::kDevice || run.stopped_by_caller() || run.started()) throw;
     cached->stale_reason = error.message();
     return *cached;
+  }
+}
+
+// Asks for what a snapshot of another program lacks. It runs as it is, so that whatever fails (the hub, one file of it, a cache
+// that cannot be written, a full disk) changes nothing, and nobody waits long for it.
+PullResult complete_snapshot(const Target& target, PullOptions options, PullResult left) {
+  options.attempts = std::min(options.attempts, 2);
+  Pull run(target, options, weights_entry(left.files));
+  try {
+    return run.run(true);
+  } catch (const Error& error) {
+    if (run.stopped_by_caller()) throw;
+    left.stale_reason = error.message();
+    return left;
   }
 }
 
@@ -417,8 +445,7 @@ PullResult pull(std::string_view name, const PullOptions& options) {
     if (options.force) invalid(name, "force and offline: got both, need one");
     return pull_offline(target, options);
   }
-  return pull_from_hub(target, options, options.force ? std::nullopt : complete_in_cache(target, options, Proof::kFiles),
-                       false);
+  return pull_from_hub(target, options, options.force ? std::nullopt : complete_in_cache(target, options, Proof::kFiles));
 }
 
 std::optional<PullResult> find_cached(std::string_view name, const PullOptions& options) {
@@ -440,10 +467,10 @@ std::string resolve_model(const std::string& model, const PullOptions& options) 
   const auto left = complete_in_cache(target, options, Proof::kFiles);
   if (!left) return pull(model, options).folder;
   target.id.revision = left->commit;  // what is there is completed, not replaced by what the branch is now
-  const PullResult result = pull_from_hub(target, options, left, true);
+  const PullResult result = complete_snapshot(target, options, *left);
   if (!result.stale_reason.empty() && options.warn) {
-    options.warn(model + ": another program left it in the cache, it may lack files, and the hub does not say which: " +
-                 result.stale_reason);
+    options.warn(model +
+                 ": another program left it in the cache, and what it may lack could not be fetched: " + result.stale_reason);
   }
   return result.folder;
 }

@@ -65,8 +65,8 @@ std::optional<PullResult> find_cached(std::string_view name, const PullOptions& 
 
 // What a MODEL argument means: an existing file or folder is itself; else ORG/NAME[@revision] out of the cache, pulled when it
 // is not there. A cached model is taken without asking the hub: `pagoda pull` is what brings it up to date. Where another
-// program left the snapshot, and nobody can tell that it is all, the hub is asked once what else the commit has; a hub that
-// does not answer, or refuses, changes nothing.
+// program left the snapshot, and nobody can tell that it is all, the hub is asked once what else the commit has (weights that
+// are there in any form will do); whatever fails of that, the snapshot is used as it is, with a warning.
 std::string resolve_model(const std::string& model, const PullOptions& options = {});
 
 }  // namespace pagoda::hub

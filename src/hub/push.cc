@@ -106,11 +106,16 @@ std::vector<LocalFile> local_files(const std::string& folder, const PushOptions&
   for (; !error && walk != end; walk.increment(error)) {
     std::error_code unknown;
     const bool link = walk->is_symlink(unknown), leads_nowhere = link && !fs::exists(walk->path(), unknown);
-    if (!leads_nowhere && !walk->is_regular_file(unknown)) continue;
+    const bool to_folder = link && fs::is_directory(walk->path(), unknown);  // what is behind it is not walked through
+    if (!leads_nowhere && !to_folder && !walk->is_regular_file(unknown)) continue;
     LocalFile file;
     file.path = walk->path().string();
-    file.name = walk->path().lexically_relative(folder).generic_string();
+    file.name = walk->path().lexically_relative(folder).generic_string() + (to_folder ? "/" : "");
     if (left_out(file.name) || !glob_keep(file.name, options.include, options.exclude)) continue;
+    if (to_folder) {
+      invalid(folder, "a link to a folder, whose files are not taken: got '{}', need the folder itself, or --exclude it",
+              file.name);
+    }
     if (!utf8_valid(file.name) || !is_safe_relative_path(file.name)) {
       invalid(folder, "bad file name: got '{}', need UTF-8", utf8_replace_invalid(file.name));
     }

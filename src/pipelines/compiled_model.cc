@@ -9,6 +9,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/links.h"
 #include "ops/machine.h"
 
 namespace pagoda {
@@ -154,7 +155,8 @@ CompileReport compile_model(const std::string& name, LoadOptions options, const 
     }
   }
   report.weights = static_cast<int64_t>(weights.size());
-  write_compiled(report.path, compiled_key(loaded->folder(), loaded->runtime(), compute), std::move(weights), data, hooks);
+  write_compiled(out.empty() ? report.path : behind_links(out), compiled_key(loaded->folder(), loaded->runtime(), compute),
+                 std::move(weights), data, hooks);
   report.bytes = file_size(report.path);
   return report;
 }

@@ -138,6 +138,7 @@ Json TrainingArguments::to_json() const {
       .set("save_total_limit", save_total_limit)
       .set("load_best_model_at_end", load_best_model_at_end)
       .set("metric_for_best_model", metric_for_best_model)
+      .set("greater_is_better", greater_is_better >= 0 ? Json(greater_is_better == 1) : Json())
       .set("early_stopping_patience", early_stopping_patience)
       .set("early_stopping_threshold", early_stopping_threshold)
       .set("bf16", bf16)

@@ -30,7 +30,8 @@ class TrainerCallback {
   virtual void on_evaluate(const Json& entry) { static_cast<void>(entry); }
   // A complete checkpoint lies in this folder.
   virtual void on_save(const std::string& folder) { static_cast<void>(folder); }
-  // The final model lies in `output_dir`; not called where training was interrupted or failed. `state`: trainer_state.json.
+  // The final model lies in `output_dir`, measured or not: the evaluation at the end may have been interrupted or have failed.
+  // Not called where the training before it was or did. `state`: trainer_state.json.
   virtual void on_train_end(const std::string& output_dir, const Json& state) {
     static_cast<void>(output_dir), static_cast<void>(state);
   }

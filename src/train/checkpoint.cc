@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -50,6 +51,11 @@ void remove_checkpoint(const std::string& path) {
   remove_all(doomed);
   if (::rename(path.c_str(), doomed.c_str()) != 0) fail_errno(path, "cannot remove", errno);
   remove_all(doomed);
+}
+
+bool is_same(const std::string& path, const std::string& other) {
+  std::error_code missing;
+  return fs::equivalent(path, other, missing) && !missing;
 }
 
 [[noreturn]] void refuse_to_replace(const std::string& path) {
@@ -158,10 +164,21 @@ void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::
   auto left = static_cast<int64_t>(by_time.size());
   for (const auto& [time, step, path] : by_time) {
     if (left <= limit) return;
-    if (std::find(keep.begin(), keep.end(), path) != keep.end()) continue;
+    if (std::any_of(keep.begin(), keep.end(), [&](const std::string& kept) { return is_same(kept, path); })) continue;
     remove_checkpoint(path);
     --left;
   }
+}
+
+int64_t bytes_of_checkpoint(const std::string& path) {
+  int64_t bytes = 0;
+  std::error_code failed;
+  for (fs::recursive_directory_iterator it(path, failed), end; !failed && it != end; it.increment(failed)) {
+    struct stat info{};
+    // What has another name elsewhere stays.
+    if (::lstat(it->path().c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1) bytes += info.st_blocks * 512;
+  }
+  return bytes;
 }
 
 void remove_checkpoints(const std::string& output_dir) {
@@ -196,7 +213,7 @@ void check_writable(const std::string& folder, int64_t bytes) {
   struct statvfs info{};
   if (::statvfs(folder.c_str(), &info) != 0) return;
   const uint64_t free_bytes = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
-  if (free_bytes < static_cast<uint64_t>(bytes)) {
+  if (bytes > 0 && free_bytes < static_cast<uint64_t>(bytes)) {
     fail(ErrorKind::kDevice, folder, "no space: got {} free, need {} for a checkpoint and the model",
          format_bytes(static_cast<int64_t>(free_bytes)), format_bytes(bytes));
   }

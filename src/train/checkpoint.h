@@ -49,8 +49,11 @@ std::vector<std::pair<int64_t, std::string>> list_checkpoints(const std::string&
 // What keeps training from going on from a checkpoint: "no optimizer.safetensors in it", "model.safetensors: ..."; empty:
 // nothing, all files are there and whole (headers and sizes agree; the numbers are not read).
 std::string incomplete_checkpoint(const std::string& path);
-// Removes those that were written first, whatever their steps, until `limit` (> 0) are left; `keep` stay.
+// Removes those that were written first, whatever their steps, until `limit` (> 0) are left; `keep` stay,
+// however their paths are spelt.
 void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::vector<std::string>& keep);
+// What removing one makes free.
+int64_t bytes_of_checkpoint(const std::string& path);
 // All that list_checkpoints() has.
 void remove_checkpoints(const std::string& output_dir);
 // Leftovers of writers and removals that were killed, all under our temporary names; nothing else.
@@ -59,7 +62,7 @@ void remove_leftovers(const std::string& output_dir);
 // max_steps.
 void check_names_are_free(const std::string& output_dir, int64_t done, int64_t max_steps);
 
-// Throws where the folder cannot be made or written, or has less than `bytes` free.
+// Throws where the folder cannot be made or written, or has less than `bytes` free (below 0: any will do).
 void check_writable(const std::string& folder, int64_t bytes);
 
 }  // namespace pagoda::train

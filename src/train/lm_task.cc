@@ -177,6 +177,12 @@ void LmTask::restore(const Json& state) {
   }
 }
 
+Json LmTask::options() const {
+  Json options = Json::object();
+  if (options_.masked) options.set("mlm_probability", options_.mlm_probability);
+  return options;
+}
+
 void LmTask::mask(Labelled& labelled, uint64_t number, uint64_t seed) const {
   const auto least = [](double share) { return static_cast<uint64_t>(share * 0x1.0p32); };
   const uint64_t chosen = least(options_.mlm_probability);

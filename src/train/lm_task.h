@@ -37,6 +37,7 @@ class LmTask : public Task {
   Json state() const override { return reader_->state().set("contents", contents_); }
   void restore(const Json& state) override;
   int64_t examples_left() const override { return (reader_->num_rows() - reader_->position()) / arguments_.world; }
+  Json options() const override;
   bool has_validation() const override { return !options_.files.validation.empty(); }
   double smoothing() const override { return arguments_.label_smoothing_factor; }
   int64_t num_validation_examples() const override { return validation_rows_; }

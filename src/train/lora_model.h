@@ -30,6 +30,7 @@ class LoraModel : public TrainingModel {
   // adapter_config.json, adapter_model.safetensors; config.json for its labels; the tokenizer.
   void save(const std::string& folder) override;
   void load(const std::string& folder) override;
+  Json options() const override { return Json::object().set("lora_dropout", config_of_adapter_.lora_dropout); }
   const std::shared_ptr<LowRankDraws>& draws() const { return draws_; }
 
  private:
@@ -61,6 +62,7 @@ class LoraTask : public Task {
   Json state() const override { return task_->state(); }
   void restore(const Json& state) override { task_->restore(state); }
   int64_t examples_left() const override { return task_->examples_left(); }
+  Json options() const override { return task_->options(); }
   bool has_validation() const override { return task_->has_validation(); }
   int64_t num_validation_examples() const override { return task_->num_validation_examples(); }
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;

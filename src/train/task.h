@@ -61,6 +61,8 @@ class Task {
   // Where the next example lies, and what must be equal to go on there. restore() throws kInvalidInput where it is not.
   virtual Json state() const = 0;
   virtual void restore(const Json& state) = 0;
+  // What else its losses depend on ({"mlm_probability": 0.15}): a run that goes on tells where it is another than before.
+  virtual Json options() const { return Json::object(); }
   // What next() has yet to give this rank in this epoch: after a checkpoint of another number of ranks, which need not have
   // stood where all of these have taken as many, what is left in whole rounds.
   virtual int64_t examples_left() const = 0;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -39,6 +41,9 @@ Json read_json(const std::string& path) {
   const Limits limits;
   return Json::parse(read_file(path, limits.max_json_bytes), path, limits);
 }
+
+// 0.1, not the float nearest to it in sixteen digits.
+double as_written(float value) { return std::stod(fmt::format("{}", value)); }
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -82,25 +87,13 @@ class Trainer::Impl {
     if (arguments_.max_steps <= 0 && steps > kMostSteps) {
       invalid("--num-train-epochs", "got {}: {} steps, need at most {}", arguments_.num_train_epochs, steps, kMostSteps);
     }
-    max_steps_ = arguments_.max_steps > 0 ? arguments_.max_steps : static_cast<int64_t>(steps);
-    logging_steps_ = TrainingArguments::steps_of(arguments_.logging_steps, max_steps_);
-    save_steps_ = TrainingArguments::steps_of(arguments_.save_steps, max_steps_);
-    eval_steps_ = arguments_.eval_steps > 0 ? TrainingArguments::steps_of(arguments_.eval_steps, max_steps_) : logging_steps_;
-    if (arguments_.load_best_model_at_end && arguments_.save_strategy == "steps" && save_steps_ % eval_steps_ != 0) {
-      invalid("--save-steps", "got {} ({} steps) beside --load-best-model-at-end, need a multiple of --eval-steps ({} steps)",
-              arguments_.save_steps, save_steps_, eval_steps_);
-    }
-    const double warm = arguments_.warmup_steps > 0 ? arguments_.warmup_steps : arguments_.warmup_ratio;
-    const int64_t warmup =
-        warm == 1 && arguments_.warmup_steps == 0 ? max_steps_ : TrainingArguments::steps_of(warm, max_steps_);
-    schedule_ = std::make_unique<Schedule>(arguments_.lr_scheduler_type, arguments_.learning_rate, warmup, max_steps_,
-                                           arguments_.lr_scheduler_kwargs);
+    plan(arguments_.max_steps > 0 ? arguments_.max_steps : static_cast<int64_t>(steps));
     for (const Parameter* parameter : model_.model().parameters()) {
       if (!is_embedding(*parameter)) flos_parameters_ += static_cast<double>(parameter->value.numel());
     }
     model_.model().set_gradient_checkpointing(arguments_.gradient_checkpointing);
     average_ = std::make_unique<WeightAverage>(parameters_, arguments_.ema_decay);
-    if (is_main() && !hooks_.remove_old_checkpoints) check_writable(arguments_.output_dir, bytes_needed());
+    if (is_main()) check_writable(arguments_.output_dir, bytes_needed() - bytes_removed());
   }
 
   void resume(const std::string& folder) {
@@ -132,33 +125,29 @@ class Trainer::Impl {
     if (const Json* best = state.find("best_metric"); best != nullptr && !best->is_null()) {
       best_.restore_best(best->as_double(path), state.get_int("best_global_step", 0, path));
       const Json* where = state.find("best_model_checkpoint");
-      if (where != nullptr && where->is_string()) best_checkpoint_ = where->as_string(path);
-      if (!best_checkpoint_.empty() && !directory_exists(best_checkpoint_)) {
-        if (arguments_.load_best_model_at_end) notice(fmt::format("the best checkpoint so far is gone: {}", best_checkpoint_));
-        best_checkpoint_.clear();
-      }
+      if (where != nullptr && where->is_string()) find_best(folder, where->as_string(path));
     }
     epoch_ = saved.at("epoch", path).as_int(path);
     examples_ = task_.num_examples() - task_.examples_left();  // of this many ranks
     loss_sum_ = saved.at("loss_sum", path).as_double(path);
     total_loss_ = saved.at("total_loss", path).as_double(path);
     logged_step_ = saved.at("logged_step", path).as_int(path);
+    gradient_norm_ = saved.get_double("grad_norm", 0, path);
+    learning_rate_ = saved.get_double("learning_rate", 0, path);
     best_.restore_patience(saved.at("not_improved", path).as_int(path));
     evaluation_due_ = saved.at("evaluation_due", path).as_bool(path);
-    if (const Json* place = saved.find("lr_scheduler")) schedule_->restore(*place);
     tokens_ = state.get_int("num_input_tokens_seen", 0, path);
     total_flos_ = state.get_double("total_flos", 0, path);
     if (global_step_ < 0 || epoch_ < 0) invalid(path, "got step {}, epoch {}: need a place in the data", global_step_, epoch_);
+    plan_rest();
+    if (const Json* place = saved.find("lr_scheduler")) schedule_->restore(*place);
     saved_step_ = global_step_;
-    resumed_ = folder;
+    saved_path_ = resumed_ = folder;
   }
 
   bool run() {
     if (is_main()) {
-      if (hooks_.remove_old_checkpoints) {
-        remove_checkpoints(arguments_.output_dir);
-        check_writable(arguments_.output_dir, bytes_needed());
-      }
+      if (hooks_.remove_old_checkpoints) remove_checkpoints(arguments_.output_dir);
       check_names_are_free(arguments_.output_dir, global_step_, max_steps_);
       remove_leftovers(arguments_.output_dir);
     }
@@ -167,7 +156,7 @@ class Trainer::Impl {
     first_step_ = global_step_;
     begin_callbacks();
     if (arguments_.eval_on_start && first_step_ == 0) evaluate(false);
-    if (evaluation_due_) evaluate(true);
+    if (evaluation_due_ && evaluate_or_keep()) settle_step();
     while (global_step_ < max_steps_ && !best_.stops()) {
       if (!step()) return false;
     }
@@ -178,6 +167,11 @@ class Trainer::Impl {
     }
     return finish();
   }
+
+  std::string to_go_on_from() const {
+    return saved_step_ == global_step_ && !arguments_.save_only_model ? saved_path_ : std::string();
+  }
+  bool wrote_model() const { return wrote_model_; }
 
   Json state() const {
     Json json = Json::object();
@@ -206,9 +200,75 @@ class Trainer::Impl {
   }
 
  private:
+  // All that depends on the number of steps.
+  void plan(int64_t max_steps) {
+    max_steps_ = max_steps;
+    logging_steps_ = TrainingArguments::steps_of(arguments_.logging_steps, max_steps_);
+    save_steps_ = TrainingArguments::steps_of(arguments_.save_steps, max_steps_);
+    eval_steps_ = arguments_.eval_steps > 0 ? TrainingArguments::steps_of(arguments_.eval_steps, max_steps_) : logging_steps_;
+    if (arguments_.load_best_model_at_end && arguments_.save_strategy == "steps" && save_steps_ % eval_steps_ != 0) {
+      invalid("--save-steps", "got {} ({} steps) beside --load-best-model-at-end, need a multiple of --eval-steps ({} steps)",
+              arguments_.save_steps, save_steps_, eval_steps_);
+    }
+    const double warm = arguments_.warmup_steps > 0 ? arguments_.warmup_steps : arguments_.warmup_ratio;
+    const int64_t warmup =
+        warm == 1 && arguments_.warmup_steps == 0 ? max_steps_ : TrainingArguments::steps_of(warm, max_steps_);
+    schedule_ = std::make_unique<Schedule>(arguments_.lr_scheduler_type, arguments_.learning_rate, warmup, max_steps_,
+                                           arguments_.lr_scheduler_kwargs);
+  }
+
+  // The epochs that were asked for are counted from where the data stand: with other ranks or batches, now or in an earlier
+  // part of the run, its steps were of another size.
+  void plan_rest() {
+    if (arguments_.max_steps > 0) return;
+    const int64_t batches_left = divide_up(task_.num_examples() - examples_, arguments_.per_device_train_batch_size);
+    const int64_t left = divide_up(batches_left, arguments_.gradient_accumulation_steps);  // steps of this epoch
+    const int64_t after = max_steps_ - (epoch_ + 1) * steps_per_epoch_;                    // below 0: the run ends in this one
+    const int64_t steps = global_step_ + std::max<int64_t>(0, left + after);
+    if (steps == max_steps_) return;
+    plan(steps);
+    notice(fmt::format("steps before were of other batches or ranks: {} epochs end after step {}", arguments_.num_train_epochs,
+                       max_steps_));
+  }
+
+  // The best checkpoint of the run that is gone on from. A folder that was moved, or is named otherwise from here, holds it
+  // beside the checkpoint that is read; another may, where that run had gone on from there.
+  void find_best(const std::string& resumed, const std::string& noted) {
+    const std::string beside = checkpoint_path(join_path(resumed, ".."), best_.step());
+    std::vector<std::string> places;
+    if (best_.step() == global_step_) places.push_back(resumed);
+    places.push_back(std::filesystem::path(beside).lexically_normal().string());
+    places.push_back(noted);
+    places.push_back(checkpoint_path(arguments_.output_dir, best_.step()));
+    for (const std::string& place : places) {
+      if (!file_exists(join_path(place, kTrainerState))) continue;
+      best_checkpoint_ = place;
+      return;
+    }
+    if (arguments_.load_best_model_at_end) notice(fmt::format("the best checkpoint so far is gone: {}", noted));
+  }
+
+  // What the weights come to depends on, besides the data.
+  Json noted_arguments() const {
+    const Dropouts dropouts = model_.model().dropouts();
+    Json of_model = Json::object(), all = arguments_.to_json();
+    of_model.set("embedding", as_written(dropouts.embedding))
+        .set("attention_output", as_written(dropouts.attention_output))
+        .set("mlp_output", as_written(dropouts.mlp_output))
+        .set("attention_probs", as_written(dropouts.attention_probs))
+        .set("class_dense", as_written(dropouts.class_dense))
+        .set("classifier", as_written(dropouts.classifier));
+    all.set("dropouts", of_model);
+    all.set("bf16_reduction", hooks_.ranks != nullptr && hooks_.data_parallel.wire == Wire::kBFloat16);
+    for (const Json& more : {task_.options(), model_.options()}) {
+      for (const JsonMember& member : more.as_object("options")) all.set(member.key, member.value);
+    }
+    return all;
+  }
+
   // What a run that goes on may have otherwise, and trains otherwise with than the one before.
   void warn_of_changes(const Json& before, const std::string& folder) const {
-    const Json now = arguments_.to_json();
+    const Json now = noted_arguments();
     std::string changes;
     for (const JsonMember& mine : now.as_object("arguments")) {
       const Json* old = before.find(mine.key);
@@ -246,6 +306,13 @@ class Trainer::Impl {
     for (const Parameter* parameter : parameters_) trained += parameter->value.bytes();
     const bool moments = Optimizer::plain_name(arguments_.optim).starts_with("adam");
     return (arguments_.save_strategy == "no" ? all : 2 * all + (moments ? 2 : 1) * trained) + (int64_t{1} << 20);
+  }
+
+  int64_t bytes_removed() const {
+    if (!hooks_.remove_old_checkpoints) return 0;
+    int64_t bytes = 0;
+    for (const auto& [step, path] : list_checkpoints(arguments_.output_dir)) bytes += bytes_of_checkpoint(path);
+    return bytes;
   }
 
   // Those that this process may use and its threads are not pinned to.
@@ -418,10 +485,40 @@ class Trainer::Impl {
     const bool last = global_step_ >= max_steps_;
     const bool waits =
         (arguments_.eval_strategy == "epoch" ? epoch() : static_cast<double>(global_step_)) < arguments_.eval_delay;
-    if (!waits && (due(arguments_.eval_strategy, eval_steps_) || (last && arguments_.eval_strategy == "steps"))) evaluate(true);
-    const bool ends = (last || best_.stops()) && (arguments_.save_strategy == "steps" || arguments_.save_strategy == "epoch");
+    const bool evaluates = due(arguments_.eval_strategy, eval_steps_) || (last && arguments_.eval_strategy == "steps");
+    if (!waits && evaluates) evaluate_or_keep();
+    settle_step();
+  }
+
+  // What follows an evaluation, or the lack of one.
+  void settle_step() {
+    // An epoch that the run does not finish ends where it stops.
+    if (best_.stops() && arguments_.logging_strategy == "epoch" && logged_step_ < global_step_) log();
+    const bool ends = global_step_ >= max_steps_ || best_.stops();
+    const bool at_the_end = ends && (arguments_.save_strategy == "steps" || arguments_.save_strategy == "epoch");
     const bool best = arguments_.save_strategy == "best" && improved_;
-    if (due(arguments_.save_strategy, save_steps_) || ends || best) save(task_.state());
+    if (due(arguments_.save_strategy, save_steps_) || at_the_end || best) save(task_.state());
+  }
+
+  // An evaluation that fails costs nothing of what was trained: a checkpoint holds it, and after the last step the model too.
+  bool evaluate_or_keep() {
+    try {
+      return evaluate(true);
+    } catch (const Error&) {
+      evaluation_due_ = true;
+      keep();
+      throw;
+    }
+  }
+
+  void keep() {
+    try {
+      // Ranks write a checkpoint together, and the others need not have met this error.
+      if (!parallel_ && saved_step_ != global_step_) save(task_.state());
+      if (is_main() && global_step_ >= max_steps_) write_model();
+    } catch (const Error& error) {
+      notice(fmt::format("what was trained up to step {} could not be written: {}", global_step_, error.what()));
+    }
   }
 
   void log() {
@@ -497,6 +594,7 @@ class Trainer::Impl {
     }
     schedule_->observe(*watched);
     improved_ = best_.observe(*watched, global_step_);
+    if (improved_ && saved_step_ == global_step_) best_checkpoint_ = saved_path_;  // made up by a run that goes on
     return true;
   }
 
@@ -509,7 +607,8 @@ class Trainer::Impl {
       if (parallel_) moments = parallel_->gather(std::move(moments));
     }
     saved_step_ = global_step_;
-    if (best_.known() && best_.step() == global_step_) best_checkpoint_ = checkpoint_path(arguments_.output_dir, global_step_);
+    saved_path_ = checkpoint_path(arguments_.output_dir, global_step_);
+    if (best_.known() && best_.step() == global_step_) best_checkpoint_ = saved_path_;
     if (is_main()) write_checkpoint(place, moments);
     if (parallel_) parallel_->ranks().barrier();
   }
@@ -533,20 +632,22 @@ class Trainer::Impl {
     write_safetensors(join_path(folder, kOptimizer), moments);
     Json own = Json::object();
     own.set("format", kFormat)
-        .set("arguments", arguments_.to_json())
+        .set("arguments", noted_arguments())
         .set("data", place)
         .set("epoch", epoch_)
         .set("loss_sum", loss_sum_)
         .set("total_loss", total_loss_)
         .set("logged_step", logged_step_)
+        .set("grad_norm", gradient_norm_)
+        .set("learning_rate", learning_rate_)
         .set("not_improved", best_.not_improved())
         .set("evaluation_due", evaluation_due_)
         .set("lr_scheduler", schedule_->state());
     write_file_atomic(join_path(folder, kTrainingState), pretty(own));
   }
 
-  // False: the evaluation at the end was cancelled; the model is there.
-  bool finish() {
+  // The entry of the log that sums up.
+  void log_end() {
     total_loss_ += loss_sum_;
     loss_sum_ = 0;
     const double seconds = seconds_since(begun_);
@@ -563,31 +664,57 @@ class Trainer::Impl {
         .set("train_steps_per_second", steps / seconds);
     log_history_.push_back(entry);
     tell([&](TrainerCallback& each) { each.on_log(entry); });
+  }
+
+  // False: the evaluation at the end was cancelled; the model is there.
+  bool finish() {
+    log_end();
     if (arguments_.load_best_model_at_end && best_.known()) load_best();
-    // Before the evaluation, whose errors cost no model.
-    if (is_main()) {
-      const WeightAverage::InPlace averaged(*average_);
-      model_.save(arguments_.output_dir);
-      write_state();
-    }
+    if (is_main()) write_model();  // before the evaluation, whose errors cost no model
     if (parallel_) parallel_->ranks().barrier();
-    if (task_.has_validation() && arguments_.eval_strategy == "no" && arguments_.eval_at_end) {
-      if (!evaluate(false)) return false;
-      if (is_main()) write_state();
+    const auto ended = [&] { tell([&](TrainerCallback& each) { each.on_train_end(arguments_.output_dir, state()); }); };
+    bool measured = true;
+    try {
+      measured = measure();
+    } catch (...) {
+      ended();
+      throw;
     }
-    tell([&](TrainerCallback& each) { each.on_train_end(arguments_.output_dir, state()); });
+    ended();
+    return measured;
+  }
+
+  // The evaluation at the end, where there is one; false: it was cancelled.
+  bool measure() {
+    if (!task_.has_validation() || arguments_.eval_strategy != "no" || !arguments_.eval_at_end) return true;
+    if (!evaluate(false)) return false;
+    if (is_main()) write_state();
     return true;
+  }
+
+  void write_model() {
+    const WeightAverage::InPlace averaged(*average_);
+    model_.save(arguments_.output_dir);
+    write_state();
+    wrote_model_ = true;
   }
 
   void write_state() const { write_file_atomic(join_path(arguments_.output_dir, kTrainerState), pretty(state())); }
 
+  // A best checkpoint that cannot be read costs no model either.
   void load_best() {
     if (best_checkpoint_.empty() || !directory_exists(best_checkpoint_)) {
       notice(fmt::format("no checkpoint holds the best weights, those of step {}: the last ones stay", best_.step()));
       return;
     }
-    model_.load(best_checkpoint_);
-    average_->load(best_checkpoint_);
+    try {
+      average_->check(best_checkpoint_);
+      model_.load(best_checkpoint_);
+      average_->load(best_checkpoint_);
+    } catch (const Error& error) {
+      notice(fmt::format("the best weights, those of step {}, cannot be read, and the last ones stay: {}", best_.step(),
+                         error.what()));
+    }
   }
 
   TrainingModel& model_;
@@ -606,7 +733,9 @@ class Trainer::Impl {
   std::string best_checkpoint_;  // the newest one that was written at the best evaluation so far; empty: none
 
   int64_t global_step_ = 0, first_step_ = 0;
-  int64_t saved_step_ = -1;           // of the last checkpoint
+  int64_t saved_step_ = -1;  // of the last checkpoint
+  std::string saved_path_;   // where that is
+  bool wrote_model_ = false;
   int64_t epoch_ = 0, examples_ = 0;  // taken of this epoch
   int64_t tokens_ = 0;                // of all ranks
   double total_flos_ = 0;             // as transformers counts them: 6 a token and parameter that is no embedding
@@ -626,6 +755,8 @@ Trainer::Trainer(TrainingModel& model, Task& task, const TrainingArguments& argu
 Trainer::~Trainer() = default;
 void Trainer::resume(const std::string& checkpoint) { impl_->resume(checkpoint); }
 bool Trainer::run() { return impl_->run(); }
+std::string Trainer::to_go_on_from() const { return impl_->to_go_on_from(); }
+bool Trainer::wrote_model() const { return impl_->wrote_model(); }
 Json Trainer::state() const { return impl_->state(); }
 
 std::string Trainer::last_checkpoint(const std::string& output_dir, std::vector<std::string>* incomplete) {

@@ -45,6 +45,10 @@ class Trainer {
   // Trains to the end and writes the final model into output_dir; false: cancelled, a checkpoint holds all that was done (or
   // the model does, where the evaluation at the end was cancelled).
   bool run();
+  // After run(): the checkpoint of the last step that was done, from which resume() goes on (empty: there is none), and whether
+  // the model is in output_dir.
+  std::string to_go_on_from() const;
+  bool wrote_model() const;
   // {"global_step", "epoch", "max_steps", "log_history", "best_metric", ...} as trainer_state.json has it.
   Json state() const;
 

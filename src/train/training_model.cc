@@ -90,12 +90,15 @@ Json generation_config_of(const Json& config) {
   return generation;
 }
 
-void copy_values(const TensorEntry& entry, const Parameter& parameter, const std::string& where) {
+void check_fits(const TensorEntry& entry, const Parameter& parameter, const std::string& where) {
   const Tensor& value = parameter.value;
   if (entry.shape != parameter.shape || entry.dtype != value.dtype() || entry.bytes != value.bytes()) {
     invalid(where, "{}: got another shape or dtype than the model has", parameter.name);
   }
-  std::memcpy(value.view().data, entry.data(), static_cast<size_t>(entry.bytes));
+}
+
+void copy_values(const TensorEntry& entry, const Parameter& parameter) {
+  std::memcpy(parameter.value.view().data, entry.data(), static_cast<size_t>(entry.bytes));
 }
 
 }  // namespace
@@ -268,15 +271,19 @@ void TrainingModel::save_beside(const std::string& folder) {
 void TrainingModel::load(const std::string& folder) {
   const std::string path = join_path(folder, kWeights);
   const auto file = SafetensorsFile::open(path);
+  // All is looked at before the first is taken: an error leaves the weights that are there.
   for (Parameter* parameter : model_->parameters()) {
     const TensorEntry* entry = file->find(parameter->name);
     if (entry == nullptr) invalid(path, "{} is missing: the checkpoint is of another model", parameter->name);
-    copy_values(*entry, *parameter, path);
-    ++parameter->version;
+    check_fits(*entry, *parameter, path);
   }
   if (file->tensors().size() != model_->parameters().size()) {
     invalid(path, "got {} tensors, need {}: the checkpoint is of another model", file->tensors().size(),
             model_->parameters().size());
+  }
+  for (Parameter* parameter : model_->parameters()) {
+    copy_values(*file->find(parameter->name), *parameter);
+    ++parameter->version;
   }
 }
 

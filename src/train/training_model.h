@@ -63,6 +63,8 @@ class TrainingModel {
 
   // Those that training changes: parameters whose value requires gradients (LoRA freezes the others), in the model's order.
   std::vector<Parameter*> trained_parameters();
+  // What training it depends on besides TrainingArguments and its dropouts, as Task::options().
+  virtual Json options() const { return Json::object(); }
   // A folder that transformers loads: config.json, model.safetensors, generation_config.json, tokenizer files. An adapter has
   // its own form. The folder exists.
   virtual void save(const std::string& folder);

@@ -37,17 +37,29 @@ void WeightAverage::save(const std::string& folder) const {
   write_safetensors(join_path(folder, kFile), named);
 }
 
-void WeightAverage::load(const std::string& folder) {
-  if (averages_.empty()) return;
+std::shared_ptr<SafetensorsFile> WeightAverage::open(const std::string& folder) const {
   const std::string path = join_path(folder, kFile);
   if (!file_exists(path)) invalid(path, "missing: the run had no --ema-decay");
-  const auto file = SafetensorsFile::open(path);
+  auto file = SafetensorsFile::open(path);
   for (size_t i = 0; i < averages_.size(); ++i) {
     const TensorEntry* entry = file->find(parameters_[i]->name);
     if (entry == nullptr || entry->dtype != DType::kFloat32 || entry->bytes != averages_[i].bytes()) {
       invalid(path, "{}: missing, or of another shape than the model's", parameters_[i]->name);
     }
-    std::copy(entry->data(), entry->data() + entry->bytes, static_cast<uint8_t*>(averages_[i].view().data));
+  }
+  return file;
+}
+
+void WeightAverage::check(const std::string& folder) const {
+  if (!averages_.empty()) open(folder);
+}
+
+void WeightAverage::load(const std::string& folder) {
+  if (averages_.empty()) return;
+  const auto file = open(folder);
+  for (size_t i = 0; i < averages_.size(); ++i) {
+    const TensorEntry& entry = *file->find(parameters_[i]->name);
+    std::copy(entry.data(), entry.data() + entry.bytes, static_cast<uint8_t*>(averages_[i].view().data));
   }
 }
 

@@ -1,9 +1,11 @@
 // The moving average of the weights that --ema-decay keeps: what is evaluated and published in their place.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "formats/safetensors.h"
 #include "nn/module.h"
 
 namespace pagoda::train {
@@ -17,6 +19,7 @@ class WeightAverage {
   // ema.safetensors of a checkpoint, under the parameters' names. load: kInvalidInput where it is missing or of another shape.
   void save(const std::string& folder) const;
   void load(const std::string& folder);
+  void check(const std::string& folder) const;  // what load() does before it takes anything
 
   // The average stands in the model's place while one lives.
   class InPlace {
@@ -31,6 +34,7 @@ class WeightAverage {
   };
 
  private:
+  std::shared_ptr<SafetensorsFile> open(const std::string& folder) const;
   void swap();
   double decay_;
   std::vector<Parameter*> parameters_;

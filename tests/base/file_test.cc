@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/links.h"
 #include "base/temporary.h"
 
 namespace pagoda {
@@ -49,21 +50,36 @@ TEST_F(FileTest, APipeIsWrittenToAndNotReplaced) {
   EXPECT_TRUE(S_ISFIFO(info.st_mode));
 }
 
-TEST_F(FileTest, ALinkStaysAndWhatItLeadsToIsReplaced) {
+// Links inside a folder may lead to what others share: they are replaced.
+TEST_F(FileTest, ALinkIsReplacedAndWhatItLeadsToStays) {
+  const std::string shared = folder_ + "/shared", link = folder_ + "/link", nowhere = folder_ + "/nowhere";
+  write_file_atomic(shared, "shared");
+  std::filesystem::create_symlink("shared", link);
+  std::filesystem::create_symlink("/no/such/folder/file", nowhere);
+  for (const std::string& path : {link, nowhere}) {
+    write_file_atomic(path, "own");
+    EXPECT_FALSE(std::filesystem::is_symlink(path));
+    EXPECT_EQ(read_file(path, 100), "own");
+  }
+  EXPECT_EQ(read_file(shared, 100), "shared");
+}
+
+TEST_F(FileTest, ALinkThatIsNamedStaysAndWhatItLeadsToIsReplaced) {
   const std::string target = folder_ + "/target", link = folder_ + "/link", beside = folder_ + "/sub/link";
   write_file_atomic(target, "before");
   std::filesystem::create_directory(folder_ + "/sub");
   std::filesystem::create_symlink("target", link);
   std::filesystem::create_symlink("../link", beside);  // by way of the other
   for (const std::string& path : {link, beside}) {
-    write_file_atomic(path, path);
+    write_file_atomic(behind_links(path), path);
     EXPECT_TRUE(std::filesystem::is_symlink(path));
     EXPECT_FALSE(std::filesystem::is_symlink(target));
     EXPECT_EQ(read_file(target, 1000), path);
   }
   EXPECT_EQ(list_directory(folder_ + "/sub").size(), 1u);
+  EXPECT_EQ(behind_links(folder_ + "/new"), folder_ + "/new");
   std::filesystem::create_symlink("loop", folder_ + "/loop");
-  EXPECT_THROW(write_file_atomic(folder_ + "/loop", "text"), Error);
+  EXPECT_THROW(behind_links(folder_ + "/loop"), Error);
 }
 
 // /dev/stdout leads to the process's own open file, which others (a shell) write to as well.
@@ -75,6 +91,7 @@ TEST_F(FileTest, AnOpenFileOfTheProcessIsWrittenTo) {
   struct stat before{}, after{};
   ASSERT_EQ(::fstat(fd, &before), 0);
   std::filesystem::create_symlink("/proc/self/fd/" + std::to_string(fd), link);
+  EXPECT_EQ(behind_links(link), link);
   write_file_atomic(link, "second");
   ::close(fd);
   ASSERT_EQ(::stat(path.c_str(), &after), 0);

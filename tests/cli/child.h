@@ -63,6 +63,14 @@ class Running {
     err_ = err[0];
   }
   pid_t pid() const { return child_; }
+  // What the program writes to stdout, up to the first `text`; less where it ends or is silent for a minute. end() gives the
+  // rest.
+  std::string read_until(const std::string& text) {
+    std::string read;
+    pollfd wait{out_, POLLIN, 0};
+    while (out_ >= 0 && read.find(text) == std::string::npos && ::poll(&wait, 1, 60'000) == 1) take(out_, read);
+    return read;
+  }
   // Writes all of `input`, closes it, and takes what comes until the program ends.
   Ended end(std::string_view input = "") {
     Ended ended;

@@ -71,7 +71,42 @@ TEST(Compile, IsFoundNamedAndRefused) {
     EXPECT_NE(refused.err.find("[--out]"), std::string::npos) << refused.err;
   }
   EXPECT_EQ(read_file(weights, 1 << 26), whole);
+  // Nor anything else in its folder, nor what is read besides; an earlier output is, and a link leads to what is written.
+  write_file_atomic(model + "/merges.txt", "words");
+  for (const std::string& out : {model + "/merges.txt", model + "/config.json", ids}) {
+    for (const char* verb : {"logits", "gradients"}) {
+      const Ended refused = run_pagoda({verb, model, "--ids", ids, "--out", out, "--threads", "1"});
+      EXPECT_EQ(refused.code, 2) << verb << " " << out << refused.err;
+    }
+  }
+  const std::string link = temporary_path("cli_compile_link");
+  fs::remove(link);
+  fs::create_symlink(model + "/logits.safetensors", link);
+  for (int i = 0; i < 2; ++i) {
+    const Ended written = run_pagoda({"logits", model, "--ids", ids, "--out", link, "--threads", "1"});
+    EXPECT_EQ(written.code, 0) << written.err;
+  }
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_TRUE(file_exists(model + "/logits.safetensors"));
   EXPECT_EQ(run_pagoda({"gradients", model, "--compiled", file}).code, 2);
+}
+
+// An adapter's own folder is read from too.
+TEST(Compile, AnAdapterIsNotWrittenOver) {
+  const std::string adapter = temporary_path("cli_compile_adapter");
+  fs::remove_all(adapter);
+  fs::copy(PAGODA_SOURCE_DIR "/tests/fixtures/adapters/dora", adapter);
+  const std::string config = adapter + "/adapter_config.json", ids = temporary_path("cli_compile_ids.jsonl");
+  Json json = Json::parse(read_file(config, 1 << 20), config);
+  write_file_atomic(config, json.set("base_model_name_or_path", kLlama).dump());
+  write_file_atomic(ids, R"({"input_ids": [1, 2]})");
+  for (const std::string& out : {adapter + "/adapter_model.safetensors", config}) {
+    const std::string before = read_file(out, 1 << 26);
+    const Ended refused = run_pagoda({"logits", adapter, "--ids", ids, "--out", out, "--threads", "1"});
+    EXPECT_EQ(refused.code, 2) << refused.err;
+    EXPECT_NE(refused.err.find("[--out]"), std::string::npos) << refused.err;
+    EXPECT_EQ(read_file(out, 1 << 26), before);
+  }
 }
 
 // Into a pipe that holds a page: the program stands in the middle of the file when the signal comes.

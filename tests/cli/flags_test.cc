@@ -1,6 +1,8 @@
 // Wrong flags, wrong names, help: exit codes and the one form of errors.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "base/file.h"
 #include "tests/cli/child.h"
 #include "tests/temporary.h"
@@ -253,6 +255,28 @@ TEST(Flags, AnEncoderDoesNotChatAndKeepsNoCache) {
   EXPECT_NE(info.json().at("memory", "").at("float32", "").find("weight_bytes"), nullptr);
   EXPECT_EQ(run_pagoda({"info", kBert}).out.find("cache"), std::string::npos);
   EXPECT_NE(run_pagoda({"info", kLlama}).out.find("cache"), std::string::npos);
+}
+
+// Numbers in brackets are a list, as CLI11 reads it; texts keep theirs.
+TEST(Flags, ListsOfNumbersMayStandInBrackets) {
+  const Ended bench = run_pagoda(
+      {"bench", "encoder", kBert, "--lengths", "[8,16]", "--batch-sizes", "1", "--num-iters", "1", "--threads", "1", "--json"});
+  ASSERT_EQ(bench.code, 0) << bench.err;
+  for (const char* length : {"8", "16"}) EXPECT_NE(bench.out.find(length), std::string::npos) << bench.out;
+}
+
+TEST(Flags, PatternsAreOfTiktokenFiles) {
+  const std::string folder = temporary_path("flags_tiktoken"), text = "\"one two\"\n";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  const std::string file = PAGODA_SOURCE_DIR "/tests/fixtures/tokenizers/tiny.tiktoken";
+  std::filesystem::copy(file, folder + "/tiny.tiktoken");
+  const Ended of_file = run_pagoda({"tokenize", file, "--jsonl", "--pattern", "\\S+|\\s"}, text);
+  const Ended of_folder = run_pagoda({"tokenize", folder, "--jsonl", "--pattern", "\\S+|\\s"}, text);
+  EXPECT_EQ(of_folder.code, of_file.code) << of_folder.err;
+  EXPECT_EQ(of_folder.out, of_file.out);
+  EXPECT_EQ(of_folder.err.find("has its own"), std::string::npos) << of_folder.err;
+  expect_error(run_pagoda({"tokenize", kLlama, "--jsonl", "--pattern", "a"}, text), 2, "which has its own");
 }
 
 TEST(Flags, ABrokenTemplateIsTheVerbsError) {

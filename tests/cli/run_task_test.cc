@@ -1,5 +1,7 @@
 // pagoda run and logits on encoders: flags, lines, what people see, shapes of files.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <sstream>
@@ -89,9 +91,26 @@ TEST(RunTask, ABadLineHasItsErrorAndTheOthersGoOn) {
   std::vector<Json> results;
   std::istringstream out(lines.out);
   for (std::string line; std::getline(out, line);) results.push_back(Json::parse(line, "line"));
-  ASSERT_EQ(results.size(), 5u) << lines.out;
-  for (const size_t bad : {1, 2, 3}) EXPECT_TRUE(results[bad].contains("error")) << lines.out;
-  for (const size_t good : {0, 4}) EXPECT_TRUE(results[good].is_array()) << lines.out;
+  ASSERT_EQ(results.size(), 4u) << lines.out;  // the blank one is none
+  for (const size_t bad : {1, 2}) EXPECT_TRUE(results[bad].contains("error")) << lines.out;
+  EXPECT_NE(results[2].get_string("error", "", "line").find(":4"), std::string::npos) << lines.out;
+  for (const size_t good : {0, 3}) EXPECT_TRUE(results[good].is_array()) << lines.out;
+}
+
+// Bad lines are answered as they come, and not gathered to the end.
+TEST(RunTask, ManyBadLinesAreAnsweredBeforeTheEnd) {
+  const std::string path = temporary("pipe.jsonl", "");
+  ::unlink(path.c_str());
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  Running lines(with({"run", "text-classification", kBert, "--jsonl", path}));
+  const int writer = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(writer, 0);
+  std::string bad;
+  for (int i = 0; i < 1500; ++i) bad += "{\n";
+  ASSERT_EQ(::write(writer, bad.data(), bad.size()), static_cast<ssize_t>(bad.size()));
+  EXPECT_NE(lines.read_until("\n").find("error"), std::string::npos);  // though more may come
+  ::close(writer);
+  EXPECT_EQ(lines.end().code, 0);
 }
 
 // CLI11 takes the brackets off the values of flags that take several.

@@ -226,6 +226,23 @@ TEST_F(Train, OverwritingKeepsWhatIsNeeded) {
   const Ended own = run_pagoda(again);
   EXPECT_EQ(own.code, 2);
   EXPECT_NE(own.err.find("would remove"), std::string::npos) << own.err;
+  // Nor where no whole checkpoint is found to go on from, nor an adapter's base, nor what is read through links.
+  fs::remove(folder_ + "/out/checkpoint-1/optimizer.safetensors");
+  fs::remove(folder_ + "/out/checkpoint-2/optimizer.safetensors");
+  again.emplace_back("--resume-from-checkpoint");
+  EXPECT_NE(run_pagoda(again).err.find("would remove"), std::string::npos);
+  again.pop_back();
+  fs::create_directories(folder_ + "/adapter");
+  write_file_atomic(folder_ + "/adapter/adapter_config.json",
+                    R"({"peft_type": "LORA", "base_model_name_or_path": ")" + folder_ + R"(/out/checkpoint-2", "r": 2})");
+  again[2] = folder_ + "/adapter";
+  EXPECT_NE(run_pagoda(again).err.find("would remove"), std::string::npos);
+  fs::create_directories(folder_ + "/links");
+  for (const char* name : {"config.json", "model.safetensors"})
+    fs::create_symlink(folder_ + "/out/checkpoint-2/" + name, folder_ + "/links/" + name);
+  again[2] = folder_ + "/links";
+  EXPECT_NE(run_pagoda(again).err.find("would remove"), std::string::npos);
+  EXPECT_TRUE(fs::exists(folder_ + "/out/checkpoint-2/model.safetensors"));
   again[2] = folder_ + "/no/such/model";
   EXPECT_NE(run_pagoda(again).code, 0);
   EXPECT_TRUE(fs::exists(folder_ + "/out/checkpoint-1/model.safetensors"));
@@ -233,6 +250,21 @@ TEST_F(Train, OverwritingKeepsWhatIsNeeded) {
   const Ended anew = run_pagoda(again);
   EXPECT_EQ(anew.code, 0) << anew.err;
   EXPECT_FALSE(fs::exists(folder_ + "/out/checkpoint-2"));
+}
+
+// Links in the output folder lead to what others share.
+TEST_F(Train, WhatOthersShareIsNotWrittenOver) {
+  fs::create_directories(folder_ + "/out");
+  write_file_atomic(folder_ + "/shared", "of others");
+  fs::create_symlink(folder_ + "/shared", folder_ + "/out/config.json");
+  fs::create_symlink("/no/such/folder/tokenizer.json", folder_ + "/out/tokenizer.json");
+  const Ended ended = run_pagoda(command("out", {"--max-steps", "1", "--save-strategy", "no"}));
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(read_file(folder_ + "/shared", 100), "of others");
+  for (const char* name : {"config.json", "tokenizer.json", "trainer_state.json"}) {
+    EXPECT_TRUE(file_exists(folder_ + "/out/" + name)) << name;
+    EXPECT_FALSE(fs::is_symlink(folder_ + "/out/" + name)) << name;
+  }
 }
 
 TEST_F(Train, CtrlCSavesAndEndsWith130) {

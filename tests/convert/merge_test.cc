@@ -86,10 +86,60 @@ TEST_F(Merging, TakesWhatBelongsBesideTheWeights) {
     EXPECT_FALSE(fs::exists(out_ / other)) << other;
   }
   EXPECT_EQ(ModelFolder::open(out_.path())->dtype(), DType::kFloat32);
-  // The tokenizer of what was there before is not this model's.
-  out_.write("tokenizer.json", "old");
+}
+
+// Whatever of another model would speak for this one goes; what is only beside it stays.
+TEST_F(Merging, NothingOfTheModelBeforeSpeaksForThisOne) {
   merge(out_.path());
-  EXPECT_EQ(text(out_ / "tokenizer.json"), "adapter");
+  for (const char* name : {"tokenizer.json", "chat_template.jinja", "spiece.model", "model-00001-of-00002.safetensors",
+                           "model.safetensors.index.json", "model.avx2.float32.pagoda", "adapter_config.json",
+                           "generation_config.json", "notes.txt", "results.json", "other.safetensors"}) {
+    out_.write(name, "old");
+  }
+  fs::create_directories(out_ / "shared");
+  out_.write("shared/config.json", "old");
+  fs::remove_all(out_ / "1_Pooling");
+  for (const char* link : {"1_Pooling", "4_Dense"}) fs::create_directory_symlink("shared", out_ / link);
+  fs::create_directories(out_ / "3_Normalize");
+  out_.write("3_Normalize/config.json", "old");
+  fs::remove(base_ / "tokenizer.json");
+  fs::remove(adapter_ / "tokenizer.json");
+  merge(out_.path());
+  for (const std::string& name : list_directory(out_.path())) {
+    const bool beside = name == "notes.txt" || name == "results.json" || name == "other.safetensors";
+    const bool module = name == "shared" || name == "1_Pooling" || name == "2_Dense" || name == "additional_chat_templates";
+    if (module || name == "model.safetensors") continue;
+    EXPECT_EQ(text(out_ / name) == "old", beside) << name;
+  }
+  for (const char* gone : {"tokenizer.json", "chat_template.jinja", "spiece.model", "model.safetensors.index.json",
+                           "adapter_config.json", "3_Normalize", "4_Dense"}) {
+    EXPECT_FALSE(fs::exists(out_ / gone)) << gone;
+  }
+  EXPECT_EQ(text(out_ / "shared/config.json"), "old");
+  EXPECT_EQ(text(out_ / "1_Pooling/config.json"), "base");
+  EXPECT_EQ(ModelFolder::open(out_.path())->dtype(), DType::kFloat32);
+}
+
+TEST_F(Merging, WhatIsReadIsNotReplaced) {
+  for (const std::string& folder : {base_.path(), adapter_.path(), base_.path() + "/."}) {
+    EXPECT_THROW(merge(folder), Error) << folder;
+    EXPECT_THROW(quantize(runtime_.device(), *ModelFolder::open(base_.path()), nullptr, base_.path(), {}), Error);
+  }
+  EXPECT_TRUE(file_exists(base_ / "config.json"));
+  EXPECT_TRUE(file_exists(adapter_ / kAdapterWeights));
+}
+
+// A snapshot is merged as it was pulled: the hub's list and this one differ in nothing that a model is loaded with.
+TEST_F(Merging, TakesWhatAPullTakes) {
+  for (const char* name : {"bpe.codes", "source.spm", "preprocessor_config.json", "all_results.json", "optimizer_args.json"})
+    base_.write(name, "base");
+  fs::create_directories(base_ / "4bit");
+  base_.write("4bit/model.safetensors", "base");
+  const std::vector<std::string> files = files_beside_weights(base_.path());
+  const auto has = [&](const std::string& name) { return std::count(files.begin(), files.end(), name) > 0; };
+  for (const char* name : {"bpe.codes", "source.spm", "preprocessor_config.json"}) EXPECT_TRUE(has(name)) << name;
+  for (const char* name : {"all_results.json", "optimizer_args.json", "4bit/model.safetensors"})
+    EXPECT_FALSE(has(name)) << name;
 }
 
 TEST_F(Merging, CancelLeavesNoModel) {
@@ -97,6 +147,8 @@ TEST_F(Merging, CancelLeavesNoModel) {
   TaskHooks hooks;
   hooks.cancel = &cancel;
   EXPECT_THROW(merge(out_.path(), hooks), Cancelled);
+  EXPECT_FALSE(file_exists(out_ / "config.json"));
+  merge(out_.path());  // the one that is to be replaced is none under the new one's words
   // Amid the weights.
   std::atomic<bool> later{false};
   hooks.cancel = &later;

@@ -476,6 +476,84 @@ TEST_F(Pulling, SnapshotsOfOtherProgramsAreCompletedOnce) {
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("or a private one"), HasSubstr("cannot reach http://127.0.0.1:1")));
 }
 
+// What ran before the hub was asked runs on, whatever of the asking fails.
+TEST_F(Pulling, SnapshotsOfOtherProgramsRunOnWhereAFileDoesNotCome) {
+  const std::string folder = repo("snapshots/" + kCommit);
+  std::vector<std::string> warnings;
+  options_.warn = [&](const std::string& text) { warnings.push_back(text); };
+  const auto answers = [&](int status) {
+    hub_.override_hub = [status](const pagoda::testing::Request& request, pagoda::testing::Connection& connection) {
+      return request.path.find("/tokenizer.json") != std::string::npos && connection.answer(status, {}, "");
+    };
+  };
+  const auto as_left = [&] {
+    hub_.override_hub = nullptr;
+    pull("org/model", options_);
+    fs::remove_all(repo(".pagoda"));
+    fs::remove(folder + "/tokenizer.json");
+    fs::remove(repo("blobs/" + pagoda::testing::FakeFile{"{}"}.etag()));
+    warnings.clear();
+    hub_.clear_log();
+  };
+  for (const int status : {500, 404, 403}) {
+    as_left();
+    answers(status);
+    for (const int start : {1, 2}) {  // the second knows the listing
+      EXPECT_EQ(resolve_model("org/model", options_), folder) << status;
+      EXPECT_EQ(warnings.size(), static_cast<size_t>(start)) << status;
+    }
+    EXPECT_LT(hub_.count("/tokenizer.json"), 2 * options_.attempts) << status;  // nobody waits for all of them
+    hub_.override_hub = nullptr;
+    EXPECT_EQ(resolve_model("org/model", options_), folder);
+    EXPECT_TRUE(file_exists(folder + "/tokenizer.json"));
+  }
+  // A cache that cannot be written.
+  as_left();
+  fs::create_directories(folder_ + "/store");
+  fs::rename(repo("blobs"), folder_ + "/store/blobs");
+  write_file_atomic(repo("blobs"), "no folder");
+  for (const std::string& name : list_directory(folder)) {
+    const std::string blob = fs::read_symlink(folder + "/" + name).filename();
+    fs::remove(folder + "/" + name);
+    fs::create_symlink(folder_ + "/store/blobs/" + blob, folder + "/" + name);
+  }
+  EXPECT_EQ(resolve_model("org/model", options_), folder);
+  EXPECT_EQ(warnings.size(), 1U);
+}
+
+// Weights that are there in another form are not fetched again.
+TEST_F(Pulling, SnapshotsOfOtherProgramsKeepTheirWeights) {
+  const std::string folder = repo("snapshots/" + kCommit);
+  auto& files = hub_.repos["org/model"].commits[kCommit];
+  files["pytorch_model-1.bin"] = {"one", true};
+  files["pytorch_model-2.bin"] = {"two", true};
+  files["pytorch_model.bin.index.json"] = {R"({"weight_map": {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin"}})"};
+  for (const bool sharded : {false, true}) {
+    fs::remove_all(cache(""));
+    options_.include = sharded ? std::vector<std::string>{"config.json", "pytorch_model-?.bin", "*.index.json"}
+                               : std::vector<std::string>{"config.json", "pytorch_model.bin"};
+    pull("org/model", options_);
+    options_.include.clear();
+    fs::remove_all(repo(".pagoda"));
+    EXPECT_EQ(resolve_model("org/model", options_), folder);
+    EXPECT_TRUE(file_exists(folder + "/tokenizer.json"));
+    EXPECT_FALSE(file_exists(folder + "/model.safetensors"));
+    hub_.clear_log();
+    EXPECT_EQ(resolve_model("org/model", options_), folder);
+    EXPECT_EQ(hub_.log().size(), 0U);
+    // Where a shard is missing they are not all there, and a pull that is asked for takes what is best.
+    if (sharded) {
+      fs::remove_all(repo(".pagoda"));
+      fs::remove(folder + "/pytorch_model-2.bin");
+      EXPECT_EQ(resolve_model("org/model", options_), folder);
+      EXPECT_TRUE(file_exists(folder + "/model.safetensors"));
+    } else {
+      EXPECT_EQ(pull("org/model", options_).files.size(), 3U);
+      EXPECT_TRUE(file_exists(folder + "/model.safetensors"));
+    }
+  }
+}
+
 TEST_F(Pulling, AnInterruptedPullOfACommitIsNotComplete) {
   hub_.override_hub = [](const pagoda::testing::Request& request, pagoda::testing::Connection& connection) {
     return request.path.find("/tokenizer.json") != std::string::npos && connection.answer(404, {}, "");

@@ -177,6 +177,12 @@ TEST_F(Pushing, LinksAreFollowedOrAnError) {
   EXPECT_THAT(error_of(ErrorKind::kInvalidInput), HasSubstr("leads nowhere: got 'model.safetensors'"));
   options_.exclude = {"model.safetensors"};
   EXPECT_EQ(push(model(), "org/new", options_).unchanged, 3);
+  // Nor is what is behind a link to a folder left out in silence.
+  fs::create_directory_symlink(folder_, model() + "/more");
+  fs::create_directory_symlink(folder_, model() + "/.cache");
+  EXPECT_THAT(error_of(ErrorKind::kInvalidInput), HasSubstr("a link to a folder, whose files are not taken: got 'more/'"));
+  options_.exclude.emplace_back("more/");
+  EXPECT_EQ(push(model(), "org/new", options_).unchanged, 3);
 }
 
 TEST_F(Pushing, BranchesAndPullRequests) {

@@ -351,6 +351,13 @@ TEST_F(LabelledRows, ResumingSeesOtherLabelsAndOtherRows) {
   TokenClassificationTask same(*tagged, arguments(), tags("same.jsonl", R"(["O", "B-PER"])"), {});
   TokenClassificationTask swapped(*tagged, arguments(), tags("swapped.jsonl", R"(["B-PER", "O"])"), {});
   same.restore(first.state());
+  // Checkpoints of earlier versions had another sum under another name: of them the number of examples is compared.
+  const Json now = first.state();
+  Json old = Json::object();
+  for (const char* key : {"epoch", "position", "examples", "seed"}) old.set(key, now.at(key, "state"));
+  old.set("contents", "0123456789abcdef");
+  same.restore(old);
+  EXPECT_THROW(same.restore(old.set("examples", now.get_int("examples", 0, "state") + 1)), Error);
   EXPECT_THROW(swapped.restore(first.state()), Error);
 }
 

@@ -1,4 +1,5 @@
 // What a training leaves behind: checkpoints, the best of them, the final model; runs that are cut short and go on.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <tuple>
 
 #include "formats/safetensors.h"
 #include "tests/train/trainer_fixture.h"
@@ -317,6 +319,290 @@ TEST_F(TrainerTest, AnInterruptedLastEvaluationIsNotTakenForTheEnd) {
     EXPECT_EQ(evaluations, 1);
     EXPECT_TRUE(file_exists(arguments.output_dir + "/model.safetensors"));
   }
+}
+
+// Language modelling with such evaluations.
+struct Watched {
+  Watched(TrainingModel& model, const TrainingArguments& arguments, const LmOptions& options,
+          std::function<Metrics()> evaluation)
+      : task(model, arguments, options, {}), with(task, std::move(evaluation)) {}
+  LmTask task;
+  WithEvaluation with;
+};
+
+// The evaluation that Ctrl-C took is made up by the run that goes on: all is then as if nothing had been.
+TEST_F(TrainerTest, TheBestEvaluationMayBeTheOneThatIsMadeUp) {
+  for (const int64_t cut : {int64_t{4}, int64_t{6}}) {
+    for (const char* strategy : {"steps", "best"}) {
+      TrainingArguments arguments = arguments_in(folder_ / "out");
+      arguments.eval_strategy = "steps";
+      arguments.eval_steps = 2;
+      arguments.save_strategy = strategy;
+      arguments.load_best_model_at_end = true;
+      arguments.save_total_limit = 2;
+      const auto run = [&](const std::string& out, int64_t cancelled, const std::string& checkpoint) {
+        arguments.output_dir = folder_ / out;
+        const auto model = TrainingModel::open(config_, model_options());
+        int64_t step = checkpoint.empty() ? 0 : cut - 2;
+        // The one at `cut` is the best.
+        Watched watched(*model, arguments, lm_options(folder_, {rows_}, false, model->runtime().pool()), [&]() -> Metrics {
+          step += 2;
+          if (step == cancelled) throw Cancelled();
+          return {{"loss", step == cut ? 1.0 : 3.0 - 0.1 * static_cast<double>(step)}};
+        });
+        std::atomic<bool> cancel{false};
+        struct Stop : TrainerCallback {
+          std::atomic<bool>* flag = nullptr;
+          int64_t at = 0;
+          void on_step(const StepReport& report) override { *flag = report.step == at; }
+        } stop;
+        stop.flag = &cancel;
+        stop.at = cancelled;
+        Trainer trainer(*model, watched.with, arguments, {{&stop}, &cancel});
+        if (!checkpoint.empty()) trainer.resume(checkpoint);
+        EXPECT_EQ(trainer.run(), cancelled == 0);
+        return trainer.state();
+      };
+      SCOPED_TRACE(fmt::format("{} {}", cut, strategy));
+      const Json whole = run("whole", 0, "");
+      run("cut", cut, "");
+      const Json state = run("cut", 0, checkpoint_path(folder_ / "cut", cut));
+      EXPECT_EQ(state.get_int("best_global_step", 0, "state"), cut);
+      EXPECT_EQ(state.at("best_model_checkpoint", "state"), Json(checkpoint_path(folder_ / "cut", cut)));
+      EXPECT_EQ(model_bytes(folder_ / "cut"), model_bytes(folder_ / "whole"));
+      EXPECT_EQ(model_bytes(folder_ / "cut"), model_bytes(checkpoint_path(folder_ / "cut", cut)));
+      std::vector<int64_t> kept[2];
+      for (const int i : {0, 1}) {
+        for (const auto& each : list_checkpoints(folder_ / (i == 0 ? "whole" : "cut"))) kept[i].push_back(each.first);
+      }
+      EXPECT_EQ(kept[0], kept[1]);
+      EXPECT_EQ(whole.at("best_metric", "state"), state.at("best_metric", "state"));
+      // And the checkpoint knows it: whoever goes on from there again need not evaluate.
+      const std::string place = join_path(checkpoint_path(folder_ / "cut", cut), "training_state.json");
+      EXPECT_FALSE(Json::parse(read_file(place, 1 << 20), place).at("evaluation_due", place).as_bool(place));
+      std::filesystem::remove_all(folder_ / "cut");
+      std::filesystem::remove_all(folder_ / "whole");
+    }
+  }
+}
+
+// The folder may be spelt otherwise, seen from elsewhere, or moved.
+TEST_F(TrainerTest, TheBestCheckpointIsFoundByAnyName) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in("");
+  arguments.greater_is_better = 1;  // the first evaluation stays the best
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 2;
+  arguments.load_best_model_at_end = true;
+  arguments.save_total_limit = 2;
+  const std::string out = folder_ / "out", best = "checkpoint-2";
+  const auto begin = [&] {
+    std::filesystem::remove_all(out);
+    arguments.output_dir = out;
+    arguments.max_steps = 4;
+    train(arguments);
+    arguments.max_steps = 8;
+  };
+  const auto expect_best = [&](const std::string& folder) {
+    SCOPED_TRACE(folder);
+    EXPECT_EQ(model_bytes(folder), model_bytes(join_path(folder, best)));
+    EXPECT_EQ(list_checkpoints(folder).size(), 2u);
+  };
+  begin();
+  arguments.output_dir = folder_ / "./out/../out/";
+  train(arguments, out + "/checkpoint-4/");
+  expect_best(out);
+  begin();
+  std::filesystem::remove_all(folder_ / "moved");
+  std::filesystem::rename(out, folder_ / "moved");
+  arguments.output_dir = folder_ / "moved";
+  train(arguments, folder_ / "moved/checkpoint-4");
+  expect_best(folder_ / "moved");
+  // The checkpoint alone was taken elsewhere.
+  begin();
+  std::filesystem::rename(out + "/checkpoint-4", folder_ / "taken");
+  train(arguments, folder_ / "taken");
+  expect_best(out);
+  // By a relative path.
+  begin();
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(out);
+  arguments.output_dir = ".";
+  train(arguments, "checkpoint-4");
+  std::filesystem::current_path(before);
+  expect_best(out);
+}
+
+// Whatever an evaluation or the best checkpoint does: what was trained is there.
+TEST_F(TrainerTest, NoEvaluationCostsWhatWasTrained) {
+  for (const char* strategy : {"steps", "epoch"}) {
+    for (const int64_t fails : {int64_t{1}, int64_t{2}}) {
+      SCOPED_TRACE(fmt::format("{} {}", strategy, fails));
+      TrainingArguments arguments = arguments_in(folder_ / "out");
+      std::filesystem::remove_all(arguments.output_dir);
+      arguments.max_steps = -1;
+      arguments.num_train_epochs = 2;  // of 6 steps
+      arguments.eval_strategy = arguments.save_strategy = strategy;
+      arguments.eval_steps = arguments.save_steps = 6;
+      const auto model = TrainingModel::open(config_, model_options());
+      int64_t evaluations = 0;
+      Watched watched(*model, arguments, lm_options(folder_, {rows_}, false, model->runtime().pool()), [&]() -> Metrics {
+        if (++evaluations == fails) invalid("validation data", "nothing to see");
+        return {{"loss", 1.0}};
+      });
+      {
+        Trainer trainer(*model, watched.with, arguments);
+        EXPECT_NE(message_of([&] { trainer.run(); }).find("nothing to see"), std::string::npos);
+        EXPECT_EQ(trainer.wrote_model(), fails == 2);
+        EXPECT_EQ(trainer.to_go_on_from(), checkpoint_path(folder_ / "out", 6 * fails));
+      }
+      EXPECT_EQ(file_exists(folder_ / "out/model.safetensors"), fails == 2);
+      Trainer again(*model, watched.with, arguments);
+      again.resume(checkpoint_path(folder_ / "out", 6 * fails));
+      EXPECT_TRUE(again.run());
+      EXPECT_EQ(evaluations, 3);
+    }
+  }
+}
+
+TEST_F(TrainerTest, ABestCheckpointThatCannotBeReadCostsNoModel) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 4;
+  arguments.greater_is_better = 1;
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 2;
+  arguments.load_best_model_at_end = true;
+  arguments.ema_decay = 0.5;
+  for (const char* damaged : {"model.safetensors", "ema.safetensors"}) {
+    std::filesystem::remove_all(folder_ / "out");
+    arguments.max_steps = 4;
+    train(arguments);
+    const std::string file = folder_ / "out/checkpoint-2/" + std::string(damaged);
+    std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
+    std::string told;
+    TrainerHooks hooks;
+    hooks.notice = [&](const std::string& text) { told += text; };
+    arguments.max_steps = 6;
+    const Result result = train(arguments, folder_ / "out/checkpoint-4", 1, hooks);
+    EXPECT_TRUE(result.ended);
+    EXPECT_NE(told.find(damaged), std::string::npos) << told;
+    EXPECT_NE(told.find("the last ones stay"), std::string::npos) << told;
+    // The last averages, as a run without it has them.
+    arguments.load_best_model_at_end = false;
+    arguments.output_dir = folder_ / "last";
+    EXPECT_EQ(result.weights, train(arguments, folder_ / "out/checkpoint-4").weights);
+    arguments.load_best_model_at_end = true;
+    arguments.output_dir = folder_ / "out";
+  }
+}
+
+TEST_F(TrainerTest, AnEpochThatStopsEarlyIsLogged) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.greater_is_better = 1;
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 1;
+  arguments.early_stopping_patience = 2;
+  arguments.logging_strategy = arguments.save_strategy = "epoch";
+  const Result result = train(arguments);
+  EXPECT_EQ(steps_with(result.state, "loss"), (std::vector<int64_t>{3}));
+  const std::string saved = folder_ / "out/checkpoint-3/trainer_state.json";
+  EXPECT_EQ(steps_with(Json::parse(read_file(saved, 1 << 20), saved), "loss"), (std::vector<int64_t>{3}));
+}
+
+// An epoch has another number of steps with other batches (or ranks): as many epochs as were asked for all the same.
+TEST_F(TrainerTest, EpochsAreCountedWhereStepsAreOthers) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = -1;
+  arguments.num_train_epochs = 3;  // of 6 steps
+  arguments.save_steps = 3;
+  EXPECT_EQ(train(arguments).state.get_int("global_step", 0, "state"), 18);
+  for (const auto& [batch, from, steps] :
+       {std::tuple{2, 9, 9 + 6 + 12}, std::tuple{8, 9, 9 + 2 + 3}, std::tuple{4, 9, 18}, std::tuple{8, 18, 18}}) {
+    SCOPED_TRACE(fmt::format("batches of {}, from step {}", batch, from));
+    std::string told;
+    TrainerHooks hooks;
+    hooks.notice = [&](const std::string& text) { told += text; };
+    arguments.output_dir = folder_ / "other";
+    arguments.per_device_train_batch_size = batch;
+    const Result other = train(arguments, checkpoint_path(folder_ / "out", from), 1, hooks);
+    EXPECT_EQ(other.state.get_int("global_step", 0, "state"), steps);
+    EXPECT_EQ(other.state.get_int("max_steps", 0, "state"), steps);
+    EXPECT_DOUBLE_EQ(other.state.get_double("epoch", 0, "state"), 3);
+    const std::string end = fmt::format("epochs end after step {}", steps);
+    EXPECT_EQ(told.find(end) != std::string::npos, batch != 4) << told;
+  }
+  // And once more, with the batches of before.
+  arguments.per_device_train_batch_size = 2;
+  train(arguments, checkpoint_path(folder_ / "out", 9));
+  EXPECT_EQ(train(arguments, checkpoint_path(folder_ / "other", 21)).state.get_int("global_step", 0, "state"), 27);
+}
+
+TEST_F(TrainerTest, TellsOfDropoutsAndOfTheTasksOptions) {
+  TrainingModelOptions options = model_options();
+  options.head = Head::kMaskedLm;
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.max_steps = 2;
+  std::string told;
+  const auto run = [&](double probability, float dropout, const std::string& checkpoint) {
+    const auto model = TrainingModel::open(kFixtures + "encoders/bert", options);
+    Dropouts dropouts = model->model().dropouts();
+    dropouts.attention_probs = dropout;
+    model->model().set_dropouts(dropouts);
+    LmOptions lm = lm_options(folder_, {rows_}, true, model->runtime().pool());
+    lm.mlm_probability = probability;
+    LmTask task(*model, arguments, lm, {});
+    TrainerHooks hooks;
+    hooks.notice = [&](const std::string& text) { told += text; };
+    Trainer trainer(*model, task, arguments, hooks);
+    if (!checkpoint.empty()) trainer.resume(checkpoint);
+    EXPECT_TRUE(trainer.run());
+  };
+  run(0.3, 0.1F, "");
+  run(0.3, 0.1F, folder_ / "out/checkpoint-2");
+  EXPECT_EQ(told, "");
+  run(0.5, 0.3F, folder_ / "out/checkpoint-2");
+  EXPECT_NE(told.find("mlm_probability: 0.5 (before: 0.3)"), std::string::npos) << told;
+  EXPECT_NE(told.find("\"attention_probs\":0.3"), std::string::npos) << told;
+  EXPECT_NE(told.find("\"attention_probs\":0.1"), std::string::npos) << told;
+}
+
+// Nothing goes on from a run without checkpoints; its model is there, and its report ends.
+TEST_F(TrainerTest, AnInterruptedEvaluationAtTheEndLeavesTheModel) {
+  struct Ending : TrainerCallback {
+    int ended = 0;
+    void on_train_end(const std::string&, const Json&) override { ++ended; }
+  } ending;
+  for (const char* strategy : {"no", "steps"}) {
+    const auto model = TrainingModel::open(config_, model_options());
+    TrainingArguments arguments = arguments_in(folder_ / strategy);
+    arguments.save_strategy = strategy;
+    Watched cancelled(*model, arguments, lm_options(folder_, {rows_}, false, model->runtime().pool()),
+                      []() -> Metrics { throw Cancelled(); });
+    ending.ended = 0;
+    Trainer trainer(*model, cancelled.with, arguments, {{&ending}});
+    EXPECT_FALSE(trainer.run());
+    EXPECT_TRUE(trainer.wrote_model());
+    EXPECT_TRUE(file_exists(arguments.output_dir + "/model.safetensors"));
+    const bool saved = std::string(strategy) == "steps";
+    EXPECT_EQ(trainer.to_go_on_from(), saved ? checkpoint_path(arguments.output_dir, 6) : "");
+    EXPECT_EQ(ending.ended, 1);
+  }
+}
+
+// Room that old checkpoints take is room for new ones; where there is too little all the same, they stay.
+TEST_F(TrainerTest, OldCheckpointsStayWhereTheRunCannotWrite) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  train(arguments);
+  EXPECT_GE(bytes_of_checkpoint(folder_ / "out/checkpoint-2"), file_size(folder_ / "out/checkpoint-2/model.safetensors"));
+  const auto model = TrainingModel::open(config_, model_options());
+  LmTask task(*model, arguments, lm_options(folder_, {rows_}, false, model->runtime().pool()), {});
+  TrainerHooks hooks;
+  hooks.remove_old_checkpoints = true;
+  arguments.output_dir = folder_ / "out/checkpoint-2/model.safetensors";  // a file: nothing can be written into it
+  EXPECT_THROW(Trainer(*model, task, arguments, hooks), Error);
+  EXPECT_EQ(list_checkpoints(folder_ / "out").size(), 3u);
 }
 
 TEST_F(TrainerTest, AReportThatFailsEndsNoTraining) {

@@ -65,15 +65,17 @@ MicroBatch MemoryTask::next(int64_t examples) {
 Json MemoryTask::state() const {
   Json state = Json::object();
   state.set("epoch", epoch_).set("position", position_).set("examples", size_);
-  return state.set("contents", fmt::format("{:016x}", contents_)).set("seed", static_cast<int64_t>(arguments_.order_seed()));
+  return state.set("fingerprint", fmt::format("{:016x}", contents_)).set("seed", static_cast<int64_t>(arguments_.order_seed()));
 }
 
 void MemoryTask::restore(const Json& state) {
   constexpr const char* kWhere = "checkpoint";
-  const std::string contents = fmt::format("{:016x}", contents_);
-  if (state.get_int("examples", -1, kWhere) != size_ || state.get_string("contents", "", kWhere) != contents) {
-    invalid("training data", "other examples than when the checkpoint was written: got {} ({}), need {} ({})", size_, contents,
-            state.get_int("examples", -1, kWhere), state.get_string("contents", "", kWhere));
+  const std::string now = fmt::format("{:016x}", contents_);
+  // Checkpoints of earlier versions have another sum, under another name: of those the number is compared.
+  const std::string before = state.get_string("fingerprint", now, kWhere);
+  if (state.get_int("examples", -1, kWhere) != size_ || before != now) {
+    invalid("training data", "other examples than when the checkpoint was written: got {} ({}), need {} ({})", size_, now,
+            state.get_int("examples", -1, kWhere), before);
   }
   if (state.get_int("seed", -1, kWhere) != static_cast<int64_t>(arguments_.order_seed())) {
     invalid(arguments_.data_seed >= 0 ? "--data-seed" : "--seed", "got {}, need {} as when the checkpoint was written",

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/links.h"
 #include "base/utf8.h"
 #include "formats/type_ids.h"
 #include "ops/task_loss.h"
@@ -216,7 +217,7 @@ Metrics QuestionAnsweringTask::end_scores() {
     Json::DumpOptions pretty;
     pretty.indent = 4;
     pretty.key_separator = ": ";
-    write_file_atomic(options_.predictions_file, Json(predictions_).dump(pretty) + "\n");
+    write_named_file(options_.predictions_file, Json(predictions_).dump(pretty) + "\n");
   }
   return options_.answers.version_2_with_negative ? squad_v2_scores(scored_) : squad_scores(scored_);
 }
