@@ -26,6 +26,7 @@ namespace {
 constexpr int kMostSeconds = 10'000'000;  // of a time-out
 
 struct Flags {
+  const CLI::App* verb = nullptr;
   MachineFlags machine;
   std::string model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", policy = "fcfs";
   std::string kv_cache_dtype = "auto", allowed_origins, allowed_methods, allowed_headers;
@@ -111,6 +112,34 @@ bool is_encoder(const std::string& path) {
   return make_model(folder->config(), join_path(folder->path(), "config.json"))->head_kind() != Head::kCausalLm;
 }
 
+std::shared_ptr<const SequenceModel> open_encoder(const std::string& path, const LoadOptions& options, const Flags& flags) {
+  refuse_given(*flags.verb,
+               {"--kv-cache-memory",
+                "--kv-cache-dtype",
+                "--memory-utilization",
+                "--max-num-seqs",
+                "--max-num-batched-tokens",
+                "--enable-prefix-caching",
+                "--block-size",
+                "--scheduling-policy",
+                "--seed",
+                "--chat-template",
+                "--tool-call-parser",
+                "--enable-auto-tool-choice",
+                "--reasoning-parser",
+                "--generation-config",
+                "--override-generation-config",
+                "--default-chat-template-kwargs",
+                "--max-n",
+                "--max-logprobs",
+                "--max-stop-sequences",
+                "--max-prompts"},
+               "for models that generate text: " + flags.model + " is an encoder");
+  const std::shared_ptr<SequenceModel> model = SequenceModel::open(path, options, {});
+  if (flags.max_model_len > 0) model->limit_length(flags.max_model_len);
+  return model;
+}
+
 // While a model loads nothing looks for signals: the first one ends the process, and the socket's file goes with it.
 class LoadingWatch {
  public:
@@ -170,9 +199,9 @@ int run(const Program& program, Flags flags) {
   std::string what;
   auto watch = std::make_unique<LoadingWatch>(program, http);
   if (is_encoder(path)) {
-    const std::shared_ptr<const SequenceModel> model = SequenceModel::open(path, load_options, {});
+    const std::shared_ptr<const SequenceModel> model = open_encoder(path, load_options, flags);
     app.ready(model);
-    what = fmt::format("{}, texts of at most {} tokens", model->model().architecture(), model->max_length());
+    what = fmt::format("{}, texts of at most {} tokens", model->model().architecture(), sentence_length(*model));
   } else {
     generation = TextGeneration::open(path, load_options, options);
     app.ready(*generation);
@@ -211,6 +240,7 @@ void add_serve(Program& program) {
        "pagoda serve MODEL --tool-call-parser hermes --reasoning-parser qwen3",
        "pagoda serve BAAI/bge-small-en-v1.5 --port 8000  # an encoder: embeddings, rerank, score, classify, pipelines",
        "pagoda serve MODEL --ssl-certfile cert.pem --ssl-keyfile key.pem --allowed-origins '[\"https://app.example\"]'"});
+  flags->verb = verb;
   add_model(verb, flags->model)->required();
   verb->add_option("--host", flags->http.host, "Address to listen at")->capture_default_str();
   verb->add_option("--port", flags->http.port, "Port; 0: one that is free")->capture_default_str()->check(Range(0, 65535));
@@ -271,7 +301,8 @@ void add_serve(Program& program) {
   verb->add_option("--ssl-keyfile", flags->http.ssl_keyfile, "Its key (PEM)")->check(CLI::ExistingFile);
   verb->add_option("--ssl-ca-certs", flags->http.ssl_ca_certs, "Clients must show a certificate that these sign")
       ->check(CLI::ExistingFile);
-  verb->add_option("--http-threads", flags->http.threads, "Threads that talk to clients")
+  verb->add_option("--http-threads", flags->http.threads,
+                   "Threads that talk to clients; of three or more, one is left to requests without bodies")
       ->capture_default_str()
       ->check(Range(1, 64));
   verb->add_option("--max-open-requests", flags->app.max_open, "Requests that run or wait; more get 503")
@@ -296,7 +327,8 @@ void add_serve(Program& program) {
   verb->add_option("--max-prompts", flags->app.limits.max_prompts, "Most prompts of one completion request")
       ->capture_default_str()
       ->check(positive());
-  verb->add_option("--max-inputs", flags->app.limits.max_inputs, "Most inputs of one embedding request")
+  verb->add_option("--max-inputs", flags->app.limits.max_inputs,
+                   "Most inputs of one request for embeddings, scores, classes or a pipeline")
       ->capture_default_str()
       ->check(positive());
   const Range kSeconds(1e-3, static_cast<double>(kMostSeconds));

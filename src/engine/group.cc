@@ -28,7 +28,7 @@ Group::Group(uint64_t id, Request request, BlockManager& blocks, bool shares_pre
   if (request_.pooling) {
     pooler_.emplace(*request_.pooling, static_cast<int64_t>(request_.prompt_ids.size()));
     state_.pools = true;
-    state_.computes_all = Pooler::needs_all(request_.pooling->type);
+    state_.computes_all = Pooler::needs_all(*request_.pooling);
   }
   state_.sequences.emplace_back(TokenHistory(request_.prompt_ids));
   if (request_.params.num_beams > 1) beams_.emplace(request_.params, vocab_size, request_.prompt_ids, request_.biases);

@@ -24,10 +24,11 @@ void add_row(const Tensor& hidden, int64_t row, std::vector<double>& sum) {
 }  // namespace
 
 void Pooler::take(const Tensor& hidden, int64_t row, int64_t from, int64_t count) {
+  const PoolingType type = type_of(params_);
   if (sum_.empty()) sum_.assign(static_cast<size_t>(hidden.dim(1)), 0.0);
   for (int64_t position = std::max(from, seen_); position < std::min(from + count, length_); ++position) {
-    const bool counts = params_.type == PoolingType::kMean || (params_.type == PoolingType::kCls && position == 0) ||
-                        (params_.type == PoolingType::kLast && position + 1 == length_);
+    const bool counts = type == PoolingType::kMean || (type == PoolingType::kCls && position == 0) ||
+                        (type == PoolingType::kLast && position + 1 == length_);
     if (counts) add_row(hidden, row + position - from, sum_);
   }
   seen_ = std::max(seen_, std::min(from + count, length_));
@@ -35,7 +36,7 @@ void Pooler::take(const Tensor& hidden, int64_t row, int64_t from, int64_t count
 
 std::vector<float> Pooler::finish() const {
   const size_t size = params_.dimensions > 0 ? std::min(sum_.size(), static_cast<size_t>(params_.dimensions)) : sum_.size();
-  const double rows = params_.type == PoolingType::kMean ? static_cast<double>(length_) : 1.0;
+  const double rows = type_of(params_) == PoolingType::kMean ? static_cast<double>(length_) : 1.0;
   double squares = 0;
   for (size_t i = 0; i < size; ++i) squares += sum_[i] / rows * (sum_[i] / rows);
   if (!std::isfinite(squares)) fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");

@@ -119,11 +119,18 @@ void SequenceModel::read_labels_of(const std::string& path, const LoadOptions& o
           model().num_logits());
 }
 
+void SequenceModel::limit_length(int64_t most) {
+  if (most < 1 || most > model().max_positions()) {
+    invalid("--max-model-len", "got {}, need 1 to {} (the model's positions)", most, model().max_positions());
+  }
+  limit_ = most;
+  max_length_ = std::min(max_length_, most);
+}
+
 SequenceInput SequenceModel::input_of(const Encoding& encoding) const {
   const int64_t length = static_cast<int64_t>(encoding.size());
-  if (length > model().max_positions()) {
-    invalid("text", "too long: got {} tokens, need at most {} (or truncation)", length, model().max_positions());
-  }
+  const int64_t most = limit_ > 0 ? limit_ : model().max_positions();
+  if (length > most) invalid("text", "too long: got {} tokens, need at most {} (or truncation)", length, most);
   if (length == 0) invalid("text", "empty: no token at all");
   // Checked here, before it shares a pass with others.
   for (const int32_t id : encoding.ids) {

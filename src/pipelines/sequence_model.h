@@ -54,6 +54,8 @@ class SequenceModel {
   std::optional<int32_t> pad_id() const { return pad_id_; }
   // Most tokens of a sequence: the tokenizer's model_max_length and what the model has positions for.
   int64_t max_length() const { return max_length_; }
+  // From now on longer ones are refused, and what is cut is cut to this. Throws kInvalidInput beyond the model's positions.
+  void limit_length(int64_t most);
 
   // With offsets, tokens and words. pair: null: one sequence.
   EncodedText encode(std::string_view text, const std::string* pair = nullptr) const {
@@ -79,6 +81,7 @@ class SequenceModel {
   SentenceConfig sentence_;
   std::optional<int32_t> mask_id_, unk_id_, cls_id_, pad_id_;
   int64_t max_length_ = 0;
+  int64_t limit_ = 0;      // of limit_length(); 0: none
   bool types_ = true;      // the tokenizer gives token_type_ids
   int64_t num_types_ = 0;  // that the model has; 0: it does not look at them
 };

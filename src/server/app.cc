@@ -196,7 +196,9 @@ const Tokenizer& App::require_tokenizer(std::string_view field) const {
   return encoder_ ? *encoder_->model().tokenizer() : tokenizer_for(*generation_, field);
 }
 
-int64_t App::max_model_len() const { return encoder_ ? encoder_->model().max_length() : generation_->engine().max_model_len(); }
+int64_t App::max_model_len() const {
+  return encoder_ ? sentence_length(encoder_->model()) : generation_->engine().max_model_len();
+}
 
 bool App::authorized(const HttpRequest& request) const {
   if (options_.api_keys.empty()) return true;
@@ -453,7 +455,7 @@ void App::tokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   const bool chat = body.messages != nullptr;
   const Tokenizer& tokenizer = require_tokenizer(chat ? "messages" : "prompt");
   const std::string text = chat ? render_chat(body.rendering, plain_messages(*body.messages, options_.limits)) : *body.prompt;
-  text_limit_.check_tokens_only(text, chat ? "messages" : "prompt");
+  text_limit_.check(text, chat ? "messages" : "prompt");
   const std::vector<int32_t> ids = tokenizer.encode_ids(text, body.add_special_tokens.value_or(!chat));
   Json answer = Json::object();
   answer.set("count", static_cast<int64_t>(ids.size())).set("max_model_len", max_model_len()).set("tokens", ids_json(ids));

@@ -173,7 +173,7 @@ class ChatFormat : public AnswerFormat {
         .set("stop_reason", Json());
     choices.push_back(std::move(choice));
     answer.set("choices", std::move(choices));
-    if (job.request().usage_always) answer.set("usage", job.usage().json());
+    if (job.request().usage_always) answer.set("usage", job.usage(0, index).json());
     return answer;
   }
 

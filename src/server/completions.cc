@@ -70,7 +70,7 @@ class CompletionFormat : public AnswerFormat {
         .set("logprobs", std::move(logprobs))
         .set("finish_reason", Json())
         .set("stop_reason", Json());
-    chunks.push_back(chunk(job, std::move(choice)));
+    chunks.push_back(chunk(job, prompt, index, std::move(choice)));
   }
 
   void delta(const GenerationJob& job, size_t prompt, size_t index, const Event& event, std::vector<Json>& chunks) override {
@@ -88,7 +88,7 @@ class CompletionFormat : public AnswerFormat {
         .set("finish_reason", last ? Json(finish_reason_name(event.finish)) : Json())
         .set("stop_reason", stop_reason_json(event.stop_reason));
     if (job.request().return_token_ids) choice.set("token_ids", ids_json(event.token_ids));
-    chunks.push_back(chunk(job, std::move(choice)));
+    chunks.push_back(chunk(job, prompt, index, std::move(choice)));
   }
 
   Json usage_chunk(const GenerationJob& job) override {
@@ -103,11 +103,11 @@ class CompletionFormat : public AnswerFormat {
     answer.set("id", context_.id).set("object", "text_completion").set("created", job.created()).set("model", context_.model);
     return answer;
   }
-  Json chunk(const GenerationJob& job, Json choice) const {
+  Json chunk(const GenerationJob& job, size_t prompt, size_t index, Json choice) const {
     Json choices = Json::array(), answer = head(job);
     choices.push_back(std::move(choice));
     answer.set("choices", std::move(choices));
-    if (job.request().usage_always) answer.set("usage", job.usage().json());
+    if (job.request().usage_always) answer.set("usage", job.usage(prompt, index).json());
     return answer;
   }
   static int64_t number(const GenerationJob& job, size_t prompt, size_t index) {

@@ -40,7 +40,9 @@ void check_dimensions(int64_t dimensions, const Json& config, int64_t hidden_siz
   if (dimensions > hidden_size) invalid("dimensions", "got {}, need at most {}", dimensions, hidden_size);
 }
 
-void append_vector(std::string& out, const std::vector<float>& vector, bool base64) {
+}  // namespace
+
+void append_vector(std::string& out, std::span<const float> vector, bool base64) {
   if (base64) {
     // float32, little endian, as numpy reads them.
     out += '"';
@@ -55,8 +57,6 @@ void append_vector(std::string& out, const std::vector<float>& vector, bool base
   }
   out += ']';
 }
-
-}  // namespace
 
 std::string embeddings_body(const PoolingResult& result, const std::string& id, const std::string& model, bool base64,
                             int64_t created) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "base/json.h"
@@ -21,12 +22,15 @@ struct EmbeddingBody {
   std::string prompt_name;  // of a folder of sentence-transformers; empty: its default
 };
 
-// vLLM's --pooler-config: {"pooling_type": "LAST" | "MEAN" | "CLS", "use_activation": true, "dimensions": 256}; "": the last
-// hidden state, scaled to length 1, as vLLM has it for decoders. Throws kInvalidInput.
+// vLLM's --pooler-config: {"pooling_type": "LAST" | "MEAN" | "CLS", "use_activation": true, "dimensions": 256}; "": as the
+// model has it, scaled to length 1. Throws kInvalidInput.
 PoolingParams parse_pooler_config(const std::string& text);
 
+// [0.5,-1.25], or base64 of float32. A list of such vectors as a tree of JSON values would take fifty times their size.
+void append_vector(std::string& out, std::span<const float> vector, bool base64);
+
 struct PoolingResult;
-// The answer as text at once: a thousand vectors as a tree of JSON values would take fifty times their size.
+// The answer as text at once.
 std::string embeddings_body(const PoolingResult& result, const std::string& id, const std::string& model, bool base64,
                             int64_t created);
 

@@ -17,7 +17,9 @@ namespace {
 
 constexpr const char* kJson = "application/json";
 constexpr int64_t kMostTokens = int64_t{1} << 31;
-constexpr size_t kLongestFirst = 1 << 17;  // bytes of the text that every document is paired with
+constexpr size_t kBytesOfANumber = 13, kHeadBytes = 4096;  // of long answers: room that is made once
+constexpr size_t kLongFirst = 1 << 17;      // bytes of a text that every document is paired with: its tokens are counted first
+constexpr size_t kMostInWindows = 1 << 22;  // bytes of a text for tasks that read it in parts
 
 int64_t tokens_of(const std::vector<SequenceInput>& sequences) {
   int64_t count = 0;
@@ -43,12 +45,81 @@ std::string documents_schema(int64_t most) {
       most);
 }
 
-// Each no longer than it may be.
+// Between the texts of a request: nobody reads the error.
+void check_there(const HttpResponse& response) {
+  if (response.gone()) fail(ErrorKind::kDevice, "http", "the client is gone");
+}
+
+// Each no longer than it may be. One text is what all others are paired with, or the only one.
 std::vector<std::string> fit_all(std::vector<std::string> texts, std::string_view where, const TextLimit& limit,
                                  const std::optional<int64_t>& truncate) {
-  for (std::string& text : texts) text = limit.fit(std::move(text), where, {truncate, false});
+  const size_t tokenized = texts.size() == 1 ? kLongFirst : TextLimit::kAlwaysTokenized;
+  for (std::string& text : texts) text = limit.fit(std::move(text), where, {truncate, false}, tokenized);
   return texts;
 }
+
+// All texts in what a task takes.
+void check_texts(const Json& value, const TextLimit& limit, size_t tokenized) {
+  if (value.is_string()) return limit.check(value.as_string("inputs"), "inputs", tokenized);
+  if (value.is_array()) {
+    for (const Json& each : value.as_array("inputs")) check_texts(each, limit, tokenized);
+  } else if (value.is_object()) {
+    for (const JsonMember& member : value.as_object("inputs")) check_texts(member.value, limit, tokenized);
+  }
+}
+
+// Of a task's inputs: they are a list, or one object with lists (of questions, say).
+size_t longest_list(const Json& inputs) {
+  if (!inputs.is_object()) return inputs.is_array() ? inputs.size() : 0;
+  size_t longest = 0;
+  for (const JsonMember& member : inputs.as_object("inputs")) {
+    if (member.value.is_array()) longest = std::max(longest, member.value.size());
+  }
+  return longest;
+}
+
+// JSON has no word for what is not finite, and readers stop at it.
+void check_finite(double value) {
+  if (!std::isfinite(value)) fail(ErrorKind::kInternal, "scores", "the model's outputs make a score of {}", value);
+}
+
+void check_finite(const Json& value) {
+  if (value.is_array()) {
+    for (const Json& each : value.as_array("result")) check_finite(each);
+  } else if (value.is_object()) {
+    for (const JsonMember& member : value.as_object("result")) check_finite(member.value);
+  } else if (value.is_number()) {
+    check_finite(value.as_double("result"));
+  }
+}
+
+// What feature-extraction makes of texts: [[[...], ...]] each, all rows; one vector each where they are pooled.
+struct FeatureFormat {
+  bool list, pooled, unit;
+  std::string operator()(const std::vector<SequenceOutput>& outputs) const {
+    std::string out = list ? "[" : "";
+    size_t numbers = 0;
+    for (const SequenceOutput& output : outputs) numbers += output.values.size();
+    out.reserve(numbers * kBytesOfANumber + kHeadBytes);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      const SequenceOutput& output = outputs[i];
+      if (!is_finite(output)) fail(ErrorKind::kInternal, "inputs", "the hidden states are not finite");
+      if (i > 0) out += ',';
+      if (pooled) {
+        append_vector(out, unit ? unit_vector(output) : output.values, false);
+        continue;
+      }
+      out += "[[";
+      for (int64_t row = 0; row < output.rows; ++row) {
+        if (row > 0) out += ',';
+        append_vector(out, {output.row(row), static_cast<size_t>(output.columns)}, false);
+      }
+      out += "]]";
+    }
+    if (list) out += ']';
+    return out;
+  }
+};
 
 std::vector<std::string> string_list(const Json& value, std::string_view where, int64_t most) {
   if (value.is_string()) return {value.as_string(where)};
@@ -80,7 +151,7 @@ Encoding cut(EncodedText encoded, const std::optional<int64_t>& truncate, int64_
 
 // What a text is to become: rows of the head.
 SequenceInput text_input(const SequenceModel& model, const std::string& text, const std::optional<int64_t>& truncate) {
-  return model.input_of(cut(model.encode(text), truncate, model.max_length()));
+  return model.input_of(cut(model.encode(text), truncate, sentence_length(model)));
 }
 
 // ... of a CrossEncoder's pair
@@ -94,10 +165,36 @@ SequenceInput vector_input(const SequenceModel& model, const std::string& text, 
   return sentence_input(model, cut(encode_sentence(model, text, options.prompt), truncate, sentence_length(model)), options);
 }
 
+// ... of ids, which have their special tokens and their prompt, or shall have none.
+SequenceInput ids_input(const SequenceModel& model, std::vector<int32_t> ids, SentenceOptions options,
+                        const Truncation& truncation) {
+  truncate_prompt(ids, truncation);
+  const int64_t most = sentence_length(model);
+  if (std::ssize(ids) > most) {
+    invalid("input", "too long: got {} tokens, need at most {} (or truncate_prompt_tokens)", ids.size(), most);
+  }
+  Encoding encoding;
+  encoding.type_ids.assign(ids.size(), 0);
+  encoding.ids = std::move(ids);
+  options.prompt.clear();
+  return sentence_input(model, encoding, options);
+}
+
+// ... of a text without special tokens; its prompt stands before it all the same.
+SequenceInput bare_input(const SequenceModel& model, const std::string& text, const SentenceOptions& options,
+                         const Truncation& truncation) {
+  const auto ids_of = [&](const std::string& part) { return model.tokenizer()->encode_ids(sentence_text(model, part), false); };
+  SequenceInput input = ids_input(model, ids_of(options.prompt + text), options, truncation);
+  if (options.layers && !model.sentence().include_prompt) input.pooled_from = std::ssize(ids_of(options.prompt));
+  return input;
+}
+
 // How a model of embeddings makes its vectors: as its folder says, but that --pooler-config may say how it pools, and that
 // requests normalize.
-SentenceOptions vector_options(const SequenceModel& model, PoolingType asked, const std::string& prompt_name = "") {
+SentenceOptions vector_options(const SequenceModel& model, const std::optional<PoolingType>& asked,
+                               const std::string& prompt_name = "") {
   SentenceOptions options = sentence_options(model, prompt_name);
+  if (asked == PoolingType::kLast) options.pooling = {RowPooling::kLastToken};
   if (asked == PoolingType::kMean) options.pooling = {RowPooling::kMean};
   if (asked == PoolingType::kCls) options.pooling = {RowPooling::kCls};
   return options;
@@ -123,7 +220,9 @@ double dot(const std::vector<float>& a, const std::vector<float>& b) {
 // Scores of pairs of texts: by a classifier of one label that reads both, or as cosines of their vectors.
 class PairScorer {
  public:
-  explicit PairScorer(const SequenceModel& model) : model_(model), cross_(model.head() == Head::kSequenceClassification) {
+  PairScorer(const SequenceModel& model, const PoolingParams& pooling)
+      : model_(model), pooling_(pooling), cross_(model.head() == Head::kSequenceClassification) {
+    pooling_.normalize = true;  // of cosines
     if (cross_ && model.labels().names.size() != 1) {
       unsupported("model", "scores need a classifier of one label: got {}", model.labels().names.size());
     }
@@ -135,11 +234,13 @@ class PairScorer {
 
   // firsts and seconds are of one length, or there is one first for all.
   std::vector<SequenceInput> inputs(std::vector<std::string> firsts, std::vector<std::string> seconds,
-                                    const std::optional<int64_t>& truncate) const {
+                                    const std::optional<int64_t>& truncate, const HttpResponse& response) const {
     std::vector<SequenceInput> sequences;
-    if (firsts.size() == 1 && firsts[0].size() > kLongestFirst) {
-      invalid("text_1 or query", "too long: got {} bytes, need at most {}", firsts[0].size(), kLongestFirst);
-    }
+    const auto add = [&](SequenceInput sequence) {
+      check_there(response);
+      sequences.push_back(std::move(sequence));
+    };
+    if (cross_ && firsts.size() == 1 && firsts[0].size() > kLongFirst && !truncate) check_first(firsts[0]);
     if (cross_) {
       const std::string prompt = prompt_text(model_.sentence(), "");
       for (std::string& text : firsts) text = sentence_text(model_, prompt + text);
@@ -147,18 +248,18 @@ class PairScorer {
     }
     if (cross_ && firsts.size() == 1) {
       const PairEncoder pairs(model_, firsts[0]);
-      for (const std::string& text : seconds) sequences.push_back(pair_input(model_, pairs.with(text), truncate));
+      for (const std::string& text : seconds) add(pair_input(model_, pairs.with(text), truncate));
       return sequences;
     }
     if (cross_) {
       for (size_t i = 0; i < seconds.size(); ++i) {
-        sequences.push_back(pair_input(model_, model_.encode(firsts[i], &seconds[i]), truncate));
+        add(pair_input(model_, model_.encode(firsts[i], &seconds[i]), truncate));
       }
       return sequences;
     }
-    const SentenceOptions options = vector_options(model_, PoolingType::kLast);
-    for (const std::string& text : firsts) sequences.push_back(vector_input(model_, text, options, truncate));
-    for (const std::string& text : seconds) sequences.push_back(vector_input(model_, text, options, truncate));
+    const SentenceOptions options = vector_options(model_, pooling_.type);
+    for (const std::string& text : firsts) add(vector_input(model_, text, options, truncate));
+    for (const std::string& text : seconds) add(vector_input(model_, text, options, truncate));
     return sequences;
   }
 
@@ -166,19 +267,29 @@ class PairScorer {
     std::vector<double> scores;
     if (cross_) {
       for (const SequenceOutput& output : outputs) {
-        const float score = activate ? pair_score(model_.labels(), output) : output.row(0)[0];
-        scores.push_back(static_cast<double>(score));
+        const auto score = static_cast<double>(activate ? pair_score(model_.labels(), output) : output.row(0)[0]);
+        check_finite(score);
+        scores.push_back(score);
       }
       return scores;
     }
     std::vector<std::vector<float>> vectors;
-    for (const SequenceOutput& output : outputs) vectors.push_back(unit_vector(output));
+    for (const SequenceOutput& output : outputs) vectors.push_back(vector_of(output, pooling_));
     for (size_t i = firsts; i < vectors.size(); ++i) scores.push_back(dot(vectors[firsts == 1 ? 0 : i - firsts], vectors[i]));
     return scores;
   }
 
  private:
+  // Told once, not by the first pair of many that copies it.
+  void check_first(const std::string& text) const {
+    const int64_t most = sentence_length(model_), count = std::ssize(model_.tokenizer()->encode_ids(text, false));
+    if (count > most) {
+      invalid("text_1 or query", "too long: got {} tokens, need at most {} (or truncate_prompt_tokens)", count, most);
+    }
+  }
+
   const SequenceModel& model_;
+  PoolingParams pooling_;
   bool cross_;
 };
 
@@ -244,16 +355,18 @@ void App::submit(std::vector<SequenceInput> sequences, AnswerWriter write, const
     const int status = http_status(error->kind());
     response->send(status, kJson, error_body(status, error->message()));
   };
-  const auto ticket =
-      encoder_->submit(std::move(sequences), [response, answer](std::vector<SequenceOutput> outputs, const Error* error) {
-        const auto kept = std::make_shared<const std::vector<SequenceOutput>>(std::move(outputs));
-        response->post([answer, kept, failed = error == nullptr ? std::optional<Error>() : *error] { answer(*kept, failed); });
-      });
+  const auto done = [response, answer](std::vector<SequenceOutput> outputs, const Error* error) {
+    const auto kept = std::make_shared<const std::vector<SequenceOutput>>(std::move(outputs));
+    response->post([answer, kept, failed = error == nullptr ? std::optional<Error>() : *error] { answer(*kept, failed); });
+  };
+  std::shared_ptr<const void> counted;
+  const auto ticket = encoder_->submit(std::move(sequences), done, &counted);
   if (!ticket) {
     metrics_.count_rejection();
     return response->send(503, kJson, error_body(503, "[server] too many requests are open: try again later"),
                           {{"retry-after", "1"}});
   }
+  response->keep(std::move(counted));
   response->on_disconnect([this, timer, ticket = *ticket] {
     encoder_->cancel(ticket);
     metrics_.finish(*timer, "abort");
@@ -269,19 +382,16 @@ void App::encoder_embeddings(const HttpRequest& http, const std::shared_ptr<Http
   const SentenceOptions options = vector_options(model, body.pooling.type, body.prompt_name);
   std::vector<SequenceInput> sequences;
   for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {
+    check_there(*response);
     auto* text = std::get_if<std::string>(&input);
     if (text != nullptr) *text = text_limit_.fit(std::move(*text), "input", body.truncation);
-    if (text != nullptr && body.add_special_tokens) {
+    if (text == nullptr) {
+      if (!body.prompt_name.empty()) invalid("prompt_name", "a prompt stands before texts: got ids");
+      sequences.push_back(ids_input(model, std::move(std::get<std::vector<int32_t>>(input)), options, body.truncation));
+    } else if (body.add_special_tokens) {
       sequences.push_back(vector_input(model, *text, options, body.truncation.tokens));
     } else {
-      Encoding encoding;
-      encoding.ids =
-          text != nullptr ? model.tokenizer()->encode_ids(*text, false) : std::move(std::get<std::vector<int32_t>>(input));
-      truncate_prompt(encoding.ids, body.truncation);
-      encoding.type_ids.assign(encoding.ids.size(), 0);
-      SentenceOptions plain = options;
-      plain.prompt.clear();
-      sequences.push_back(sentence_input(model, encoding, plain));
+      sequences.push_back(bare_input(model, *text, options, body.truncation));
     }
   }
   const std::string id = "embd-" + (body.request_id.empty() ? http.id : body.request_id);
@@ -297,6 +407,7 @@ void App::encoder_embeddings(const HttpRequest& http, const std::shared_ptr<Http
 
 App::PairsBody App::read_pairs(Fields& fields) const {
   PairsBody body;
+  body.activate = options_.pooling.normalize;  // --pooler-config's use_activation
   body.truncate = fields.integer("truncate_prompt_tokens", -1, kMostTokens);
   for (const char* key : {"use_activation", "activation"}) {
     if (const auto value = fields.boolean(key)) body.activate = *value;
@@ -327,11 +438,11 @@ void App::rerank(const HttpRequest& http, const std::shared_ptr<HttpResponse>& r
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
   const RerankBody body = read_rerank(fields);
-  const PairScorer scorer(encoder_->model());
+  const PairScorer scorer(encoder_->model(), options_.pooling);
   const std::vector<std::string> documents = document_list(*body.documents, options_.limits.max_inputs);
   std::vector<SequenceInput> sequences =
       scorer.inputs(fit_all({body.query}, "query", text_limit_, body.pairs.truncate),
-                    fit_all(documents, "documents", text_limit_, body.pairs.truncate), body.pairs.truncate);
+                    fit_all(documents, "documents", text_limit_, body.pairs.truncate), body.pairs.truncate, *response);
   const auto write = [scorer, documents, top_n = body.top_n, with_text = body.return_documents, activate = body.pairs.activate,
                       id = "rerank-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),
                       tokens = tokens_of(sequences)](const std::vector<SequenceOutput>& outputs) {
@@ -376,7 +487,7 @@ void App::score(const HttpRequest& http, const std::shared_ptr<HttpResponse>& re
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
   const ScoreBody body = read_score(fields);
-  const PairScorer scorer(encoder_->model());
+  const PairScorer scorer(encoder_->model(), options_.pooling);
   const std::vector<std::string> firsts = string_list(*body.first, "text_1", options_.limits.max_inputs);
   const std::vector<std::string> seconds = string_list(*body.second, "text_2", options_.limits.max_inputs);
   if (firsts.size() != 1 && firsts.size() != seconds.size()) {
@@ -384,7 +495,7 @@ void App::score(const HttpRequest& http, const std::shared_ptr<HttpResponse>& re
   }
   std::vector<SequenceInput> sequences =
       scorer.inputs(fit_all(firsts, "text_1", text_limit_, body.pairs.truncate),
-                    fit_all(seconds, "text_2", text_limit_, body.pairs.truncate), body.pairs.truncate);
+                    fit_all(seconds, "text_2", text_limit_, body.pairs.truncate), body.pairs.truncate, *response);
   const auto write = [scorer, count = firsts.size(), activate = body.pairs.activate,
                       id = "score-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),
                       tokens = tokens_of(sequences), created = unix_seconds()](const std::vector<SequenceOutput>& outputs) {
@@ -421,6 +532,7 @@ void App::classify(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   std::vector<SequenceInput> sequences;
   for (const std::string& text :
        fit_all(string_list(*body.input, "input", options_.limits.max_inputs), "input", text_limit_, body.pairs.truncate)) {
+    check_there(*response);
     sequences.push_back(text_input(model, text, body.pairs.truncate));
   }
   const auto write = [&model, activate = body.pairs.activate,
@@ -431,7 +543,10 @@ void App::classify(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
       const std::vector<float> scores = activate ? class_scores(model.labels(), outputs[i]) : outputs[i].values;
       const auto best = static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
       Json each = Json::object(), probabilities = Json::array();
-      for (const float score : scores) probabilities.push_back(static_cast<double>(score));
+      for (const float score : scores) {
+        check_finite(static_cast<double>(score));
+        probabilities.push_back(static_cast<double>(score));
+      }
       each.set("index", static_cast<int64_t>(i)).set("label", model.labels().names[best]);
       each.set("probs", std::move(probabilities)).set("num_classes", static_cast<int64_t>(scores.size()));
       data.push_back(std::move(each));
@@ -458,14 +573,26 @@ void App::run_task(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
   const TaskBody body = read_task(fields);
-  if (body.inputs->is_array() && static_cast<int64_t>(body.inputs->size()) > options_.limits.max_inputs) {
-    invalid("inputs", "too many: got {}, need at most {}", body.inputs->size(), options_.limits.max_inputs);
+  const size_t count = longest_list(*body.inputs);
+  if (static_cast<int64_t>(count) > options_.limits.max_inputs) {
+    invalid("inputs", "too many: got {}, need at most {}", count, options_.limits.max_inputs);
   }
-  PreparedInput prepared = pipeline.prepare(*body.inputs, body.parameters == nullptr ? Json() : *body.parameters);
-  submit(
-      std::move(prepared.sequences),
-      [finish = std::move(prepared.finish)](const std::vector<SequenceOutput>& outputs) { return finish(outputs).dump(); },
-      response);
+  const bool in_parts = pipeline.task() == "question-answering" || pipeline.task() == "token-classification";
+  check_texts(*body.inputs, text_limit_, in_parts ? kMostInWindows : TextLimit::kAlwaysTokenized);
+  const Json parameters = body.parameters == nullptr ? Json() : *body.parameters;
+  PreparedInput prepared = pipeline.prepare(*body.inputs, parameters);
+  if (pipeline.task() == "feature-extraction") {
+    const Json* unit = parameters.find("normalize");
+    const bool pooled = !prepared.sequences.empty() && !prepared.sequences[0].pooling.empty();
+    const FeatureFormat write{body.inputs->is_array(), pooled, unit != nullptr && *unit == Json(true)};
+    return submit(std::move(prepared.sequences), write, response);
+  }
+  const auto write = [finish = std::move(prepared.finish)](const std::vector<SequenceOutput>& outputs) {
+    const Json result = finish(outputs);
+    check_finite(result);
+    return result.dump();
+  };
+  submit(std::move(prepared.sequences), write, response);
 }
 
 }  // namespace pagoda::server

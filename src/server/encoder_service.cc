@@ -9,6 +9,12 @@ namespace {
 
 constexpr size_t kMostParts = 4096;  // sequences of one batch
 
+// Counts so many of `values` until the last copy is gone.
+std::shared_ptr<const void> count(const std::shared_ptr<std::atomic<int64_t>>& values, int64_t number) {
+  values->fetch_add(number, std::memory_order_relaxed);
+  return {values.get(), [values, number](const void*) { values->fetch_sub(number, std::memory_order_relaxed); }};
+}
+
 // A vector that is not finite is an error; of logits some may well be infinite.
 void check_vectors(const std::vector<SequenceInput>& inputs, const std::vector<SequenceOutput>& outputs) {
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -43,23 +49,27 @@ const Pipeline& EncoderService::pipeline(const std::string& task) {
   return *pipeline;
 }
 
-std::optional<uint64_t> EncoderService::submit(std::vector<SequenceInput> sequences, Done done) {
+std::optional<uint64_t> EncoderService::submit(std::vector<SequenceInput> sequences, Done done,
+                                               std::shared_ptr<const void>* counted) {
   const auto job = std::make_shared<Job>();
   job->sequences = std::move(sequences);
   job->outputs.resize(job->sequences.size());
   job->left = job->sequences.size();
-  for (const SequenceInput& sequence : job->sequences) job->values += model_->num_values(sequence);
+  int64_t values = 0;
+  for (const SequenceInput& sequence : job->sequences) values += model_->num_values(sequence);
   job->done = std::move(done);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (static_cast<int64_t>(open_.size()) >= max_open_) return {};
     // One that is larger than all may be has its turn when nobody else does.
-    if (!open_.empty() && job->values > most_values_ - open_values_) return {};
+    const int64_t others = values_->load(std::memory_order_relaxed);
+    if (others > 0 && values > most_values_ - others) return {};
+    job->counted = count(values_, values);
+    if (counted != nullptr) *counted = job->counted;
     job->ticket = next_ticket_++;
     std::list<std::shared_ptr<Job>> entry{job};
     open_.emplace(job->ticket, job);
     queue_.splice(queue_.end(), entry);  // does not throw: it is in both or in none
-    open_values_ += job->values;
     num_open_.store(static_cast<int64_t>(open_.size()), std::memory_order_relaxed);
   }
   wake_.notify_one();
@@ -72,6 +82,7 @@ void EncoderService::cancel(uint64_t ticket) {
   if (found == open_.end()) return;
   const std::shared_ptr<Job> job = found->second;
   end(*job);
+  job->counted.reset();
 }
 
 EngineStats EncoderService::stats() const {
@@ -86,7 +97,6 @@ EngineStats EncoderService::stats() const {
 // With the lock held: nothing of it counts any more.
 void EncoderService::end(Job& job) {
   job.over = true;
-  open_values_ -= job.values;
   open_.erase(job.ticket);
   num_open_.store(static_cast<int64_t>(open_.size()), std::memory_order_relaxed);
 }
@@ -171,6 +181,7 @@ void EncoderService::finish(Job& job) noexcept {
     } catch (...) {  // no memory even for that: the connection's time-outs end it
     }
   }
+  job.counted.reset();
 }
 
 void EncoderService::fail(Job& job, const Error& error) noexcept {
@@ -183,6 +194,7 @@ void EncoderService::fail(Job& job, const Error& error) noexcept {
     job.done({}, &error);
   } catch (...) {  // see above
   }
+  job.counted.reset();
 }
 
 void EncoderService::work() {

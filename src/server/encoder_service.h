@@ -39,8 +39,10 @@ class EncoderService {
   const SequenceModel& model() const { return *model_; }
   // Made at the first call; throws as Pipeline::make does.
   const Pipeline& pipeline(const std::string& task);
-  // A number for cancel(); empty where max_open are open already, or its output and theirs are too large together.
-  std::optional<uint64_t> submit(std::vector<SequenceInput> sequences, Done done);
+  // A number for cancel(); empty where max_open are open already, or its output and theirs are too large together. Its output
+  // counts until done was called and whoever has `counted` has let it go.
+  std::optional<uint64_t> submit(std::vector<SequenceInput> sequences, Done done,
+                                 std::shared_ptr<const void>* counted = nullptr);
   void cancel(uint64_t ticket);  // its done is not called any more, unless it is under way already
   int64_t num_open() const { return num_open_.load(std::memory_order_relaxed); }
   // False after two passes in a row that failed with a device or internal error. Vectors that are not finite are no such.
@@ -53,8 +55,8 @@ class EncoderService {
     std::vector<SequenceInput> sequences;
     std::vector<SequenceOutput> outputs;
     Done done;
-    size_t next = 0, left = 0;  // sequences not yet in a batch, and not yet computed
-    int64_t values = 0;         // of its outputs
+    size_t next = 0, left = 0;            // sequences not yet in a batch, and not yet computed
+    std::shared_ptr<const void> counted;  // its outputs
     bool over = false;
   };
   using Part = std::pair<std::shared_ptr<Job>, size_t>;  // one sequence of a job
@@ -73,6 +75,8 @@ class EncoderService {
   const Error out_of_memory_{ErrorKind::kOutOfMemory, "[server] out of memory"};
   const Error shutting_down_{ErrorKind::kDevice, "[server] shutting down"};
   std::atomic<int64_t> num_open_{0};
+  // Numbers of outputs that are somewhere still. What holds them may outlive the service.
+  const std::shared_ptr<std::atomic<int64_t>> values_ = std::make_shared<std::atomic<int64_t>>(0);
   std::atomic<int> failures_{0};
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
@@ -80,7 +84,6 @@ class EncoderService {
   std::map<uint64_t, std::shared_ptr<Job>> open_;
   EngineStats stats_;
   uint64_t next_ticket_ = 1;
-  int64_t open_values_ = 0;
   bool stop_ = false;
   std::mutex pipelines_mutex_;
   std::map<std::string, std::unique_ptr<Pipeline>> pipelines_;

@@ -14,9 +14,8 @@ namespace {
 // Of a stream that its client does not take: more is not made for it.
 constexpr int64_t kMostPending = int64_t{8} << 20;
 // Of one answer, some 100 bytes each: what its choices tell of their prompts (tokens, texts of tokens, log-probabilities),
-// which may all come of a few kilobytes at once; and log-probabilities of tokens that must be generated first.
+// which may all come of a few kilobytes at once.
 constexpr int64_t kMostPromptEntries = int64_t{1} << 20;
-constexpr int64_t kMostLogprobs = int64_t{1} << 22;
 
 // An event and what came after it, as one.
 void append(Event& held, const Event& event) {
@@ -79,11 +78,14 @@ void GenerationJob::check_size(int64_t max_model_len) const {
             "the answer would be too large: got {} tokens and log-probabilities of prompts in all choices, need at most {}",
             prompt_entries, kMostPromptEntries);
   }
-  if (logprobs > kMostLogprobs) {
-    invalid("logprobs",
-            "the answer could become too large: got {} log-probabilities (those of a token x max_tokens x choices), need at "
-            "most {}",
-            logprobs, kMostLogprobs);
+  // Without max_tokens an answer may end anywhere: what has come is counted. Beams have nothing to show before their end.
+  const bool ahead = request_.params.num_beams > 1 || (request_.max_tokens_given && keeps_logprobs());
+  if (ahead && logprobs > request_.most_logprobs) {
+    invalid(
+        "logprobs",
+        "the answer could become too large: got {} log-probabilities (those of a token x tokens x choices), need at most {} "
+        "(max_tokens bounds them)",
+        logprobs, request_.most_logprobs);
   }
 }
 
@@ -156,6 +158,29 @@ void GenerationJob::cancel() {
   for (const uint64_t ticket : tickets) engine_.abort(ticket);
 }
 
+// Whether the answer's end tells all of them once more: else a stream's go with their chunks.
+bool GenerationJob::keeps_logprobs() const { return !request_.stream || format_->repeats_logprobs(); }
+
+void GenerationJob::keep_logprobs(Answer& answer, const Event& event) {
+  for (const PositionLogprobs& position : event.logprobs) {
+    answer.cumulative_logprob += position.logprob;
+    if (keeps_logprobs()) num_logprobs_ += 1 + std::ssize(position.top);
+    if (!request_.stream) answer.logprobs.push_back(position);
+  }
+  if (num_logprobs_ > request_.most_logprobs) {
+    invalid("logprobs", "the answer has become too large: got {} log-probabilities, need at most {} (max_tokens bounds them)",
+            num_logprobs_, request_.most_logprobs);
+  }
+}
+
+Usage GenerationJob::usage(size_t prompt, size_t index) const {
+  Usage usage;
+  usage.prompt_tokens = std::ssize(prompts_[prompt].ids);
+  usage.cached_tokens = prompts_[prompt].num_cached_tokens;
+  usage.completion_tokens = std::ssize(prompts_[prompt].answers[index].token_ids);
+  return usage;
+}
+
 Usage GenerationJob::usage() const {
   Usage usage;
   for (const PromptState& prompt : prompts_) {
@@ -187,10 +212,7 @@ void GenerationJob::take(size_t prompt, const Event& event) {
   const bool first = request_.stream && begin_choice(prompt, event);
   answer.text += event.text;
   answer.token_ids.insert(answer.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
-  for (const PositionLogprobs& position : event.logprobs) {
-    answer.cumulative_logprob += position.logprob;
-    answer.logprobs.push_back(position);
-  }
+  keep_logprobs(answer, event);
   if (event.finish != FinishReason::kNone) {
     answer.finish_reason = finish_reason_name(event.finish);
     answer.stop_reason = event.stop_reason;

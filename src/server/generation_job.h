@@ -21,7 +21,7 @@ namespace pagoda::server {
 struct Answer {
   std::string text;
   std::vector<int32_t> token_ids;
-  std::vector<PositionLogprobs> logprobs;
+  std::vector<PositionLogprobs> logprobs;  // of an answer that is no stream
   double cumulative_logprob = 0;
   std::string finish_reason;  // empty: not yet
   std::variant<std::monostate, int32_t, std::string> stop_reason;
@@ -50,6 +50,8 @@ class AnswerFormat {
   virtual std::string whole(const GenerationJob& job, const std::vector<std::vector<size_t>>& order) = 0;
   // What is told of a prompt is told in each of its choices.
   virtual bool repeats_prompts() const { return false; }
+  // A stream's end tells the log-probabilities of the whole answer again.
+  virtual bool repeats_logprobs() const { return false; }
   // The first chunks of choice `index`, before any token (a role, an echo).
   virtual void begin(const GenerationJob& job, size_t prompt, size_t index, std::vector<Json>& chunks) = 0;
   // The chunks that an event becomes.
@@ -78,8 +80,9 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
 
   const GenerationRequest& request() const { return request_; }
   const std::vector<PromptState>& prompts() const { return prompts_; }
-  Usage usage() const;
-  int64_t created() const { return created_; }  // seconds since 1970
+  Usage usage() const;                             // of all choices of all prompts
+  Usage usage(size_t prompt, size_t index) const;  // of one choice, as chunks tell it
+  int64_t created() const { return created_; }     // seconds since 1970
   std::string error_json(const Error& error) const;
 
  private:
@@ -87,6 +90,8 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   bool submit(std::vector<Request>& requests);
   void on_event(size_t prompt, const Event& event);
   void take(size_t prompt, const Event& event);
+  bool keeps_logprobs() const;
+  void keep_logprobs(Answer& answer, const Event& event);
   size_t place_of(size_t prompt, const Event& event) const;
   bool begin_choice(size_t prompt, const Event& event);
   void stream(size_t prompt, const Event& event, bool first);
@@ -110,6 +115,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   std::vector<RequestTimer> timers_;  // one a prompt
   std::vector<bool> begun_;           // choices whose first chunk was sent
   std::map<size_t, Event> held_;      // by choice, what waits for stream_interval
+  int64_t num_logprobs_ = 0;          // that are kept
   size_t open_ = 0;                   // prompts under way
   bool over_ = false;                 // answered, failed or abandoned
 };

@@ -45,6 +45,7 @@ struct GenerationRequest {
   std::shared_ptr<const StopAutomaton> stops;
   std::shared_ptr<const TokenBiases> biases;
   bool max_tokens_given = false;
+  int64_t most_logprobs = int64_t{1} << 22;  // that are kept of one answer for its end, some 100 bytes each
   std::optional<int64_t> logprobs, prompt_logprobs;
   std::vector<int32_t> logprob_token_ids;
   std::optional<RepetitionDetection> repetition_detection;

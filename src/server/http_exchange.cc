@@ -26,7 +26,7 @@ class Response final : public HttpResponse {
   Response(const Response&) = delete;
   Response& operator=(const Response&) = delete;
   void send(int status, std::string_view content_type, std::string body, const Headers& headers) override {
-    exchange_->send(status, content_type, body, headers);
+    exchange_->send(status, content_type, std::move(body), headers);
   }
   void begin(int status, std::string_view content_type, const Headers& headers) override {
     exchange_->begin(status, content_type, headers);
@@ -35,6 +35,8 @@ class Response final : public HttpResponse {
   void finish() override { exchange_->finish(); }
   void on_disconnect(std::function<void()> callback) override { exchange_->on_disconnect(std::move(callback)); }
   void post(std::function<void()> work) override { exchange_->post(std::move(work)); }
+  bool gone() const override { return exchange_->gone(); }
+  void keep(std::shared_ptr<const void> what) override { exchange_->keep(std::move(what)); }
   int64_t pending_bytes() const override { return exchange_->pending_bytes(); }
 
  private:
@@ -85,22 +87,23 @@ void Exchange::start_locked(int status, std::string_view content_type, const Hea
   pending_ += static_cast<int64_t>(text.size());
 }
 
-void Exchange::send_locked(int status, std::string_view content_type, std::string_view body, const Headers& headers) {
+void Exchange::send_locked(int status, std::string_view content_type, std::string body, const Headers& headers) {
   start_locked(status, content_type, headers, static_cast<int64_t>(body.size()));
   if (!bodiless_) {
-    out_ += body;
     pending_ += static_cast<int64_t>(body.size());
     body_bytes_ += static_cast<int64_t>(body.size());
+    body.insert(0, out_);  // the head goes to the text, which may have hundreds of megabytes
+    out_ = std::move(body);
   }
   finished_ = true;
   wake_locked();
 }
 
-void Exchange::send(int status, std::string_view content_type, std::string_view body, const Headers& headers) {
+void Exchange::send(int status, std::string_view content_type, std::string body, const Headers& headers) {
   std::function<void()> dropped;  // may hold the response itself: to be destroyed without the lock
   const std::lock_guard lock(mutex_);
   if (begun_ || finished_ || gone_) return;
-  send_locked(status, content_type, body, headers);
+  send_locked(status, content_type, std::move(body), headers);
   dropped.swap(disconnected_);
 }
 
@@ -191,6 +194,18 @@ void Exchange::post(std::function<void()> work) {
   }
 }
 
+bool Exchange::gone() const {
+  const std::lock_guard lock(mutex_);
+  const std::shared_ptr<Wakeable> session = gone_ ? nullptr : session_.lock();
+  return session == nullptr || session->peer_gone();
+}
+
+// lose() comes at the end of every answer.
+void Exchange::keep(std::shared_ptr<const void> what) {
+  const std::lock_guard lock(mutex_);
+  if (!gone_) kept_ = std::move(what);
+}
+
 int64_t Exchange::pending_bytes() const {
   const std::lock_guard lock(mutex_);
   return pending_;
@@ -222,6 +237,7 @@ void Exchange::lose() {
     out_.clear();
     pending_ = 0;
     callback.swap(disconnected_);
+    kept_.reset();
   }
   if (!callback) return;
   try {

@@ -17,6 +17,7 @@ class Wakeable {
  public:
   virtual ~Wakeable() = default;
   virtual void wake() = 0;                           // from any thread; soon take() is called on the session's
+  virtual bool peer_gone() = 0;                      // on the session's
   virtual void run(std::function<void()> work) = 0;  // from any thread; soon it is called on the session's, unless it has ended
 };
 
@@ -33,12 +34,14 @@ class Exchange {
   Exchange(std::weak_ptr<Wakeable> session, Request request) : session_(std::move(session)), request_(std::move(request)) {}
 
   // ---- the handler's side, see HttpResponse
-  void send(int status, std::string_view content_type, std::string_view body, const Headers& headers);
+  void send(int status, std::string_view content_type, std::string body, const Headers& headers);
   void begin(int status, std::string_view content_type, const Headers& headers);
   bool write(std::string_view chunk);
   void finish();
   void on_disconnect(std::function<void()> callback);
   void post(std::function<void()> work);
+  bool gone() const;
+  void keep(std::shared_ptr<const void> what);
   int64_t pending_bytes() const;
   // Nobody will finish this: an error if nothing was sent yet, else the stream is cut.
   void abandon(int status, std::string_view message);
@@ -63,7 +66,7 @@ class Exchange {
 
  private:
   void start_locked(int status, std::string_view content_type, const Headers& headers, int64_t length);
-  void send_locked(int status, std::string_view content_type, std::string_view body, const Headers& headers);
+  void send_locked(int status, std::string_view content_type, std::string body, const Headers& headers);
   void add_locked(std::string_view chunk);
   void wake_locked();
 
@@ -71,6 +74,7 @@ class Exchange {
   std::weak_ptr<Wakeable> session_;
   Request request_;
   std::function<void()> disconnected_;
+  std::shared_ptr<const void> kept_;
   std::string out_;
   int64_t pending_ = 0;
   int64_t body_bytes_ = 0;

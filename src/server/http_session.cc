@@ -3,6 +3,7 @@
 
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/dispatch.hpp>
@@ -23,7 +24,8 @@ constexpr Clock::time_point kNever = Clock::time_point::max();
 constexpr size_t kMostAhead = 64 << 10;
 // How long a client that was refused may go on sending before its connection is reset: it could not read the answer else.
 constexpr std::chrono::milliseconds kLinger{2'000};
-constexpr size_t kLargeBody = 1 << 20;
+// Takes tens of milliseconds and more to be parsed and cut into tokens: few at a time, so that short ones go past.
+constexpr size_t kLargeBody = 64 << 10;
 constexpr size_t kKeptCapacity = 64 << 10;
 constexpr int kClientClosed = 499;  // as nginx logs it
 
@@ -267,6 +269,7 @@ void Session::dispatch() {
 
 // `response` is held until an exception is known: the handler's last reference would else answer with a plain 500.
 void Session::handle(const std::shared_ptr<HttpResponse>& response) {
+  if (state_ == State::kClosed) return;  // went away while it waited for its turn
   release_body();
   HttpRequest request = std::move(request_);
   request_ = {};
@@ -435,6 +438,14 @@ void Session::arm() {
       self->arm();
     });
   });
+}
+
+// What it sent and nobody has read yet hides the end behind it.
+bool Session::peer_gone() {
+  if (state_ == State::kClosed) return true;
+  char next = 0;
+  const ssize_t got = ::recv(socket_.native_handle(), &next, 1, MSG_PEEK | MSG_DONTWAIT);
+  return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 int Session::unsent_bytes() {

@@ -38,8 +38,8 @@ class Session;
 struct ServerCore {
   explicit ServerCore(const HttpOptions& o)
       : options(o),
-        large_bodies(o.threads < 4 ? 1 : 2),
-        bodies(std::max(1, o.threads < 4 ? o.threads - 2 : o.threads - 3)),
+        large_bodies(o.threads < 6 ? 1 : 2),
+        bodies(std::max(1, o.threads - 1 - (o.threads < 6 ? 1 : 2))),
         io(o.threads) {}
 
   HttpOptions options;
@@ -67,6 +67,7 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   void start();
   void wake() override;
   void run(std::function<void()> work) override;
+  bool peer_gone() override;
   void drain();  // no request after this one; ends at once where there is none
   void cut();    // ends in any state
 

@@ -77,6 +77,8 @@ class ResponsesFormat : public AnswerFormat {
     return event;
   }
 
+  bool repeats_logprobs() const override { return true; }
+
   Json usage_chunk(const GenerationJob&) override { return {}; }  // usage is in the last event
 
   std::string bytes(const Json& chunk) const override {

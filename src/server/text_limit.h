@@ -1,4 +1,4 @@
-// How long a text may be before anything looks at it: what surely has more tokens than the model takes is not cut into tokens.
+// How long a text may be before anything looks at it, and what of a long one surely holds all that stays of it.
 #pragma once
 
 #include <cstdint>
@@ -12,17 +12,22 @@ namespace pagoda::server {
 
 class TextLimit {
  public:
+  // Bytes that are cut into tokens whatever they are: how many tokens they have is not known before.
+  static constexpr size_t kAlwaysTokenized = size_t{1} << 20;
+
   TextLimit() = default;  // of no tokenizer: any text
-  // most_tokens: that a prompt may have.
+  // most_tokens: that a prompt may have. Looks at the tokenizer as long as it lives.
   TextLimit(const Tokenizer& tokenizer, int64_t most_tokens);
 
-  // The text, or where it is to be truncated its end (or begin) that surely holds all that stays. Throws kInvalidInput naming
-  // `where` for one that cannot fit: it has more bytes than most_tokens of the longest tokens.
-  std::string fit(std::string text, std::string_view where, const Truncation& truncation = {}) const;
-  // The same for who asks for tokens alone; some more is taken.
-  void check_tokens_only(const std::string& text, std::string_view where) const;
+  // Throws kInvalidInput naming `where` for more bytes than both `tokenized` and most_tokens of the longest tokens.
+  void check(std::string_view text, std::string_view where, size_t tokenized = kAlwaysTokenized) const;
+  // The text, checked; where it is to be truncated, whatever its length: itself, or of one longer than `tokenized` its end (or
+  // begin) up to a word's end, where that has all the tokens that stay.
+  std::string fit(std::string text, std::string_view where, const Truncation& truncation = {},
+                  size_t tokenized = kAlwaysTokenized) const;
 
  private:
+  const Tokenizer* tokenizer_ = nullptr;
   size_t longest_ = 0;  // token, in bytes
   size_t most_tokens_ = 0;
 };

@@ -54,6 +54,37 @@ TEST(Serve, AllowedOriginsMayCall) {
   EXPECT_EQ(other.find("access-control-allow-origin"), std::string::npos) << other;
 }
 
+// An encoder has a length, and no sequences, cache or chats.
+TEST(Serve, AnEncoderTakesItsLengthAndRefusesWhatItHasNotGot) {
+  const std::string path = ::testing::TempDir() + "pagoda_encoder_" + std::to_string(::getpid());
+  const std::string model = PAGODA_SOURCE_DIR "/tests/fixtures/encoders/bert";
+  Running serve({"serve", model, "--uds", path, "--threads", "1", "--max-model-len", "16"});
+  std::string answer;
+  for (int i = 0; i < 6000 && answer.find("max_model_len") == std::string::npos; ++i) {
+    answer = ask(path, "GET /v1/models HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ::kill(serve.pid(), SIGTERM);
+  const Ended ended = serve.end();
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_NE(answer.find("\"max_model_len\":16"), std::string::npos) << answer;
+  EXPECT_NE(ended.err.find("texts of at most 16 tokens"), std::string::npos) << ended.err;
+  for (const std::vector<std::string> flags : {std::vector<std::string>{"--max-model-len", "1000"},
+                                               {"--max-num-seqs", "3"},
+                                               {"--kv-cache-memory", "1MiB"},
+                                               {"--enable-auto-tool-choice"},
+                                               {"--generation-config", "vllm"},
+                                               {"--no-enable-prefix-caching"}}) {
+    std::vector<std::string> arguments = {"serve", model, "--uds", path, "--threads", "1"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    Running refused(arguments);
+    const Ended end = refused.end();
+    EXPECT_EQ(end.code, 2) << flags[0] << end.err;
+    const std::string name = flags[0] == "--no-enable-prefix-caching" ? "--enable-prefix-caching" : flags[0];
+    EXPECT_NE(end.err.find("[" + name + "]"), std::string::npos) << end.err;
+  }
+}
+
 // The port is open before the model is there: whether the signal comes while it loads or just after, the end is an orderly one.
 TEST(Serve, SignalsEndALoadingServer) {
   const std::string path = ::testing::TempDir() + "pagoda_loading_" + std::to_string(::getpid());

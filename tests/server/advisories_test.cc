@@ -436,9 +436,11 @@ TEST_F(Advisory, CVE_2025_25183_prefix_names_are_keyed) {
 
 TEST_F(Advisory, CVE_2025_46560_cost_grows_with_the_body_alone) {
   refused("/v1/completions", R"({"prompt": ")" + repeat("w7 ", 100000) + "\"}");
-  // A text is refused by its bytes, before it is cut into tokens; who asks for tokens alone gets them.
-  const std::string spaces = R"({"prompt": ")" + std::string(200000, ' ') + "x\"";
-  expect_refused("/v1/completions", spaces + "}", "bytes of text");
+  // Megabytes of text are refused before they are cut into tokens; up to there it is the tokens that count.
+  const auto text = [](size_t blanks) { return R"({"prompt": ")" + std::string(blanks, ' ') + "x\""; };
+  refused("/v1/completions", text(1200000) + "}");
+  const std::string spaces = text(200000);
+  EXPECT_EQ(status_of("/v1/completions", spaces + R"(, "max_tokens": 1})"), 200);
   EXPECT_EQ(post("/tokenize", spaces + "}")->json().at("count", "a"), Json(2));
   EXPECT_EQ(status_of("/v1/completions", spaces + R"(, "truncate_prompt_tokens": 2, "max_tokens": 1, "stop": [")" +
                                              std::string(4000, 'a') + "\"]}"),

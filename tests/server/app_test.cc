@@ -251,11 +251,63 @@ TEST_F(AppTest, StopTokensAreNoText) {
       EXPECT_EQ(choice(*answer).at("token_ids", "c").as_array("c").back() == ids[last],
                 choice(*answer).at("finish_reason", "c") == Json("stop"));
     }
-    if (beams) continue;
+    if (beams) continue;  // BeamsStopTokensAreNoText
     const std::string text = choice(without).get_string("text", "", "c");
     EXPECT_EQ(choice(without).at("token_ids", "c").size(), last + 1);
     EXPECT_EQ(choice(with).get_string("text", "", "c"), text + " " + word);
   }
+}
+
+TEST_F(AppTest, BeamsStopTokensAreNoText) {
+  const std::string fields = R"("prompt": "w7", "max_tokens": 6, "n": 4, "use_beam_search": true, "return_token_ids": true,
+      "ignore_eos": true)";
+  // A token in the middle of the likeliest answer: with it as a stop some beam ends there.
+  const Json whole = complete(fields);
+  const Json stop = choice(whole).at("token_ids", "c").as_array("c").at(2);
+  const std::string asked = fields + R"(, "stop_token_ids": [)" + stop.dump() + "]";
+  const Json without = complete(asked), with = complete(asked + R"(, "include_stop_str_in_output": true)");
+  int ended = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    const Json::Array& ids = choice(without, i).at("token_ids", "c").as_array("c");
+    ASSERT_EQ(choice(with, i).at("token_ids", "c"), choice(without, i).at("token_ids", "c"));
+    std::string words, all;
+    for (const Json& id : ids) {
+      words = all;
+      all += (all.empty() ? "" : " ") + (id == Json(0) ? std::string("<unk>") : "w" + id.dump());
+    }
+    const bool stopped = ids.back() == stop;
+    const std::string text = choice(without, i).get_string("text", "", "c");
+    EXPECT_EQ(text.substr(std::min(text.find_first_not_of(' '), text.size())), stopped ? words : all) << i;
+    EXPECT_EQ(choice(with, i).get_string("text", "", "c"), text + (stopped ? " w" + stop.dump() : "")) << i;
+    ended += stopped ? 1 : 0;
+  }
+  EXPECT_GT(ended, 0);
+}
+
+// As vLLM: a chunk tells of its own choice and prompt, the last chunk of all.
+TEST_F(AppTest, UsageOfAChunkIsThatOfItsChoice) {
+  const auto check = [&](const std::string& path, const std::string& fields, const std::vector<int64_t>& prompts) {
+    const auto stream = post(path, "{" + fields + R"(, "n": 2, "temperature": 1, "max_tokens": 3, "ignore_eos": true,
+        "stream": true, "stream_options": {"continuous_usage_stats": true, "include_usage": true}, "return_token_ids": true})");
+    std::map<int64_t, int64_t> told;
+    int64_t all = 0;
+    for (const Json& chunk : stream->chunks()) {
+      const Json& usage = chunk.at("usage", "c");
+      if (chunk.at("choices", "c").size() == 0) {
+        EXPECT_EQ(usage.at("completion_tokens", "u"), Json(all));
+        continue;
+      }
+      const int64_t index = choice(chunk).at("index", "c").as_int("c");
+      const Json* ids = choice(chunk).find("token_ids");
+      const int64_t more = ids == nullptr || ids->is_null() ? 0 : static_cast<int64_t>(ids->size());
+      all += more;
+      EXPECT_EQ(usage.at("completion_tokens", "u"), Json(told[index] += more)) << index;
+      EXPECT_EQ(usage.at("prompt_tokens", "u"), Json(prompts[static_cast<size_t>(index) / 2])) << index;
+    }
+    EXPECT_EQ(all, 6 * static_cast<int64_t>(prompts.size()));
+  };
+  check("/v1/completions", R"("prompt": [[7], [7, 8, 9]])", {1, 3});
+  check("/v1/chat/completions", R"("messages": [{"role": "user", "content": "w7"}])", {4});
 }
 
 TEST_F(AppTest, UsageOfAChunkCountsItsTokens) {
@@ -298,7 +350,7 @@ TEST_F(AppTest, LargeAnswersAreRefused) {
   refused(prompts(20) + R"(, "max_tokens": 0, "prompt_logprobs": 4)", "prompt_logprobs");
   refused(prompts(20) + R"(, "max_tokens": 0, "echo": true, "logprobs": 4)", "echo");
   refused(prompts(82) + R"(, "max_tokens": 0, "return_token_ids": true)", "return_token_ids");
-  refused(prompts(56) + R"(, "max_tokens": 28, "logprobs": 20, "ignore_eos": true, "stream": true)", "logprobs");
+  refused(prompts(56) + R"(, "max_tokens": 28, "logprobs": 20, "ignore_eos": true)", "logprobs");
   EXPECT_EQ(app_->engine()->stats().num_prompt_tokens, before);
   // What fits is told in each choice as in one.
   const std::string fits = R"("max_tokens": 0, "temperature": 1, "prompt_logprobs": 2, "prompt": "w7 w8 w9", "n": )";
@@ -310,8 +362,8 @@ TEST_F(AppTest, LargeAnswersAreRefused) {
 // Texts that cannot fit are not looked at token by token.
 TEST_F(AppTest, TextsThatCannotFitAreRefusedByTheirBytes) {
   std::string text = "w7";
-  while (text.size() < 9000) text += " w8";
-  const std::string says = "bytes of text, need at most 8192 (128 tokens of at most 64 bytes)";
+  while (text.size() <= (size_t{1} << 20)) text += " w8";
+  const std::string says = "bytes of text, need at most 1048576";
   expect_refused("/v1/completions", R"({"prompt": ")" + text + "\"}", says);
   expect_refused("/v1/completions", R"({"prompt": ["w7", ")" + text + "\"]}", says);
   expect_refused("/v1/embeddings", R"({"input": ")" + text + "\"}", says);
@@ -324,10 +376,18 @@ TEST_F(AppTest, TextsThatCannotFitAreRefusedByTheirBytes) {
   };
   EXPECT_EQ(ids(text + " w9 w10", R"("truncate_prompt_tokens": 2)"), "[9,10]");
   EXPECT_EQ(ids("w9 " + text, R"("truncate_prompt_tokens": 3, "truncation_side": "right")"), "[1,9,7]");
-  // Who only wants to know its tokens may ask for more.
-  EXPECT_EQ(post("/tokenize", R"({"prompt": ")" + text + "\"}")->status, 200);
-  while (text.size() < (size_t{1} << 20)) text += text;
   expect_refused("/tokenize", R"({"prompt": ")" + text + "\"}", says);
+  // ... but not where that could lose what stays: of many bytes few tokens may come.
+  for (const size_t size : {size_t{9000}, size_t{1200000}}) {
+    const std::string blank = "w9" + std::string(size, ' ') + "w10";
+    EXPECT_EQ(ids(blank, R"("truncate_prompt_tokens": 3, "truncation_side": "right")"), "[1,9,10]");
+    EXPECT_EQ(ids(blank, R"("truncate_prompt_tokens": 3)"), "[1,9,10]");
+  }
+  const std::string blank = std::string(9000, ' ') + "w9";
+  EXPECT_EQ(choice(complete(R"("max_tokens": 1, "return_token_ids": true, "prompt": ")" + blank + "\""))
+                .at("prompt_token_ids", "c")
+                .dump(),
+            "[1,9]");
 }
 
 // Lists may be megabytes, and prompts hundreds.

@@ -2,8 +2,10 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <thread>
+#include <tuple>
 
 #include "base/file.h"
 #include "pipelines/pipeline.h"
@@ -46,9 +48,12 @@ std::string cross_encoder() {
 
 class EncoderAppTest : public ::testing::Test {
  protected:
-  void serve(const std::string& folder, std::optional<Head> head = {}) {
-    model_ = SequenceModel::open(folder, one_thread(), head);
-    AppOptions options;
+  // most_tokens: as --max-model-len; 0: not given.
+  void serve(const std::string& folder, std::optional<Head> head = {}, int64_t most_tokens = 0) {
+    const std::shared_ptr<SequenceModel> model = SequenceModel::open(folder, one_thread(), head);
+    if (most_tokens > 0) model->limit_length(most_tokens);
+    model_ = model;
+    AppOptions options = options_;
     options.served_model_names = {"enc"};
     options.model = folder;
     app_ = std::make_unique<App>(options);
@@ -84,6 +89,17 @@ class EncoderAppTest : public ::testing::Test {
     EXPECT_EQ(told->status, status) << body << " -> " << told->body;
     EXPECT_NE(told->body.find(says), std::string::npos) << body << " -> " << told->body;
   }
+  // Of /v1/embeddings.
+  std::vector<double> vector(const std::string& fields) {
+    const Json answer = post("/v1/embeddings", "{" + fields + "}");
+    std::vector<double> values;
+    if (answer.is_null()) return values;
+    for (const Json& each : answer.at("data", "").as_array("").at(0).at("embedding", "").as_array("")) {
+      values.push_back(each.as_double(""));
+    }
+    return values;
+  }
+  AppOptions options_;
   std::shared_ptr<const SequenceModel> model_;
   std::unique_ptr<App> app_;
 };
@@ -296,7 +312,7 @@ TEST_F(EncoderAppTest, EmbeddingsAsTheFolderSays) {
   expect_refused("/v1/embeddings", R"({"input": ")" + words + "\"}", "need at most 20");
   post("/v1/embeddings", R"({"truncate_prompt_tokens": 10, "input": ")" + words + "\"}");
   expect_refused("/v1/embeddings", R"({"input": "a", "dimensions": 4})", "dimensions");
-  EXPECT_EQ(call("GET", "/v1/models")->json().at("data", "").as_array("")[0].at("max_model_len", ""), Json(70));
+  EXPECT_EQ(call("GET", "/v1/models")->json().at("data", "").as_array("")[0].at("max_model_len", ""), Json(20));
   EXPECT_EQ(call("GET", "/health")->status, 200);
   EXPECT_NE(call("GET", "/metrics")->body.find("vllm:prompt_tokens_total"), std::string::npos);
 }
@@ -315,10 +331,185 @@ TEST_F(EncoderAppTest, TextsAndIdsAreCutAtTheirEnd) {
   for (int i = 0; i < 2000; ++i) many += "fox ";
   const std::string cut = R"("truncate_prompt_tokens": 10, "input": ")";
   EXPECT_EQ(vectors(cut + many + "\""), vectors(cut + words + "\""));
-  const std::string says = "8000 bytes of text, need at most 4480 (70 tokens of at most 64 bytes)";
+  while (many.size() <= (size_t{1} << 20)) many += many;
+  EXPECT_EQ(vectors(cut + many + "\""), vectors(cut + words + "\""));
+  const std::string says = "bytes of text, need at most 1048576";
   expect_refused("/v1/embeddings", R"({"input": ["a", ")" + many + "\"]}", says);
   expect_refused("/v1/rerank", R"({"query": "a", "documents": [")" + many + "\"]}", says);
   expect_refused("/v1/score", R"({"text_1": ["a"], "text_2": [")" + many + "\"]}", says);
+}
+
+// Normalizers drop white space, and WordPiece makes one token of a long word: bytes say nothing of tokens then.
+TEST_F(EncoderAppTest, LongTextsOfFewTokensKeepThem) {
+  serve(kFixtures + "distilbert");
+  const std::string cut = R"("truncate_prompt_tokens": 10, "input": ")";
+  const auto text = [](const std::string& long_part, const std::string& rest) { return long_part + rest + "\""; };
+  const auto word = vector(cut + text(std::string(300, 'a'), " fox dog")), blank = vector(cut + text("", "fox dog"));
+  EXPECT_NE(word, blank);
+  for (const size_t size : {size_t{3000}, size_t{150000}, size_t{1100000}}) {
+    EXPECT_EQ(vector(cut + text(std::string(size, 'a'), " fox dog")), word) << size;
+    EXPECT_EQ(vector(cut + text(std::string(size, ' '), "fox dog")), blank) << size;
+    if (size > (size_t{1} << 20)) continue;
+    EXPECT_EQ(vector(R"("input": ")" + text(std::string(size, 'a'), " fox dog")), word) << size;
+    EXPECT_EQ(vector(R"("input": ")" + text(std::string(size, ' '), "fox dog")), blank) << size;
+  }
+}
+
+// What max_seq_length or --max-model-len says is told, and holds for texts, ids and tasks.
+TEST_F(EncoderAppTest, OneLimitForTextsAndIds) {
+  const auto told = [&] { return call("GET", "/v1/models")->json().at("data", "").as_array("")[0].at("max_model_len", ""); };
+  const auto ids = [](int count) {
+    std::string list = "5";
+    for (int i = 1; i < count; ++i) list += "," + std::to_string(5 + i);
+    return R"("input": [)" + list + "]";
+  };
+  serve(kFixtures + "distilbert");
+  EXPECT_EQ(told(), Json(20));
+  EXPECT_EQ(call("POST", "/tokenize", R"({"prompt": "fox"})")->json().at("max_model_len", ""), Json(20));
+  EXPECT_EQ(vector(ids(20) + R"(, "truncate_prompt_tokens": -1)"), vector(ids(20)));
+  EXPECT_EQ(vector(ids(32) + R"(, "truncate_prompt_tokens": -1)"), vector(ids(20)));
+  expect_refused("/v1/embeddings", "{" + ids(32) + "}", "need at most 20");
+  serve(kFixtures + "bert", {}, 8);
+  EXPECT_EQ(told(), Json(8));
+  const std::string text = R"(": "fox fox fox fox fox fox fox fox fox fox fox")";
+  expect_refused("/v1/embeddings", "{\"input" + text + "}", "need at most 8");
+  expect_refused("/classify", "{\"input" + text + "}", "need at most 8");
+  expect_refused("/pipelines/text-classification", "{\"inputs" + text + "}", "need at most 8");
+  const Json cut = post("/pipelines/text-classification", "{\"inputs" + text + R"(, "parameters": {"truncation": true}})");
+  EXPECT_EQ(cut, post("/pipelines/text-classification", R"({"inputs": "fox fox fox fox fox fox"})"));
+  EXPECT_THROW(serve(kFixtures + "bert", {}, 1000), Error);
+}
+
+// --pooler-config holds for all that vectors are made for.
+TEST_F(EncoderAppTest, ThePoolerConfigHoldsForVectorsAndScores) {
+  std::vector<std::vector<double>> all;
+  std::vector<double> scores;
+  for (const std::string type : {"", "LAST", "MEAN", "CLS"}) {
+    options_.pooling = parse_pooler_config(type.empty() ? "" : R"({"pooling_type": ")" + type + "\"}");
+    serve(kFixtures + "distilbert");
+    const std::vector<double> a = vector(R"("input": "Angela Merkel")"), b = vector(R"("input": "Berlin is here")");
+    double cosine = 0;
+    for (size_t i = 0; i < a.size(); ++i) cosine += a[i] * b[i];
+    const Json answer = post("/v1/score", R"({"text_1": "Angela Merkel", "text_2": "Berlin is here"})");
+    EXPECT_NEAR(answer.at("data", "").as_array("").at(0).at("score", "").as_double(""), cosine, 1e-6) << type;
+    const Json ranked = post("/v1/rerank", R"({"query": "Angela Merkel", "documents": ["Berlin is here"]})");
+    EXPECT_NEAR(ranked.at("results", "").as_array("").at(0).at("relevance_score", "").as_double(""), cosine, 1e-6) << type;
+    all.push_back(a);
+  }
+  EXPECT_NE(all[1], all[2]);
+  EXPECT_NE(all[1], all[3]);
+  EXPECT_NE(all[2], all[3]);
+  options_.pooling = parse_pooler_config(R"({"use_activation": false})");
+  serve(cross_encoder());
+  const std::string pair = R"({"text_1": "a", "text_2": "b")";
+  const Json plain = post("/v1/score", pair + "}").at("data", "");
+  EXPECT_EQ(plain, post("/v1/score", pair + R"(, "use_activation": false})").at("data", ""));
+  EXPECT_FALSE(plain == post("/v1/score", pair + R"(, "use_activation": true})").at("data", ""));
+}
+
+// One with default_prompt_name, as the folder of sentence-transformers has it.
+TEST_F(EncoderAppTest, PromptsStandBeforeTextsWithoutSpecialTokens) {
+  const std::string folder = ::testing::TempDir() + "/bare_prompts_" + std::to_string(::getpid());
+  std::filesystem::copy(PAGODA_SOURCE_DIR "/tests/fixtures/sentences/prompts", folder,
+                        std::filesystem::copy_options::recursive);
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json", "model.safetensors", "config.json"}) {
+    write_file_atomic(folder + "/" + file, read_file(kFixtures + "bert/" + file, 1 << 24));
+  }
+  write_file_atomic(folder + "/sentence_bert_config.json", R"({"max_seq_length": 12, "do_lower_case": true})");
+  serve(folder, Head::kNone);
+  const std::string bare = R"("add_special_tokens": false, "input": )";
+  EXPECT_EQ(vector(bare + R"("FOX", "prompt_name": "query")"), vector(bare + R"("fox")"));
+  EXPECT_NE(vector(bare + R"("fox", "prompt_name": "document")"), vector(bare + R"("fox")"));
+  const auto ids = model_->tokenizer()->encode_ids("a text: fox", false);
+  std::string list;
+  for (const int32_t id : ids) list += (list.empty() ? "" : ",") + std::to_string(id);
+  const auto same = [&] { return vector(bare + R"("fox", "prompt_name": "document")") == vector("\"input\": [" + list + "]"); };
+  EXPECT_FALSE(same());  // include_prompt false: of the prompt's own rows nothing is pooled
+  const std::string pooling = folder + "/1_Pooling/config.json";
+  Json config = Json::parse(read_file(pooling, 1 << 16), pooling);
+  write_file_atomic(pooling, config.set("include_prompt", true).dump());
+  serve(folder, Head::kNone);
+  EXPECT_TRUE(same());
+  expect_refused("/v1/embeddings", R"({"input": [5, 6], "prompt_name": "query"})", "got ids");
+  std::filesystem::remove_all(folder);
+}
+
+// Numbers as text at once: the same as the pipeline's, to float32.
+TEST_F(EncoderAppTest, FeaturesAreWrittenAsThePipelineHasThem) {
+  serve(kFixtures + "distilbert");
+  const auto pipeline = Pipeline::make("feature-extraction", model_);
+  const std::function<void(const Json&, const Json&)> expect_same = [&](const Json& got, const Json& want) {
+    ASSERT_EQ(got.is_array(), want.is_array());
+    if (!want.is_array()) {
+      EXPECT_EQ(static_cast<float>(got.as_double("")), static_cast<float>(want.as_double("")));
+      return;
+    }
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i) expect_same(got.as_array("")[i], want.as_array("")[i]);
+  };
+  for (const std::string inputs : {R"("Angela Merkel")", R"(["fox", "a b c"])", "[]"}) {
+    for (const std::string parameters :
+         {"null", R"({"truncation": true, "max_length": 4})", R"({"pooling": "mean"})", R"({"pooling": "auto"})",
+          R"({"pooling": "cls", "normalize": true})", R"({"pooling": "cls", "normalize": false})"}) {
+      SCOPED_TRACE(inputs + parameters);
+      expect_same(post("/pipelines/feature-extraction", R"({"inputs": )" + inputs + R"(, "parameters": )" + parameters + "}"),
+                  pipeline->run(Json::parse(inputs, ""), Json::parse(parameters, "")));
+    }
+  }
+}
+
+// Told whatever the bytes are, before they are cut into tokens.
+TEST_F(EncoderAppTest, TasksRefuseTextsAndListsThatAreTooLong) {
+  options_.limits.max_inputs = 3;
+  serve(kFixtures + "bert");
+  std::string text = "fox ";
+  while (text.size() <= (size_t{1} << 20)) text += text;
+  const std::string says = "bytes of text, need at most 1048576";
+  const std::string with = R"(, "parameters": {"truncation": true}})";
+  expect_refused("/pipelines/text-classification", R"({"inputs": ")" + text + "\"" + with, says);
+  expect_refused("/pipelines/text-classification", R"({"inputs": [{"text": "a", "text_pair": ")" + text + "\"}]" + with, says);
+  expect_refused("/pipelines/feature-extraction", R"({"inputs": ["a", ")" + text + "\"]" + with, says);
+  expect_refused("/pipelines/text-classification", R"({"inputs": ["a", "b", "c", "d"]})", "got 4, need at most 3");
+  serve(kFixtures + "distilbert");
+  const std::string source = R"({"inputs": {"source_sentence": "a", "sentences": )";
+  EXPECT_EQ(post("/pipelines/sentence-similarity", source + R"(["a", "b", "c"]}})").size(), 3u);
+  expect_refused("/pipelines/sentence-similarity", source + R"(["a", "b", "c", "d"]}})", "got 4, need at most 3");
+}
+
+// JSON has no NaN: a broken model is an error of the server's, told as such.
+TEST_F(EncoderAppTest, ScoresThatAreNoNumbersAreErrors) {
+  const std::string folder = cross_encoder();
+  Runtime runtime;
+  for (const float bad : {std::nanf(""), HUGE_VALF}) {
+    std::vector<std::pair<std::string, Tensor>> tensors;
+    {
+      const std::shared_ptr<SafetensorsFile> file = SafetensorsFile::open(folder + "/model.safetensors");
+      for (const TensorEntry& entry : file->tensors()) {
+        Tensor tensor = Tensor::empty(runtime.device(), entry.dtype, entry.shape);
+        std::memcpy(tensor.view().data, entry.data(), static_cast<size_t>(tensor.bytes()));
+        if (entry.name == "classifier.bias") {
+          ASSERT_EQ(entry.dtype, DType::kFloat32);
+          tensor.data<float>()[0] = bad;
+        }
+        tensors.emplace_back(entry.name, tensor);
+      }
+    }
+    write_safetensors(folder + "/model.safetensors", tensors);
+    serve(folder);
+    const std::string raw = R"(, "use_activation": false)";
+    const std::string says = "[scores] the model's outputs make a score of";
+    expect_refused("/v1/score", R"({"text_1": "a", "text_2": "b")" + raw + "}", says, 500);
+    expect_refused("/v1/rerank", R"({"query": "a", "documents": ["b"])" + raw + "}", says, 500);
+    expect_refused("/classify", R"({"input": "a")" + raw + "}", says, 500);
+    expect_refused("/pipelines/text-classification", R"({"inputs": "a", "parameters": {"function_to_apply": "none"}})", says,
+                   500);
+    if (!std::isnan(bad)) continue;
+    expect_refused("/v1/score", R"({"text_1": "a", "text_2": "b"})", says, 500);
+    expect_refused("/classify", R"({"input": "a"})", says, 500);
+    expect_refused("/pipelines/text-classification", R"({"inputs": "a"})", says, 500);
+  }
+  EXPECT_EQ(call("GET", "/health")->status, 200);
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(EncoderAppTest, ManyRequestsAtOnceAnswerAsEachAlone) {
@@ -342,9 +533,17 @@ TEST_F(EncoderAppTest, ManyRequestsAtOnceAnswerAsEachAlone) {
 
 TEST_F(EncoderAppTest, APairsFirstTextIsBounded) {
   serve(cross_encoder());
-  const std::string text(200000, 'a');
-  expect_refused("/score", R"({"text_1": ")" + text + R"(", "text_2": ["b"]})", "200000 bytes of text, need at most 4480");
-  expect_refused("/rerank", R"({"query": ")" + text + R"(", "documents": ["b"]})", "200000 bytes of text, need at most 4480");
+  std::string text = "fox ";
+  while (text.size() < 200000) text += text;
+  const std::string says = "[text_1 or query] too long: got";
+  expect_refused("/score", R"({"text_1": ")" + text + R"(", "text_2": ["b"]})", says);
+  expect_refused("/rerank", R"({"query": ")" + text + R"(", "documents": ["b"]})", says);
+  const auto scores = [&](const std::string& first, const std::string& more) {
+    return post("/score", R"({"text_1": ")" + first + R"(", "text_2": ["b", "c d"])" + more + "}").at("data", "");
+  };
+  EXPECT_EQ(scores(text, R"(, "truncate_prompt_tokens": 20)"),
+            scores(text.substr(0, 400), R"(, "truncate_prompt_tokens": 20)"));
+  EXPECT_EQ(scores(std::string(200000, 'a') + " fox", ""), scores(std::string(200, 'a') + " fox", ""));
   // One first text for all scores as each pair does.
   const Json one = post("/score", R"({"text_1": "the fox", "text_2": ["a", "b c"]})");
   const Json two = post("/score", R"({"text_1": ["the fox", "the fox"], "text_2": ["a", "b c"]})");
@@ -366,6 +565,33 @@ class LaterTold : public Told {
   }
   std::function<void()> later;
 };
+
+// Looks between a request's texts.
+TEST_F(EncoderAppTest, NothingIsComputedForWhoHasGone) {
+  class Gone : public Told {
+   public:
+    bool gone() const override { return ++asked > 2; }
+    mutable int asked = 0;
+  };
+  for (const auto& [folder, path, texts] : std::vector<std::tuple<std::string, std::string, std::string>>{
+           {kFixtures + "bert", "/classify", R"({"input": ["a", "b", "c", "d", "e"]})"},
+           {kFixtures + "distilbert", "/v1/embeddings", R"({"input": ["a", "b", "c", "d", "e"]})"},
+           {kFixtures + "distilbert", "/v1/rerank", R"({"query": "a", "documents": ["b", "c", "d", "e"]})"},
+           {cross_encoder(), "/v1/score", R"({"text_1": "a", "text_2": ["b", "c", "d", "e"]})"}}) {
+    serve(folder);
+    HttpRequest http;
+    http.method = "POST";
+    http.path = path;
+    http.body = texts;
+    const auto told = std::make_shared<Gone>();
+    try {
+      app_->handle(std::move(http), told);
+    } catch (const Error&) {
+    }
+    EXPECT_EQ(told->asked, 3) << path;
+    EXPECT_EQ(app_->num_open(), 0) << path;
+  }
+}
 
 TEST_F(EncoderAppTest, AnswersAreWrittenOnTheConnectionsThreadAndAbortsCounted) {
   serve(kFixtures + "bert");
@@ -442,17 +668,45 @@ TEST_F(EncoderServiceTest, FullAndCancelled) {
 
 TEST_F(EncoderServiceTest, OutputsOfAllAreBounded) {
   const int64_t each = model_->num_values(inputs(1)[0]);
-  EncoderService service(model_, 100, 4096, 3 * each);
-  hold(service);
   std::promise<std::string> first, alone;
-  const auto ticket = service.submit(inputs(5), into(alone));  // more than all may have, but nobody else is there
+  {
+    EncoderService service(model_, 100, 4096, 3 * each);  // more than all may have, but nobody else is there
+    ASSERT_TRUE(service.submit(inputs(5), into(alone)));
+    EXPECT_EQ(alone.get_future().get(), "5");
+  }
+  EncoderService service(model_, 100, 4096, 3 * each);
+  hold(service);  // whose output counts as long as it is told
+  const auto ignore = [](const Outputs&, const Error*) {};
+  const auto ticket = service.submit(inputs(2), ignore);
   ASSERT_TRUE(ticket);
-  EXPECT_FALSE(service.submit(inputs(1), [](const Outputs&, const Error*) {}));
+  EXPECT_FALSE(service.submit(inputs(1), ignore));
   service.cancel(*ticket);
   ASSERT_TRUE(service.submit(inputs(2), into(first)));
-  EXPECT_FALSE(service.submit(inputs(2), [](const Outputs&, const Error*) {}));
+  EXPECT_FALSE(service.submit(inputs(1), ignore));
   go_.set_value();
   EXPECT_EQ(first.get_future().get(), "2");
+}
+
+// They count while anyone has them, also when the request is no longer open.
+TEST_F(EncoderServiceTest, OutputsCountUntilTheirAnswerIsSent) {
+  const int64_t each = model_->num_values(inputs(1)[0]);
+  std::shared_ptr<const void> counted;
+  EncoderService service(model_, 100, 4096, 3 * each);
+  std::promise<std::string> first, last;
+  ASSERT_TRUE(service.submit(inputs(2), into(first), &counted));
+  EXPECT_EQ(first.get_future().get(), "2");
+  const auto ignore = [](const Outputs&, const Error*) {};
+  for (int i = 0; i < 1000 && service.num_open() > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(service.num_open(), 0);
+  EXPECT_FALSE(service.submit(inputs(2), ignore));
+  counted.reset();
+  std::optional<uint64_t> ticket;  // the service itself lets go a moment after its call
+  for (int i = 0; i < 1000 && !ticket; ++i) {
+    ticket = service.submit(inputs(2), into(last));
+    if (!ticket) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  ASSERT_TRUE(ticket);
+  EXPECT_EQ(last.get_future().get(), "2");
 }
 
 TEST_F(EncoderServiceTest, WhatThrowsOnItsThreadEndsThatRequestAlone) {

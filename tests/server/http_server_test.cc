@@ -107,6 +107,38 @@ TEST_F(Http, BodiesLeaveAThread) {
   EXPECT_EQ(in_time, 8);
 }
 
+// With four threads: one for large bodies, from what is no longer cut into tokens at once on, two for small ones, one for none.
+TEST_F(Http, SmallBodiesGoSideBySideAndPastLargeOnes) {
+  HttpOptions options = any_port();
+  options.threads = 4;
+  std::mutex mutex;
+  std::condition_variable changed;
+  int small = 0, large = 0, most_large = 0;
+  std::atomic<int> in_time{0};
+  start(options, [&](const HttpRequest& request, const std::shared_ptr<HttpResponse>& response) {
+    std::unique_lock lock(mutex);
+    const bool is_large = request.body.size() > 100;
+    if (is_large) {
+      most_large = std::max(most_large, ++large);
+    } else {
+      ++small;
+    }
+    changed.notify_all();
+    if (changed.wait_for(lock, 20s, [&] { return small >= 2; })) ++in_time;
+    if (is_large) --large;
+    lock.unlock();
+    echo(request, response);
+  });
+  std::vector<std::unique_ptr<Client>> clients;
+  for (const size_t size : {size_t{65} << 10, size_t{65} << 10, size_t{65} << 10, size_t{5}, size_t{5}}) {
+    clients.push_back(std::make_unique<Client>(port()));
+    ASSERT_TRUE(clients.back()->send(post(std::string(size, 'x'))));
+  }
+  for (const auto& client : clients) EXPECT_EQ(client->read_answer().status, 200);
+  EXPECT_EQ(in_time, 5);
+  EXPECT_EQ(most_large, 1);
+}
+
 // A client that goes while it waits for its turn is forgotten, and the others have theirs.
 TEST_F(Http, WhoGoesWhileWaitingIsForgotten) {
   HttpOptions options = any_port();

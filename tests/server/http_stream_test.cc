@@ -208,6 +208,48 @@ TEST_F(Stream, PendingBytesAreCountedAndAStalledReaderIsCut) {
   EXPECT_TRUE(eventually([&] { return server_->connections() == 0; }));
 }
 
+// Who works long within its call can ask; it is told only when it returns.
+TEST_F(Stream, AHandlerCanAskWhetherItsClientHasGone) {
+  std::atomic<bool> begun{false}, seen{false}, ended{false};
+  HttpServer server(any_port(), [&](const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
+    seen = !response->gone();
+    begun = true;
+    for (int i = 0; i < 20000 && !response->gone(); ++i) std::this_thread::sleep_for(1ms);
+    ended = response->gone();
+  });
+  Client client(server.port());
+  client.send(kGet);
+  EXPECT_TRUE(eventually([&] { return begun.load(); }));
+  EXPECT_TRUE(seen);
+  client.close();
+  EXPECT_TRUE(eventually([&] { return ended.load(); }));
+}
+
+// What an answer is made of may count until the client has it, or has gone.
+TEST_F(Stream, WhatIsKeptGoesWithTheAnswer) {
+  start(any_port());
+  Client client(port(), 4096);
+  client.send(kGet);
+  auto answer = response();
+  auto kept = std::make_shared<int>(1);
+  const std::weak_ptr<int> seen = kept;
+  answer->keep(std::move(kept));
+  answer->send(200, "text/plain", std::string(16 << 20, 'x'), {});
+  answer.reset();
+  std::this_thread::sleep_for(100ms);
+  EXPECT_FALSE(seen.expired());  // more than the system's buffers hold
+  EXPECT_EQ(client.read_answer().body.size(), size_t{16} << 20);
+  EXPECT_TRUE(eventually([&] { return seen.expired(); }));
+  Client leaver(port());
+  leaver.send(kGet);
+  const auto other = response();
+  kept = std::make_shared<int>(2);
+  const std::weak_ptr<int> left = kept;
+  other->keep(std::move(kept));
+  leaver.close();
+  EXPECT_TRUE(eventually([&] { return left.expired(); }));
+}
+
 TEST_F(Stream, ASlowReaderThatReadsIsNotCut) {
   HttpOptions options = any_port();
   options.write_timeout = 400ms;
