@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -56,7 +57,8 @@ struct RequestOutput {
   std::vector<PositionLogprobs> prompt_logprobs{};  // of position 1 and on, where asked for
   std::vector<CompletionOutput> outputs{};          // num_return_sequences of them; of beams the best first
   Usage usage{};
-  const std::string& text() const { return outputs.front().text; }
+  const std::string& text() const& { return outputs.front().text; }
+  std::string text() && { return std::move(outputs.front().text); }  // generate(...).text()
 };
 
 // News of one answer as it comes: what is new since the last. Pieces of text are whole characters, and joined they are the

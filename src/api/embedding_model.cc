@@ -59,9 +59,6 @@ std::vector<std::vector<float>> EmbeddingModel::encode(const std::vector<std::st
 
 const Tokenizer& EmbeddingModel::tokenizer() const { return impl_->tokenizer; }
 
-int64_t EmbeddingModel::max_seq_length() const {
-  const int64_t said = impl_->model->sentence().max_seq_length;
-  return said > 0 ? std::min(said, impl_->model->max_length()) : impl_->model->max_length();
-}
+int64_t EmbeddingModel::max_seq_length() const { return sentence_length(*impl_->model); }
 
 }  // namespace pagoda::api

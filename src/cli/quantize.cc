@@ -65,7 +65,7 @@ std::string text_of(const QuantizeReport& report, const std::string& out) {
   return text;
 }
 
-int run(const Program& program, const Flags& flags) {
+QuantizeOptions options_of(const Flags& flags) {
   QuantizeOptions options;
   options.bits = flags.to == "int8" ? 8 : 4;
   options.group_size = flags.group_size;
@@ -79,29 +79,36 @@ int run(const Program& program, const Flags& flags) {
   if (options.bits == 8 && (flags.group_size > 0 || flags.asymmetric || flags.int8_head)) {
     invalid("quantize", "--group-size, --asymmetric, --int8-head: int8 has one symmetric scale a row, need --to int4");
   }
+  return options;
+}
+
+QuantizeReport quantize_model(const std::string& model, const Flags& flags, QuantizeOptions& options) {
+  LoadOptions load_options;
+  load_options.runtime.threads = flags.threads;
+  if (flags.isa != "auto") load_options.runtime.isa = parse_isa(flags.isa);
+  const std::shared_ptr<ModelFolder> folder = ModelFolder::open(model);
+  if (flags.calibrate.empty()) {
+    Runtime runtime(load_options.runtime);
+    return quantize(runtime.device(), *folder, nullptr, flags.out, options);
+  }
+  options.ids = calibration_ids(flags, folder->path());
+  const std::unique_ptr<LoadedModel> loaded = LoadedModel::open_for_training(model, load_options, DType::kFloat32);
+  return quantize(loaded->runtime().device(), loaded->folder(), &loaded->model(), flags.out, options);
+}
+
+int run(const Program& program, const Flags& flags) {
+  QuantizeOptions options = options_of(flags);
   if (!flags.force && file_exists(join_path(flags.out, "config.json")))
     invalid(flags.out, "holds a model already: need another folder, or --force to replace it");
   const std::string model_name = find_model(program, flags.model);
   if (is_adapter(model_name))
     unsupported(flags.model, "an adapter: pagoda merge makes a model of it and its base, which can be quantised");
-  LoadOptions load_options;
-  load_options.runtime.threads = flags.threads;
-  if (flags.isa != "auto") load_options.runtime.isa = parse_isa(flags.isa);
   TerminalProgress line(stderr);
   if (!program.quiet)
     options.progress = [&](const std::string& what, int64_t done, int64_t total) { line.update(what, done, total); };
   QuantizeReport report;
   try {
-    if (!flags.calibrate.empty()) {
-      const std::shared_ptr<ModelFolder> folder = ModelFolder::open(model_name);
-      options.ids = calibration_ids(flags, folder->path());
-      const std::unique_ptr<LoadedModel> loaded = LoadedModel::open_for_training(model_name, load_options, DType::kFloat32);
-      report = quantize(loaded->runtime().device(), loaded->folder(), &loaded->model(), flags.out, options);
-    } else {
-      const std::shared_ptr<ModelFolder> folder = ModelFolder::open(model_name);
-      Runtime runtime(load_options.runtime);
-      report = quantize(runtime.device(), *folder, nullptr, flags.out, options);
-    }
+    report = quantize_model(model_name, flags, options);
   } catch (const Cancelled&) {
     return kInterruptedExit;
   }

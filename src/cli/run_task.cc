@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/task_hooks.h"
 #include "cli/cli.h"
 #include "pipelines/pipeline.h"
 
@@ -224,16 +225,27 @@ Json for_task(const TaskInfo& task, Json parameters) {
 int run(const Program& program, const Flags& flags) {
   const LoadOptions options = flags.machine.load_options();
   const TaskInfo& task = task_of(flags);
+  if (flags.top_k == "all" && std::string_view(task.name) != "text-classification") {
+    invalid("--top-k", "got all, need a number: all is for text-classification");
+  }
   const Json parameters = for_task(task, parameters_of(flags));
   const std::unique_ptr<Pipeline> pipeline = Pipeline::open(task.name, find_model(program, flags.model), options);
   if (flags.has_jsonl->count() > 0) return run_lines(*pipeline, flags, parameters);
-  const Json result = pipeline->run(input_of(flags), parameters);
-  if (program.json) {
-    write_json(result);
-  } else {
-    std::string shown;
-    append_shown(result, shown);
-    write_out(shown);
+  PrepareOptions stoppable;
+  stoppable.check = [] {
+    if (interrupted()) throw Cancelled();
+  };
+  try {
+    const Json result = pipeline->run(input_of(flags), parameters, stoppable);
+    if (program.json) {
+      write_json(result);
+    } else {
+      std::string shown;
+      append_shown(result, shown);
+      write_out(shown);
+    }
+  } catch (const Cancelled&) {
+    return kInterruptedExit;
   }
   return 0;
 }
@@ -267,7 +279,7 @@ void add_parameter_flags(CLI::App* verb, Flags& flags) {
   add("hypothesis_template", flags.hypothesis_template, "zero-shot-classification: \"This example is {}.\"");
   add_flag("multi_label", "--multi-label", flags.multi_label, "zero-shot-classification: several labels may be right");
   add("truncation", flags.truncation, "Cut texts that are too long: true, longest_first, only_first, only_second");
-  add("max_length", flags.max_length, "Tokens that --truncation leaves");
+  add("max_length", flags.max_length, "Tokens that are left of a longer text");
   add("pooling", flags.pooling, "feature-extraction: one vector a text; auto: as the model's folder says")
       ->type_name("none|auto|cls|mean|max|mean_sqrt_len_tokens|weightedmean|lasttoken");
   add_flag("normalize", "--normalize,!--no-normalize", flags.normalize, "feature-extraction: the vector scaled to length 1");

@@ -149,9 +149,8 @@ bool cholesky(ThreadPool& pool, std::vector<double>& a, int64_t k) {
   return true;
 }
 
-// u [k, k] upper with u^T u = hessian^-1, hessian in the given order of columns. The Cholesky factor of the reversed matrix,
-// inverted and reversed again, is that: the inverse itself is never formed.
-std::vector<float> inverse_factor(ThreadPool& pool, const std::vector<float>& hessian, const std::vector<int64_t>& order,
+// The lower factor of the damped hessian with its columns in reverse order.
+std::vector<double> damped_factor(ThreadPool& pool, const std::vector<float>& hessian, const std::vector<int64_t>& order,
                                   double damp) {
   const int64_t k = static_cast<int64_t>(order.size());
   std::vector<double> l(static_cast<size_t>(k * k));
@@ -168,6 +167,10 @@ std::vector<float> inverse_factor(ThreadPool& pool, const std::vector<float>& he
     }
     done = cholesky(pool, l, k);
   }
+  return l;
+}
+
+std::vector<double> inverse_of(ThreadPool& pool, const std::vector<double>& l, int64_t k) {
   std::vector<double> inverse(static_cast<size_t>(k * k), 0.0);
   pool.parallel_for(k, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < k; ++i) {
@@ -182,6 +185,19 @@ std::vector<float> inverse_factor(ThreadPool& pool, const std::vector<float>& he
       for (int64_t c = begin; c < stop; ++c) row[c] /= l[static_cast<size_t>(i * k + i)];
     }
   });
+  return inverse;
+}
+
+// u [k, k] upper with u^T u = hessian^-1, hessian in the given order of columns. The Cholesky factor of the reversed matrix,
+// inverted and reversed again, is that: the inverse itself is never formed. Each step's memory goes before the next: k may be
+// 10,000 and more.
+std::vector<float> inverse_factor(ThreadPool& pool, std::vector<float> hessian, const std::vector<int64_t>& order,
+                                  double damp) {
+  const int64_t k = static_cast<int64_t>(order.size());
+  std::vector<double> l = damped_factor(pool, hessian, order, damp);
+  std::vector<float>().swap(hessian);
+  const std::vector<double> inverse = inverse_of(pool, l, k);
+  std::vector<double>().swap(l);
   std::vector<float> u(static_cast<size_t>(k * k), 0.0f);
   for (int64_t i = 0; i < k; ++i) {
     for (int64_t j = i; j < k; ++j)
@@ -215,22 +231,29 @@ IntWeight round_to_nearest(ThreadPool& pool, const float* w, int64_t n, int64_t 
   return out;
 }
 
-IntWeight gptq(ThreadPool& pool, const float* w, int64_t n, int64_t k, const IntCoding& coding, std::vector<float>& hessian,
-               const GptqOptions& options) {
-  IntWeight out = empty_weight(n, k, coding);
-  const Rounder rounder(coding);
-  std::vector<float> power(static_cast<size_t>(k));
+GptqInputs prepare_gptq(ThreadPool& pool, std::vector<float> hessian, int64_t k, const GptqOptions& options) {
+  GptqInputs inputs;
+  inputs.power.resize(static_cast<size_t>(k));
   for (int64_t i = 0; i < k; ++i) {
     float& diagonal = hessian[static_cast<size_t>(i * k + i)];
-    power[static_cast<size_t>(i)] = diagonal;
+    inputs.power[static_cast<size_t>(i)] = diagonal;
     if (diagonal == 0) diagonal = 1;
   }
-  std::vector<int64_t> order(static_cast<size_t>(k));
-  std::iota(order.begin(), order.end(), int64_t{0});
+  inputs.order.resize(static_cast<size_t>(k));
+  std::iota(inputs.order.begin(), inputs.order.end(), int64_t{0});
   if (options.act_order) {
-    stable_sort(order, [&](int64_t a, int64_t b) { return power[static_cast<size_t>(a)] > power[static_cast<size_t>(b)]; });
+    const auto power = [&](int64_t column) { return inputs.power[static_cast<size_t>(column)]; };
+    stable_sort(inputs.order, [&](int64_t a, int64_t b) { return power(a) > power(b); });
   }
-  const std::vector<float> u = inverse_factor(pool, hessian, order, options.damp);
+  inputs.factor = inverse_factor(pool, std::move(hessian), inputs.order, options.damp);
+  return inputs;
+}
+
+IntWeight gptq(ThreadPool& pool, const float* w, int64_t n, int64_t k, const IntCoding& coding, const GptqInputs& inputs) {
+  IntWeight out = empty_weight(n, k, coding);
+  const Rounder rounder(coding);
+  const std::vector<float>&power = inputs.power, &u = inputs.factor;
+  const std::vector<int64_t>& order = inputs.order;
   // A few rows at a time share each row of the factor.
   constexpr int64_t kRows = 8;
   pool.parallel_for(n, kRows, [&](int64_t begin, int64_t end, int) {

@@ -38,12 +38,20 @@ struct GptqOptions {
   bool act_order = true;  // columns in falling order of their inputs' power
 };
 
+// What rounding needs of a layer's inputs, made once for all matrices that they go through.
+struct GptqInputs {
+  std::vector<float> power;    // of each column
+  std::vector<int64_t> order;  // of rounding
+  std::vector<float> factor;   // [k, k] upper: its product with itself is the inverse of the damped hessian
+};
+// hessian: [k, k] sum of x x^T over the calibration inputs.
+GptqInputs prepare_gptq(ThreadPool& pool, std::vector<float> hessian, int64_t k, const GptqOptions& options = {});
+
 // Frantar et al. 2022 (GPTQ): columns are rounded one after another, each error spread over the columns not yet rounded so that
-// the product with the inputs changes least. hessian: [k, k] sum of x x^T over the calibration inputs, destroyed. Scales are
-// those that lose least by the inputs' power, among shrunken ranges; they are set before any column is rounded, so that the
-// order of columns leaves the groups as they are. Columns that no input ever reached are rounded to the nearest.
-IntWeight gptq(ThreadPool& pool, const float* w, int64_t n, int64_t k, const IntCoding& coding, std::vector<float>& hessian,
-               const GptqOptions& options = {});
+// the product with the inputs changes least. Scales are those that lose least by the inputs' power, among shrunken ranges; they
+// are set before any column is rounded, so that the order of columns leaves the groups as they are. Columns that no input ever
+// reached are rounded to the nearest.
+IntWeight gptq(ThreadPool& pool, const float* w, int64_t n, int64_t k, const IntCoding& coding, const GptqInputs& inputs);
 
 void decode(ThreadPool& pool, const IntWeight& weight, float* out);  // [n, k]
 

@@ -260,7 +260,9 @@ class Quantizer {
         if (linears_[i].layer == layer) {
           InputPower power(device_, linears_[i].input, linears_[i].parameter->shape[1]);
           pass(decoder, layer, all, &power);
-          for (size_t j = i; j < end; ++j) calibrate(linears_[j], *parameters.at(linears_[j].parameter->name), power.sum());
+          check_cancel();
+          const GptqInputs inputs = prepare_gptq(pool_, power.sum(), linears_[i].parameter->shape[1], options_.gptq);
+          for (size_t j = i; j < end; ++j) calibrate(linears_[j], *parameters.at(linears_[j].parameter->name), inputs);
         }
         i = end;
       }
@@ -269,12 +271,12 @@ class Quantizer {
     tell("calibrating", layers, layers);
   }
 
-  void calibrate(const Linear& linear, const Parameter& parameter, std::vector<float> hessian) {
+  void calibrate(const Linear& linear, const Parameter& parameter, const GptqInputs& inputs) {
     check_cancel();
     const int64_t n = linear.parameter->shape[0], k = linear.parameter->shape[1];
     float* w = parameter.value.data<float>();
     check_finite(linear.parameter->name, w, n, k);
-    IntWeight weight = gptq(pool_, w, n, k, coding(linear), hessian, options_.gptq);
+    IntWeight weight = gptq(pool_, w, n, k, coding(linear), inputs);
     std::vector<float> decoded(static_cast<size_t>(n * k));
     decode(pool_, weight, decoded.data());
     note(linear, weight.bits, w, decoded.data());
@@ -282,11 +284,11 @@ class Quantizer {
     calibrated_.emplace(linear.module, std::move(weight));
   }
 
-  void write_weights() {
-    std::map<std::string, const Linear*> by_name;
-    for (const Linear& linear : linears_) by_name.emplace(linear.parameter->name, &linear);
+  using LinearsByName = std::map<std::string, const Linear*>;
+
+  // In the order in which write_weights() appends.
+  std::vector<TensorSpec> weight_specs(const LinearsByName& by_name) const {
     std::vector<TensorSpec> specs;
-    for (const std::string& name : folder_.weights().names()) report_.bytes_before += folder_.weights().find(name)->bytes;
     const auto add_packed = [&](const std::string& module, int64_t n, int64_t k, const IntCoding& coding) {
       const int64_t groups = coding.group > 0 ? k / coding.group : 1;
       specs.push_back({module + ".weight_packed", DType::kInt32, {n, div_up(k * coding.bits, 32)}});
@@ -314,6 +316,14 @@ class Quantizer {
       }
     }
     if (head_ && tied_) add_packed(head_->module, head_->parameter->shape[0], head_->parameter->shape[1], head_coding());
+    return specs;
+  }
+
+  void write_weights() {
+    LinearsByName by_name;
+    for (const Linear& linear : linears_) by_name.emplace(linear.parameter->name, &linear);
+    for (const std::string& name : folder_.weights().names()) report_.bytes_before += folder_.weights().find(name)->bytes;
+    const std::vector<TensorSpec> specs = weight_specs(by_name);
     for (const TensorSpec& spec : specs) {
       int64_t count = 1;
       for (const int64_t dim : spec.shape) count *= dim;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/stable_sort.h"
+#include "base/utf8.h"
 #include "formats/gguf_model.h"
 
 namespace pagoda {
@@ -142,6 +143,12 @@ void read_template(const Json& json, const std::string& where, TokenizerConfig& 
   }
 }
 
+bool is_left(const Json& json, const char* key, const std::string& where) {
+  const std::string side = json.get_string(key, "right", where);
+  if (side != "left" && side != "right") invalid(where, "{}: got '{}', need left or right", key, utf8_cut(side, 64));
+  return side == "left";
+}
+
 // The seven common names first, as transformers lists them.
 void order_names(TokenizerConfig& config) {
   const auto place = [](const std::string& name) { return std::find(std::begin(kNames), std::end(kNames), name) - kNames; };
@@ -196,6 +203,8 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
     flag("add_prefix_space", config.add_prefix_space);
     config.do_lower_case = json.get_bool("do_lower_case", true, where);
     config.clean_up_tokenization_spaces = json.get_bool("clean_up_tokenization_spaces", false, where);
+    config.truncation_left = is_left(json, "truncation_side", where);
+    config.padding_left = is_left(json, "padding_side", where);
     const Json* longest = json.find("model_max_length");
     // transformers writes 1e30 for "no bound".
     if (longest != nullptr && longest->is_number() && longest->as_double(where) >= 0 && longest->as_double(where) < 1e15)

@@ -27,6 +27,7 @@ struct TokenizerConfig {
   bool do_lower_case = true;
   bool clean_up_tokenization_spaces = false;
   int64_t model_max_length = 0;                                           // 0: no bound
+  bool truncation_left = false, padding_left = false;                     // truncation_side, padding_side
   std::string chat_template;                                              // the default one; empty: none
   std::vector<std::pair<std::string, std::string>> named_chat_templates;  // without the default
   Json raw;                                                               // tokenizer_config.json, or null

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "metrics/words.h"
 #include "text/jinja_unicode.h"
 
 namespace pagoda {
@@ -43,19 +44,6 @@ std::string spaced_pairs(const std::string& text, Fits&& fits, std::string_view 
     }
   }
   return out;
-}
-
-std::vector<std::string> split_words(std::string_view text) {
-  std::vector<std::string> words;
-  size_t begin = 0;
-  for (size_t pos = 0; pos < text.size();) {
-    const size_t at = pos;
-    if (!jinja::is_space(utf8_next(text, pos))) continue;
-    if (at > begin) words.emplace_back(text.substr(begin, at - begin));
-    begin = pos;
-  }
-  if (text.size() > begin) words.emplace_back(text.substr(begin));
-  return words;
 }
 
 using Counts = std::map<std::vector<std::string_view>, int64_t>;

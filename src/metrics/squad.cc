@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/stable_sort.h"
 #include "base/utf8.h"
+#include "metrics/words.h"
 #include "text/jinja_unicode.h"
 
 namespace pagoda {
@@ -40,22 +41,6 @@ std::string without_articles(std::string_view text) {
     pos = end;
   }
   return out;
-}
-
-std::vector<std::string> split_words(std::string_view text) {
-  std::vector<std::string> words;
-  std::string word;
-  for (size_t pos = 0; pos < text.size();) {
-    const size_t begin = pos;
-    if (!jinja::is_space(utf8_next(text, pos))) {
-      word += text.substr(begin, pos - begin);
-    } else if (!word.empty()) {
-      words.push_back(std::move(word));
-      word.clear();
-    }
-  }
-  if (!word.empty()) words.push_back(std::move(word));
-  return words;
 }
 
 int64_t shared_words(const std::vector<std::string>& left, const std::vector<std::string>& right) {

@@ -9,6 +9,12 @@ namespace pagoda {
 namespace {
 
 constexpr int64_t kMostLabels = 1 << 20;
+constexpr std::pair<const char*, ScoreActivation> kActivations[] = {
+    {"torch.nn.modules.linear.Identity", ScoreActivation::kIdentity},
+    {"torch.nn.modules.activation.Sigmoid", ScoreActivation::kSigmoid},
+    {"torch.nn.modules.activation.Tanh", ScoreActivation::kTanh},
+    {"torch.nn.modules.activation.ReLU", ScoreActivation::kRelu},
+};
 
 // Digits alone, as JSON's keys have ids; -1: anything else, and what is no id of `count` outputs.
 int64_t id_of(const std::string& text, size_t count) {
@@ -81,11 +87,28 @@ Labels read_labels(const Json& config, const std::string& where) {
     invalid(where, "problem_type: got '{}', need regression, single_label_classification or multi_label_classification",
             utf8_cut(labels.problem_type, 64));
   }
+  set_score_activation(labels, config.get_string("sbert_ce_default_activation_function", "", where));
   const Json* sentences = config.find("sentence_transformers");
-  labels.score_activation = config.get_string("sbert_ce_default_activation_function", "", where);
   if (sentences != nullptr && sentences->is_object())
-    labels.score_activation = sentences->get_string("activation_fn", labels.score_activation, where);
+    set_score_activation(labels, sentences->get_string("activation_fn", "", where));
   return labels;
+}
+
+void set_score_activation(Labels& labels, const std::string& name) {
+  if (name.empty()) return;
+  labels.score_activation_name = name;
+  labels.score_activation = ScoreActivation::kUnknown;
+  for (const auto& [known, activation] : kActivations) {
+    if (name == known) labels.score_activation = activation;
+  }
+}
+
+void check_score_activation(const Labels& labels) {
+  if (labels.score_activation != ScoreActivation::kUnknown) return;
+  unsupported("activation_fn",
+              "got '{}', need torch.nn.modules.linear.Identity, or Sigmoid, Tanh or ReLU of "
+              "torch.nn.modules.activation",
+              utf8_cut(labels.score_activation_name, 128));
 }
 
 }  // namespace pagoda

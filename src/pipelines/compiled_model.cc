@@ -67,6 +67,11 @@ class Collector : public PackedStore {
   const TaskHooks& hooks_;
 };
 
+// "bert.encoder.layer.0" is "encoder.layer.0" in a model without a head. All names are of one checkpoint: the key says so.
+std::string without_prefix(const std::string& name) { return name.substr(name.find('.') + 1); }
+
+bool is_same(const std::string& a, const std::string& b) { return a == b || without_prefix(a) == b || a == without_prefix(b); }
+
 std::string mismatch(const Json& theirs, const Json& ours) {
   for (const JsonMember& member : ours.as_object("key")) {
     const Json* other = theirs.find(member.key);
@@ -95,11 +100,25 @@ Json compiled_key(const ModelFolder& folder, const Runtime& runtime, DType compu
   return key;
 }
 
+CompiledStore::CompiledStore(std::shared_ptr<const CompiledFile> file) : file_(std::move(file)) {
+  for (const CompiledWeight& weight : file_->weights()) {
+    without_prefix_.emplace(without_prefix(weight.parts.at(0).first), &weight);
+  }
+}
+
+const CompiledWeight* CompiledStore::find(const std::vector<PackedPart>& parts) const {
+  const std::string& name = parts.at(0).name;
+  if (const CompiledWeight* weight = file_->find(name)) return weight;
+  if (const CompiledWeight* weight = file_->find(without_prefix(name))) return weight;
+  const auto longer = without_prefix_.find(name);
+  return longer == without_prefix_.end() ? nullptr : longer->second;
+}
+
 std::shared_ptr<const void> CompiledStore::find(const std::vector<PackedPart>& parts, const PackedView& shape) {
-  const CompiledWeight* weight = file_->find(parts.at(0).name);
+  const CompiledWeight* weight = find(parts);
   if (weight == nullptr || weight->parts.size() != parts.size()) return nullptr;
   for (size_t i = 0; i < parts.size(); ++i) {
-    if (weight->parts[i].first != parts[i].name || weight->parts[i].second != parts[i].rows) return nullptr;
+    if (!is_same(weight->parts[i].first, parts[i].name) || weight->parts[i].second != parts[i].rows) return nullptr;
   }
   if (weight->n != shape.n || weight->k != shape.k || weight->layout != layout_of(shape)) return nullptr;
   if (weight->bytes != packed_bytes(shape)) return nullptr;

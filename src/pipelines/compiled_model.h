@@ -27,16 +27,19 @@ struct CompileReport {
 // Packs as LoadedModel::open does, and writes what was packed. out: empty: compiled_path(). Throws Cancelled between weights.
 CompileReport compile_model(const std::string& name, LoadOptions options, const std::string& out, const TaskHooks& hooks = {});
 
-// Weights of a compiled file for a start. What it lacks is packed.
+// Weights of a compiled file for a start. What it lacks is packed. Of the file's model and this one either may be without a
+// head, where names lack the prefix of the base.
 class CompiledStore : public PackedStore {
  public:
-  explicit CompiledStore(std::shared_ptr<const CompiledFile> file) : file_(std::move(file)) {}
+  explicit CompiledStore(std::shared_ptr<const CompiledFile> file);
   std::shared_ptr<const void> find(const std::vector<PackedPart>& parts, const PackedView& shape) override;
   void made(const std::shared_ptr<const PackedWeight>& weight) override;
   int64_t found_bytes() const { return found_bytes_; }
 
  private:
+  const CompiledWeight* find(const std::vector<PackedPart>& parts) const;
   std::shared_ptr<const CompiledFile> file_;
+  std::map<std::string, const CompiledWeight*> without_prefix_;  // by the first part's name without "bert."
   int64_t found_bytes_ = 0;
 };
 

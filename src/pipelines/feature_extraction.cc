@@ -23,50 +23,62 @@ class FeatureExtraction final : public Pipeline {
       : Pipeline(std::move(task), std::move(model)) {}
 
  protected:
-  PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
+  InputReader reader(TaskParameters& parameters) const override {
     const std::string pooling = parameters.text("pooling", "none");
-    const Json* normalize = parameters.take("normalize");
     const TruncationChoice truncation = truncation_of(parameters);
     parameters.flag("return_tensors", false);  // a tensor is lists in JSON too
-    const Json *prompt = parameters.take("prompt"), *prompt_name = parameters.take("prompt_name");
-    PreparedInput prepared;
-    if (pooling != "none") {
-      SentenceOptions options;
-      if (pooling == "auto") {
-        options = sentence_options(model(), prompt_name == nullptr ? "" : prompt_name->as_string("prompt_name"));
-      } else {
-        options.pooling = {parse_row_pooling(pooling, "pooling")};
-        if (prompt_name != nullptr) options.prompt = prompt_text(model().sentence(), prompt_name->as_string("prompt_name"));
-      }
-      if (prompt != nullptr) options.prompt = prompt->as_string("prompt");
-      const bool unit = normalize != nullptr && normalize->as_bool("normalize");
-      if (normalize != nullptr) options.normalize = unit;
-      prepared.sequences.push_back(sentence_input(model(), text_of(input, "a string"), options));
+    if (pooling != "none") return pooled_reader(pooling, parameters, truncation);
+    for (const char* key : {"normalize", "prompt", "prompt_name"}) {
+      const Json* given = parameters.take(key);
+      const bool wanted = given != nullptr && !(given->is_bool() && !given->as_bool(key));
+      if (wanted) invalid(key, "needs a pooling: one vector a text");
+    }
+    return [this, truncation](const Json& input) {
+      EncodedText text = model().encode(text_of(input, "a string"));
+      truncation.apply(text, model().max_length());
+      PreparedInput prepared;
+      SequenceInput sequence = model().input_of(text.encoding);
+      sequence.hidden = true;
+      prepared.sequences.push_back(std::move(sequence));
+      prepared.finish = [](const std::vector<SequenceOutput>& outputs) {  // [1, tokens, hidden_size]
+        Json rows = Json::array(), batch = Json::array();
+        for (int64_t row = 0; row < outputs[0].rows; ++row)
+          rows.push_back(vector_json(outputs[0].row(row), outputs[0].columns));
+        batch.push_back(std::move(rows));
+        return batch;
+      };
+      return prepared;
+    };
+  }
+
+ private:
+  // One vector a text, which is cut to the folder's max_seq_length unless the caller says otherwise.
+  InputReader pooled_reader(const std::string& pooling, TaskParameters& parameters, const TruncationChoice& truncation) const {
+    const bool has_prompt_name = parameters.take("prompt_name") != nullptr;
+    const std::string prompt_name = parameters.text("prompt_name", "");
+    SentenceOptions options;
+    if (pooling == "auto") {
+      options = sentence_options(model(), prompt_name);
+    } else {
+      options.pooling = {parse_row_pooling(pooling, "pooling")};
+      if (has_prompt_name) options.prompt = prompt_text(model().sentence(), prompt_name);
+    }
+    options.prompt = parameters.text("prompt", options.prompt);
+    options.normalize = parameters.flag("normalize", options.normalize);
+    const bool unit = parameters.flag("normalize", false);
+    return [this, options, truncation, unit](const Json& input) {
+      EncodedText text = encode_sentence(model(), text_of(input, "a string"), options.prompt);
+      truncation.apply(text, sentence_length(model()), true);
+      PreparedInput prepared;
+      prepared.sequences.push_back(sentence_input(model(), text.encoding, options));
       prepared.finish = [unit](const std::vector<SequenceOutput>& outputs) {
         const std::vector<float> vector = unit ? unit_vector(outputs[0]) : outputs[0].values;
         return vector_json(vector.data(), static_cast<int64_t>(vector.size()));
       };
       return prepared;
-    }
-    for (const auto& [key, given] : {std::pair{"normalize", normalize}, {"prompt", prompt}, {"prompt_name", prompt_name}}) {
-      const bool wanted = given != nullptr && !(given->is_bool() && !given->as_bool(key));
-      if (wanted) invalid(key, "needs a pooling: one vector a text");
-    }
-    EncodedText text = model().encode(text_of(input, "a string"));
-    if (truncation.cut) truncate_text(text, truncation.max_length, truncation.strategy);
-    SequenceInput sequence = model().input_of(text.encoding);
-    sequence.hidden = true;
-    prepared.sequences.push_back(std::move(sequence));
-    prepared.finish = [](const std::vector<SequenceOutput>& outputs) {  // [1, tokens, hidden_size]
-      Json rows = Json::array(), batch = Json::array();
-      for (int64_t row = 0; row < outputs[0].rows; ++row) rows.push_back(vector_json(outputs[0].row(row), outputs[0].columns));
-      batch.push_back(std::move(rows));
-      return batch;
     };
-    return prepared;
   }
 
- private:
   // In tokenize_kwargs or beside them, which HF's pipeline takes as one.
   TruncationChoice truncation_of(TaskParameters& parameters) const {
     Json kwargs = Json::object();
@@ -91,7 +103,12 @@ class SentenceSimilarity final : public Pipeline {
       : Pipeline(std::move(task), std::move(model)) {}
 
  protected:
-  PreparedInput prepare_one(const Json& input, TaskParameters&) const override {
+  InputReader reader(TaskParameters&) const override {
+    return [this](const Json& input) { return prepare_one(input); };
+  }
+
+ private:
+  PreparedInput prepare_one(const Json& input) const {
     constexpr const char* kNeed = R"({"source_sentence": ..., "sentences": [...]})";
     const Json *source = input.find("source_sentence"), *sentences = input.find("sentences");
     if (source == nullptr || sentences == nullptr || !sentences->is_array()) {

@@ -1,5 +1,6 @@
 // fill-mask (HF pipelines/fill_mask.py): the likeliest tokens for each mask.
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "pipelines/tasks.h"
@@ -17,17 +18,30 @@ class FillMask final : public Pipeline {
   }
 
  protected:
-  PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
-    const std::vector<int32_t> targets = target_ids(parameters);
+  InputReader reader(TaskParameters& parameters) const override {
+    const auto targets = std::make_shared<const std::vector<int32_t>>(target_ids(parameters));
     int64_t top_k = parameters.integer("top_k", 5, 1, model().model().vocab_size());
-    if (!targets.empty()) top_k = std::min(top_k, static_cast<int64_t>(targets.size()));
+    if (!targets->empty()) top_k = std::min(top_k, static_cast<int64_t>(targets->size()));
     Json tokenizer_kwargs;
     if (const Json* given = parameters.take("tokenizer_kwargs")) tokenizer_kwargs = *given;
     TaskParameters tokenizing(tokenizer_kwargs, "tokenizer_kwargs");
     const TruncationChoice truncation = read_truncation(tokenizing, model());
     tokenizing.finish();
-    EncodedText text = model().encode(text_of(input, "a string"));
-    if (truncation.cut) truncate_text(text, truncation.max_length, truncation.strategy);
+    return [this, targets, top_k, truncation](const Json& input) {
+      EncodedText text = model().encode(text_of(input, "a string"));
+      truncation.apply(text, model().max_length());
+      return prepare_one(text, targets, top_k);
+    };
+  }
+
+  Json list_result(std::vector<Json> results) const override {
+    return results.size() == 1 ? std::move(results[0]) : Json(std::move(results));
+  }
+
+ private:
+  using Targets = std::shared_ptr<const std::vector<int32_t>>;  // empty: all tokens
+
+  PreparedInput prepare_one(const EncodedText& text, const Targets& targets, int64_t top_k) const {
     SequenceInput sequence = model().input_of(text.encoding);
     sequence.all_rows = false;
     for (size_t i = 0; i < sequence.ids.size(); ++i) {
@@ -46,7 +60,7 @@ class FillMask final : public Pipeline {
                        rows = sequence.rows](const std::vector<SequenceOutput>& outputs) {
       Json all = Json::array();
       for (size_t mask = 0; mask < rows.size(); ++mask) {
-        all.push_back(row_json(softmax_of(outputs[0].row(static_cast<int64_t>(mask)), outputs[0].columns), targets, top_k, ids,
+        all.push_back(row_json(softmax_of(outputs[0].row(static_cast<int64_t>(mask)), outputs[0].columns), *targets, top_k, ids,
                                static_cast<size_t>(rows[mask]), rows.size() == 1));
       }
       return rows.size() == 1 ? all.as_array("fill-mask")[0] : all;
@@ -55,22 +69,23 @@ class FillMask final : public Pipeline {
     return prepared;
   }
 
-  Json list_result(std::vector<Json> results) const override {
-    return results.size() == 1 ? std::move(results[0]) : Json(std::move(results));
-  }
-
- private:
   // Tokens by their spelling, else the first token of the text; each once.
   std::vector<int32_t> target_ids(TaskParameters& parameters) const {
-    if (parameters.take("targets") == nullptr) return {};
+    const Json* given = parameters.take("targets");
+    if (given == nullptr) return {};
+    const int64_t vocabulary = model().model().vocab_size();
+    if (given->is_array() && static_cast<int64_t>(given->size()) > vocabulary) {
+      invalid("targets", "too many: got {}, need at most the {} of the vocabulary", given->size(), vocabulary);
+    }
     std::vector<int32_t> ids;
+    std::unordered_set<int32_t> seen;
     for (const std::string& target : parameters.strings("targets")) {
       std::optional<int32_t> id = model().tokenizer()->token_to_id(target);
       if (!id) {
         const std::vector<int32_t> pieces = model().tokenizer()->encode_ids(target, false);
         if (!pieces.empty()) id = pieces[0];
       }
-      if (id && *id < model().model().vocab_size() && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+      if (id && *id < vocabulary && seen.insert(*id).second) ids.push_back(*id);
     }
     if (ids.empty()) invalid("targets", "no token of the vocabulary among them: need at least one");
     return ids;

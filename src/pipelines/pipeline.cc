@@ -13,10 +13,10 @@ namespace pagoda {
 
 namespace {
 
-constexpr size_t kMostInputs = 1 << 16;      // of one list
 constexpr int64_t kMostSequences = 1 << 16;  // of one request
 constexpr int64_t kMostTokens = int64_t{1} << 22;
 constexpr int64_t kMostValues = int64_t{1} << 24;  // that are kept for one result
+constexpr int64_t kMostHeld = int64_t{1} << 28;    // bytes
 
 struct Task {
   TaskInfo info;
@@ -53,6 +53,7 @@ class Budget {
   explicit Budget(const SequenceModel& model) : model_(model) {}
   void add(const PreparedInput& input) {
     decoded_ += input.decoded;
+    held_ += input.held;
     sequences_ += static_cast<int64_t>(input.sequences.size());
     for (const SequenceInput& sequence : input.sequences) {
       tokens_ += static_cast<int64_t>(sequence.ids.size());
@@ -62,6 +63,7 @@ class Budget {
     check("tokens", tokens_, kMostTokens);
     check("numbers of the model", values_, kMostValues);
     check("tokens of filled texts", decoded_, kMostTokens);
+    check("bytes of texts kept for the results", held_, kMostHeld);
   }
 
  private:
@@ -70,7 +72,7 @@ class Budget {
       invalid("inputs", "too large a result: got {} {}, need at most {} (fewer or shorter texts)", got, what, most);
   }
   const SequenceModel& model_;
-  int64_t sequences_ = 0, tokens_ = 0, values_ = 0, decoded_ = 0;
+  int64_t sequences_ = 0, tokens_ = 0, values_ = 0, decoded_ = 0, held_ = 0;
 };
 
 }  // namespace
@@ -163,26 +165,32 @@ std::unique_ptr<Pipeline> Pipeline::make(const std::string& task, std::shared_pt
   return found.make(found.info.name, std::move(model));
 }
 
-Json Pipeline::inputs_of(const Json& input, const Json&) const { return input; }
+std::optional<size_t> Pipeline::count_inputs(const Json& input, const Json&) const {
+  return input.is_array() ? std::optional(input.size()) : std::nullopt;
+}
+
+const Json& Pipeline::input_at(const Json& input, const Json&, size_t index, Json&) const {
+  return input.as_array("inputs")[index];
+}
 
 Json Pipeline::list_result(std::vector<Json> results) const { return Json(std::move(results)); }
 
 Json Pipeline::single_result(const Json&, const Json&, Json result) const { return result; }
 
-// One input; every parameter must be known.
-PreparedInput Pipeline::prepare_checked(const Json& input, const Json& parameters) const {
+InputReader Pipeline::checked_reader(const Json& parameters) const {
   TaskParameters read(parameters, task_);
-  PreparedInput prepared = prepare_one(input, read);
+  InputReader reader = this->reader(read);
   for (const char* key : {"batch_size", "num_workers"}) read.integer(key, 1, 0, int64_t{1} << 31);
   read.finish();
-  return prepared;
+  return reader;
 }
 
-PreparedInput Pipeline::prepare(const Json& given, const Json& parameters) const {
+PreparedInput Pipeline::prepare(const Json& input, const Json& parameters, const PrepareOptions& options) const {
   Budget budget(model());
-  const Json input = inputs_of(given, parameters);
-  if (!input.is_array()) {
-    PreparedInput prepared = prepare_checked(input, parameters);
+  const InputReader reader = checked_reader(parameters);
+  const std::optional<size_t> count = count_inputs(input, parameters);
+  if (!count) {
+    PreparedInput prepared = reader(input);
     budget.add(prepared);
     prepared.finish = [this, input, parameters,
                        finish = std::move(prepared.finish)](const std::vector<SequenceOutput>& outputs) {
@@ -190,12 +198,13 @@ PreparedInput Pipeline::prepare(const Json& given, const Json& parameters) const
     };
     return prepared;
   }
-  const Json::Array& list = input.as_array("inputs");
-  if (list.size() > kMostInputs) invalid("inputs", "too many: got {}, need at most {}", list.size(), kMostInputs);
+  if (*count > options.max_inputs) invalid("inputs", "too many: got {}, need at most {}", *count, options.max_inputs);
   PreparedInput all;
   std::vector<std::pair<size_t, std::function<Json(const std::vector<SequenceOutput>&)>>> parts;
-  for (const Json& each : list) {
-    PreparedInput one = prepare_checked(each, parameters);
+  for (size_t i = 0; i < *count; ++i) {
+    if (options.check) options.check();
+    Json made;
+    PreparedInput one = reader(input_at(input, parameters, i, made));
     budget.add(one);
     parts.emplace_back(one.sequences.size(), std::move(one.finish));
     std::move(one.sequences.begin(), one.sequences.end(), std::back_inserter(all.sequences));
@@ -213,12 +222,13 @@ PreparedInput Pipeline::prepare(const Json& given, const Json& parameters) const
   return all;
 }
 
-std::vector<Json> run_together(const SequenceModel& model, const std::vector<PreparedInput>& inputs) {
+std::vector<Json> run_together(const SequenceModel& model, const std::vector<PreparedInput>& inputs,
+                               const std::function<void()>& check) {
   std::vector<const SequenceInput*> sequences;
   for (const PreparedInput& input : inputs) {
     for (const SequenceInput& sequence : input.sequences) sequences.push_back(&sequence);
   }
-  std::vector<SequenceOutput> outputs = model.run(sequences);
+  std::vector<SequenceOutput> outputs = model.run(sequences, check);
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (sequences[i]->pooling.empty() || is_finite(outputs[i])) continue;
     fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
@@ -233,10 +243,10 @@ std::vector<Json> run_together(const SequenceModel& model, const std::vector<Pre
   return results;
 }
 
-Json Pipeline::run(const Json& input, const Json& parameters) const {
+Json Pipeline::run(const Json& input, const Json& parameters, const PrepareOptions& options) const {
   std::vector<PreparedInput> one;
-  one.push_back(prepare(input, parameters));
-  return std::move(run_together(*model_, one)[0]);
+  one.push_back(prepare(input, parameters, options));
+  return std::move(run_together(*model_, one, options.check)[0]);
 }
 
 const std::string& text_of(const Json& input, std::string_view need) {
@@ -257,11 +267,20 @@ std::vector<float> softmax_of(const float* values, int64_t count) {
 
 float sigmoid_of(float value) { return static_cast<float>(1 / (1 + std::exp(-static_cast<double>(value)))); }
 
-TruncationChoice read_truncation(TaskParameters& parameters, const SequenceModel& model) {
+void TruncationChoice::apply(EncodedText& text, int64_t longest, bool unsaid) const {
+  if (cut.value_or(unsaid)) truncate_text(text, max_length.value_or(longest), strategy);
+}
+
+TruncationChoice read_truncation(TaskParameters& parameters, const SequenceModel& model, bool pads) {
   TruncationChoice choice;
-  choice.max_length = parameters.integer("max_length", model.max_length(), 1, model.model().max_positions());
+  if (parameters.take("max_length") != nullptr) {
+    choice.max_length = parameters.integer("max_length", 0, 1, model.model().max_positions());
+  }
   const Json* value = parameters.take("truncation");
-  if (value == nullptr) return choice;
+  if (value == nullptr) {
+    if (choice.max_length && !pads) choice.cut = true;
+    return choice;
+  }
   if (value->is_bool()) {
     choice.cut = value->as_bool("truncation");
     return choice;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@ namespace pagoda {
 struct PreparedInput {
   std::vector<SequenceInput> sequences;
   int64_t decoded = 0;                                             // tokens that finish() decodes for its texts
+  int64_t held = 0;                                                // bytes of texts that finish() keeps
   std::function<Json(const std::vector<SequenceOutput>&)> finish;  // one output a sequence, in order
 };
 
@@ -42,6 +44,15 @@ class TaskParameters {
   std::set<std::string, std::less<>> known_;
 };
 
+// One input that is no list. Parameters are read and checked before, once for all inputs of a call.
+using InputReader = std::function<PreparedInput(const Json& input)>;
+
+struct PrepareOptions {
+  size_t max_inputs = 1 << 16;  // of one list
+  // Called between inputs and between passes; throws where the caller has stopped. May be empty.
+  std::function<void()> check{};
+};
+
 // One task over one model. prepare() may be called from many threads at once; run() from one at a time (see SequenceModel).
 class Pipeline {
  public:
@@ -57,27 +68,30 @@ class Pipeline {
   const std::string& task() const { return task_; }
   // input: what HF's pipeline of this name takes, or a list of such. Throws kInvalidInput. The result looks at this Pipeline.
   // parameters: HF's, batch_size and num_workers too, which change nothing here.
-  PreparedInput prepare(const Json& input, const Json& parameters) const;
-  Json run(const Json& input, const Json& parameters = {}) const;
+  PreparedInput prepare(const Json& input, const Json& parameters, const PrepareOptions& options = {}) const;
+  Json run(const Json& input, const Json& parameters = {}, const PrepareOptions& options = {}) const;
 
  protected:
   Pipeline(std::string task, std::shared_ptr<const SequenceModel> model) : task_(std::move(task)), model_(std::move(model)) {}
-  // One input that is no list; parameters: every one that the task knows must be read.
-  virtual PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const = 0;
-  // The input as prepare_one() wants it: one, or a list of such. Where HF takes several in one object, or a list as one.
-  virtual Json inputs_of(const Json& input, const Json& parameters) const;
+  // Every parameter that the task knows must be taken.
+  virtual InputReader reader(TaskParameters& parameters) const = 0;
+  // How many inputs come as a list; none: it is one that is none. HF takes several in one object, too, or a list as one.
+  virtual std::optional<size_t> count_inputs(const Json& input, const Json& parameters) const;
+  // One of them: a part of `input`, or `made`, so that what they share is there once.
+  virtual const Json& input_at(const Json& input, const Json& parameters, size_t index, Json& made) const;
   // What a list of inputs gives; `single`: what one gives that came without a list.
   virtual Json list_result(std::vector<Json> results) const;
   virtual Json single_result(const Json& input, const Json& parameters, Json result) const;
 
  private:
-  PreparedInput prepare_checked(const Json& input, const Json& parameters) const;
+  InputReader checked_reader(const Json& parameters) const;
   std::string task_;
   std::shared_ptr<const SequenceModel> model_;
 };
 
 // Inputs of many callers through the model together: one result or error each, in order.
-std::vector<Json> run_together(const SequenceModel& model, const std::vector<PreparedInput>& inputs);
+std::vector<Json> run_together(const SequenceModel& model, const std::vector<PreparedInput>& inputs,
+                               const std::function<void()>& check = {});
 
 struct TaskInfo {
   const char* name;
@@ -94,21 +108,25 @@ std::vector<float> softmax_of(const float* values, int64_t count);
 float sigmoid_of(float value);
 // Of sequence classification, by problem_type: softmax, sigmoid for one or independent labels, or the numbers themselves.
 std::vector<float> class_scores(const Labels& labels, const SequenceOutput& output);
-// Of one label for a pair of texts, as sentence-transformers' CrossEncoder: by config.json's activation, else as above.
+// Of one label for a pair of texts, as sentence-transformers' CrossEncoder: by its own activation, else a sigmoid.
 float pair_score(const Labels& labels, const SequenceOutput& output);
 // `truncation`: false, true or a strategy of HF's; `max_length`. What a text-in task does with texts that are too long.
 struct TruncationChoice {
-  bool cut = false;
+  std::optional<bool> cut;
   Truncation::Strategy strategy = Truncation::Strategy::kLongestFirst;
-  int64_t max_length = 0;
+  std::optional<int64_t> max_length;
+  // longest: where no max_length was given. unsaid: whether to cut where nothing was said.
+  void apply(EncodedText& text, int64_t longest, bool unsaid = false) const;
 };
-TruncationChoice read_truncation(TaskParameters& parameters, const SequenceModel& model);
+// max_length alone is to cut, too, unless texts are padded to it.
+TruncationChoice read_truncation(TaskParameters& parameters, const SequenceModel& model, bool pads = false);
 // Code points of a text, to slice it as Python does.
 class CodePoints {
  public:
   explicit CodePoints(std::string_view text);
   int64_t size() const { return static_cast<int64_t>(starts_.size()) - 1; }
   std::string_view slice(int64_t begin, int64_t end) const;  // clipped; empty where begin >= end
+  int64_t bytes() const { return static_cast<int64_t>(text_.size() + starts_.size() * sizeof(size_t)); }
 
  private:
   std::string text_;

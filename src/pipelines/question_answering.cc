@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kMostAnswers = 1000, kLongestAnswer = 1000;  // answers; tokens of one
 
 struct Options {
-  int64_t top_k = 1, max_answer_len = 15;
+  int64_t top_k = 1, max_answer_len = 15, max_seq_len = 0, stride = 0;
   bool handle_impossible_answer = false, align_to_words = true;
 };
 
@@ -51,7 +51,7 @@ std::vector<Span> best_spans(const std::vector<float>& starts, const std::vector
                              const Options& options) {
   std::vector<Span> spans;
   const size_t size = starts.size();
-  for (size_t s = 0; s < size; ++s) {
+  for (size_t s = 1; s < size; ++s) {  // [CLS] is no answer
     if (window.allowed[s] == 0) continue;
     const size_t last = std::min(size, s + static_cast<size_t>(options.max_answer_len));
     for (size_t e = s; e < last; ++e) {
@@ -98,28 +98,60 @@ Json answer_json(const Answer& answer) {
 class QuestionAnswering final : public Pipeline {
  public:
   QuestionAnswering(std::string task, std::shared_ptr<const SequenceModel> model)
-      : Pipeline(std::move(task), std::move(model)) {}
+      : Pipeline(std::move(task), std::move(model)) {
+    if (this->model().tokenizer_config().padding_left) {
+      unsupported("padding_side", "got left, where HF has the context before the question: need right");
+    }
+  }
 
  protected:
-  PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
+  InputReader reader(TaskParameters& parameters) const override {
     Options options;
     options.top_k = parameters.integer("top_k", parameters.integer("topk", 1, 1, kMostAnswers), 1, kMostAnswers);
     options.max_answer_len = parameters.integer("max_answer_len", 15, 1, kLongestAnswer);
     options.handle_impossible_answer = parameters.flag("handle_impossible_answer", false);
     options.align_to_words = parameters.flag("align_to_words", true);
     const int64_t most = model().max_length();
-    const int64_t max_seq_len =
-        parameters.integer("max_seq_len", std::min<int64_t>(most, 384), 1, model().model().max_positions());
-    const int64_t stride = parameters.integer("doc_stride", std::min<int64_t>(max_seq_len / 2, 128), 0, max_seq_len);
+    options.max_seq_len = parameters.integer("max_seq_len", std::min<int64_t>(most, 384), 1, model().model().max_positions());
+    options.stride = parameters.integer("doc_stride", std::min<int64_t>(options.max_seq_len / 2, 128), 0, options.max_seq_len);
     // Of no effect in HF either where the tokenizer is a fast one; and rows are ragged.
     parameters.take("max_question_len");
     parameters.take("padding");
+    return [this, options](const Json& input) { return prepare_one(input, options); };
+  }
+
+  // {"question": [...], "context": [...]}, or one context for all questions.
+  std::optional<size_t> count_inputs(const Json& input, const Json& parameters) const override {
+    const Json *questions = input.find("question"), *contexts = input.find("context");
+    if (questions == nullptr || contexts == nullptr || !questions->is_array()) return Pipeline::count_inputs(input, parameters);
+    if (contexts->is_array() && contexts->size() != questions->size()) {
+      invalid("inputs", "got {} questions and {} contexts, need as many", questions->size(), contexts->size());
+    }
+    return questions->size();
+  }
+
+  const Json& input_at(const Json& input, const Json& parameters, size_t index, Json& made) const override {
+    if (input.is_array()) return Pipeline::input_at(input, parameters, index, made);
+    const Json& contexts = input.at("context", "inputs");
+    made = Json::object();
+    made.set("question", input.at("question", "inputs").as_array("question")[index]);
+    made.set("context", contexts.is_array() ? contexts.as_array("context")[index] : contexts);
+    return made;
+  }
+
+  Json list_result(std::vector<Json> results) const override {
+    return results.size() == 1 ? std::move(results[0]) : Json(std::move(results));
+  }
+
+ private:
+  PreparedInput prepare_one(const Json& input, const Options& options) const {
     const std::string question = field(input, "question"), context = field(input, "context");
     PreparedInput prepared;
     std::vector<Window> windows;
-    const EncodedText text = model().encode(question, &context);
-    for (EncodedText& part :
-         windows_of(text, max_seq_len, static_cast<int64_t>(text.encoding.size()) > max_seq_len ? stride : 0)) {
+    const EncodedText text = model().encode_with_offsets(question, &context);
+    if (text.second_begin == text.second_end) invalid("inputs", "'context' has no token");
+    const bool whole = static_cast<int64_t>(text.encoding.size()) <= options.max_seq_len;
+    for (EncodedText& part : windows_of(text, options.max_seq_len, whole ? 0 : options.stride)) {
       prepared.sequences.push_back(model().input_of(part.encoding));
       Window window;
       window.begin = part.second_begin;
@@ -132,34 +164,15 @@ class QuestionAnswering final : public Pipeline {
       window.word_ids = std::move(part.encoding.word_ids);
       windows.push_back(std::move(window));
     }
+    CodePoints context_text(context);
+    prepared.held = context_text.bytes();
     prepared.finish = [options, windows = std::move(windows),
-                       context_text = CodePoints(context)](const std::vector<SequenceOutput>& outputs) {
+                       context_text = std::move(context_text)](const std::vector<SequenceOutput>& outputs) {
       return answers_of(options, windows, context_text, outputs);
     };
     return prepared;
   }
 
-  // {"question": [...], "context": [...]}, or one context for all questions.
-  Json inputs_of(const Json& input, const Json&) const override {
-    const Json *questions = input.find("question"), *contexts = input.find("context");
-    if (questions == nullptr || contexts == nullptr || !questions->is_array()) return input;
-    if (contexts->is_array() && contexts->size() != questions->size()) {
-      invalid("inputs", "got {} questions and {} contexts, need as many", questions->size(), contexts->size());
-    }
-    Json list = Json::array();
-    for (size_t i = 0; i < questions->size(); ++i) {
-      Json one = Json::object();
-      one.set("question", questions->as_array("question")[i]);
-      list.push_back(std::move(one.set("context", contexts->is_array() ? contexts->as_array("context")[i] : *contexts)));
-    }
-    return list;
-  }
-
-  Json list_result(std::vector<Json> results) const override {
-    return results.size() == 1 ? std::move(results[0]) : Json(std::move(results));
-  }
-
- private:
   static std::string field(const Json& input, const char* key) {
     constexpr const char* kNeed = R"({"question": ..., "context": ...})";
     const Json* value = input.find(key);

@@ -92,6 +92,35 @@ void read_pooling(const std::string& folder, SentenceConfig& into) {
   }
 }
 
+// Newer versions say which of the model's outputs the next module reads.
+void check_outputs(const Json& json, const std::string& path) {
+  struct Outputs {
+    const char *task, *output, *module_output;
+  };
+  constexpr Outputs kKnown[] = {{"feature-extraction", "last_hidden_state", "token_embeddings"},
+                                {"sequence-classification", "logits", "scores"}};
+  const std::string task = json.get_string("transformer_task", kKnown[0].task, path);
+  const auto known = std::find_if(std::begin(kKnown), std::end(kKnown), [&](const Outputs& each) { return task == each.task; });
+  if (known == std::end(kKnown)) {
+    unsupported(path, "transformer_task: got '{}', need {} or {}", utf8_cut(task, 64), kKnown[0].task, kKnown[1].task);
+  }
+  const auto check = [&](const Json& object, const char* key, const std::string& need) {
+    const std::string got = object.get_string(key, need, path);
+    if (got != need) unsupported(path, "{}: got '{}', need {}", key, utf8_cut(got, 64), need);
+  };
+  check(json, "module_output_name", known->module_output);
+  if (const Json* modalities = json.find("modality_config"); modalities != nullptr && !modalities->is_null()) {
+    const Json* text = modalities->find("text");
+    if (text == nullptr) unsupported(path, "modality_config: no text, which is all that is read");
+    check(*text, "method", "forward");
+    check(*text, "method_output_name", known->output);
+  }
+  const Json* processing = json.find("processing_kwargs");
+  if (processing != nullptr && !processing->is_null() && processing->size() > 0) {
+    unsupported(path, "processing_kwargs: got {}, need none", utf8_cut(processing->dump(), 64));
+  }
+}
+
 // max_seq_length and do_lower_case of the Transformer, under the names that its file has had.
 void read_transformer(const std::string& folder, SentenceConfig& into) {
   for (const char* kind : {"bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"}) {
@@ -99,6 +128,7 @@ void read_transformer(const std::string& folder, SentenceConfig& into) {
     if (!file_exists(path)) continue;
     const Json json = read_json(path);
     if (json.size() == 0) continue;
+    check_outputs(json, path);
     into.max_seq_length = json.get_int("max_seq_length", 0, path);
     into.do_lower_case = json.get_bool("do_lower_case", false, path);
     if (into.max_seq_length < 0 || into.max_seq_length > kMostTokens) {

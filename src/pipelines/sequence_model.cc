@@ -113,7 +113,10 @@ void SequenceModel::read_labels_of(const std::string& path, const LoadOptions& o
   labels_ = read_labels(loaded_->folder().config(), join_path(path, "config.json"));
   if (!labels_.notice.empty() && options.notice) options.notice("warning: " + labels_.notice);
   // Where both files say one, sentence-transformers' own counts.
-  if (!sentence_.score_activation.empty()) labels_.score_activation = sentence_.score_activation;
+  set_score_activation(labels_, sentence_.score_activation);
+  if (labels_.score_activation == ScoreActivation::kUnknown && labels_.names.size() == 1 && options.notice) {
+    options.notice("warning: activation_fn " + labels_.score_activation_name + " is not known: no pairs will be scored");
+  }
   if (static_cast<int64_t>(labels_.names.size()) == model().num_logits()) return;
   invalid(path, "id2label: got {} labels, need {}: one for each output of the head", labels_.names.size(),
           model().num_logits());
@@ -125,6 +128,12 @@ void SequenceModel::limit_length(int64_t most) {
   }
   limit_ = most;
   max_length_ = std::min(max_length_, most);
+}
+
+EncodedText SequenceModel::encode(std::string_view text, const std::string* pair, bool offsets) const {
+  EncodedText encoded = encode_text(*tokenizer_, text, pair, offsets);
+  encoded.cut_left = tokenizer_config_.truncation_left;
+  return encoded;
 }
 
 SequenceInput SequenceModel::input_of(const Encoding& encoding) const {
@@ -158,11 +167,17 @@ StreamDecoder SequenceModel::decoder(bool skip_special_tokens) const {
   return {tokenizer_, skip_special_tokens, cleans_up_spaces(tokenizer_config_, *tokenizer_)};
 }
 
-PairEncoder::PairEncoder(const SequenceModel& model, std::string_view first) : model_(model), first_text_(first) {
+PairEncoder::PairEncoder(const SequenceModel& model, std::string_view first, int64_t most) : model_(model), first_text_(first) {
   EncodeOptions options;
   options.add_special_tokens = false;
   options.truncate_and_pad = false;
   first_ = model_.tokenizer()->encode(first, options);
+  if (most > 0) {
+    Truncation truncation;
+    truncation.max_length = most;
+    truncation.left = model_.tokenizer_config().truncation_left;
+    truncate(first_, nullptr, truncation, 0);
+  }
   const std::string other = "b";
   around_ = model_.encode("a", &other);
 }
@@ -178,6 +193,7 @@ EncodedText PairEncoder::with(const std::string& second) const {
   options.truncate_and_pad = false;
   const Encoding second_part = model_.tokenizer()->encode(second, options);
   EncodedText out;
+  out.cut_left = around_.cut_left;
   const auto sequence = [&](const Encoding& part, size_t place, size_t& begin, size_t& end) {
     begin = out.encoding.size();
     append_part(out.encoding, part, 0, part.size());
@@ -191,9 +207,6 @@ EncodedText PairEncoder::with(const std::string& second) const {
   append_part(out.encoding, around, around_.first_end, around_.second_begin);
   sequence(second_part, around_.second_begin, out.second_begin, out.second_end);
   append_part(out.encoding, around, around_.second_end, around.size());
-  out.encoding.offsets.clear();
-  out.encoding.tokens.clear();
-  out.encoding.word_ids.clear();
   return out;
 }
 
@@ -206,11 +219,13 @@ int64_t SequenceModel::num_values(const SequenceInput& input) const {
   return wanted_rows(input, head()) * model().num_logits();
 }
 
-std::vector<SequenceOutput> SequenceModel::run(const std::vector<const SequenceInput*>& inputs) const {
+std::vector<SequenceOutput> SequenceModel::run(const std::vector<const SequenceInput*>& inputs,
+                                               const std::function<void()>& check) const {
   std::vector<SequenceOutput> outputs(inputs.size());
   const NoGrad no_grad;
   const ThreadPool::Step step(loaded_->runtime().pool());
   for (size_t begin = 0; begin < inputs.size();) {
+    if (check) check();
     size_t end = begin;
     int64_t rows = 0, logits = 0;
     while (end < inputs.size()) {

@@ -1,6 +1,7 @@
 // An encoder with its tokenizer: texts to rows, and the rows of many texts through one ragged pass.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -57,9 +58,11 @@ class SequenceModel {
   // From now on longer ones are refused, and what is cut is cut to this. Throws kInvalidInput beyond the model's positions.
   void limit_length(int64_t most);
 
-  // With offsets, tokens and words. pair: null: one sequence.
-  EncodedText encode(std::string_view text, const std::string* pair = nullptr) const {
-    return encode_text(*tokenizer_, text, pair);
+  // pair: null: one sequence.
+  EncodedText encode(std::string_view text, const std::string* pair = nullptr) const { return encode(text, pair, false); }
+  // With offsets, tokens and words, for tasks that read them.
+  EncodedText encode_with_offsets(std::string_view text, const std::string* pair = nullptr) const {
+    return encode(text, pair, true);
   }
   // Throws kInvalidInput for what is longer than the model.
   SequenceInput input_of(const Encoding& encoding) const;
@@ -68,10 +71,13 @@ class SequenceModel {
 
   int64_t num_values(const SequenceInput& input) const;  // of its output
   // All in few ragged passes. What comes out for one input does not depend on the others. One thread at a time.
-  std::vector<SequenceOutput> run(const std::vector<const SequenceInput*>& inputs) const;
+  // check: called before each pass, and may throw.
+  std::vector<SequenceOutput> run(const std::vector<const SequenceInput*>& inputs,
+                                  const std::function<void()>& check = {}) const;
 
  private:
   SequenceModel() = default;
+  EncodedText encode(std::string_view text, const std::string* pair, bool offsets) const;
   void read_labels_of(const std::string& path, const LoadOptions& options);
   void run_pass(const std::vector<const SequenceInput*>& inputs, SequenceOutput* outputs) const;
   std::unique_ptr<LoadedModel> loaded_;
@@ -89,8 +95,9 @@ class SequenceModel {
 // Pairs of one first text with many second ones: each text is encoded once, the first once for all.
 class PairEncoder {
  public:
-  PairEncoder(const SequenceModel& model, std::string_view first);
-  // As SequenceModel::encode of the pair, without offsets, tokens and words.
+  // most: tokens of the first text at most, 0: all. What is cut to no more anyway is not copied for each pair.
+  PairEncoder(const SequenceModel& model, std::string_view first, int64_t most = 0);
+  // As SequenceModel::encode of the pair.
   EncodedText with(const std::string& second) const;
 
  private:

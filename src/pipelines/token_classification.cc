@@ -39,6 +39,9 @@ std::pair<char, std::string> tag_of(const std::string& label) {
 struct Options {
   std::string strategy;
   std::vector<std::string> ignore_labels;
+  int64_t stride = -1;  // below 0: one part, cut
+  bool split = false;   // texts come as words
+  std::string delimiter;
 };
 
 class TokenClassification final : public Pipeline {
@@ -47,30 +50,52 @@ class TokenClassification final : public Pipeline {
       : Pipeline(std::move(task), std::move(model)) {}
 
  protected:
-  PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
+  InputReader reader(TaskParameters& parameters) const override {
     Options options;
     options.strategy = strategy_of(parameters);
     options.ignore_labels =
         parameters.take("ignore_labels") == nullptr ? std::vector<std::string>{"O"} : parameters.strings("ignore_labels");
-    const int64_t most = model().max_length(), stride = parameters.integer("stride", -1, 0, most - 1);
-    if (stride >= 0 && options.strategy == "none") {
+    options.stride = parameters.integer("stride", -1, 0, model().max_length() - 1);
+    if (options.stride >= 0 && options.strategy == "none") {
       invalid("stride", "needs an aggregation_strategy other than none: parts of a text are joined by their entities");
     }
-    const bool split = parameters.flag("is_split_into_words", false);
-    const std::string delimiter = parameters.text("delimiter", " ");
+    options.split = parameters.flag("is_split_into_words", false);
+    options.delimiter = parameters.text("delimiter", " ");
+    const auto shared = std::make_shared<const Options>(std::move(options));
+    return [this, shared](const Json& input) { return prepare_one(input, shared); };
+  }
+
+  // Words of one text are a list, which is no list of inputs.
+  std::optional<size_t> count_inputs(const Json& input, const Json& parameters) const override {
+    return is_one_text(input, parameters) ? 1 : Pipeline::count_inputs(input, parameters);
+  }
+  const Json& input_at(const Json& input, const Json& parameters, size_t index, Json& made) const override {
+    return index == 0 && is_one_text(input, parameters) ? input : Pipeline::input_at(input, parameters, index, made);
+  }
+
+ private:
+  static bool is_one_text(const Json& input, const Json& parameters) {
+    if (!parameters.is_object() || !parameters.get_bool("is_split_into_words", false, "parameters") || !input.is_array()) {
+      return false;
+    }
+    const Json::Array& list = input.as_array("inputs");
+    return !std::all_of(list.begin(), list.end(), [](const Json& each) { return each.is_array(); });
+  }
+
+  PreparedInput prepare_one(const Json& input, const std::shared_ptr<const Options>& options) const {
     std::string sentence;
     EncodedText text;
-    if (split) {
-      text = encode_words(input, delimiter, sentence);
+    if (options->split) {
+      text = encode_words(input, options->delimiter, sentence);
     } else {
       sentence = text_of(input, "a string");
-      text = model().encode(sentence);
+      text = model().encode_with_offsets(sentence);
     }
     std::vector<EncodedText> parts;
-    if (stride >= 0) {
-      parts = windows_of(text, most, stride);
+    if (options->stride >= 0) {
+      parts = windows_of(text, model().max_length(), options->stride);
     } else {
-      truncate_text(text, most, Truncation::Strategy::kLongestFirst);
+      truncate_text(text, model().max_length(), Truncation::Strategy::kLongestFirst);
       parts = {std::move(text)};
     }
     PreparedInput prepared;
@@ -79,36 +104,30 @@ class TokenClassification final : public Pipeline {
       prepared.sequences.push_back(model().input_of(part.encoding));
       windows.push_back({part.encoding.ids, part.encoding.offsets, part.encoding.special_tokens_mask});
     }
+    CodePoints code_points(sentence);
+    prepared.held = code_points.bytes();
     prepared.finish = [this, options, windows = std::move(windows),
-                       sentence = CodePoints(sentence)](const std::vector<SequenceOutput>& outputs) {
-      std::vector<Entity> all;
-      for (size_t i = 0; i < windows.size(); ++i) {
-        for (Entity& entity : entities_of(options, windows[i], sentence, outputs[i])) {
-          const auto& ignored = options.ignore_labels;
-          if (std::find(ignored.begin(), ignored.end(), entity.label) == ignored.end()) all.push_back(std::move(entity));
-        }
-      }
-      if (windows.size() > 1) all = without_overlaps(std::move(all));
-      Json list = Json::array();
-      for (const Entity& entity : all) list.push_back(entity_json(entity, options.strategy));
-      return list;
+                       code_points = std::move(code_points)](const std::vector<SequenceOutput>& outputs) {
+      return result_of(*options, windows, code_points, outputs);
     };
     return prepared;
   }
 
-  // Words of one text are a list, which is no list of inputs.
-  Json inputs_of(const Json& input, const Json& parameters) const override {
-    if (!parameters.is_object() || !parameters.get_bool("is_split_into_words", false, "parameters") || !input.is_array()) {
-      return input;
+  Json result_of(const Options& options, const std::vector<Window>& windows, const CodePoints& sentence,
+                 const std::vector<SequenceOutput>& outputs) const {
+    std::vector<Entity> all;
+    for (size_t i = 0; i < windows.size(); ++i) {
+      for (Entity& entity : entities_of(options, windows[i], sentence, outputs[i])) {
+        const auto& ignored = options.ignore_labels;
+        if (std::find(ignored.begin(), ignored.end(), entity.label) == ignored.end()) all.push_back(std::move(entity));
+      }
     }
-    const Json::Array& list = input.as_array("inputs");
-    if (std::all_of(list.begin(), list.end(), [](const Json& each) { return each.is_array(); })) return input;
-    Json one = Json::array();
-    one.push_back(input);
-    return one;
+    if (windows.size() > 1) all = without_overlaps(std::move(all));
+    Json list = Json::array();
+    for (const Entity& entity : all) list.push_back(entity_json(entity, options.strategy));
+    return list;
   }
 
- private:
   // Also by the names of transformers 4: grouped_entities, and with it ignore_subwords.
   static std::string strategy_of(TaskParameters& parameters) {
     const bool older = parameters.take("grouped_entities") != nullptr || parameters.take("ignore_subwords") != nullptr;
@@ -123,8 +142,9 @@ class TokenClassification final : public Pipeline {
   EncodedText encode_words(const Json& input, const std::string& delimiter, std::string& sentence) const {
     constexpr const char* kNeed = "a list of words (is_split_into_words)";
     if (!input.is_array()) invalid("inputs", "wrong type: got {}, need {}", input.type_name(), kNeed);
-    const EncodedText around = model().encode("a");  // for its special tokens
+    const EncodedText around = model().encode_with_offsets("a");  // for its special tokens
     EncodedText out;
+    out.cut_left = around.cut_left;
     append_part(out.encoding, around.encoding, 0, around.first_begin);
     out.first_begin = out.encoding.size();
     EncodeOptions options;

@@ -49,7 +49,7 @@ class ZeroShotClassification final : public Pipeline {
  public:
   ZeroShotClassification(std::string task, std::shared_ptr<const SequenceModel> model)
       : Pipeline(std::move(task), std::move(model)) {
-    const Labels& labels = this->model().labels();
+    const pagoda::Labels& labels = this->model().labels();
     // Python's index -1 where no label says so: the last.
     entailment_ = static_cast<int64_t>(labels.names.size()) - 1;
     const auto entails = [](const std::string& name) { return lower_case(name).rfind("entail", 0) == 0; };
@@ -64,32 +64,66 @@ class ZeroShotClassification final : public Pipeline {
   }
 
  protected:
-  PreparedInput prepare_one(const Json& input, TaskParameters& parameters) const override {
-    // HF's keyword arguments may come as one object.
+  InputReader reader(TaskParameters& parameters) const override {
+    Options options;
+    if (parameters.take("candidate_labels") != nullptr) options.labels = labels_of(parameters);
+    options.form = parameters.text("hypothesis_template", "This example is {}.");
+    options.multi = is_multi_label(parameters, false);
+    return [this, options = std::move(options)](const Json& input) { return read(input, options); };
+  }
+
+  // {"sequences": [...], ...}
+  std::optional<size_t> count_inputs(const Json& input, const Json& parameters) const override {
+    const Json* texts = input.find("sequences");
+    return texts != nullptr && texts->is_array() ? texts->size() : Pipeline::count_inputs(input, parameters);
+  }
+  const Json& input_at(const Json& input, const Json& parameters, size_t index, Json& made) const override {
+    if (input.is_array()) return Pipeline::input_at(input, parameters, index, made);
+    made = Json::object();
+    for (const JsonMember& member : input.as_object("inputs")) {
+      made.set(member.key, member.key == "sequences" ? member.value.as_array("sequences")[index] : member.value);
+    }
+    return made;
+  }
+
+ private:
+  using Labels = std::shared_ptr<const std::vector<std::string>>;
+  struct Options {
+    Labels labels;  // null: each input has its own
+    std::string form;
+    bool multi = false;
+  };
+
+  // HF's keyword arguments may come as one object.
+  PreparedInput read(const Json& input, Options options) const {
+    constexpr const char* kNeed = R"(a string or {"sequences": ..., "candidate_labels": [...]})";
+    if (!input.is_object()) {
+      if (options.labels == nullptr) invalid("candidate_labels", "missing: need at least one label");
+      return prepare_one(text_of(input, kNeed), options);
+    }
     std::string text;
     Json own = Json::object();
-    if (input.is_object()) {
-      for (const JsonMember& member : input.as_object("inputs")) {
-        if (member.key == "sequences" || member.key == "sequence") {
-          text = text_of(member.value, "a string");
-        } else {
-          own.set(member.key, member.value);
-        }
+    for (const JsonMember& member : input.as_object("inputs")) {
+      if (member.key == "sequences" || member.key == "sequence") {
+        text = text_of(member.value, "a string");
+      } else {
+        own.set(member.key, member.value);
       }
-    } else {
-      text = text_of(input, R"(a string or {"sequences": ..., "candidate_labels": [...]})");
     }
-    if (text.empty()) invalid("inputs", "empty: need at least one sequence");
     TaskParameters inside(own, task());
-    const std::vector<std::string> labels = labels_of(inside.take("candidate_labels") != nullptr ? inside : parameters);
-    parameters.take("candidate_labels");
-    const std::string form = inside.text("hypothesis_template", parameters.text("hypothesis_template", "This example is {}."));
-    const bool multi = is_multi_label(inside, is_multi_label(parameters, false)) || labels.size() == 1;
+    if (inside.take("candidate_labels") != nullptr || options.labels == nullptr) options.labels = labels_of(inside);
+    options.form = inside.text("hypothesis_template", options.form);
+    options.multi = is_multi_label(inside, options.multi);
     inside.finish();
+    return prepare_one(text, options);
+  }
+
+  PreparedInput prepare_one(const std::string& text, const Options& options) const {
+    if (text.empty()) invalid("inputs", "empty: need at least one sequence");
     PreparedInput prepared;
-    const PairEncoder pairs(model(), text);
-    for (const std::string& label : labels) {
-      const std::string hypothesis = fill_template(form, label);
+    const PairEncoder pairs(model(), text, model().model().max_positions());
+    for (const std::string& label : *options.labels) {
+      const std::string hypothesis = fill_template(options.form, label);
       EncodedText pair = pairs.with(hypothesis);
       // A text too short to be cut stays as it is.
       const int64_t surplus = static_cast<int64_t>(pair.encoding.size()) - model().max_length();
@@ -98,14 +132,16 @@ class ZeroShotClassification final : public Pipeline {
       }
       prepared.sequences.push_back(model().input_of(pair.encoding));
     }
-    prepared.finish = [this, text, labels, multi](const std::vector<SequenceOutput>& outputs) {
+    prepared.held = static_cast<int64_t>(text.size());
+    const bool multi = options.multi || options.labels->size() == 1;
+    prepared.finish = [this, text, labels = options.labels, multi](const std::vector<SequenceOutput>& outputs) {
       const std::vector<float> scores = scores_of(outputs, multi);
-      std::vector<size_t> order(labels.size());
+      std::vector<size_t> order(labels->size());
       for (size_t i = 0; i < order.size(); ++i) order[i] = order.size() - 1 - i;
       stable_sort(order, [&](size_t a, size_t b) { return scores[a] > scores[b]; });
       Json names = Json::array(), values = Json::array(), result = Json::object();
       for (const size_t i : order) {
-        names.push_back(labels[i]);
+        names.push_back((*labels)[i]);
         values.push_back(static_cast<double>(scores[i]));
       }
       result.set("sequence", text).set("labels", std::move(names)).set("scores", std::move(values));
@@ -114,13 +150,12 @@ class ZeroShotClassification final : public Pipeline {
     return prepared;
   }
 
- private:
   // multi_class is its older name, which goes first where both are given.
   static bool is_multi_label(TaskParameters& parameters, bool fallback) {
     return parameters.flag("multi_class", parameters.flag("multi_label", fallback));
   }
 
-  static std::vector<std::string> labels_of(TaskParameters& parameters) {
+  static Labels labels_of(TaskParameters& parameters) {
     const Json* given = parameters.take("candidate_labels");
     std::vector<std::string> labels;
     if (given != nullptr && given->is_string()) {
@@ -136,7 +171,7 @@ class ZeroShotClassification final : public Pipeline {
     if (labels.empty()) invalid("candidate_labels", "missing: need at least one label");
     if (labels.size() > kMostLabels)
       invalid("candidate_labels", "too many: got {}, need at most {}", labels.size(), kMostLabels);
-    return labels;
+    return std::make_shared<const std::vector<std::string>>(std::move(labels));
   }
 
   std::vector<float> scores_of(const std::vector<SequenceOutput>& outputs, bool multi) const {

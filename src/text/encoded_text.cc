@@ -17,16 +17,20 @@ void append_range(std::vector<T>& to, const std::vector<T>& from, size_t begin, 
   to.insert(to.end(), from.begin() + static_cast<std::ptrdiff_t>(begin), from.begin() + static_cast<std::ptrdiff_t>(end));
 }
 
-// The text with only these tokens of each sequence.
-EncodedText keep(const EncodedText& text, size_t first_end, size_t second_begin, size_t second_end) {
+// The text with only so many tokens of each sequence: its first, or its last.
+EncodedText keep(const EncodedText& text, size_t first, size_t second) {
   EncodedText out;
+  out.cut_left = text.cut_left;
   out.encoding.with_offsets = text.encoding.with_offsets;
-  append_part(out.encoding, text.encoding, 0, first_end);
-  out.first_begin = text.first_begin;
-  out.first_end = first_end;
+  const size_t first_begin = text.cut_left ? text.first_end - first : text.first_begin;
+  const size_t second_begin = text.cut_left ? text.second_end - second : text.second_begin;
+  append_part(out.encoding, text.encoding, 0, text.first_begin);
+  out.first_begin = out.encoding.size();
+  append_part(out.encoding, text.encoding, first_begin, first_begin + first);
+  out.first_end = out.encoding.size();
   append_part(out.encoding, text.encoding, text.first_end, text.second_begin);
   out.second_begin = out.encoding.size();
-  append_part(out.encoding, text.encoding, second_begin, second_end);
+  append_part(out.encoding, text.encoding, second_begin, second_begin + second);
   out.second_end = out.encoding.size();
   append_part(out.encoding, text.encoding, text.second_end, text.encoding.size());
   return out;
@@ -44,9 +48,9 @@ void append_part(Encoding& to, const Encoding& from, size_t begin, size_t end) {
   append_range(to.word_ids, from.word_ids, begin, end);
 }
 
-EncodedText encode_text(const Tokenizer& tokenizer, std::string_view text, const std::string* pair) {
+EncodedText encode_text(const Tokenizer& tokenizer, std::string_view text, const std::string* pair, bool offsets) {
   EncodeOptions options;
-  options.offsets = true;
+  options.offsets = offsets;
   options.truncate_and_pad = false;
   EncodedText out;
   out.encoding = pair != nullptr ? tokenizer.encode_pair(text, *pair, options) : tokenizer.encode(text, options);
@@ -79,9 +83,10 @@ void truncate_text(EncodedText& text, int64_t max_length, Truncation::Strategy s
   Truncation truncation;
   truncation.max_length = max_length;
   truncation.strategy = strategy;
+  truncation.left = text.cut_left;
   const bool pair = text.second_end > text.second_begin;
   truncate(first, pair ? &second : nullptr, truncation, text.specials());
-  text = keep(text, text.first_begin + first.size(), text.second_begin, text.second_begin + second.size());
+  text = keep(text, first.size(), second.size());
 }
 
 std::vector<EncodedText> windows_of(const EncodedText& text, int64_t max_length, int64_t stride) {
@@ -103,9 +108,11 @@ std::vector<EncodedText> windows_of(const EncodedText& text, int64_t max_length,
   std::vector<EncodedText> windows;
   windows.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t at = i * (room - stride);
-    const size_t from = begin + static_cast<size_t>(at), to = begin + static_cast<size_t>(std::min(at + room, length));
+    const int64_t at = i * (room - stride), past = std::min(at + room, length);
+    const size_t from = begin + static_cast<size_t>(text.cut_left ? length - past : at);
+    const size_t to = begin + static_cast<size_t>(text.cut_left ? length - at : past);
     EncodedText part;
+    part.cut_left = text.cut_left;
     part.encoding.with_offsets = text.encoding.with_offsets;
     append_part(part.encoding, text.encoding, 0, begin);
     append_part(part.encoding, text.encoding, from, to);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 #include <thread>
+#include <type_traits>
+#include <utility>
 
 #include "tests/api/expect_error.h"
 #include "tests/api/models.h"
@@ -36,6 +38,10 @@ TEST(Generate, GivesWhatTheEngineGives) {
   EXPECT_EQ(stories().generate(expected.prompt_ids, {.max_new_tokens = 40, .temperature = 0.8, .seed = 7}).text(),
             expected.text);
 }
+
+// Of an output that nobody keeps, the text is the caller's own.
+static_assert(std::is_same_v<decltype(std::declval<RequestOutput>().text()), std::string>);
+static_assert(std::is_same_v<decltype(std::declval<const RequestOutput&>().text()), const std::string&>);
 
 TEST(Generate, BeginsWithTheModelsOwnDefaults) {
   // generation_config.json: temperature 0.7, top_p 0.9, 300 tokens.

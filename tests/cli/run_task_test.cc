@@ -55,6 +55,14 @@ TEST(RunTask, FlagsAreTheParameters) {
   EXPECT_EQ(pair.json().size(), 1u);
 }
 
+TEST(RunTask, AllIsForLabels) {
+  for (const char* task : {"fill-mask", "question-answering"}) {
+    const Ended ended = run_pagoda(with({"run", task, kBert, "--text", "[MASK]", "--top-k", "all"}));
+    EXPECT_EQ(ended.code, 2) << ended.out;
+    EXPECT_NE(ended.err.find("[--top-k] got all, need a number"), std::string::npos) << ended.err;
+  }
+}
+
 TEST(RunTask, ForPeopleALineAResult) {
   const Ended shown = run_pagoda(with({"run", "text-classification", kBert, "--text", "Bern", "--top-k", "all"}));
   ASSERT_EQ(shown.code, 0) << shown.err;

@@ -80,8 +80,8 @@ TEST(Gptq, LosesFarLessThanRoundingToNearest) {
   for (const bool symmetric : {true, false}) {
     for (const bool order : {true, false}) {
       const IntCoding coding{4, 32, symmetric, DType::kFloat32};
-      std::vector<float> copy = h;
-      const IntWeight better = gptq(pool, w.data(), kN, kK, coding, copy, {0.01, order});
+      const GptqInputs inputs = prepare_gptq(pool, h, kK, {0.01, order});
+      const IntWeight better = gptq(pool, w.data(), kN, kK, coding, inputs);
       const double plain = loss(pool, w, round_to_nearest(pool, w.data(), kN, kK, coding), h);
       EXPECT_LT(loss(pool, w, better, h), 0.5 * plain) << symmetric << order;
     }
@@ -94,7 +94,7 @@ TEST(Gptq, EqualsRoundingWhereInputsAreIndependent) {
   const std::vector<float> w = normal(kN * kK, 2);
   std::vector<float> h(kK * kK, 0.0f);
   for (size_t i = 0; i < kK; ++i) h[i * kK + i] = 1;
-  const IntWeight weight = gptq(pool, w.data(), kN, kK, {8, 0, true, DType::kFloat32}, h, {});
+  const IntWeight weight = gptq(pool, w.data(), kN, kK, {8, 0, true, DType::kFloat32}, prepare_gptq(pool, h, kK));
   for (int64_t i = 0; i < kN * kK; ++i) {
     const float scale = weight.scales[static_cast<size_t>(i / kK)];
     const float wanted = std::min(std::max(std::nearbyint(w[static_cast<size_t>(i)] / scale), -128.0f), 127.0f);
@@ -108,10 +108,26 @@ TEST(Gptq, ColumnsWithoutInputsAndSingularInputsAreNoTrouble) {
   const std::vector<float> w = normal(kN * kK, 4);
   std::vector<float> nothing(kK * kK, 0.0f), one = hessian_of(kK, 1);  // rank 0 and 1
   for (std::vector<float>* h : {&nothing, &one}) {
-    const IntWeight weight = gptq(pool, w.data(), kN, kK, {4, 0, true, DType::kFloat32}, *h, {});
+    const IntWeight weight = gptq(pool, w.data(), kN, kK, {4, 0, true, DType::kFloat32}, prepare_gptq(pool, *h, kK));
     std::vector<float> back(w.size());
     decode(pool, weight, back.data());
     for (const float value : back) EXPECT_TRUE(std::isfinite(value));
+  }
+}
+
+// q, k and v have one input, and gate and up.
+TEST(Gptq, OneFactorServesAllMatricesOfAnInput) {
+  ThreadPool pool(2);
+  constexpr int64_t kN = 5, kK = 64;
+  const std::vector<float> h = hessian_of(kK, 200);
+  const GptqInputs shared = prepare_gptq(pool, h, kK);
+  for (const uint64_t seed : {6, 7}) {
+    const std::vector<float> w = normal(kN * kK, seed);
+    const IntCoding coding{4, 32, true, DType::kFloat32};
+    const IntWeight together = gptq(pool, w.data(), kN, kK, coding, shared);
+    const IntWeight alone = gptq(pool, w.data(), kN, kK, coding, prepare_gptq(pool, h, kK));
+    EXPECT_EQ(together.codes, alone.codes);
+    EXPECT_EQ(together.scales, alone.scales);
   }
 }
 
@@ -121,8 +137,8 @@ TEST(Gptq, IsTheSameWithAnyNumberOfThreads) {
   std::vector<IntWeight> results;
   for (const int threads : {1, 3}) {
     ThreadPool pool(threads);
-    std::vector<float> h = hessian_of(kK, 200);
-    results.push_back(gptq(pool, w.data(), kN, kK, {4, 32, true, DType::kFloat32}, h, {}));
+    const std::vector<float> h = hessian_of(kK, 200);
+    results.push_back(gptq(pool, w.data(), kN, kK, {4, 32, true, DType::kFloat32}, prepare_gptq(pool, h, kK)));
   }
   EXPECT_EQ(results[0].codes, results[1].codes);
   EXPECT_EQ(results[0].scales, results[1].scales);

@@ -44,10 +44,12 @@ class QuantizeTest : public ::testing::Test {
   double distance(const std::string& name) {
     const auto before = ModelFolder::open(kFixtures + name), after = ModelFolder::open(out_);
     double worst = 0;
+    int encoded = 0;
     for (const std::string& weight : before->weights().names()) {
       const TensorEntry *a = before->weights().find(weight), *b = after->weights().find(weight);
       EXPECT_TRUE(b != nullptr) << weight;
       if (b == nullptr || !b->encoded) continue;
+      ++encoded;
       EXPECT_EQ(a->shape, b->shape);
       std::vector<float> values(static_cast<size_t>(a->shape[0] * a->shape[1]));
       b->encoded->decode(0, b->shape[0], values.data());
@@ -59,6 +61,7 @@ class QuantizeTest : public ::testing::Test {
       }
       worst = std::max(worst, difference / scale);
     }
+    EXPECT_GT(encoded, 0);
     return worst;
   }
 

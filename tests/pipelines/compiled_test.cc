@@ -140,6 +140,27 @@ TEST_F(Compiled, WhereTheKeyDiffersWeightsArePackedAndThatIsTold) {
   EXPECT_THAT(notices_.back(), HasSubstr("the weights have changed since"));
 }
 
+// Names have the prefix of the base with a head and lack it without one.
+TEST_F(Compiled, ServesModelsWithAnotherHead) {
+  for (const char* fixture : {"encoders/bert", "encoders/distilbert", "llama", "gpt2"}) {
+    const std::string path = copy_of(fixture);
+    LoadOptions none = options("float32"), other = options("float32");
+    none.head = Head::kNone;
+    if (std::string(fixture).starts_with("encoders")) other.head = Head::kMaskedLm;
+    const std::string file = path + "/other.pagoda";
+    for (const auto& [made, used] : {std::pair{other, none}, {none, other}}) {
+      LoadOptions compiled = used, plain = used;
+      compile_model(path, made, file);
+      compiled.compiled = file;
+      plain.compiled = "none";
+      const auto with = LoadedModel::open(path, compiled);
+      EXPECT_GT(with->mapped_bytes(), 0) << fixture;
+      EXPECT_EQ(logits_of(*with), logits_of(*LoadedModel::open(path, plain))) << fixture;
+    }
+  }
+  EXPECT_TRUE(notices_.empty());
+}
+
 TEST_F(Compiled, ADamagedFileIsAnErrorWhereItWasNamed) {
   const std::string path = copy_of("llama");
   const std::string file = compile_model(path, options("float32"), "").path;

@@ -61,11 +61,6 @@ void expect_near(const Json& got, const Json& want, const std::string& at) {
   }
 }
 
-struct Case {
-  std::string family, file;
-  size_t index;
-};
-
 std::vector<Json> cases_of(const std::string& family) {
   std::vector<Json> cases;
   for (const char* name : {"cases.json", "question_answering.json"}) {
@@ -233,17 +228,22 @@ TEST(TaskErrors, TasksAndModelsThatDoNotFit) {
   }
 }
 
-// encoders/bert with other fields in its config.json.
-std::string bert_with(const std::string& fields) {
-  const std::string folder = pagoda::testing::temporary_path("bert_with");
-  make_directories(folder);
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
-    write_file_atomic(folder + "/" + name, read_file(kFixtures + "bert/" + name, 1 << 24));
-  }
-  Json config = Json::parse(read_file(kFixtures + "bert/config.json", 1 << 20), "config.json");
+void set_fields(const std::string& path, const std::string& fields) {
+  Json config = Json::parse(read_file(path, 1 << 20), path);
   const Json more = Json::parse(fields, "test");
   for (const JsonMember& member : more.as_object("test")) config.set(member.key, member.value);
-  write_file_atomic(folder + "/config.json", config.dump());
+  write_file_atomic(path, config.dump());
+}
+
+// encoders/bert with other fields in its config.json and tokenizer_config.json.
+std::string bert_with(const std::string& fields, const std::string& tokenizer_fields = "{}") {
+  const std::string folder = pagoda::testing::temporary_path("bert_with");
+  make_directories(folder);
+  for (const char* name : {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
+    write_file_atomic(folder + "/" + name, read_file(kFixtures + "bert/" + name, 1 << 24));
+  }
+  set_fields(folder + "/config.json", fields);
+  set_fields(folder + "/tokenizer_config.json", tokenizer_fields);
   return folder;
 }
 
@@ -305,7 +305,7 @@ TEST(Labels, AreReadOnlyWhereTheHeadHasThem) {
   EXPECT_NE(told.find("which are not used"), std::string::npos) << told;
 }
 
-// CrossEncoder's own activation goes first, whatever the problem_type (sentence-transformers 6.2.0).
+// CrossEncoder's own activation goes first, else a sigmoid, whatever the problem_type (sentence-transformers 6.2.0).
 TEST(TextClassification, PairScoresHaveTheActivationOfTheConfiguration) {
   const auto score = [](const char* config) {
     SequenceOutput output;
@@ -315,6 +315,7 @@ TEST(TextClassification, PairScoresHaveTheActivationOfTheConfiguration) {
   };
   const float sigmoid = 1 / (1 + std::exp(-2.0f));
   EXPECT_FLOAT_EQ(score(R"({"num_labels": 1})"), sigmoid);
+  EXPECT_FLOAT_EQ(score(R"({"num_labels": 1, "problem_type": "regression"})"), sigmoid);
   EXPECT_FLOAT_EQ(score(R"({"num_labels": 1, "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}})"),
                   2);
   EXPECT_FLOAT_EQ(score(R"({"num_labels": 1, "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"})"), 2);
@@ -322,6 +323,13 @@ TEST(TextClassification, PairScoresHaveTheActivationOfTheConfiguration) {
       "sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}})"),
                   sigmoid);
   EXPECT_THROW(score(R"({"num_labels": 1, "sentence_transformers": {"activation_fn": "my.Own"}})"), Error);
+  // It can be asked for before anything is computed.
+  Labels labels = read_labels(Json::parse(R"({"num_labels": 1})", "config"), "config");
+  EXPECT_NO_THROW(check_score_activation(labels));
+  set_score_activation(labels, "my.Own");
+  EXPECT_THROW(check_score_activation(labels), Error);
+  set_score_activation(labels, "torch.nn.modules.activation.ReLU");
+  EXPECT_EQ(labels.score_activation, ScoreActivation::kRelu);
 }
 
 TEST(Sentences, PoolingAsSentenceTransformersHasIt) {
@@ -538,6 +546,207 @@ TEST(Truncation, ToTheSpecialTokensAndBelow) {
   EXPECT_EQ(cut(3, true), (Ids{2, 3, 3}));
   EXPECT_EQ(cut(4, true), (Ids{2, 3, 17, 3}));
   EXPECT_EQ(cut(5, true), (Ids{2, 16, 3, 17, 3}));
+}
+
+constexpr const char* kLongText = "The quick fox jumps over the lazy dog in Paris and Berlin while the others look on";
+
+double best_score(const Pipeline& pipeline, const Json& input, const std::string& parameters) {
+  const Json result = pipeline.run(input, Json::parse(parameters, "test"));
+  return result.as_array("")[0].at("score", "").as_double("");
+}
+
+// transformers 5.24's numbers for kLongText.
+TEST(Truncation, MaxLengthAloneCutsToo) {
+  const auto pipeline = pipeline_of("bert", "text-classification");
+  EXPECT_NEAR(best_score(*pipeline, kLongText, R"({"top_k": 1})"), 0.5932013, 1e-5);
+  EXPECT_NEAR(best_score(*pipeline, kLongText, R"({"top_k": 1, "max_length": 6})"), 0.4675086, 1e-5);
+  EXPECT_NEAR(best_score(*pipeline, kLongText, R"({"top_k": 1, "max_length": 6, "padding": false})"), 0.4675086, 1e-5);
+  for (const char* uncut : {R"("truncation": false)", R"("truncation": "do_not_truncate")", R"("padding": true)"}) {
+    const std::string parameters = R"({"top_k": 1, "max_length": 6, )" + std::string(uncut) + "}";
+    EXPECT_NEAR(best_score(*pipeline, kLongText, parameters), 0.5932013, 1e-5) << uncut;
+  }
+}
+
+TEST(Truncation, OnTheSideThatTheTokenizerSays) {
+  const std::string folder = bert_with("{}", R"({"truncation_side": "left"})");
+  const auto left = Pipeline::open("text-classification", folder, one_thread());
+  const char* cut = R"({"top_k": 1, "truncation": true, "max_length": 8})";
+  EXPECT_NEAR(best_score(*left, kLongText, cut), 0.3614289, 1e-5);
+  EXPECT_NEAR(best_score(*pipeline_of("bert", "text-classification"), kLongText, cut), 0.5199185, 1e-5);
+  const std::string second = "b c d e";
+  const auto ids = [&](const std::string* pair) {
+    EncodedText text = left->model().encode("a b c d", pair);
+    truncate_text(text, 6, Truncation::Strategy::kLongestFirst);
+    return text.encoding.ids;
+  };
+  EXPECT_EQ(ids(&second), (std::vector<int32_t>{2, 19, 3, 19, 20, 3}));
+  // A pair whose first text was encoded once is cut alike.
+  EncodedText pair = PairEncoder(left->model(), "a b c d").with(second);
+  truncate_text(pair, 6, Truncation::Strategy::kLongestFirst);
+  EXPECT_EQ(pair.encoding.ids, ids(&second));
+  EXPECT_THROW(Pipeline::open("fill-mask", bert_with("{}", R"({"truncation_side": "middle"})"), one_thread()), Error);
+  const std::string padded = bert_with("{}", R"({"padding_side": "left"})");
+  EXPECT_NO_THROW(Pipeline::open("text-classification", padded, one_thread()));
+  EXPECT_THROW(Pipeline::open("question-answering", padded, one_thread()), Error);
+}
+
+// Parts are counted from the end (transformers 5.24: aggregation_strategy simple, stride 3, model_max_length 12).
+TEST(Truncation, WindowsBeginAtTheSideThatIsKept) {
+  const std::string folder = bert_with("{}", R"({"truncation_side": "left", "model_max_length": 12})");
+  const Json result = Pipeline::open("token-classification", folder, one_thread())
+                          ->run(kLongText, Json::parse(R"({"aggregation_strategy": "simple", "stride": 3})", ""));
+  const std::vector<std::pair<int64_t, int64_t>> places = {{0, 9},   {10, 24}, {34, 37}, {38, 40}, {41, 46}, {47, 57},
+                                                           {60, 61}, {61, 63}, {64, 74}, {75, 78}, {80, 82}};
+  const double scores[] = {0.44414, 0.54231, 0.58283, 0.47413, 0.54873, 0.38352, 0.34942, 0.58082, 0.47749, 0.37413, 0.37598};
+  ASSERT_EQ(result.size(), places.size()) << result.dump();
+  for (size_t i = 0; i < places.size(); ++i) {
+    const Json& entity = result.as_array("")[i];
+    EXPECT_EQ(entity.at("start", "").as_int(""), places[i].first) << i;
+    EXPECT_EQ(entity.at("end", "").as_int(""), places[i].second) << i;
+    EXPECT_NEAR(entity.at("score", "").as_double(""), scores[i], 2e-5) << i;
+  }
+}
+
+TEST(Truncation, OfTextsThatBecomeOneVector) {
+  const auto pipeline = pipeline_of("bert", "feature-extraction");
+  const auto vector = [&](const std::string& text, const std::string& more) {
+    return pipeline->run(text, Json::parse(R"({"pooling": "mean")" + more + "}", "test"));
+  };
+  const Json begin = vector("the quick", "");
+  expect_near(vector("the quick fox jumps", R"(, "truncation": true, "max_length": 4)"), begin, "both");
+  expect_near(vector("the quick fox jumps", R"(, "max_length": 4)"), begin, "max_length");
+  expect_near(vector("the quick fox jumps", R"(, "tokenize_kwargs": {"max_length": 4})"), begin, "tokenize_kwargs");
+  EXPECT_FALSE(vector("the quick fox jumps", "") == begin);
+  EXPECT_NO_THROW(vector(long_text(), ""));  // as sentence-transformers
+  expect_refused(*pipeline, long_text(), R"({"pooling": "mean", "truncation": false})", "need at most 72");
+}
+
+TEST(TextClassification, AnEmptySecondTextIsNone) {
+  const auto pipeline = pipeline_of("bert", "text-classification");
+  const double alone = best_score(*pipeline, "a", R"({"top_k": 1})");
+  EXPECT_NEAR(alone, 0.5945634, 1e-5);
+  for (const char* pair : {R"({"text": "a", "text_pair": ""})", R"({"text": "a", "text_pair": null})"}) {
+    EXPECT_EQ(best_score(*pipeline, Json::parse(pair, ""), R"({"top_k": 1})"), alone) << pair;
+  }
+  EXPECT_NE(best_score(*pipeline, Json::parse(R"({"text": "a", "text_pair": "b"})", ""), R"({"top_k": 1})"), alone);
+}
+
+TEST(Requests, ParametersAreReadOnceAndBefore) {
+  const auto fill = pipeline_of("bert", "fill-mask");
+  expect_refused(*fill, Json::array(), R"({"targets": ["a"], "other": 1})", "unknown for fill-mask: got 'other'");
+  Json targets = Json::array();
+  for (int64_t i = 0; i <= fill->model().model().vocab_size(); ++i) targets.push_back("a");
+  expect_refused(*fill, Json::array(), R"({"targets": )" + targets.dump() + "}", "need at most the ");
+  const Json twice = fill->run("[MASK]", Json::parse(R"({"targets": ["fox", "dog", "fox"]})", ""));
+  EXPECT_EQ(twice.size(), 2U) << twice.dump();
+}
+
+TEST(Requests, StopWhereTheirCallerSaysSo) {
+  struct Stopped {};
+  const auto pipeline = pipeline_of("bert", "text-classification");
+  const Json list = Json::parse(R"(["a", "b", "c", "d"])", "");
+  int calls = 0;
+  PrepareOptions options;
+  options.check = [&] {
+    if (++calls == 3) throw Stopped();
+  };
+  EXPECT_THROW(pipeline->prepare(list, {}, options), Stopped);
+  calls = -1;  // four inputs are read, and the first pass does not begin
+  options.check = [&] {
+    if (++calls == 4) throw Stopped();
+  };
+  EXPECT_THROW(pipeline->run(list, {}, options), Stopped);
+  options.check = {};
+  EXPECT_EQ(pipeline->run(list, {}, options).size(), 4U);
+}
+
+TEST(Requests, ListsAreCountedWhereverTheyStand) {
+  PrepareOptions options;
+  options.max_inputs = 2;
+  const auto refused = [&](const char* task, const char* input) {
+    try {
+      pipeline_of("bert", task)->prepare(Json::parse(input, ""), {}, options);
+    } catch (const Error& error) {
+      return error.message().find("too many: got 3, need at most 2") != std::string::npos;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused("text-classification", R"(["a", "b", "c"])"));
+  EXPECT_FALSE(refused("text-classification", R"(["a", "b"])"));
+  EXPECT_TRUE(refused("question-answering", R"({"question": ["a", "b", "c"], "context": "d"})"));
+  EXPECT_TRUE(refused("zero-shot-classification", R"({"sequences": ["a", "b", "c"], "candidate_labels": ["d"]})"));
+}
+
+TEST(Requests, ContextsThatAnswersNeedAreCounted) {
+  Json questions = Json::array();
+  for (int i = 0; i < 40; ++i) questions.push_back("a");
+  const Json input = Json::object().set("question", questions).set("context", std::string(1 << 20, 'x'));  // one [UNK] each
+  expect_refused(*pipeline_of("bert", "question-answering"), input, "null", "bytes of texts kept");
+}
+
+TEST(Requests, OffsetsAreThereForTasksThatReadThem) {
+  const auto model = model_of("bert", Head::kSequenceClassification);
+  const Encoding plain = model->encode("a fox").encoding, full = model->encode_with_offsets("a fox").encoding;
+  EXPECT_EQ(plain.ids, full.ids);
+  EXPECT_EQ(plain.special_tokens_mask, full.special_tokens_mask);
+  EXPECT_TRUE(plain.offsets.empty() && plain.tokens.empty() && plain.word_ids.empty());
+  EXPECT_EQ(full.offsets.size(), full.ids.size());
+  EXPECT_EQ(full.tokens.size(), full.ids.size());
+}
+
+TEST(Pairs, ALongFirstTextIsKeptToWhatMayStay) {
+  const auto model = model_of("bert", Head::kSequenceClassification);
+  const PairEncoder whole(*model, long_text()), cut(*model, long_text(), 72);
+  EncodedText a = whole.with("dog"), b = cut.with("dog");
+  EXPECT_EQ(a.encoding.size(), 104U);
+  EXPECT_EQ(b.encoding.size(), 76U);
+  for (EncodedText* text : {&a, &b}) truncate_text(*text, 30, Truncation::Strategy::kOnlyFirst);
+  EXPECT_EQ(a.encoding.ids, b.encoding.ids);
+}
+
+// transformers 4.57: one object where there is one span, and an error where there is none.
+TEST(QuestionAnswering, HasNoAnswerOfNothing) {
+  const auto pipeline = pipeline_of("bert", "question-answering");
+  const Json one =
+      pipeline->run(Json::parse(R"({"question": "what", "context": "is"})", ""), Json::parse(R"({"top_k": 3})", ""));
+  ASSERT_TRUE(one.is_object()) << one.dump();
+  EXPECT_EQ(one.at("answer", "").as_string(""), "is");
+  expect_refused(*pipeline, Json::parse(R"({"question": "what", "context": "   "})", ""), "null", "'context' has no token");
+}
+
+TEST(ZeroShot, SequencesMayBeAList) {
+  const auto pipeline = pipeline_of("bert", "zero-shot-classification");
+  const Json list = Json::parse(R"(["Paris", "the fox"])", ""), labels = Json::parse(R"({"candidate_labels": ["a", "b"]})", "");
+  const Json object = Json::parse(R"({"sequences": ["Paris", "the fox"], "candidate_labels": "a, b"})", "");
+  expect_near(pipeline->run(object), pipeline->run(list, labels), "sequences");
+}
+
+TEST(Sentences, OutputsOfTheModelThatAreNotReadAreRefused) {
+  const std::string folder = sentence_folder("dense");
+  const auto error = [&](const char* config) -> std::string {
+    write_file_atomic(folder + "/sentence_bert_config.json", config);
+    try {
+      read_sentence_config(folder);
+    } catch (const Error& caught) {
+      EXPECT_EQ(caught.kind(), ErrorKind::kUnsupported) << caught.message();
+      return caught.message();
+    }
+    return "";
+  };
+  const auto has = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  EXPECT_TRUE(has(error(R"({"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}},
+                            "module_output_name": "token_embeddings"})"),
+                  "method_output_name: got 'pooler_output', need last_hidden_state"));
+  EXPECT_TRUE(has(error(R"({"module_output_name": "sentence_embedding"})"), "module_output_name"));
+  EXPECT_TRUE(has(error(R"({"transformer_task": "fill-mask"})"), "transformer_task"));
+  EXPECT_TRUE(has(error(R"({"modality_config": {"image": {}}})"), "no text"));
+  EXPECT_TRUE(has(error(R"({"modality_config": {"text": {"method": "get_text_features"}}})"), "method: got"));
+  EXPECT_TRUE(has(error(R"({"processing_kwargs": {"text": {"padding": "max_length"}}})"), "processing_kwargs"));
+  EXPECT_EQ(error(R"({"processing_kwargs": {}, "max_seq_length": 20})"), "");
+  // A CrossEncoder's.
+  EXPECT_EQ(error(R"({"transformer_task": "sequence-classification", "module_output_name": "scores",
+                      "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}}})"),
+            "");
 }
 
 }  // namespace
