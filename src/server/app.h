@@ -107,6 +107,7 @@ class App {
   void rerank(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void score(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
   void classify(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
+  Truncation cut_as_model(const std::optional<int64_t>& tokens) const;
   void run_task(const HttpRequest&, const std::shared_ptr<HttpResponse>&);
 
   void responses(const HttpRequest&, const std::shared_ptr<HttpResponse>&);

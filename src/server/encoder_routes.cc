@@ -52,9 +52,9 @@ void check_there(const HttpResponse& response) {
 
 // Each no longer than it may be. One text is what all others are paired with, or the only one.
 std::vector<std::string> fit_all(std::vector<std::string> texts, std::string_view where, const TextLimit& limit,
-                                 const std::optional<int64_t>& truncate) {
+                                 const Truncation& truncation) {
   const size_t tokenized = texts.size() == 1 ? kLongFirst : TextLimit::kAlwaysTokenized;
-  for (std::string& text : texts) text = limit.fit(std::move(text), where, {truncate, false}, tokenized);
+  for (std::string& text : texts) text = limit.fit(std::move(text), where, truncation, tokenized);
   return texts;
 }
 
@@ -66,16 +66,6 @@ void check_texts(const Json& value, const TextLimit& limit, size_t tokenized) {
   } else if (value.is_object()) {
     for (const JsonMember& member : value.as_object("inputs")) check_texts(member.value, limit, tokenized);
   }
-}
-
-// Of a task's inputs: they are a list, or one object with lists (of questions, say).
-size_t longest_list(const Json& inputs) {
-  if (!inputs.is_object()) return inputs.is_array() ? inputs.size() : 0;
-  size_t longest = 0;
-  for (const JsonMember& member : inputs.as_object("inputs")) {
-    if (member.value.is_array()) longest = std::max(longest, member.value.size());
-  }
-  return longest;
 }
 
 // JSON has no word for what is not finite, and readers stop at it.
@@ -373,6 +363,11 @@ void App::submit(std::vector<SequenceInput> sequences, AnswerWriter write, const
   });
 }
 
+// Encoders cut at the side that their tokenizer names.
+Truncation App::cut_as_model(const std::optional<int64_t>& tokens) const {
+  return {tokens, encoder_->model().tokenizer_config().truncation_left};
+}
+
 void App::encoder_embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
@@ -380,18 +375,19 @@ void App::encoder_embeddings(const HttpRequest& http, const std::shared_ptr<Http
   const SequenceModel& model = encoder_->model();
   const int64_t vocab = model.model().vocab_size();
   const SentenceOptions options = vector_options(model, body.pooling.type, body.prompt_name);
+  const Truncation truncation = cut_as_model(body.truncation.tokens);
   std::vector<SequenceInput> sequences;
   for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {
     check_there(*response);
     auto* text = std::get_if<std::string>(&input);
-    if (text != nullptr) *text = text_limit_.fit(std::move(*text), "input", body.truncation);
+    if (text != nullptr) *text = text_limit_.fit(std::move(*text), "input", truncation);
     if (text == nullptr) {
       if (!body.prompt_name.empty()) invalid("prompt_name", "a prompt stands before texts: got ids");
-      sequences.push_back(ids_input(model, std::move(std::get<std::vector<int32_t>>(input)), options, body.truncation));
+      sequences.push_back(ids_input(model, std::move(std::get<std::vector<int32_t>>(input)), options, truncation));
     } else if (body.add_special_tokens) {
-      sequences.push_back(vector_input(model, *text, options, body.truncation.tokens));
+      sequences.push_back(vector_input(model, *text, options, truncation.tokens));
     } else {
-      sequences.push_back(bare_input(model, *text, options, body.truncation));
+      sequences.push_back(bare_input(model, *text, options, truncation));
     }
   }
   const std::string id = "embd-" + (body.request_id.empty() ? http.id : body.request_id);
@@ -440,9 +436,9 @@ void App::rerank(const HttpRequest& http, const std::shared_ptr<HttpResponse>& r
   const RerankBody body = read_rerank(fields);
   const PairScorer scorer(encoder_->model(), options_.pooling);
   const std::vector<std::string> documents = document_list(*body.documents, options_.limits.max_inputs);
-  std::vector<SequenceInput> sequences =
-      scorer.inputs(fit_all({body.query}, "query", text_limit_, body.pairs.truncate),
-                    fit_all(documents, "documents", text_limit_, body.pairs.truncate), body.pairs.truncate, *response);
+  std::vector<SequenceInput> sequences = scorer.inputs(
+      fit_all({body.query}, "query", text_limit_, cut_as_model(body.pairs.truncate)),
+      fit_all(documents, "documents", text_limit_, cut_as_model(body.pairs.truncate)), body.pairs.truncate, *response);
   const auto write = [scorer, documents, top_n = body.top_n, with_text = body.return_documents, activate = body.pairs.activate,
                       id = "rerank-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),
                       tokens = tokens_of(sequences)](const std::vector<SequenceOutput>& outputs) {
@@ -494,8 +490,8 @@ void App::score(const HttpRequest& http, const std::shared_ptr<HttpResponse>& re
     invalid("text_2", "got {} texts, need {}, one for each of text_1", seconds.size(), firsts.size());
   }
   std::vector<SequenceInput> sequences =
-      scorer.inputs(fit_all(firsts, "text_1", text_limit_, body.pairs.truncate),
-                    fit_all(seconds, "text_2", text_limit_, body.pairs.truncate), body.pairs.truncate, *response);
+      scorer.inputs(fit_all(firsts, "text_1", text_limit_, cut_as_model(body.pairs.truncate)),
+                    fit_all(seconds, "text_2", text_limit_, cut_as_model(body.pairs.truncate)), body.pairs.truncate, *response);
   const auto write = [scorer, count = firsts.size(), activate = body.pairs.activate,
                       id = "score-" + (body.pairs.request_id.empty() ? http.id : body.pairs.request_id), name = model_name(),
                       tokens = tokens_of(sequences), created = unix_seconds()](const std::vector<SequenceOutput>& outputs) {
@@ -530,8 +526,8 @@ void App::classify(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
     unsupported("model", "{} does not classify texts", model.model().architecture());
   }
   std::vector<SequenceInput> sequences;
-  for (const std::string& text :
-       fit_all(string_list(*body.input, "input", options_.limits.max_inputs), "input", text_limit_, body.pairs.truncate)) {
+  for (const std::string& text : fit_all(string_list(*body.input, "input", options_.limits.max_inputs), "input", text_limit_,
+                                         cut_as_model(body.pairs.truncate))) {
     check_there(*response);
     sequences.push_back(text_input(model, text, body.pairs.truncate));
   }
@@ -573,14 +569,13 @@ void App::run_task(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
   const TaskBody body = read_task(fields);
-  const size_t count = longest_list(*body.inputs);
-  if (static_cast<int64_t>(count) > options_.limits.max_inputs) {
-    invalid("inputs", "too many: got {}, need at most {}", count, options_.limits.max_inputs);
-  }
   const bool in_parts = pipeline.task() == "question-answering" || pipeline.task() == "token-classification";
   check_texts(*body.inputs, text_limit_, in_parts ? kMostInWindows : TextLimit::kAlwaysTokenized);
   const Json parameters = body.parameters == nullptr ? Json() : *body.parameters;
-  PreparedInput prepared = pipeline.prepare(*body.inputs, parameters);
+  PrepareOptions prepare;
+  prepare.max_inputs = static_cast<size_t>(options_.limits.max_inputs);
+  prepare.check = [&] { check_there(*response); };
+  PreparedInput prepared = pipeline.prepare(*body.inputs, parameters, prepare);
   if (pipeline.task() == "feature-extraction") {
     const Json* unit = parameters.find("normalize");
     const bool pooled = !prepared.sequences.empty() && !prepared.sequences[0].pooling.empty();

@@ -69,7 +69,7 @@ TEST(Serve, AnEncoderTakesItsLengthAndRefusesWhatItHasNotGot) {
   EXPECT_EQ(ended.code, 0) << ended.err;
   EXPECT_NE(answer.find("\"max_model_len\":16"), std::string::npos) << answer;
   EXPECT_NE(ended.err.find("texts of at most 16 tokens"), std::string::npos) << ended.err;
-  for (const std::vector<std::string> flags : {std::vector<std::string>{"--max-model-len", "1000"},
+  for (const std::vector<std::string>& flags : {std::vector<std::string>{"--max-model-len", "1000"},
                                                {"--max-num-seqs", "3"},
                                                {"--kv-cache-memory", "1MiB"},
                                                {"--enable-auto-tool-choice"},

@@ -142,11 +142,11 @@ TEST_F(Compiled, WhereTheKeyDiffersWeightsArePackedAndThatIsTold) {
 
 // Names have the prefix of the base with a head and lack it without one.
 TEST_F(Compiled, ServesModelsWithAnotherHead) {
-  for (const char* fixture : {"encoders/bert", "encoders/distilbert", "llama", "gpt2"}) {
+  for (const char* fixture : {"encoders/bert", "encoders/distilbert"}) {
     const std::string path = copy_of(fixture);
     LoadOptions none = options("float32"), other = options("float32");
     none.head = Head::kNone;
-    if (std::string(fixture).starts_with("encoders")) other.head = Head::kMaskedLm;
+    other.head = Head::kMaskedLm;
     const std::string file = path + "/other.pagoda";
     for (const auto& [made, used] : {std::pair{other, none}, {none, other}}) {
       LoadOptions compiled = used, plain = used;
