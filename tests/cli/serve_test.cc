@@ -70,11 +70,11 @@ TEST(Serve, AnEncoderTakesItsLengthAndRefusesWhatItHasNotGot) {
   EXPECT_NE(answer.find("\"max_model_len\":16"), std::string::npos) << answer;
   EXPECT_NE(ended.err.find("texts of at most 16 tokens"), std::string::npos) << ended.err;
   for (const std::vector<std::string>& flags : {std::vector<std::string>{"--max-model-len", "1000"},
-                                               {"--max-num-seqs", "3"},
-                                               {"--kv-cache-memory", "1MiB"},
-                                               {"--enable-auto-tool-choice"},
-                                               {"--generation-config", "vllm"},
-                                               {"--no-enable-prefix-caching"}}) {
+                                                {"--max-num-seqs", "3"},
+                                                {"--kv-cache-memory", "1MiB"},
+                                                {"--enable-auto-tool-choice"},
+                                                {"--generation-config", "vllm"},
+                                                {"--no-enable-prefix-caching"}}) {
     std::vector<std::string> arguments = {"serve", model, "--uds", path, "--threads", "1"};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     Running refused(arguments);
