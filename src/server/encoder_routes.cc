@@ -68,6 +68,16 @@ void check_texts(const Json& value, const TextLimit& limit, size_t tokenized) {
   }
 }
 
+// Of a task's inputs: they are a list, or one object with lists (of questions, say).
+size_t longest_list(const Json& inputs) {
+  if (!inputs.is_object()) return inputs.is_array() ? inputs.size() : 0;
+  size_t longest = 0;
+  for (const JsonMember& member : inputs.as_object("inputs")) {
+    if (member.value.is_array()) longest = std::max(longest, member.value.size());
+  }
+  return longest;
+}
+
 // JSON has no word for what is not finite, and readers stop at it.
 void check_finite(double value) {
   if (!std::isfinite(value)) fail(ErrorKind::kInternal, "scores", "the model's outputs make a score of {}", value);
@@ -569,11 +579,14 @@ void App::run_task(const HttpRequest& http, const std::shared_ptr<HttpResponse>&
   const Json json = Json::parse(http.body, "request");
   Fields fields(json, "request");
   const TaskBody body = read_task(fields);
+  const size_t count = longest_list(*body.inputs);
+  if (static_cast<int64_t>(count) > options_.limits.max_inputs) {
+    invalid("inputs", "too many: got {}, need at most {}", count, options_.limits.max_inputs);
+  }
   const bool in_parts = pipeline.task() == "question-answering" || pipeline.task() == "token-classification";
   check_texts(*body.inputs, text_limit_, in_parts ? kMostInWindows : TextLimit::kAlwaysTokenized);
   const Json parameters = body.parameters == nullptr ? Json() : *body.parameters;
   PrepareOptions prepare;
-  prepare.max_inputs = static_cast<size_t>(options_.limits.max_inputs);
   prepare.check = [&] { check_there(*response); };
   PreparedInput prepared = pipeline.prepare(*body.inputs, parameters, prepare);
   if (pipeline.task() == "feature-extraction") {
