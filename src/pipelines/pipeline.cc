@@ -212,10 +212,10 @@ PreparedInput Pipeline::prepare(const Json& input, const Json& parameters, const
   all.finish = [this, parts = std::move(parts)](const std::vector<SequenceOutput>& outputs) {
     std::vector<Json> results;
     size_t at = 0;
-    for (const auto& [count, finish] : parts) {
+    for (const auto& [rows, finish] : parts) {
       const auto begin = outputs.begin() + static_cast<std::ptrdiff_t>(at);
-      results.push_back(finish({begin, begin + static_cast<std::ptrdiff_t>(count)}));
-      at += count;
+      results.push_back(finish({begin, begin + static_cast<std::ptrdiff_t>(rows)}));
+      at += rows;
     }
     return list_result(std::move(results));
   };
