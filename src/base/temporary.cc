@@ -20,7 +20,7 @@ static_assert(Place::is_always_lock_free);
 // A file that finds no place is left behind where the process is ended.
 constexpr size_t kMostTemporaries = 64;
 std::array<Place, kMostTemporaries> g_places{};
-// Of those who free names. The handler takes names out and frees none, so that a name stays readable while this is held.
+// Of those who free names. The handler takes a name out while it reads it, puts it back, and frees none.
 std::mutex g_mutex;
 
 }  // namespace
@@ -51,8 +51,11 @@ void forget_temporary(const std::string& path) {
 
 void remove_temporaries() noexcept {
   for (Place& place : g_places) {
-    const char* const name = place.exchange(nullptr);
-    if (name != nullptr) ::unlink(name);
+    char* const name = place.exchange(nullptr);
+    if (name == nullptr) continue;
+    ::unlink(name);
+    char* none = nullptr;
+    place.compare_exchange_strong(none, name);
   }
 }
 

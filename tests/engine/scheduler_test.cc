@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "ops/attention.h"
+#include "tests/share.h"
 
 namespace pagoda {
 namespace {
@@ -343,7 +344,9 @@ TEST(Scheduler, RefusesWhatCannotRun) {
 
 // Everything at once, with few pages and with many: shared prefixes, forks, beams, windows, priorities, aborts.
 TEST(Scheduler, RandomWorkReadsOnlyItsOwnHistory) {
-  for (const uint64_t seed : {1, 2, 3, 4, 5, 6, 7, 8}) {
+  test::Share share;
+  for (const uint64_t seed : {3, 1, 2, 4, 5, 6, 7, 8}) {  // of a share first one that has too few pages
+    if (!share.wanted()) continue;
     const RandomStream random(seed, 0);
     uint64_t drawn = 0;
     const auto draw = [&](uint64_t below) { return static_cast<int64_t>(random.bits(drawn++) % below); };

@@ -2,11 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <regex>
 
 #include "base/error.h"
 #include "tests/grammar/walk.h"
+#include "tests/share.h"
 
 namespace pagoda {
 namespace {
@@ -56,11 +58,12 @@ std::string error_of(const std::string& pattern) {
 
 TEST(RegexTest, SameTextsAsStdRegex) {
   std::mt19937 random(1);
+  const int texts = std::max(100, static_cast<int>(3000 / test::Share::every()));
   for (const char* const pattern : kPatterns) {
     const GrammarPtr grammar = compile_regex(pattern);
     const std::regex reference(std::string("(?:") + pattern + ")");
     int taken = 0;
-    for (int i = 0; i < 3000; ++i) {
+    for (int i = 0; i < texts; ++i) {
       std::string text;
       const char* const alphabet = "aabbccd019 _-.x()*z";
       for (size_t length = random() % 8; length > 0; --length) text += alphabet[random() % 19];

@@ -103,10 +103,12 @@ TEST_F(Products, EqualReferenceOverOddSizes) {
 }
 
 TEST_F(Products, EqualReferenceOnLongRowsAndManyRows) {
+  test::Share share;
   for (const Candidate& candidate : candidates()) {
     SCOPED_TRACE(candidate.name);
     const KernelTable table = table_of(candidate);
     for (const Case& c : {Case{512, 40, 64}, Case{100, 48, 1536}, Case{70, 20, 3001}, Case{1, 300, 5000}, Case{2, 36, 70001}}) {
+      if (!share.wanted()) continue;
       for (const WeightFormat format : {WeightFormat::kFloat32Panels, WeightFormat::kBf16Pairs}) {
         compare<float, float>(exec_, table, reference_, format, c, kFloatTolerance);
         compare<BFloat16, BFloat16>(exec_, table, reference_, format, c, kFloatTolerance);
@@ -215,10 +217,12 @@ void rows_do_not_depend_on_each_other(const Candidate& candidate, const KernelTa
 }
 
 TEST_F(Products, RowAloneGivesTheBitsOfItsBatch) {
+  test::Share share;
   for (const Candidate& candidate : candidates()) {
     const KernelTable table = table_of(candidate);
     for (const WeightFormat format : {WeightFormat::kFloat32Panels, WeightFormat::kBf16Pairs}) {
       for (const int64_t k : {33, 100, 1400}) {
+        if (!share.wanted()) continue;
         rows_do_not_depend_on_each_other<float>(candidate, table, reference_, format, 83, k);
         rows_do_not_depend_on_each_other<BFloat16>(candidate, table, reference_, format, 83, k);
       }
@@ -258,9 +262,11 @@ void large_results_are_those_of_rows_alone(const Exec& exec, const Candidate& ca
 }
 
 TEST_F(Products, LargeResultsGiveTheBitsOfRowsAlone) {
+  test::Share share;
   for (const Candidate& candidate : candidates()) {
     const KernelTable table = table_of(candidate);
     for (const bool bias : {false, true}) {
+      if (!share.wanted()) continue;
       large_results_are_those_of_rows_alone<BFloat16>(exec_, candidate, table, 523, 1024, bias);
       large_results_are_those_of_rows_alone<BFloat16>(exec_, candidate, table, 523, 1008, bias);  // no whole lines
       large_results_are_those_of_rows_alone<float>(exec_, candidate, table, 262, 1040, bias);

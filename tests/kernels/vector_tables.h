@@ -16,6 +16,7 @@
 #include "kernels/cpu/fill.h"
 #include "kernels/table.h"
 #include "tensor/device.h"
+#include "tests/share.h"
 
 namespace pagoda::test {
 
@@ -25,20 +26,6 @@ inline bool table_wanted(const std::string& name) {
   const char* wanted = std::getenv("PAGODA_TEST_TABLES");
   return wanted == nullptr || ("," + std::string(wanted) + ",").find("," + name + ",") != std::string::npos;
 }
-
-// PAGODA_TEST_SHARE: a number N, to run only every Nth case of the long lists, which ask wanted() before each.
-class Share {
- public:
-  bool wanted() { return count_++ % every_ == 0; }
-
- private:
-  static uint64_t every() {
-    const char* text = std::getenv("PAGODA_TEST_SHARE");
-    return text == nullptr ? 1 : std::max(1ull, std::strtoull(text, nullptr, 10));
-  }
-  const uint64_t every_ = every();
-  uint64_t count_ = 0;
-};
 
 struct NamedTable {
   std::string name;

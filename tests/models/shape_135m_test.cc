@@ -74,7 +74,7 @@ TEST(Shape135MSlow, EveryInstructionSetAgreesWithTheReference) {
 }
 
 // What a step costs in forks: at decode at most six a layer.
-TEST(Shape135M, ForksOfADecodeStep) {
+TEST(Shape135MSlow, ForksOfADecodeStep) {
   RuntimeOptions options;
   options.threads = 2;
   Runtime runtime(options);
