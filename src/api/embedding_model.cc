@@ -50,7 +50,7 @@ std::vector<std::vector<float>> EmbeddingModel::encode(const std::vector<std::st
     }
     std::vector<std::vector<float>> vectors;
     for (SequenceOutput& output : outputs) {
-      if (!is_finite(output)) fail(pagoda::ErrorKind::kInternal, "embeddings", "the hidden states are not finite");
+      check_finite(output);
       vectors.push_back(options.normalize_embeddings ? unit_vector(output) : std::move(output.values));
     }
     return vectors;

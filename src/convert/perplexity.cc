@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "models/decoder.h"
+#include "ops/math.h"
 #include "ops/tape.h"
 
 namespace pagoda {
@@ -15,8 +16,7 @@ namespace {
 // Sum of the losses of the last `count` tokens of ids [length], each foretold by those before it.
 double sum_of_losses(Device& device, const DecoderModel& model, const int32_t* ids, int64_t length, int64_t count,
                      int64_t max_logit_bytes) {
-  Tensor input = Tensor::empty(device, DType::kInt32, {length});
-  std::copy(ids, ids + length, input.data<int32_t>());
+  const Tensor input = ops::int32_tensor(device, {ids, static_cast<size_t>(length)});
   auto layout = std::make_shared<Layout>(*Layout::whole({static_cast<int32_t>(length)}, false));
   layout->wanted_rows.clear();
   ForwardContext context;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <span>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -215,8 +216,8 @@ class Quantizer {
     std::vector<Rows> all;
     for (int64_t first = 0; first < windows; first += together) {
       const int64_t count = std::min(together, windows - first);
-      Tensor ids = Tensor::empty(device_, DType::kInt32, {count * length});
-      std::copy_n(options_.ids.begin() + first * length, count * length, ids.data<int32_t>());
+      const Tensor ids = ops::int32_tensor(
+          device_, std::span(options_.ids).subspan(static_cast<size_t>(first * length), static_cast<size_t>(count * length)));
       const auto layout = Layout::whole(std::vector<int32_t>(static_cast<size_t>(count), static_cast<int32_t>(length)), false);
       all.push_back({layout, decoder.embed({ids}, *layout)});
     }

@@ -8,18 +8,6 @@
 
 namespace pagoda {
 
-namespace {
-
-// Rows of hidden whose logits are wanted; differentiable where all are wanted.
-Tensor pick_rows(const Tensor& hidden, const std::vector<int32_t>& rows) {
-  if (static_cast<int64_t>(rows.size()) == hidden.dim(0)) return hidden;
-  Tensor ids = Tensor::empty(hidden.device(), DType::kInt32, {static_cast<int64_t>(rows.size())});
-  for (size_t i = 0; i < rows.size(); ++i) ids.data<int32_t>()[i] = rows[i];
-  return ops::embedding(hidden, ids, hidden.dtype());
-}
-
-}  // namespace
-
 DecoderModel::Block DecoderModel::make_block(int layer) const {
   const DecoderConfig& c = config_;
   const std::string path = c.names.base + c.names.layers + "." + std::to_string(layer);
@@ -219,7 +207,7 @@ Outputs DecoderModel::forward(const Inputs& inputs, const ForwardContext& contex
   if (context.observer != nullptr) context.observer->observe("final_norm", outputs.hidden);
   if (layout.wanted_rows.empty()) return outputs;
   outputs.logits =
-      logits(pick_rows(outputs.hidden, layout.wanted_rows), ops::pick_dropout_rows(layout.dropout, layout.wanted_rows));
+      logits(ops::pick_rows(outputs.hidden, layout.wanted_rows), ops::pick_dropout_rows(layout.dropout, layout.wanted_rows));
   return outputs;
 }
 

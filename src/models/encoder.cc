@@ -12,20 +12,9 @@ namespace pagoda {
 
 namespace {
 
-Tensor int32_tensor(Device& device, const std::vector<int32_t>& values) {
-  Tensor tensor = Tensor::empty(device, DType::kInt32, {static_cast<int64_t>(values.size())});
-  std::copy(values.begin(), values.end(), tensor.data<int32_t>());
-  return tensor;
-}
-
-Tensor pick_rows(const Tensor& hidden, const std::vector<int32_t>& rows) {
-  if (static_cast<int64_t>(rows.size()) == hidden.dim(0)) return hidden;
-  return ops::embedding(hidden, int32_tensor(hidden.device(), rows), hidden.dtype());
-}
-
 // The first row of each sequence: [CLS].
 Tensor first_rows(const Tensor& hidden, const Layout& layout) {
-  return pick_rows(hidden, {layout.starts->begin(), layout.starts->end() - 1});
+  return ops::pick_rows(hidden, {layout.starts->begin(), layout.starts->end() - 1});
 }
 
 }  // namespace
@@ -224,7 +213,7 @@ Tensor EncoderModel::positions(const Inputs& inputs, const Layout& layout) const
       rows[static_cast<size_t>(row)] = pad ? *config_.padding_idx : next++;
     }
   }
-  return int32_tensor(inputs.ids.device(), rows);
+  return ops::int32_tensor(inputs.ids.device(), rows);
 }
 
 Tensor EncoderModel::embed(const Inputs& inputs, const Layout& layout) const {
@@ -263,7 +252,7 @@ void EncoderModel::apply_head(const Layout& layout, Outputs& outputs) const {
     default: break;
   }
   if (layout.wanted_rows.empty()) return;
-  const Tensor rows = pick_rows(outputs.hidden, layout.wanted_rows);
+  const Tensor rows = ops::pick_rows(outputs.hidden, layout.wanted_rows);
   const auto draws = ops::pick_dropout_rows(layout.dropout, layout.wanted_rows);
   if (lm_) {
     outputs.logits = vocabulary_logits(rows, draws);

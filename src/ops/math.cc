@@ -137,6 +137,17 @@ void check_ids(const Tensor& ids, int64_t vocabulary) {
 }
 }  // namespace
 
+Tensor int32_tensor(Device& device, std::span<const int32_t> values) {
+  Tensor tensor = Tensor::empty(device, DType::kInt32, {static_cast<int64_t>(values.size())});
+  std::copy(values.begin(), values.end(), tensor.data<int32_t>());
+  return tensor;
+}
+
+Tensor pick_rows(const Tensor& x, const std::vector<int32_t>& rows) {
+  if (static_cast<int64_t>(rows.size()) == x.dim(0)) return x;
+  return embedding(x, int32_tensor(x.device(), rows), x.dtype());
+}
+
 Tensor embedding(const PackedWeight& table, const Tensor& ids, DType out) {
   check_ids(ids, table.view().n);
   Tensor y = Tensor::empty(ids.device(), out, {ids.dim(0), table.view().k});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "kernels/table.h"
 #include "ops/packed_weight.h"
@@ -21,6 +22,9 @@ Tensor view_as(const Tensor& x,
 Tensor activation(const Tensor& x, Activation kind);  // [T, N]; differentiable
 // activation(gate) * up, [T, N] each (Shazeer 2020, GLU variants); rows may be strided; differentiable.
 Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation kind);
+Tensor int32_tensor(Device& device, std::span<const int32_t> values);  // [n], a copy
+// Rows of x [T, N] by number; x itself where there are as many rows as it has, which are taken to be all. Differentiable.
+Tensor pick_rows(const Tensor& x, const std::vector<int32_t>& rows);
 // Rows `ids` (int32 [T]) of table [V, H]; ids outside the table throw kInvalidInput. Differentiable in the table, but for the
 // row of padding (torch.nn.functional.embedding's padding_idx).
 Tensor embedding(const Tensor& table, const Tensor& ids, DType out, std::optional<int64_t> padding_row = {});

@@ -230,8 +230,7 @@ std::vector<Json> run_together(const SequenceModel& model, const std::vector<Pre
   }
   std::vector<SequenceOutput> outputs = model.run(sequences, check);
   for (size_t i = 0; i < outputs.size(); ++i) {
-    if (sequences[i]->pooling.empty() || is_finite(outputs[i])) continue;
-    fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
+    if (!sequences[i]->pooling.empty()) check_finite(outputs[i]);
   }
   std::vector<Json> results;
   size_t at = 0;

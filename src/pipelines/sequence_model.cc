@@ -42,12 +42,6 @@ void append_row(const Tensor& tensor, int64_t row, std::vector<float>& into) {
   }
 }
 
-Tensor int32_tensor(Device& device, const std::vector<int32_t>& values) {
-  Tensor tensor = Tensor::empty(device, DType::kInt32, {static_cast<int64_t>(values.size())});
-  std::copy(values.begin(), values.end(), tensor.data<int32_t>());
-  return tensor;
-}
-
 // Wanted rows of one input in the head's result; sequence classification has one.
 int64_t wanted_rows(const SequenceInput& input, Head head) {
   if (head == Head::kSequenceClassification) return 1;
@@ -57,12 +51,13 @@ int64_t wanted_rows(const SequenceInput& input, Head head) {
 
 }  // namespace
 
-bool is_finite(const SequenceOutput& output) {
-  return std::all_of(output.values.begin(), output.values.end(), [](float value) { return std::isfinite(value); });
+void check_finite(const SequenceOutput& output) {
+  if (std::all_of(output.values.begin(), output.values.end(), [](float value) { return std::isfinite(value); })) return;
+  fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
 }
 
 std::vector<float> unit_vector(const SequenceOutput& output) {
-  if (!is_finite(output)) fail(ErrorKind::kInternal, "pooling", "the hidden states are not finite");
+  check_finite(output);
   const std::vector<double> unit = normalize_layer()->apply({output.values.begin(), output.values.end()});
   return {unit.begin(), unit.end()};
 }
@@ -262,7 +257,7 @@ void SequenceModel::run_pass(const std::vector<const SequenceInput*>& inputs, Se
   Device& device = loaded_->runtime().device();
   ForwardContext context;
   context.layout = layout;
-  const Outputs result = model().forward({int32_tensor(device, ids), int32_tensor(device, types)}, context);
+  const Outputs result = model().forward({ops::int32_tensor(device, ids), ops::int32_tensor(device, types)}, context);
   int64_t logits_row = 0;
   for (size_t i = 0; i < inputs.size(); ++i) {
     SequenceOutput& output = outputs[i];

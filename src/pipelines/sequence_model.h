@@ -34,7 +34,7 @@ struct SequenceOutput {
   std::vector<float> values;  // [rows, columns]
   const float* row(int64_t index) const { return values.data() + index * columns; }
 };
-bool is_finite(const SequenceOutput& output);
+void check_finite(const SequenceOutput& output);               // throws kInternal
 std::vector<float> unit_vector(const SequenceOutput& output);  // the one row of a pooled input scaled to length 1
 
 class SequenceModel {

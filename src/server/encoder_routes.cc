@@ -103,7 +103,7 @@ struct FeatureFormat {
     out.reserve(numbers * kBytesOfANumber + kHeadBytes);
     for (size_t i = 0; i < outputs.size(); ++i) {
       const SequenceOutput& output = outputs[i];
-      if (!is_finite(output)) fail(ErrorKind::kInternal, "inputs", "the hidden states are not finite");
+      check_finite(output);
       if (i > 0) out += ',';
       if (pooled) {
         append_vector(out, unit ? unit_vector(output) : output.values, false);
