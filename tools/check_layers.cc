@@ -95,25 +95,35 @@ class Checker {
     const std::string inside = in_src ? relative.substr(4) : relative;
     const std::string folder = inside.substr(0, inside.find('/'));
     const bool ruled = in_src || folder == "include";
-    const auto rule = rules_.find(folder);
-    if (ruled && rule == rules_.end()) {
+    if (ruled && rules_.count(folder) == 0) {
       report(file, 1, "folder '" + folder + "' has no line in tools/layers.txt");
       return;
     }
+    const Rule rule = ruled ? rule_of(folder, inside) : Rule();
     std::ifstream in(file);
     if (links) {
       std::ostringstream text;
       text << in.rdbuf();
-      check_links(file, folder, rule->second, text.str());
+      check_links(file, folder, rule, text.str());
       return;
     }
     int number = 0;
     for (std::string line; std::getline(in, line);) {
       ++number;
       if (number == 1) check_caption(file, extension, line);
-      if (ruled) check_line(file, number, folder, rule->second, line);
+      if (ruled) check_line(file, number, folder, rule, line);
     }
     if (number > kMostLines) report(file, number, "file is over " + std::to_string(kMostLines) + " lines: split it");
+  }
+
+  // Of a folder, and what the file (cli/flags.cc) has besides.
+  Rule rule_of(const std::string& folder, const std::string& file) const {
+    Rule rule = rules_.at(folder);
+    if (const auto own = rules_.find(file); own != rules_.end()) {
+      rule.folders.insert(rule.folders.end(), own->second.folders.begin(), own->second.folders.end());
+      rule.libraries.insert(rule.libraries.end(), own->second.libraries.begin(), own->second.libraries.end());
+    }
+    return rule;
   }
 
   void check_caption(const fs::path& file, const std::string& extension, const std::string& line) {

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/links.h"
 #include "ops/machine.h"
+#include "ops/runtime.h"
 
 namespace pagoda::cli {
 
@@ -78,7 +79,7 @@ void write_result(const std::string& path, const Json& result) {
 }
 
 void add_bench(Program& program) {
-  CLI::App* bench = program.app->add_subcommand("bench", "Measure speed beside the machine's own limits");
+  const Verb bench = program.app->add_subcommand("bench", "Measure speed beside the machine's own limits");
   bench->require_subcommand(1);
   add_bench_latency(program, bench);
   add_bench_encoder(program, bench);

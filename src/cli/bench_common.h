@@ -8,13 +8,17 @@
 #include "cli/cli.h"
 #include "cli/step_cost.h"
 
+namespace pagoda {
+class Runtime;
+}
+
 namespace pagoda::cli {
 
-void add_bench_latency(Program& program, CLI::App* bench);
-void add_bench_encoder(Program& program, CLI::App* bench);
-void add_bench_throughput(Program& program, CLI::App* bench);
-void add_bench_serve(Program& program, CLI::App* bench);
-void add_bench_lengths(Program& program, CLI::App* bench);
+void add_bench_latency(Program& program, Verb bench);
+void add_bench_encoder(Program& program, Verb bench);
+void add_bench_throughput(Program& program, Verb bench);
+void add_bench_serve(Program& program, Verb bench);
+void add_bench_lengths(Program& program, Verb bench);
 
 double steady_seconds();  // of a clock that never goes back
 

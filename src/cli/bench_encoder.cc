@@ -10,10 +10,10 @@
 #include "base/random.h"
 #include "cli/bench_common.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "cli/step_cost.h"
 #include "metrics/svg_plot.h"
 #include "ops/tape.h"
+#include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
 
@@ -228,26 +228,26 @@ int run(const Program& program, const Flags& flags) {
 
 }  // namespace
 
-void add_bench_encoder(Program& program, CLI::App* bench) {
+void add_bench_encoder(Program& program, Verb bench) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, bench, "encoder",
       "Time an encoder by length and batch, on random ids: mean, median, 95 and 99 %, and the best beside the limit (the "
       "longer "
       "of FLOPs / measured FLOP/s and bytes of the weights / measured read rate)",
       {"pagoda bench encoder MODEL", "pagoda bench encoder MODEL --lengths 16 128 --batch-sizes 1 --max-seconds 3 --json",
        "pagoda bench encoder MODEL --ragged 8 12 14 16 16 18 20 24 --csv latency.csv --plot latency.svg"});
-  const Range one(int64_t{1}, int64_t{1} << 24);
+  const Check one = in_range(int64_t{1}, int64_t{1} << 24);
   add_model(verb, flags->model, "Folder, ORG/NAME or ORG/NAME@REVISION of an encoder")->required();
   verb->add_option("--lengths", flags->lengths, "Tokens of a sequence (8 16 32 64 128 256 512)")->check(one);
-  verb->add_option("--batch-sizes", flags->batch_sizes, "Sequences together (1 8)")->check(Range(int64_t{1}, int64_t{4096}));
+  verb->add_option("--batch-sizes", flags->batch_sizes, "Sequences together (1 8)")->check(in_range(int64_t{1}, int64_t{4096}));
   verb->add_option("--ragged", flags->ragged, "One more batch, of sequences of these lengths")->check(one);
   verb->add_option("--num-iters", flags->num_iters, "Runs timed for each length and batch")->check(one)->capture_default_str();
   verb->add_option("--num-iters-warmup", flags->num_iters_warmup, "Runs before that, not counted")
-      ->check(Range(int64_t{0}, int64_t{1} << 24))
+      ->check(in_range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
   verb->add_option("--max-seconds", flags->max_seconds, "A length and batch ends after this, whatever has been counted")
-      ->check(Range(1e-3, 1e6))
+      ->check(in_range(1e-3, 1e6))
       ->capture_default_str();
   verb->add_option("--csv", flags->csv, "Write the table as CSV to this file");
   verb->add_option("--plot", flags->plot, "Write a plot (SVG) to this file");

@@ -9,10 +9,10 @@
 #include "base/random.h"
 #include "cli/bench_common.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "cli/step_cost.h"
 #include "engine/runner.h"
 #include "generate/sampler.h"
+#include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
 
@@ -263,24 +263,24 @@ int run(const Program& program, const Flags& flags) {
 
 }  // namespace
 
-void add_bench_latency(Program& program, CLI::App* bench) {
+void add_bench_latency(Program& program, Verb bench) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, bench, "latency",
       "Time batches of random prompts: latency, prefill and decode rates (best and mean; decode counts all streams together), "
       "and their share of the limit: over all steps, the longer of FLOPs / measured FLOP/s and bytes / measured read rate",
       {"pagoda bench latency MODEL --input-len 512 --output-len 64 --batch-size 1 --num-iters 10",
        "pagoda bench latency MODEL --json --output-json latency.json"});
-  const Range one(int64_t{1}, int64_t{1} << 24);
+  const Check one = in_range(int64_t{1}, int64_t{1} << 24);
   add_model(verb, flags->model)->required();
   verb->add_option("--input-len", flags->input_len, "Tokens of each prompt")->check(one)->capture_default_str();
   verb->add_option("--output-len", flags->output_len, "Tokens generated for each")->check(one)->capture_default_str();
   verb->add_option("--batch-size", flags->batch_size, "Sequences together")
-      ->check(Range(int64_t{1}, int64_t{4096}))
+      ->check(in_range(int64_t{1}, int64_t{4096}))
       ->capture_default_str();
   verb->add_option("--num-iters", flags->num_iters, "Batches timed")->check(one)->capture_default_str();
   verb->add_option("--num-iters-warmup", flags->num_iters_warmup, "Batches before that, not counted")
-      ->check(Range(int64_t{0}, int64_t{1} << 24))
+      ->check(in_range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
   verb->add_option("--output-json", flags->output_json, "Write the results to this file too");
   verb->add_option("--seed", flags->seed, "Seed of the random prompts")->capture_default_str();

@@ -10,7 +10,6 @@
 #include "base/random.h"
 #include "cli/bench_common.h"
 #include "cli/bench_requests.h"
-#include "cli/flag_checks.h"
 
 namespace pagoda::cli {
 
@@ -90,18 +89,18 @@ int run(const Flags& flags) {
 
 }  // namespace
 
-void add_bench_lengths(Program& program, CLI::App* bench) {
+void add_bench_lengths(Program& program, Verb bench) {
   const auto flags = std::make_shared<Flags>();
   flags->dataset.dataset_name = "sharegpt-lengths";
   flags->dataset.num_prompts = 200;
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, bench, "lengths",
       "Print the requests that the other benchmarks make, a JSON line each, so that other engines can be given the same",
       {"pagoda bench lengths --dataset-name sharegpt-lengths --num-prompts 200 --seed 0",
        "pagoda bench lengths --dataset-name alpaca-lengths --vocab-size 49152 > requests.jsonl"});
   add_dataset_flags(verb, flags->dataset);
   verb->add_option("--vocab-size", flags->vocab_size, "Add prompt_token_ids below this, as bench throughput draws them")
-      ->check(Range(int64_t{1}, int64_t{1} << 31));
+      ->check(in_range(int64_t{1}, int64_t{1} << 31));
   verb->add_option("--max-model-len", flags->max_model_len, "The model's context: where it is short, so are the lengths")
       ->capture_default_str()
       ->check(positive());

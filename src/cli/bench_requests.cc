@@ -1,6 +1,5 @@
 // Random prompts and prompts from files.
 #include "cli/bench_requests.h"
-#include "cli/flag_checks.h"
 
 #include <fmt/format.h>
 
@@ -169,17 +168,17 @@ Json ids_json(const std::vector<int32_t>& ids) {
   return list;
 }
 
-void add_dataset_flags(CLI::App* verb, DatasetFlags& flags) {
-  const Range length(int64_t{1}, int64_t{1} << 24);
+void add_dataset_flags(Verb verb, DatasetFlags& flags) {
+  const Check length = in_range(int64_t{1}, int64_t{1} << 24);
   verb->add_option("--dataset-name,--dataset", flags.dataset_name,
                    "Requests: random ids; the same at lengths drawn from a law with the means of ShareGPT or Alpaca; "
                    "conversations or lines {\"prompt\": ...} from --dataset-path")
       ->capture_default_str()
-      ->check(CLI::IsMember({"random", "sharegpt-lengths", "alpaca-lengths", "sharegpt", "custom"}));
+      ->check(one_of({"random", "sharegpt-lengths", "alpaca-lengths", "sharegpt", "custom"}));
   verb->add_option("--dataset-path", flags.dataset_path, "JSON of ShareGPT's form, or JSON lines")->type_name("FILE");
   verb->add_option("--num-prompts", flags.num_prompts, "Requests")
       ->capture_default_str()
-      ->check(Range(int64_t{1}, int64_t{1} << 20));
+      ->check(in_range(int64_t{1}, int64_t{1} << 20));
   verb->add_option("--input-len", flags.input_len, "Tokens of every prompt, whatever the data set has (not of files)")
       ->check(length);
   verb->add_option("--output-len", flags.output_len, "Tokens of every answer, whatever the data set has")->check(length);
@@ -191,10 +190,10 @@ void add_dataset_flags(CLI::App* verb, DatasetFlags& flags) {
       ->check(length);
   verb->add_option("--random-range-ratio", flags.random_range_ratio, "random: lengths vary by this share, up and down")
       ->capture_default_str()
-      ->check(Range(0.0, 0.999));
+      ->check(in_range(0.0, 0.999));
   verb->add_option("--random-prefix-len", flags.random_prefix_len, "Tokens before each random prompt, the same for all")
       ->capture_default_str()
-      ->check(Range(int64_t{0}, int64_t{1} << 24));
+      ->check(in_range(int64_t{0}, int64_t{1} << 24));
   verb->add_option("--sharegpt-output-len", flags.sharegpt_output_len, "sharegpt: tokens of every answer")->check(length);
   verb->add_option("--custom-output-len", flags.custom_output_len,
                    "custom: tokens of an answer where a line has no output_tokens")

@@ -21,7 +21,7 @@ struct DatasetFlags {
   int64_t sharegpt_output_len = 0, custom_output_len = 256;
   uint64_t seed = 0;
 };
-void add_dataset_flags(CLI::App* verb, DatasetFlags& flags);
+void add_dataset_flags(Verb verb, DatasetFlags& flags);
 
 struct BenchRequest {
   std::vector<int32_t> prompt_ids;  // empty: a text that nobody tokenized

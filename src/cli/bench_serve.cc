@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "cli/bench_serve_load.h"
 #include "cli/bench_serve_report.h"
-#include "cli/flag_checks.h"
 #include "formats/tokenizer_loader.h"
 
 namespace pagoda::cli {
@@ -73,10 +72,10 @@ int run(const Program& program, ServeBenchFlags flags) {
 
 }  // namespace
 
-void add_bench_serve(Program& program, CLI::App* bench) {
+void add_bench_serve(Program& program, Verb bench) {
   const auto flags = std::make_shared<ServeBenchFlags>();
   flags->dataset.num_prompts = 1000;
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, bench, "serve",
       "Load a running server (any that speaks OpenAI's API) with streamed requests: throughput, time to the first token, "
       "time per token, gaps between tokens, under the names of vllm bench serve. Ctrl-C ends it with what was measured",
@@ -88,15 +87,15 @@ void add_bench_serve(Program& program, CLI::App* bench) {
        "--save-result --result-dir results --goodput ttft:200 --goodput tpot:50"});
   verb->add_option("--backend,--endpoint-type", flags->backend, "Kind of request: completions (openai, vllm) or chat")
       ->capture_default_str()
-      ->check(CLI::IsMember({"openai", "vllm", "openai-chat"}));
+      ->check(one_of({"openai", "vllm", "openai-chat"}));
   verb->add_option("--url,--base-url", flags->url, "http://, https:// or unix:/PATH, instead of host and port");
   verb->add_option("--host", flags->host, "Address of the server")->capture_default_str();
-  verb->add_option("--port", flags->port, "Its port")->capture_default_str()->check(Range(1, 65535));
+  verb->add_option("--port", flags->port, "Its port")->capture_default_str()->check(in_range(1, 65535));
   verb->add_option("--endpoint", flags->endpoint, "Path (default: /v1/completions, of a chat /v1/chat/completions)");
   verb->add_option("--model", flags->model, "Model in the requests (default: the first that the server lists)");
   verb->add_option("--tokenizer", flags->tokenizer, "Folder of the model's tokenizer: for texts, and for the ids to draw from");
   verb->add_option("--vocab-size", flags->vocab_size, "Random ids lie below this (default: the tokenizer's, else 256)")
-      ->check(Range(int64_t{1}, int64_t{1} << 31));
+      ->check(in_range(int64_t{1}, int64_t{1} << 31));
   add_dataset_flags(verb, flags->dataset);
   verb->add_option("--request-rate", flags->request_rate, "Requests a second, arriving as a Poisson process; inf: all at once")
       ->capture_default_str();
@@ -107,7 +106,7 @@ void add_bench_serve(Program& program, CLI::App* bench) {
   verb->add_option("--max-concurrency", flags->max_concurrency, "Most requests under way; later ones wait")->check(positive());
   verb->add_option("--num-warmups", flags->num_warmups, "Requests before the clock runs")
       ->capture_default_str()
-      ->check(Range(int64_t{0}, int64_t{1} << 20));
+      ->check(in_range(int64_t{0}, int64_t{1} << 20));
   verb->add_flag("--ignore-eos", flags->ignore_eos, "Answers go on to their full length (servers that know ignore_eos)");
   verb->add_option("--temperature", flags->temperature, "Temperature of the requests")
       ->capture_default_str()
@@ -128,7 +127,7 @@ void add_bench_serve(Program& program, CLI::App* bench) {
   verb->add_option("--api-key", flags->api_key, "Key for the server (also OPENAI_API_KEY)");
   verb->add_option("--timeout", flags->timeout, "Seconds without a byte after which a request has failed")
       ->capture_default_str()
-      ->check(Range(1e-3, 1e7));
+      ->check(in_range(1e-3, 1e7));
   verb->add_flag("--insecure", flags->insecure, "Take any certificate of an https server");
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

@@ -10,8 +10,8 @@
 #include "cli/bench_requests.h"
 #include "cli/byte_size.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "cli/step_cost.h"
+#include "pipelines/loaded_model.h"
 #include "pipelines/text_generation.h"
 
 namespace pagoda::cli {
@@ -333,9 +333,9 @@ int run(const Program& program, const Flags& flags) {
 
 }  // namespace
 
-void add_bench_throughput(Program& program, CLI::App* bench) {
+void add_bench_throughput(Program& program, Verb bench) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, bench, "throughput",
       "Run many requests at once, without a server: requests and tokens a second (prompts and answers counted once, end tokens "
       "ignored) beside the machine's limit, which is the longer of FLOPs / measured FLOP/s and bytes (weights, and the "
@@ -348,7 +348,7 @@ void add_bench_throughput(Program& program, CLI::App* bench) {
        "--enable-prefix-caching"});
   add_model(verb, flags->model)->required();
   add_dataset_flags(verb, flags->dataset);
-  const Range width(int64_t{1}, int64_t{1024});
+  const Check width = in_range(int64_t{1}, int64_t{1024});
   verb->add_option("--n", flags->n, "Answers to each prompt")->capture_default_str()->check(width);
   verb->add_option("--beam-width", flags->beam_width, "Beams of each prompt, instead of --n")
       ->capture_default_str()
@@ -356,7 +356,7 @@ void add_bench_throughput(Program& program, CLI::App* bench) {
   verb->add_option("--temperature", flags->temperature, "Default: 0 (greedy), 1 with --n above 1")->check(non_negative());
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
       ->capture_default_str()
-      ->check(Range(1, 65536));
+      ->check(in_range(1, 65536));
   verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens, "Tokens of one step (default 2048)")
       ->check(positive());
   add_max_model_len(verb, flags->max_model_len);

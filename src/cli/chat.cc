@@ -37,8 +37,8 @@ struct Flags {
   std::string model, system, tools, chat_template, kv_cache_dtype = "auto";
   RemoteFlags remote;
   bool truncate_history = false;
-  CLI::App* verb = nullptr;
-  CLI::Option *system_option = nullptr, *max_new_tokens = nullptr;
+  Verb verb;
+  Flag system_option, max_new_tokens;
 };
 
 // Lines of stdin, read so that Ctrl-C is seen while waiting (the C++ streams hide interrupted reads).
@@ -93,7 +93,7 @@ class Chat {
   int run() {
     flags_.sampling.check();
     if (flags_.remote.url.empty()) {
-      refuse_given(*flags_.verb, {"--api-key", "--header", "--insecure"}, "for a server alone: need --url");
+      refuse_given(flags_.verb, {"--api-key", "--header", "--insecure"}, "for a server alone: need --url");
       if (flags_.model.empty()) invalid("flags", "MODEL is required, or --url (see pagoda chat --help)");
     }
     if (!flags_.tools.empty()) {
@@ -115,11 +115,11 @@ class Chat {
     if (flags_.truncate_history || !flags_.chat_template.empty()) {
       invalid("chat", "--truncate-history and --chat-template: not with --url, where the server has the template");
     }
-    refuse_given(*flags_.verb,
+    refuse_given(flags_.verb,
                  {"--threads", "--cores", "--numa-node", "--isa", "--dtype", "--compiled", "--kv-cache-dtype", "--revision"},
                  "for a model of this machine: not with --url");
-    refuse_given(*flags_.verb, {"--num-return-sequences"}, "one answer a turn: not with chat");
-    fields_ = sampling_fields(*flags_.verb);
+    refuse_given(flags_.verb, {"--num-return-sequences"}, "one answer a turn: not with chat");
+    fields_ = sampling_fields(flags_.verb);
     remote_.emplace(flags_.remote, flags_.model);
   }
 
@@ -339,7 +339,7 @@ class Chat {
 
 void add_chat(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, "chat", "Talk with a model (/help lists the commands); from a pipe each line is a message",
       {"pagoda chat MODEL --system 'Answer in one sentence.'",
        "printf 'Hello\\nAnd in French?\\n' | pagoda chat MODEL --temperature 0 --json",

@@ -1,6 +1,5 @@
 // Shared parts of the verbs.
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include "base/temporary.h"
 #include "base/utf8.h"
 #include "hub/pull.h"
+#include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
 
@@ -67,14 +67,14 @@ EndAtOnce::EndAtOnce() {
 }
 EndAtOnce::~EndAtOnce() { g_end_at_once.store(false); }
 
-CLI::App* add_verb(Program& program, const std::string& name, const std::string& description,
-                   const std::vector<std::string>& examples) {
+Verb add_verb(Program& program, const std::string& name, const std::string& description,
+              const std::vector<std::string>& examples) {
   return add_verb(program, program.app, name, description, examples);
 }
 
-CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, const std::string& description,
-                   const std::vector<std::string>& examples) {
-  CLI::App* verb = parent->add_subcommand(name, description);
+Verb add_verb(Program& program, Verb parent, const std::string& name, const std::string& description,
+              const std::vector<std::string>& examples) {
+  const Verb verb = parent->add_subcommand(name, description);
   verb->add_flag("--json", program.json, "Print one JSON object on stdout");
   verb->add_flag("--quiet", program.quiet, "Nothing on stderr but errors");
   std::string footer = "Examples:\n";
@@ -83,12 +83,12 @@ CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, 
   return verb;
 }
 
-CLI::Option* add_model(CLI::App* verb, std::string& model, const std::string& help, const std::string& names) {
+Flag add_model(Verb verb, std::string& model, const std::string& help, const std::string& names) {
   add_revision(verb, model);
   return verb->add_option(names, model, help);
 }
 
-void add_revision(CLI::App* verb, std::string& model) {
+void add_revision(Verb verb, std::string& model) {
   const auto revision = std::make_shared<std::string>();
   verb->add_option("--revision", *revision, "Branch, tag or commit of ORG/NAME (default: main)");
   verb->parse_complete_callback([&model, revision] {
@@ -119,10 +119,10 @@ std::string find_model(const Program& program, const std::string& model) {
   }
 }
 
-void add_placement_flags(CLI::App* verb, MachineFlags& flags) {
+void add_placement_flags(Verb verb, MachineFlags& flags) {
   verb->add_option("--threads", flags.threads,
                    "Threads (default: one a physical core of a NUMA node, as many as a control group's quota pays for)")
-      ->check(Range(1, 4096));
+      ->check(in_range(1, 4096));
   verb->add_option("--cores", flags.cores,
                    "Cores to pin threads to, such as 0,2,4-6; none: pin nothing; auto: one thread a physical core, where "
                    "there are others to keep off")
@@ -130,10 +130,10 @@ void add_placement_flags(CLI::App* verb, MachineFlags& flags) {
       ->capture_default_str();
   verb->add_option("--numa-node", flags.numa_node,
                    "NUMA node whose cores and memory are used (default: the one with most cores)")
-      ->check(Range(0, 1023));
+      ->check(in_range(0, 1023));
 }
 
-void add_kv_cache_dtype(CLI::App* verb, std::string& to) {
+void add_kv_cache_dtype(Verb verb, std::string& to) {
   verb->add_option(
           "--kv-cache-dtype", to,
           "Keys and values in memory: auto (as products: bfloat16 or float32), float32, bfloat16, or int8 with a scale a "
@@ -150,7 +150,7 @@ std::optional<DType> parse_kv_cache_dtype(const std::string& text) {
   unsupported("--kv-cache-dtype", "got '{}', need auto, float32, bfloat16 or int8", text);
 }
 
-void add_machine_flags(CLI::App* verb, MachineFlags& flags, bool inference) {
+void add_machine_flags(Verb verb, MachineFlags& flags, bool inference) {
   flags.quiet = verb->get_option("--quiet");
   if (!inference) flags.cores = "none";  // training takes all cores there are
   add_placement_flags(verb, flags);
@@ -174,7 +174,7 @@ LoadOptions MachineFlags::load_options() const {
   if (cores != "auto" && cores != "none") options.runtime.cores = parse_core_list(cores);
   if (cores != "auto" && numa_node >= 0) invalid("--numa-node", "has no effect with --cores {}: need auto", cores);
   options.compiled = compiled;
-  if (quiet != nullptr && quiet->count() == 0) {
+  if (quiet && quiet->count() == 0) {
     options.notice = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
   }
   if (isa != "auto") options.runtime.isa = parse_isa(isa);
@@ -302,7 +302,7 @@ std::vector<IdsLine> read_ids_file(const std::string& path, int64_t vocab_size, 
   return lines;
 }
 
-void add_max_model_len(CLI::App* verb, int64_t& tokens) {
+void add_max_model_len(Verb verb, int64_t& tokens) {
   const auto read = [](const std::string& text) -> int64_t {
     if (text == "auto" || text == "-1") return 0;
     char* end = nullptr;
@@ -318,11 +318,9 @@ void add_max_model_len(CLI::App* verb, int64_t& tokens) {
     if (end == text.c_str() || !(length >= 1 && length <= 1e15) || length != std::floor(length)) return -1;
     return static_cast<int64_t>(length);
   };
-  const CLI::Validator check(
-      [read](std::string& text) {
-        return read(text) >= 0 ? std::string() : fmt::format("got {}, need a number of tokens (4096, 4k, 4K) or auto", text);
-      },
-      "");
+  const Check check([read](std::string& text) {
+    return read(text) >= 0 ? std::string() : fmt::format("got {}, need a number of tokens (4096, 4k, 4K) or auto", text);
+  });
   verb->add_option_function<std::string>(
           "--max-model-len", [&tokens, read](const std::string& text) { tokens = read(text); },
           "Longest prompt and answer together: 4096, 4k (4000), 4K (4096); auto, as without it: what model and cache allow")

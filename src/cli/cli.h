@@ -1,8 +1,6 @@
 // What the verbs share: flags of the machine, output, interruption. Each verb is a file that adds itself to the program.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <atomic>
 #include <functional>
 #include <optional>
@@ -11,31 +9,35 @@
 
 #include "base/json.h"
 #include "base/limits.h"
-#include "pipelines/loaded_model.h"
+#include "cli/flags.h"
+#include "tensor/dtype.h"
+
+namespace pagoda {
+struct LoadOptions;
+}
 
 namespace pagoda::cli {
 
 // Handed to every verb. `run` is set by the verb that was called; it returns the exit code.
 struct Program {
-  CLI::App* app = nullptr;
+  Verb app;
   bool json = false;   // --json: one object on stdout
   bool quiet = false;  // --quiet: nothing on stderr but errors
   std::function<int()> run;
 };
 
 // Adds a verb with --json, --quiet, and examples at the end of its --help ("$ pagoda ..." a line each).
-CLI::App* add_verb(Program& program, const std::string& name, const std::string& description,
-                   const std::vector<std::string>& examples);
+Verb add_verb(Program& program, const std::string& name, const std::string& description,
+              const std::vector<std::string>& examples);
 // The same below another verb: `pagoda bench latency`.
-CLI::App* add_verb(Program& program, CLI::App* parent, const std::string& name, const std::string& description,
-                   const std::vector<std::string>& examples);
+Verb add_verb(Program& program, Verb parent, const std::string& name, const std::string& description,
+              const std::vector<std::string>& examples);
 
 // What MODEL may be, for help texts.
 inline constexpr const char* kModelHelp = "Model folder, .gguf file, ORG/NAME or ORG/NAME@REVISION of the hub";
 // Adds MODEL, and --revision, which becomes MODEL's "@REVISION".
-CLI::Option* add_model(CLI::App* verb, std::string& model, const std::string& help = kModelHelp,
-                       const std::string& names = "MODEL");
-void add_revision(CLI::App* verb, std::string& model);  // the latter alone
+Flag add_model(Verb verb, std::string& model, const std::string& help = kModelHelp, const std::string& names = "MODEL");
+void add_revision(Verb verb, std::string& model);  // the latter alone
 
 // A MODEL argument as a path: a file or folder as it is, ORG/NAME out of the cache or pulled into it with a progress line.
 // A path that leads nowhere is kNotFound. Ctrl-C during the pull throws Interrupted.
@@ -46,17 +48,17 @@ struct Interrupted {};  // ends the program with kInterruptedExit; what was pull
 struct MachineFlags {
   int threads = 0, numa_node = -1;
   std::string cores = "auto", isa = "auto", dtype = "auto", compiled;
-  const CLI::Option* quiet = nullptr;
+  Flag quiet;
   LoadOptions load_options() const;  // throws kInvalidInput
 };
-void add_placement_flags(CLI::App* verb, MachineFlags& flags);  // --threads, --cores, --numa-node
+void add_placement_flags(Verb verb, MachineFlags& flags);  // --threads, --cores, --numa-node
 // inference: with --compiled, which training does not look at, and threads placed as serving wants them unless --cores says
 // otherwise.
 // --kv-cache-dtype of verbs that keep keys and values: auto (none), float32, bfloat16 or int8.
-void add_kv_cache_dtype(CLI::App* verb, std::string& to);
+void add_kv_cache_dtype(Verb verb, std::string& to);
 std::optional<DType> parse_kv_cache_dtype(const std::string& text);
 
-void add_machine_flags(CLI::App* verb, MachineFlags& flags, bool inference = true);
+void add_machine_flags(Verb verb, MachineFlags& flags, bool inference = true);
 
 // Writes all of `text` to stdout; a closed pipe ends the program quietly with exit code 0, a full disk throws kDevice.
 void write_out(std::string_view text);
@@ -127,7 +129,7 @@ void add_completion(Program& program);
 void add_man(Program& program);
 
 // --max-model-len: a number, or as vLLM has it 4k (4,000), 4K (4,096), and auto or -1: what the cache holds, 0 here.
-void add_max_model_len(CLI::App* verb, int64_t& tokens);
+void add_max_model_len(Verb verb, int64_t& tokens);
 
 // Tokens of a step at most, of --max-num-batched-tokens (0: not given): every sequence that may run has its token in a step.
 int64_t batched_tokens(int64_t given, int64_t max_num_seqs);

@@ -8,7 +8,6 @@
 #include "base/progress.h"
 #include "cli/bench_common.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "pipelines/compiled_model.h"
 
 namespace pagoda::cli {
@@ -50,7 +49,7 @@ int run(const Program& program, const Flags& flags) {
 
 void add_compile(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, "compile",
       "Write a model's weights as this machine's kernels want them: the file beside the model is mapped at every start after "
       "that, and processes that serve one model share its memory",
@@ -64,7 +63,7 @@ void add_compile(Program& program) {
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")
       ->capture_default_str();
   verb->add_option("--dtype", flags->dtype, "Arithmetic it is for")->type_name("auto|float32|bfloat16")->capture_default_str();
-  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(Range(1, 4096));
+  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(in_range(1, 4096));
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }
 

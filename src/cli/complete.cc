@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "cli/remote.h"
 #include "cli/sampling_flags.h"
 
@@ -18,8 +17,8 @@ struct Flags {
   RemoteFlags remote;
   SamplingFlags sampling;
   std::string prompt, model;
-  CLI::App* verb = nullptr;
-  CLI::Option* prompt_option = nullptr;
+  Verb verb;
+  Flag prompt_option;
 };
 
 // Several answers are a list, as in pagoda generate.
@@ -46,7 +45,7 @@ Json to_json(const RemoteAnswer& answer, const std::string& model) {
 
 int run_complete(const Program& program, const Flags& flags) {
   flags.sampling.check();
-  Json body = sampling_fields(*flags.verb);
+  Json body = sampling_fields(flags.verb);
   const std::string prompt = flags.prompt_option->count() > 0 ? flags.prompt : read_text("-");
   if (const size_t bad = utf8_invalid_at(prompt); bad != std::string::npos) {
     invalid("prompt", "not UTF-8: byte {} cannot be read", bad);
@@ -73,18 +72,18 @@ int run_complete(const Program& program, const Flags& flags) {
 
 void add_complete(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "complete",
-                            "Continue a text on a running server, streamed (pagoda serve, vLLM, any other of OpenAI's API)",
-                            {"pagoda complete --url http://127.0.0.1:8000 --prompt 'Once upon a time' --max-new-tokens 64",
-                             "pagoda complete --url http://127.0.0.1:8000 --prompt 'Once' --n 3 --temperature 0.8",
-                             "echo 'Hello' | pagoda complete --url https://api.example/v1 --api-key $KEY --model NAME --json"});
+  const Verb verb = add_verb(
+      program, "complete", "Continue a text on a running server, streamed (pagoda serve, vLLM, any other of OpenAI's API)",
+      {"pagoda complete --url http://127.0.0.1:8000 --prompt 'Once upon a time' --max-new-tokens 64",
+       "pagoda complete --url http://127.0.0.1:8000 --prompt 'Once' --n 3 --temperature 0.8",
+       "echo 'Hello' | pagoda complete --url https://api.example/v1 --api-key $KEY --model NAME --json"});
   add_remote_flags(verb, flags->remote);
   verb->get_option("--url")->required();
   flags->prompt_option = verb->add_option("--prompt", flags->prompt, "Prompt; without it: stdin");
   verb->add_option("--model", flags->model, "Name of the model (default: the first that the server lists)");
   add_sampling_flags(verb, flags->sampling);
-  flags->sampling.keep(*verb, has_field);
-  verb->get_option("--num-return-sequences")->check(Range(1, 16384));
+  flags->sampling.keep(verb, has_field);
+  verb->get_option("--num-return-sequences")->check(in_range(1, 16384));
   verb->get_option("--max-new-tokens")->description("Most tokens to generate (default: the server's)");
   flags->verb = verb;
   verb->callback([&program, flags] { program.run = [&program, flags] { return run_complete(program, *flags); }; });

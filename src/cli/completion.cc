@@ -163,13 +163,13 @@ std::string fish(const VerbNode& root) {
 
 void add_completion(Program& program) {
   const auto shell = std::make_shared<std::string>();
-  CLI::App* verb = add_verb(program, "completion", "Print the completion script of a shell",
-                            {"source <(pagoda completion bash)", "pagoda completion zsh > ~/.zfunc/_pagoda",
-                             "pagoda completion fish > ~/.config/fish/completions/pagoda.fish"});
+  const Verb verb = add_verb(program, "completion", "Print the completion script of a shell",
+                             {"source <(pagoda completion bash)", "pagoda completion zsh > ~/.zfunc/_pagoda",
+                              "pagoda completion fish > ~/.config/fish/completions/pagoda.fish"});
   verb->add_option("SHELL", *shell, "bash, zsh or fish")->required()->type_name("bash|zsh|fish");
   verb->callback([&program, shell] {
     program.run = [&program, shell] {
-      const VerbNode root = verb_tree(*program.app);
+      const VerbNode root = verb_tree(program.app);
       std::string script;
       if (*shell == "bash") {
         script = bash(root);

@@ -39,7 +39,7 @@ int32_t eos_token(const std::string& path, const Tokenizer& tokenizer) {
 std::string mode_of(const Flags& flags) { return flags.packing ? "pack" : flags.line_by_line ? "line_by_line" : "cut"; }
 
 // What was asked for and would not be done.
-void check_flags(const Program& program, const CLI::App& verb, const Flags& flags) {
+void check_flags(const Program& program, Verb verb, const Flags& flags) {
   check_out_folder("--output-dir", flags.options.output_dir);
   std::vector<std::string> files = flags.options.files;
   files.insert(files.end(), flags.options.validation_files.begin(), flags.options.validation_files.end());
@@ -103,7 +103,7 @@ int run(const Program& program, const Flags& flags) {
   return 0;
 }
 
-void add_input_flags(CLI::App* verb, Flags& flags) {
+void add_input_flags(Verb verb, Flags& flags) {
   train::PrepareOptions& options = flags.options;
   verb->add_option("--files", options.files,
                    "Text, JSON lines, CSV, TSV or TFRecord, UTF-8, any size; rows with input_ids are "
@@ -113,20 +113,20 @@ void add_input_flags(CLI::App* verb, Flags& flags) {
   verb->add_option("--output-dir", options.output_dir, "Folder of the shards: train/, validation/")->required();
   verb->add_option("--text-column", options.rows.text_column, "Field of JSON lines, CSV and TFRecord")->capture_default_str();
   verb->add_option("--format", options.rows.format, "How files are read")
-      ->check(CLI::IsMember({"auto", "text", "jsonl", "csv", "tsv", "tfrecord"}))
+      ->check(one_of({"auto", "text", "jsonl", "csv", "tsv", "tfrecord"}))
       ->capture_default_str();
   verb->add_option("--sample-by", options.rows.sample_by, "What of a text file is a row")
-      ->check(CLI::IsMember({"line", "paragraph", "document"}))
+      ->check(one_of({"line", "paragraph", "document"}))
       ->capture_default_str();
   verb->add_flag("--keep-linebreaks", options.rows.keep_linebreaks, "Lines keep their line ends, and blank lines are rows");
 }
 
-void add_output_flags(CLI::App* verb, Flags& flags) {
+void add_output_flags(Verb verb, Flags& flags) {
   train::PrepareOptions& options = flags.options;
   verb->add_option("--block-size,--max-seq-length", options.block_size, "Tokens of an example")
-      ->check(Range(1, 1 << 24))
+      ->check(in_range(1, 1 << 24))
       ->capture_default_str();
-  CLI::Option* packing =
+  const Flag packing =
       verb->add_flag("--packing", flags.packing, "Whole rows, several in an example (position_ids tell them apart)");
   verb->add_flag("--line-by-line", flags.line_by_line, "A row an example, cut off at the block size")->excludes(packing);
   verb->add_option("--group-size", options.group_size,
@@ -137,28 +137,28 @@ void add_output_flags(CLI::App* verb, Flags& flags) {
   verb->add_flag("--append-eos-token", flags.append_eos, "Put the end-of-text token behind each row");
   verb->add_option("--shard-size", options.shard_size, "Examples of a shard")->check(positive())->capture_default_str();
   verb->add_option("--output-format", flags.output_format, "tfrecord, or native: mapped safetensors")
-      ->check(CLI::IsMember({"tfrecord", "native"}))
+      ->check(one_of({"tfrecord", "native"}))
       ->capture_default_str();
   verb->add_option("--split", options.split, "Name of the split that --files make")
-      ->check(CLI::IsMember({"train", "validation", "test"}))
+      ->check(one_of({"train", "validation", "test"}))
       ->capture_default_str();
   verb->add_option("--validation-split-percentage", options.validation_split_percentage,
                    "Share of rows held out, by a hash of the row")
-      ->check(Range(0.0, 99.9));
+      ->check(in_range(0.0, 99.9));
   verb->add_option("--validation-every", options.validation_every, "Hold out every N-th row")->check(positive());
   verb->add_option("--validation-files", options.validation_files, "Files of the validation split");
   verb->add_flag("--overwrite", options.overwrite, "Replace the shards that are there once the new ones are complete");
   verb->add_option("--threads", flags.threads, "Threads (default: all usable cores); the shards do not depend on them")
-      ->check(Range(1, 4096));
+      ->check(in_range(1, 4096));
 }
 
 }  // namespace
 
 void add_data(Program& program) {
-  CLI::App* parent = program.app->add_subcommand("data", "Make training data");
+  const Verb parent = program.app->add_subcommand("data", "Make training data");
   parent->require_subcommand(1);
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb =
+  const Verb verb =
       add_verb(program, parent, "prepare", "Tokenise rows and write them as shards: TFRecord, or mapped safetensors",
                {"pagoda data prepare --files news.jsonl --tokenizer news-tokenizer --block-size 128 --validation-every 20 "
                 "--output-dir shards",
@@ -169,7 +169,7 @@ void add_data(Program& program) {
   add_input_flags(verb, *flags);
   add_output_flags(verb, *flags);
   verb->callback([&program, flags, verb] {
-    check_flags(program, *verb, *flags);
+    check_flags(program, verb, *flags);
     program.run = [&program, flags] { return run(program, *flags); };
   });
 }

@@ -13,6 +13,7 @@
 #include "hub/cache.h"
 #include "hub/config.h"
 #include "ops/machine.h"
+#include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
 
@@ -257,8 +258,8 @@ int run(const Program& program, const Flags& flags) {
 
 void add_doctor(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "doctor", "Say what this machine has, how fast it is, what is missing and how to fix it",
-                            {"pagoda doctor", "pagoda doctor --threads 1 --isa avx2 --json"});
+  const Verb verb = add_verb(program, "doctor", "Say what this machine has, how fast it is, what is missing and how to fix it",
+                             {"pagoda doctor", "pagoda doctor --threads 1 --isa avx2 --json"});
   add_placement_flags(verb, flags->machine);
   verb->add_option("--isa", flags->machine.isa, "Instruction set")
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")

@@ -15,11 +15,12 @@
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/evaluate_answers.h"
-#include "cli/flag_checks.h"
+#include "cli/flag_values.h"
 #include "cli/task_flags.h"
 #include "cli/verbs_training.h"
 #include "formats/tokenizer_loader.h"
 #include "models/adapter.h"
+#include "pipelines/loaded_model.h"
 #include "train/conversations.h"
 #include "train/data/files.h"
 #include "train/lm_task.h"
@@ -93,11 +94,11 @@ Json measure(train::Task& task, train::TrainingModel& model, int64_t batch_size,
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   Json json = Json::object();
   for (const auto& [name, value] : metrics) json.set(name == "perplexity" ? name : "eval_" + name, value);
-  const int64_t samples = task.num_validation_examples();
+  const int64_t samples = task.num_validation_examples(), steps = (samples + batch_size - 1) / batch_size;
   json.set("eval_runtime", seconds)
       .set("eval_samples", samples)
       .set("eval_samples_per_second", static_cast<double>(samples) / seconds)
-      .set("eval_steps_per_second", static_cast<double>((samples + batch_size - 1) / batch_size) / seconds);
+      .set("eval_steps_per_second", static_cast<double>(steps) / seconds);
   return json;
 }
 
@@ -214,14 +215,14 @@ int run_sft(const Program& program, const EvaluateFlags& flags) {
 }
 
 // Looks for MODEL itself: CLI11 would call both of its names required.
-void set_run(Program& program, CLI::App* verb, const std::shared_ptr<EvaluateFlags>& flags, std::function<int()> run) {
+void set_run(Program& program, Verb verb, const std::shared_ptr<EvaluateFlags>& flags, std::function<int()> run) {
   verb->callback([&program, flags, run = std::move(run)] {
-    if (flags->model.empty()) throw CLI::RequiredError("MODEL (or --model-name-or-path)");
+    if (flags->model.empty()) invalid("flags", "MODEL (or --model-name-or-path) is required ({})", see_help(program.app));
     program.run = run;
   });
 }
 
-void add_common_flags(CLI::App* verb, EvaluateFlags& flags) {
+void add_common_flags(Verb verb, EvaluateFlags& flags) {
   add_model(verb, flags.model, std::string(kModelHelp) + "; under one of its two names it is required",
             "MODEL,--model-name-or-path");
   verb->add_option("--validation-file,--validation-files", flags.validation_files, "Validation data, as pagoda train reads it");
@@ -236,10 +237,10 @@ void add_common_flags(CLI::App* verb, EvaluateFlags& flags) {
   add_machine_flags(verb, flags.machine, false);
 }
 
-void add_lm(Program& program, CLI::App* parent, bool masked) {
+void add_lm(Program& program, Verb parent, bool masked) {
   const auto flags = std::make_shared<EvaluateFlags>();
   flags->data.rows.keep_linebreaks = !masked;
-  CLI::App* verb =
+  const Verb verb =
       masked ? add_verb(program, parent, "mlm", "Loss of a masked LM where 15 % of the tokens are masked, always the same",
                         {"pagoda evaluate mlm MODEL --validation-file text.txt --max-seq-length 128"})
              : add_verb(program, parent, "clm", "Loss, accuracy and perplexity of a causal LM over blocks of text",
@@ -250,7 +251,7 @@ void add_lm(Program& program, CLI::App* parent, bool masked) {
   verb->add_option("--text-column", flags->data.rows.text_column, "Field of JSON lines, CSV and TFRecord")
       ->capture_default_str();
   verb->add_option("--sample-by", flags->data.rows.sample_by, "What of a text file is a row")
-      ->check(CLI::IsMember({"line", "paragraph", "document"}))
+      ->check(one_of({"line", "paragraph", "document"}))
       ->capture_default_str();
   verb->add_flag("--keep-linebreaks,!--no-keep-linebreaks", flags->data.rows.keep_linebreaks,
                  "Lines keep their line ends, and blank lines are rows (clm: the default)");
@@ -261,9 +262,9 @@ void add_lm(Program& program, CLI::App* parent, bool masked) {
   set_run(program, verb, flags, [&program, flags, masked] { return run_lm(program, *flags, masked); });
 }
 
-void add_sft(Program& program, CLI::App* parent) {
+void add_sft(Program& program, Verb parent) {
   const auto flags = std::make_shared<EvaluateFlags>();
-  CLI::App* verb =
+  const Verb verb =
       add_verb(program, parent, "sft", "Loss of a chat model over the answers of conversations, and what it answers",
                {"pagoda evaluate sft MODEL --validation-file chats.jsonl --max-seq-length 512",
                 "pagoda evaluate sft MODEL --validation-file chats.jsonl --predict-with-generate --json"});
@@ -276,10 +277,10 @@ void add_sft(Program& program, CLI::App* parent) {
   set_run(program, verb, flags, [&program, flags] { return run_sft(program, *flags); });
 }
 
-void add_labelled(Program& program, CLI::App* parent, const std::shared_ptr<LabelledTask>& task, const char* text,
+void add_labelled(Program& program, Verb parent, const std::shared_ptr<LabelledTask>& task, const char* text,
                   const char* example) {
   const auto flags = std::make_shared<EvaluateFlags>();
-  CLI::App* verb = add_verb(program, parent, task->name(), text, {example});
+  const Verb verb = add_verb(program, parent, task->name(), text, {example});
   add_common_flags(verb, *flags);
   task->add_flags(verb);
   set_run(program, verb, flags, [&program, flags, task] {
@@ -292,7 +293,7 @@ void add_labelled(Program& program, CLI::App* parent, const std::shared_ptr<Labe
 }  // namespace
 
 void add_evaluate(Program& program) {
-  CLI::App* parent =
+  const Verb parent =
       program.app->add_subcommand("evaluate", "Measure a model on a task, by the names that HF's examples print");
   parent->require_subcommand(1);
   add_lm(program, parent, false);

@@ -8,15 +8,14 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/links.h"
-#include "cli/flag_checks.h"
 #include "metrics/bleu.h"
 #include "metrics/rouge.h"
 #include "pipelines/text_generation.h"
 
 namespace pagoda::cli {
 
-void add_answer_flags(CLI::App* verb, AnswerFlags& flags) {
-  CLI::Option* generates =
+void add_answer_flags(Verb verb, AnswerFlags& flags) {
+  const Flag generates =
       verb->add_flag("--predict-with-generate", flags.predict_with_generate,
                      "Let the model answer too: ROUGE and BLEU of each conversation's last answer, likeliest tokens");
   verb->add_option("--generation-max-length", flags.generation_max_length, "Tokens of an answer at most")
@@ -25,7 +24,7 @@ void add_answer_flags(CLI::App* verb, AnswerFlags& flags) {
       ->capture_default_str();
   verb->add_option("--generation-num-beams", flags.generation_num_beams, "Beams")
       ->needs(generates)
-      ->check(Range(1, 1024))
+      ->check(in_range(1, 1024))
       ->capture_default_str();
   verb->add_option("--predictions-file", flags.predictions_file, "Write the answers: JSON lines of prediction and reference")
       ->needs(generates);

@@ -16,7 +16,7 @@ struct AnswerFlags {
   int64_t generation_num_beams = 1;
   std::string predictions_file;
 };
-void add_answer_flags(CLI::App* verb, AnswerFlags& flags);
+void add_answer_flags(Verb verb, AnswerFlags& flags);
 
 // {"rouge1", "rouge2", "rougeL", "rougeLsum", "bleu" (all of 100), "gen_len" (tokens, the mean)} of the answers that the model
 // at `path` gives. Throws Cancelled.

@@ -17,9 +17,9 @@ namespace pagoda::cli {
 namespace {
 
 // "" where no name is near.
-std::string nearest_flag(const CLI::App& verb, const std::string& wrong) {
+std::string nearest_flag(Verb verb, const std::string& wrong) {
   std::string nearest;
-  for (const CLI::Option* option : verb.get_options()) {
+  for (const Flag option : verb->get_options()) {
     for (const std::string& name : option->get_lnames()) {
       const std::string flag = "--" + name;
       if (nearest.empty() || edit_distance(wrong, flag) < edit_distance(wrong, nearest)) nearest = flag;
@@ -40,36 +40,18 @@ bool overflows(const std::string& text, const std::string& type) {
   return errno == ERANGE;
 }
 
-CLI::Validator at_least(bool zero, const std::string& name) {
-  return {[zero](std::string& text) {
-            double value = 0;
-            const bool good = CLI::detail::lexical_cast(text, value) && (zero ? value >= 0 : value > 0);
-            return good ? std::string() : fmt::format("got {}, need {}", text, zero ? "0 or more" : "more than 0");
-          },
-          name};
-}
-
 }  // namespace
 
-const CLI::Validator& positive() {
-  static const CLI::Validator check = at_least(false, "POSITIVE");
-  return check;
-}
-const CLI::Validator& non_negative() {
-  static const CLI::Validator check = at_least(true, "NONNEGATIVE");
-  return check;
+Verb asked_verb(Verb app) {
+  Verb verb = app;
+  while (const Verb below = verb->asked_subcommand()) verb = below;
+  return verb;
 }
 
-const CLI::App& asked_verb(const CLI::App& app) {
-  const CLI::App* verb = &app;
-  while (!verb->get_subcommands().empty()) verb = verb->get_subcommands().front();
-  return *verb;
-}
-
-void refuse_extras(const CLI::App& app, const std::string& otherwise) {
-  const CLI::App& verb = asked_verb(app);
+void refuse_extras(Verb app, const std::string& otherwise) {
+  const Verb verb = asked_verb(app);
   const std::string see = see_help(app);
-  for (const std::string& argument : app.remaining(true)) {
+  for (const std::string& argument : app->remaining()) {
     if (argument.size() < 3 || argument.compare(0, 2, "--") != 0) continue;
     const std::string flag = argument.substr(0, argument.find('='));
     const std::string near = nearest_flag(verb, flag);
@@ -78,18 +60,18 @@ void refuse_extras(const CLI::App& app, const std::string& otherwise) {
   invalid("flags", "{} ({})", otherwise, see);
 }
 
-void check_numbers(const CLI::App& verb) {
-  for (const CLI::Option* option : verb.get_options()) {
-    const std::string type = type_of(*option);
+void check_numbers(Verb verb) {
+  for (const Flag option : verb->get_options()) {
+    const std::string type = type_of(option);
     for (const std::string& text : option->results()) {
       if (overflows(text, type)) invalid(option->get_name(), "out of range: got {}, need a number of 64 bits", text);
     }
   }
 }
 
-void refuse_given(const CLI::App& verb, std::initializer_list<const char*> flags, const std::string& why) {
+void refuse_given(Verb verb, std::initializer_list<const char*> flags, const std::string& why) {
   for (const char* flag : flags) {
-    if (verb.get_option(flag)->count() > 0) invalid(flag, "{}", why);
+    if (verb->get_option(flag)->count() > 0) invalid(flag, "{}", why);
   }
 }
 

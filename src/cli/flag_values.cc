@@ -19,34 +19,34 @@ void guard(std::string& argument, size_t value) {
   if (argument.size() > value + 1 && argument[value] == '[' && argument.back() == ']') argument += kGuard;
 }
 
-bool takes_numbers(const CLI::Option& option) {
+bool takes_numbers(Flag option) {
   const std::string type = type_of(option);
   return type == "INT" || type == "UINT" || type == "FLOAT";
 }
 
 }  // namespace
 
-std::string guarded(const CLI::Option& option, std::string value) {
+std::string guarded(Flag option, std::string value) {
   if (!takes_numbers(option)) guard(value, 0);
   return value;
 }
 
-void guard_brackets(const CLI::App& app, std::vector<std::string>& arguments) {
-  const CLI::App* verb = &app;
-  const CLI::Option* option = nullptr;  // whose values come; null: positional ones, which are texts
+void guard_brackets(Verb app, std::vector<std::string>& arguments) {
+  Verb verb = app;
+  Flag option;  // whose values come; none: positional ones, which are texts
   for (size_t i = 1; i < arguments.size(); ++i) {
     std::string& argument = arguments[i];
     size_t value = 0;
     if (argument.rfind("--", 0) == 0) {
       const size_t equals = argument.find('=');
-      option = argument == "--" ? nullptr : verb->get_option_no_throw(argument.substr(0, equals));
+      option = argument == "--" ? Flag() : verb->get_option_no_throw(argument.substr(0, equals));
       if (equals == std::string::npos) continue;
       value = equals + 1;
-    } else if (const CLI::App* below = verb_below(*verb, argument)) {
+    } else if (const Verb below = verb_below(verb, argument)) {
       verb = below;
       continue;
     }
-    if (option == nullptr || !takes_numbers(*option)) guard(argument, value);
+    if (!option || !takes_numbers(option)) guard(argument, value);
   }
 }
 
@@ -56,45 +56,39 @@ std::string without_guards(std::string text) {
 }
 
 // Checks add their bounds: "INT:INT in [1 - 64]".
-std::string type_of(const CLI::Option& option) {
-  const std::string name = option.get_type_name();
+std::string type_of(Flag option) {
+  const std::string name = option->get_type_name();
   return name.substr(0, name.find_first_of(": "));
 }
 
-void settle_options(CLI::App& app) {
-  const CLI::Validator decimal(
-      [](std::string& text) {
-        const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
-        const size_t digit = text.find_first_not_of('0', sign);
-        const bool digits = text.find_first_not_of("0123456789", sign) == std::string::npos;
-        if (digits && digit != sign && text.size() > sign + 1) {
-          text.erase(sign, std::min(digit, text.size() - 1) - sign);
-        }
-        return std::string();
-      },
-      "");
-  const CLI::Validator unguard(
-      [](std::string& text) {
-        if (!text.empty() && text.back() == kGuard) text.pop_back();
-        return std::string();
-      },
-      "");
-  for (CLI::Option* option : app.get_options()) {
-    const std::string type = type_of(*option);
+void settle_options(Verb app) {
+  const Check decimal([](std::string& text) {
+    const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+    const size_t digit = text.find_first_not_of('0', sign);
+    const bool digits = text.find_first_not_of("0123456789", sign) == std::string::npos;
+    if (digits && digit != sign && text.size() > sign + 1) {
+      text.erase(sign, std::min(digit, text.size() - 1) - sign);
+    }
+    return std::string();
+  });
+  const Check unguard([](std::string& text) {
+    if (!text.empty() && text.back() == kGuard) text.pop_back();
+    return std::string();
+  });
+  for (const Flag option : app->get_options()) {
+    const std::string type = type_of(option);
     if (type == "INT" || type == "UINT") {
       option->transform(decimal);
-    } else if (!takes_numbers(*option) && option->get_items_expected_max() > 0) {
+    } else if (!takes_numbers(option) && option->get_items_expected_max() > 0) {
       option->transform(unguard);
     }
     const bool single = option->get_items_expected_max() == 1 && !option->get_positional();
-    if (single && option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw) {
-      option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    }
+    if (single && option->refuses_repetition()) option->take_last();
   }
-  for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) settle_options(*verb);
+  for (const Verb verb : app->subcommands()) settle_options(verb);
 }
 
-std::string value_error(const CLI::App& verb, const std::string& name, const std::string& text) {
+std::string value_error(Verb verb, const std::string& name, const std::string& text) {
   const std::string_view list = " not in {";
   if (const size_t at = text.find(list); at != std::string::npos && text.back() == '}') {
     std::string values = text.substr(at + list.size(), text.size() - at - list.size() - 1);
@@ -103,19 +97,19 @@ std::string value_error(const CLI::App& verb, const std::string& name, const std
     }
     return fmt::format("got {}, need one of {}", text.substr(0, at), values);
   }
-  const CLI::Option* option = verb.get_option_no_throw(name);
+  const Flag option = verb->get_option_no_throw(name);
   const std::string begin = "Could not convert: " + name + " = ";
-  if (option == nullptr || text.compare(0, begin.size(), begin) != 0) return text;
-  const std::string type = type_of(*option);
+  if (!option || text.compare(0, begin.size(), begin) != 0) return text;
+  const std::string type = type_of(option);
   return fmt::format("got {}, need {}", text.substr(begin.size()),
                      type == "INT"    ? "an integer"
                      : type == "UINT" ? "an integer of 0 or more"
                                       : "a number");
 }
 
-std::string see_help(const CLI::App& app) {
+std::string see_help(Verb app) {
   std::string see = "--help";
-  for (const CLI::App* at = &asked_verb(app); at != nullptr; at = at->get_parent()) see.insert(0, at->get_name() + " ");
+  for (Verb at = asked_verb(app); at; at = at->get_parent()) see.insert(0, at->get_name() + " ");
   return "see " + see;
 }
 

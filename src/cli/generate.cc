@@ -20,7 +20,7 @@ struct Flags {
   MachineFlags machine;
   SamplingFlags sampling;
   std::string model, prompt, prompt_ids, prompt_file, kv_cache_dtype = "auto";
-  CLI::Option *prompt_option = nullptr, *ids_option = nullptr, *file_option = nullptr;
+  Flag prompt_option, ids_option, file_option;
 };
 
 std::vector<int32_t> prompt_ids(const TextGeneration& generation, Model& model, const Flags& flags) {
@@ -112,11 +112,11 @@ int run(const Program& program, const Flags& flags) {
 
 void add_generate(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "generate", "Generate text from a prompt",
-                            {"pagoda generate MODEL --prompt 'Once upon a time' --max-new-tokens 64",
-                             "pagoda generate MODEL --prompt-file story.txt --temperature 0.8 --top-p 0.95 --seed 7",
-                             "echo 'Hello' | pagoda generate MODEL --json",
-                             "pagoda generate MODEL --prompt-ids '[1, 403]' --num-beams 4 --num-return-sequences 2"});
+  const Verb verb = add_verb(program, "generate", "Generate text from a prompt",
+                             {"pagoda generate MODEL --prompt 'Once upon a time' --max-new-tokens 64",
+                              "pagoda generate MODEL --prompt-file story.txt --temperature 0.8 --top-p 0.95 --seed 7",
+                              "echo 'Hello' | pagoda generate MODEL --json",
+                              "pagoda generate MODEL --prompt-ids '[1, 403]' --num-beams 4 --num-return-sequences 2"});
   add_model(verb, flags->model)->required();
   flags->prompt_option =
       verb->add_option("--prompt", flags->prompt, "Prompt; \"\" is the model's own start. Without any prompt flag: stdin");

@@ -10,6 +10,7 @@
 #include "formats/safetensors.h"
 #include "ops/loss.h"
 #include "ops/tape.h"
+#include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
 
@@ -83,8 +84,8 @@ int run(const Program& program, const Flags& flags) {
 
 void add_gradients(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "gradients", "Write the loss and the gradient of every parameter to a safetensors file",
-                            {"pagoda gradients MODEL --ids batch.jsonl --out gradients.safetensors"});
+  const Verb verb = add_verb(program, "gradients", "Write the loss and the gradient of every parameter to a safetensors file",
+                             {"pagoda gradients MODEL --ids batch.jsonl --out gradients.safetensors"});
   add_model(verb, flags->model)->required();
   verb->add_option("--ids", flags->ids, "JSON lines: {\"input_ids\": [...], \"labels\": [...]}; -100 is ignored; - reads stdin")
       ->required();

@@ -15,14 +15,16 @@ std::string lower(std::string text) {
 
 }  // namespace
 
-const CLI::App* verb_below(const CLI::App& verb, const std::string& name) {
-  const auto named = verb.get_subcommands([&](const CLI::App* each) { return each->get_name() == name; });
-  return named.empty() ? nullptr : named.front();
+Verb verb_below(Verb verb, const std::string& name) {
+  for (const Verb each : verb->subcommands()) {
+    if (each->get_name() == name) return each;
+  }
+  return {};
 }
 
-std::vector<std::string> plain_spelling(const CLI::App& app, int argc, char** argv) {
+std::vector<std::string> plain_spelling(Verb app, int argc, char** argv) {
   std::vector<std::string> given(argv, argv + argc), plain;
-  const CLI::App* verb = &app;
+  Verb verb = app;
   for (size_t i = 0; i < given.size(); ++i) {
     std::string argument = given[i];
     if (i > 0 && argument == "--") {  // none of what follows is a flag
@@ -30,18 +32,18 @@ std::vector<std::string> plain_spelling(const CLI::App& app, int argc, char** ar
       break;
     }
     if (i == 0 || argument.rfind("--", 0) != 0) {
-      if (const CLI::App* below = i == 0 ? nullptr : verb_below(*verb, argument)) verb = below;
+      if (const Verb below = i == 0 ? Verb() : verb_below(verb, argument)) verb = below;
       plain.push_back(std::move(argument));
       continue;
     }
     const size_t equals = std::min(argument.find('='), argument.size());
     std::string name = argument.substr(0, equals);
     std::replace(name.begin() + 2, name.end(), '_', '-');
-    if (verb->get_option_no_throw(argument.substr(0, equals)) == nullptr && verb->get_option_no_throw(name) != nullptr) {
+    if (!verb->get_option_no_throw(argument.substr(0, equals)) && verb->get_option_no_throw(name)) {
       argument.replace(0, equals, name);
     }
-    const CLI::Option* option = verb->get_option_no_throw(argument.substr(0, equals));
-    const bool takes_none = option != nullptr && option->get_items_expected_max() == 0 && option != verb->get_help_ptr();
+    const Flag option = verb->get_option_no_throw(argument.substr(0, equals));
+    const bool takes_none = option && option->get_items_expected_max() == 0 && option != verb->get_help_ptr();
     if (takes_none && equals == argument.size() && i + 1 < given.size()) {
       const std::string next = lower(given[i + 1]);
       if (next == "true" || next == "false") {

@@ -250,8 +250,8 @@ int run(const Program& program, const Flags& flags) {
 
 void add_info(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "info", "Say what a model is: architecture, sizes, memory it needs, tokenizer, defaults",
-                            {"pagoda info MODEL", "pagoda info HuggingFaceTB/SmolLM2-135M --json"});
+  const Verb verb = add_verb(program, "info", "Say what a model is: architecture, sizes, memory it needs, tokenizer, defaults",
+                             {"pagoda info MODEL", "pagoda info HuggingFaceTB/SmolLM2-135M --json"});
   add_model(verb, flags->model)->required();
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

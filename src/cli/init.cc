@@ -11,6 +11,7 @@
 #include "convert/weight_names.h"
 #include "formats/safetensors.h"
 #include "models/padding_rows.h"
+#include "ops/runtime.h"
 
 namespace pagoda::cli {
 
@@ -103,14 +104,14 @@ int run(const Program& program, const Flags& flags) {
 
 void add_init(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "init", "Write a model folder with random weights from a config.json",
-                            {"pagoda init config.json --out my-model --dtype bfloat16 --seed 0"});
+  const Verb verb = add_verb(program, "init", "Write a model folder with random weights from a config.json",
+                             {"pagoda init config.json --out my-model --dtype bfloat16 --seed 0"});
   verb->add_option("CONFIG", flags->config, "config.json, or a folder that holds one")->required();
   verb->add_option("--out", flags->out, "Folder to write")->required();
   verb->add_option("--dtype", flags->dtype, "Of the weights: auto (the config's), float32, bfloat16, float16")
       ->capture_default_str();
   verb->add_option("--seed", flags->seed, "Seed of the weights")->check(non_negative())->capture_default_str();
-  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(Range(1, 4096));
+  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(in_range(1, 4096));
   verb->add_flag("--force", flags->force, "Replace a model that is there");
   verb->callback([&program, flags] {
     check_out_folder("--out", flags->out);

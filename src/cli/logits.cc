@@ -10,6 +10,7 @@
 #include "formats/safetensors.h"
 #include "ops/math.h"
 #include "ops/tape.h"
+#include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
 
@@ -87,9 +88,9 @@ int run(const Program& program, const Flags& flags) {
 
 void add_logits(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "logits", "Write the logits of token ids to a safetensors file",
-                            {"echo '[1, 403, 407]' | pagoda logits MODEL --ids - --out logits.safetensors",
-                             "pagoda logits MODEL --ids ids.jsonl --out logits.safetensors --hidden --dtype float32"});
+  const Verb verb = add_verb(program, "logits", "Write the logits of token ids to a safetensors file",
+                             {"echo '[1, 403, 407]' | pagoda logits MODEL --ids - --out logits.safetensors",
+                              "pagoda logits MODEL --ids ids.jsonl --out logits.safetensors --hidden --dtype float32"});
   add_model(verb, flags->model)->required();
   verb->add_option("--ids", flags->ids,
                    "JSON lines: [id, ...] or {\"input_ids\": [...], \"token_type_ids\": [...]}; - reads stdin")

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <sstream>
 #include <string_view>
 
 #include "base/error.h"
@@ -18,9 +17,9 @@ namespace pagoda::cli {
 namespace {
 
 // CLI11 would say only that an argument was not expected. `of`: the verb that this one stands below; the one found is returned.
-const CLI::App* check_verb(const CLI::App& app, std::string_view verb, const std::string& of = "") {
+Verb check_verb(Verb app, std::string_view verb, const std::string& of = "") {
   std::string all, nearest;
-  for (const CLI::App* each : app.get_subcommands([](const CLI::App*) { return true; })) {
+  for (const Verb each : app->subcommands()) {
     const std::string& name = each->get_name();
     if (name == verb) return each;
     all += (all.empty() ? "" : ", ") + name;
@@ -51,52 +50,55 @@ int report_current_error() {
   return exit_code(error.kind());
 }
 
+// The house's words for what is wrong with the arguments.
+[[noreturn]] void refuse(Verb app, const CommandLine::Outcome& outcome) {
+  using Kind = CommandLine::Outcome::Kind;
+  const std::string text = without_guards(outcome.text);
+  if (outcome.kind == Kind::kExtras) refuse_extras(app, text);
+  if (outcome.kind == Kind::kBadValue) {  // "--seed: got -1, need 0 or more"
+    const std::string name = text.substr(0, text.find(": "));
+    const std::string what = name == text ? text : text.substr(name.size() + 2);
+    invalid(name, "{} ({})", value_error(asked_verb(app), name, what), see_help(app));
+  }
+  if (outcome.kind == Kind::kNoConversion) {  // "Could not convert: --temperature = 1,5"
+    const std::string begin = "Could not convert: ";
+    const size_t from = text.compare(0, begin.size(), begin) == 0 ? begin.size() : 0, to = text.find(" = ", from);
+    const std::string name = to == std::string::npos ? "flags" : text.substr(from, to - from);
+    invalid(name, "{} ({})", value_error(asked_verb(app), name, text), see_help(app));
+  }
+  invalid("flags", "{} ({})", text, see_help(app));
+}
+
 int parse_and_run(int argc, char** argv) {
-  CLI::App app{"Pagoda: trains, serves, embeds and ships Hugging Face style models from one native engine.", "pagoda"};
+  const CommandLine command_line("pagoda",
+                                 "Pagoda: trains, serves, embeds and ships Hugging Face style models from one native engine.");
+  const Verb app = command_line.root();
   Program program;
-  program.app = &app;
-  app.set_version_flag("--version", std::string("pagoda ") + PAGODA_VERSION);
-  app.require_subcommand(1);
-  app.failure_message(CLI::FailureMessage::simple);
-  app.footer("Each verb explains itself: pagoda VERB --help\n");
+  program.app = app;
+  app->set_version_flag("--version", std::string("pagoda ") + PAGODA_VERSION);
+  app->require_subcommand(1);
+  app->footer("Each verb explains itself: pagoda VERB --help\n");
   add_all(program);
   settle_options(app);
   install_signal_handlers();
   if (argc < 2) {
-    fmt::print(stderr, "{}", app.help());
+    fmt::print(stderr, "{}", app->help());
     return exit_code(ErrorKind::kInvalidInput);
   }
   if (argv[1][0] != '-') {
-    const CLI::App* verb = check_verb(app, argv[1]);
-    const bool has_more = !verb->get_subcommands([](const CLI::App*) { return true; }).empty();
+    const Verb verb = check_verb(app, argv[1]);
+    const bool has_more = !verb->subcommands().empty();
     const std::string_view next = argc > 2 ? argv[2] : "";
-    if (has_more && (next.empty() || next[0] != '-')) check_verb(*verb, next, argv[1]);
+    if (has_more && (next.empty() || next[0] != '-')) check_verb(verb, next, argv[1]);
   }
-  try {
-    std::vector<std::string> plain = plain_spelling(app, argc, argv);
-    guard_brackets(app, plain);
-    std::vector<const char*> arguments;
-    for (const std::string& argument : plain) arguments.push_back(argument.c_str());
-    app.parse(static_cast<int>(arguments.size()), arguments.data());
-  } catch (const CLI::Success& asked) {  // --help, --version
-    std::ostringstream text;
-    const int code = app.exit(asked, text, text);
-    write_out(text.str());
-    return code;
-  } catch (const CLI::ExtrasError& error) {
-    refuse_extras(app, without_guards(error.what()));
-  } catch (const CLI::ValidationError& error) {  // "--seed: got -1, need 0 or more"
-    const std::string text = without_guards(error.what()), name = text.substr(0, text.find(": "));
-    const std::string what = name == text ? text : text.substr(name.size() + 2);
-    invalid(name, "{} ({})", value_error(asked_verb(app), name, what), see_help(app));
-  } catch (const CLI::ConversionError& error) {  // "Could not convert: --temperature = 1,5"
-    const std::string text = without_guards(error.what()), begin = "Could not convert: ";
-    const size_t from = text.compare(0, begin.size(), begin) == 0 ? begin.size() : 0, to = text.find(" = ", from);
-    const std::string name = to == std::string::npos ? "flags" : text.substr(from, to - from);
-    invalid(name, "{} ({})", value_error(asked_verb(app), name, text), see_help(app));
-  } catch (const CLI::ParseError& error) {
-    invalid("flags", "{} ({})", without_guards(error.what()), see_help(app));
+  std::vector<std::string> plain = plain_spelling(app, argc, argv);
+  guard_brackets(app, plain);
+  const CommandLine::Outcome outcome = command_line.parse(plain);
+  if (outcome.kind == CommandLine::Outcome::Kind::kShow) {
+    write_out(outcome.text);
+    return 0;
   }
+  if (outcome.kind != CommandLine::Outcome::Kind::kRead) refuse(app, outcome);
   check_numbers(asked_verb(app));
   return program.run ? program.run() : 0;
 }

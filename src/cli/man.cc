@@ -68,11 +68,11 @@ std::string page(const VerbNode& root) {
 }  // namespace
 
 void add_man(Program& program) {
-  CLI::App* verb = add_verb(program, "man", "Print the manual page in roff",
-                            {"pagoda man | man -l -", "pagoda man > ~/.local/share/man/man1/pagoda.1"});
+  const Verb verb = add_verb(program, "man", "Print the manual page in roff",
+                             {"pagoda man | man -l -", "pagoda man > ~/.local/share/man/man1/pagoda.1"});
   verb->callback([&program] {
     program.run = [&program] {
-      const std::string text = page(verb_tree(*program.app));
+      const std::string text = page(verb_tree(program.app));
       if (program.json) {
         Json object = Json::object();
         object.set("page", text);

@@ -51,8 +51,8 @@ int run(const Program& program, const Flags& flags) {
 
 void add_merge(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "merge", "Write a model folder with a LoRA adapter (PEFT's format) added to its weights",
-                            {"pagoda merge MODEL --adapter my-adapter --out my-model"});
+  const Verb verb = add_verb(program, "merge", "Write a model folder with a LoRA adapter (PEFT's format) added to its weights",
+                             {"pagoda merge MODEL --adapter my-adapter --out my-model"});
   add_model(verb, flags->model, "The adapter's base: folder, ORG/NAME or ORG/NAME@REVISION")->required();
   verb->add_option("--adapter", flags->adapter, "Folder or ORG/NAME with adapter_config.json")->required();
   verb->add_option("--out", flags->out, "Folder to write")->required();

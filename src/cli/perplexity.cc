@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "formats/tokenizer_loader.h"
+#include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
 
@@ -61,9 +61,9 @@ int run(const Program& program, const Flags& flags) {
 
 void add_perplexity(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "perplexity", "Perplexity of a text under a model, by Hugging Face's strided method",
-                            {"pagoda perplexity MODEL wiki.test.txt", "head -c 100000 stories.txt | pagoda perplexity MODEL -",
-                             "pagoda perplexity MODEL.gguf text.txt --stride 256 --max-length 1024 --json"});
+  const Verb verb = add_verb(program, "perplexity", "Perplexity of a text under a model, by Hugging Face's strided method",
+                             {"pagoda perplexity MODEL wiki.test.txt", "head -c 100000 stories.txt | pagoda perplexity MODEL -",
+                              "pagoda perplexity MODEL.gguf text.txt --stride 256 --max-length 1024 --json"});
   add_model(verb, flags->model)->required();
   verb->add_option("TEXT", flags->text, "Text file (UTF-8); - reads stdin")->required();
   verb->add_option("--stride", flags->stride, "Tokens from one window to the next (default: 512, or the max length if less)")

@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "hub/pull.h"
 
 namespace pagoda::cli {
@@ -18,7 +17,7 @@ struct Flags {
   std::vector<std::string> include, exclude;
   bool offline = false, force = false;
   int max_workers = 4;
-  CLI::Option* token_option = nullptr;
+  Flag token_option;
 };
 
 int run(const Program& program, const Flags& flags) {
@@ -70,7 +69,7 @@ int run(const Program& program, const Flags& flags) {
 
 void add_pull(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, "pull",
       "Download a model into huggingface_hub's cache and print its folder; what is there is kept, what broke off goes on",
       {"pagoda pull HuggingFaceTB/SmolLM2-135M", "pagoda pull ORG/NAME --revision v1.0 --include '*.json'",
@@ -90,7 +89,7 @@ void add_pull(Program& program) {
   verb->add_option("--endpoint", flags->endpoint, "Address of the hub (default: HF_ENDPOINT, https://huggingface.co)");
   verb->add_flag("--offline", flags->offline, "Only look into the cache (default: HF_HUB_OFFLINE)");
   verb->add_flag("--force", flags->force, "Download again what the cache has");
-  verb->add_option("--max-workers", flags->max_workers, "Files at a time")->check(Range(1, 64))->capture_default_str();
+  verb->add_option("--max-workers", flags->max_workers, "Files at a time")->check(in_range(1, 64))->capture_default_str();
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }
 

@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "cli/verbs_training.h"
 #include "formats/model_folder.h"
 #include "hub/model_card.h"
@@ -24,7 +23,7 @@ struct Flags {
   std::string folder, name, token, endpoint;
   hub::PushOptions options;
   bool no_model_card = false;
-  CLI::Option* token_option = nullptr;
+  Flag token_option;
 };
 
 hub::CardWeights count(const WeightSource& source) {
@@ -96,7 +95,7 @@ int run(const Program& program, const Flags& flags) {
 
 void add_push(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb =
+  const Verb verb =
       add_verb(program, "push",
                "Upload a folder to the hub in one commit and print its address; what the hub has is not sent again. "
                "A folder without README.md gets a model card",
@@ -118,7 +117,7 @@ void add_push(Program& program) {
   flags->token_option = verb->add_option("--token", flags->token, "Access token (default: HF_TOKEN, or the saved one)");
   verb->add_option("--endpoint", flags->endpoint, "Address of the hub (default: HF_ENDPOINT, https://huggingface.co)");
   verb->add_option("--max-workers", flags->options.parallel, "Large files at a time")
-      ->check(Range(1, 64))
+      ->check(in_range(1, 64))
       ->capture_default_str();
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

@@ -12,6 +12,7 @@
 #include "cli/flag_checks.h"
 #include "formats/tokenizer_loader.h"
 #include "models/adapter.h"
+#include "pipelines/loaded_model.h"
 
 namespace pagoda::cli {
 
@@ -136,26 +137,26 @@ int run(const Program& program, const Flags& flags) {
 
 void add_quantize(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "quantize", "Write a model folder with int8 or int4 weights (compressed-tensors)",
-                            {"pagoda quantize MODEL --to int8 --out MODEL-int8",
-                             "pagoda quantize MODEL --to int4 --group-size 32 --calibrate text.txt --out MODEL-int4",
-                             "pagoda quantize MODEL.gguf --to int8 --out MODEL-int8 --json"});
+  const Verb verb = add_verb(program, "quantize", "Write a model folder with int8 or int4 weights (compressed-tensors)",
+                             {"pagoda quantize MODEL --to int8 --out MODEL-int8",
+                              "pagoda quantize MODEL --to int4 --group-size 32 --calibrate text.txt --out MODEL-int4",
+                              "pagoda quantize MODEL.gguf --to int8 --out MODEL-int8 --json"});
   add_model(verb, flags->model)->required();
   verb->add_option("--to", flags->to, "int8: a scale a row, activations by token; int4: groups of columns")
       ->type_name("int8|int4")
-      ->check(CLI::IsMember({"int8", "int4"}))
+      ->check(one_of({"int8", "int4"}))
       ->required();
   verb->add_option("--out", flags->out, "Folder to write")->required();
   verb->add_option("--group-size", flags->group_size,
                    "Columns that share a scale in int4, a multiple of 8 (default: 128, 64 or 32, as fits most weights)")
-      ->check([](const std::string& text) {
+      ->check(Check([](const std::string& text) {
         const bool good = !text.empty() && text.size() < 7 && text.find_first_not_of("0123456789") == std::string::npos &&
                           std::stoi(text) > 0 && std::stoi(text) % 8 == 0;
         return good ? std::string() : "got " + text + ", need a multiple of 8";
-      });
+      }));
   verb->add_option("--dtype", flags->dtype, "Of what stays: embeddings, norms, heads, and of scales (default: as it is)")
       ->type_name("auto|float32|bfloat16")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->check(one_of({"auto", "float32", "bfloat16"}))
       ->capture_default_str();
   verb->add_flag("--asymmetric", flags->asymmetric,
                  "int4 with a zero point a group (transformers 5.24 does not load packed zero points)");
@@ -170,11 +171,11 @@ void add_quantize(Program& program) {
                    "Tokens of a calibration window (default: the model's context, at most 512)")
       ->check(positive());
   verb->add_option("--damp", flags->damp, "Damping of GPTQ, as a share of the mean input power")
-      ->check(Range(1e-6, 10.0))
+      ->check(in_range(1e-6, 10.0))
       ->capture_default_str();
   verb->add_flag("--no-act-order", flags->no_act_order,
                  "Round columns from left to right, not in order of their inputs' power");
-  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(Range(1, 4096));
+  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(in_range(1, 4096));
   verb->add_option("--isa", flags->isa, "Instruction set")
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")
       ->capture_default_str();
@@ -182,7 +183,7 @@ void add_quantize(Program& program) {
   verb->callback([&program, flags, verb] {
     check_out_folder("--out", flags->out);
     if (flags->calibrate.empty()) {
-      refuse_given(*verb, {"--calibration-tokens", "--max-length", "--damp", "--no-act-order"},
+      refuse_given(verb, {"--calibration-tokens", "--max-length", "--damp", "--no-act-order"},
                    "has no effect without --calibrate");
     }
     program.run = [&program, flags] { return run(program, *flags); };

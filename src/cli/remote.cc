@@ -33,14 +33,14 @@ constexpr Field kFields[] = {{"--max-new-tokens", "max_tokens", Form::kInteger},
                              {"--ignore-eos", "ignore_eos", Form::kFlag},
                              {"--include-stop-str-in-output", "include_stop_str_in_output", Form::kFlag}};
 
-Json value_of(const CLI::Option& option, Form form) {
+Json value_of(Flag option, Form form) {
   switch (form) {
-    case Form::kInteger: return option.as<int64_t>();
-    case Form::kNumber: return option.as<double>();
-    case Form::kJson: return Json::parse(option.as<std::string>(), option.get_name());
+    case Form::kInteger: return option->as<int64_t>();
+    case Form::kNumber: return option->as<double>();
+    case Form::kJson: return Json::parse(option->as<std::string>(), option->get_name());
     case Form::kStrings: {
       Json list = Json::array();
-      for (const std::string& text : option.results()) list.push_back(text);
+      for (const std::string& text : option->results()) list.push_back(text);
       return list;
     }
     case Form::kFlag: break;
@@ -50,7 +50,7 @@ Json value_of(const CLI::Option& option, Form form) {
 
 }  // namespace
 
-void add_remote_flags(CLI::App* verb, RemoteFlags& flags) {
+void add_remote_flags(Verb verb, RemoteFlags& flags) {
   const std::string group = "Server";
   verb->add_option("--url", flags.url, "Server that speaks OpenAI's API: http://, https:// or unix:/PATH")->group(group);
   verb->add_option("--api-key", flags.api_key, "Its key (also OPENAI_API_KEY)")->group(group);
@@ -58,18 +58,18 @@ void add_remote_flags(CLI::App* verb, RemoteFlags& flags) {
   verb->add_flag("--insecure", flags.insecure, "Take any certificate of an https server")->group(group);
 }
 
-bool has_field(const CLI::Option& option) {
-  return std::any_of(std::begin(kFields), std::end(kFields), [&](const Field& each) { return option.check_name(each.flag); });
+bool has_field(Flag option) {
+  return std::any_of(std::begin(kFields), std::end(kFields), [&](const Field& each) { return option->check_name(each.flag); });
 }
 
-Json sampling_fields(const CLI::App& verb) {
+Json sampling_fields(Verb verb) {
   Json fields = Json::object();
-  const auto given = [](const CLI::Option* option) { return option->get_group() == "Sampling" && option->count() > 0; };
-  for (const CLI::Option* option : verb.get_options(given)) {
+  for (const Flag option : verb->get_options()) {
+    if (option->get_group() != "Sampling" || option->count() == 0) continue;
     const auto field =
         std::find_if(std::begin(kFields), std::end(kFields), [&](const Field& each) { return option->check_name(each.flag); });
     if (field == std::end(kFields)) invalid(option->get_name(), "no server takes this: not with --url");
-    fields.set(field->key, value_of(*option, field->form));
+    fields.set(field->key, value_of(option, field->form));
   }
   return fields;
 }

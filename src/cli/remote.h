@@ -17,14 +17,14 @@ struct RemoteFlags {
   std::vector<std::string> headers;
   bool insecure = false;
 };
-void add_remote_flags(CLI::App* verb, RemoteFlags& flags);
+void add_remote_flags(Verb verb, RemoteFlags& flags);
 
 // The sampling flags that were given, under the names of OpenAI's and vLLM's requests. Throws kInvalidInput for one that no
 // request can carry.
-Json sampling_fields(const CLI::App& verb);
+Json sampling_fields(Verb verb);
 
 // Whether a request can carry it.
-bool has_field(const CLI::Option& option);
+bool has_field(Flag option);
 
 struct RemoteChoice {
   std::string text, finish_reason;

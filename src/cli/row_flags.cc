@@ -7,10 +7,10 @@
 
 namespace pagoda::cli {
 
-void refuse_row_flags(const CLI::App& verb, const train::RowOptions& rows, const std::vector<std::string>& files) {
+void refuse_row_flags(Verb verb, const train::RowOptions& rows, const std::vector<std::string>& files) {
   const auto given = [&](const char* flag) {
-    const CLI::Option* option = verb.get_option_no_throw(flag);
-    return option != nullptr && option->count() > 0;
+    const Flag option = verb->get_option_no_throw(flag);
+    return option && option->count() > 0;
   };
   const auto texts = std::count_if(files.begin(), files.end(),
                                    [&](const std::string& file) { return train::row_format(file, rows.format) == "text"; });

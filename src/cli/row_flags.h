@@ -10,6 +10,6 @@
 namespace pagoda::cli {
 
 // Throws kInvalidInput for a flag that none of the files obeys: lines and paragraphs are of text, columns of all else.
-void refuse_row_flags(const CLI::App& verb, const train::RowOptions& rows, const std::vector<std::string>& files);
+void refuse_row_flags(Verb verb, const train::RowOptions& rows, const std::vector<std::string>& files);
 
 }  // namespace pagoda::cli

@@ -12,7 +12,6 @@
 #include "base/progress.h"
 #include "cli/byte_size.h"
 #include "cli/cli.h"
-#include "cli/flag_checks.h"
 #include "server/app.h"
 #include "server/batch.h"
 
@@ -103,7 +102,7 @@ int run(const Program& program, const Flags& flags) {
 
 void add_run_batch(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, "run-batch", "Answer a file of requests in OpenAI's batch format",
       {"pagoda run-batch -i in.jsonl -o out.jsonl --model MODEL",
        "pagoda run-batch -i in.jsonl -o out.jsonl --model MODEL --served-model-name small --max-num-seqs 64",
@@ -121,7 +120,7 @@ void add_run_batch(Program& program) {
   add_kv_cache_dtype(verb, flags->kv_cache_dtype);
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
       ->capture_default_str()
-      ->check(Range(1, 65536));
+      ->check(in_range(1, 65536));
   verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens, "Tokens of one step (default 2048)")
       ->check(positive());
   verb->add_option("--chat-template", flags->chat_template, "File of a chat template that stands for the model's own");
@@ -130,7 +129,7 @@ void add_run_batch(Program& program) {
       "Embeddings, as JSON: {\"pooling_type\": \"LAST\" (MEAN, CLS), \"use_activation\": true, \"dimensions\": N}");
   verb->add_option("--generation-config", flags->generation_config,
                    "auto: the model's defaults; vllm: temperature 1 and no cuts")
-      ->check(CLI::IsMember({"auto", "vllm"}))
+      ->check(one_of({"auto", "vllm"}))
       ->capture_default_str();
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });

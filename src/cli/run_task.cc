@@ -19,10 +19,9 @@ constexpr size_t kLinesTogether = 1024;  // bad ones have no rows
 struct Flags {
   MachineFlags machine;
   std::string task, model, text, text_pair, question, context, input, jsonl, parameters;
-  CLI::Option *has_text = nullptr, *has_pair = nullptr, *has_question = nullptr, *has_context = nullptr, *has_input = nullptr,
-              *has_jsonl = nullptr, *has_parameters = nullptr;
+  Flag has_text, has_pair, has_question, has_context, has_input, has_jsonl, has_parameters;
   // Parameters under HF's names; a flag is `name` with dashes.
-  std::vector<std::pair<std::string, CLI::Option*>> given;
+  std::vector<std::pair<std::string, Flag>> given;
   std::string top_k, function_to_apply, aggregation_strategy, hypothesis_template, pooling, truncation;
   std::vector<std::string> ignore_labels, targets, candidate_labels;
   int64_t stride = 0, doc_stride = 0, max_answer_len = 0, max_seq_len = 0, max_length = 0;
@@ -250,11 +249,11 @@ int run(const Program& program, const Flags& flags) {
   return 0;
 }
 
-void add_parameter_flags(CLI::App* verb, Flags& flags) {
+void add_parameter_flags(Verb verb, Flags& flags) {
   const auto add = [&](const char* name, auto& into, const char* help) {
     std::string flag = std::string("--") + name;
     for (char& c : flag) c = c == '_' ? '-' : c;
-    CLI::Option* option = verb->add_option(flag, into, help);
+    const Flag option = verb->add_option(flag, into, help);
     flags.given.emplace_back(name, option);
     return option;
   };
@@ -289,7 +288,7 @@ void add_parameter_flags(CLI::App* verb, Flags& flags) {
 
 void add_run(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb =
+  const Verb verb =
       add_verb(program, "run", "Run a task of encoders over texts, with the parameters and results of HF's pipelines",
                {"pagoda run text-classification MODEL --text 'I loved it' --top-k all --json",
                 "pagoda run ner MODEL --text 'Angela lives in Berlin' --aggregation-strategy simple",
@@ -309,13 +308,13 @@ void add_run(Program& program) {
   flags->has_input = verb->add_option("--input", flags->input, "What HF's pipeline takes, as JSON; a list gives a list");
   flags->has_jsonl =
       verb->add_option("--jsonl", flags->jsonl, "File of such inputs, one a line (- reads stdin); one result a line on stdout");
-  for (CLI::Option* other : {flags->has_text, flags->has_pair, flags->has_question, flags->has_context, flags->has_input}) {
+  for (const Flag other : {flags->has_text, flags->has_pair, flags->has_question, flags->has_context, flags->has_input}) {
     flags->has_jsonl->excludes(other);
   }
-  for (CLI::Option* other : {flags->has_text, flags->has_pair, flags->has_question, flags->has_context}) {
+  for (const Flag other : {flags->has_text, flags->has_pair, flags->has_question, flags->has_context}) {
     flags->has_input->excludes(other);
   }
-  for (CLI::Option* other : {flags->has_text, flags->has_pair}) {
+  for (const Flag other : {flags->has_text, flags->has_pair}) {
     flags->has_question->excludes(other);
     flags->has_context->excludes(other);
   }

@@ -1,6 +1,5 @@
 // Flags of sampling, each bound to its parameter.
 #include "cli/sampling_flags.h"
-#include "cli/flag_checks.h"
 
 #include <algorithm>
 #include <memory>
@@ -38,17 +37,17 @@ SamplingParams SamplingFlags::apply(SamplingParams defaults) const {
   return defaults;
 }
 
-void SamplingFlags::keep(CLI::App& verb, const std::function<bool(const CLI::Option& option)>& wanted) {
-  std::erase_if(setters_, [&](const auto& setter) { return !wanted(*setter.first) && verb.remove_option(setter.first); });
+void SamplingFlags::keep(Verb verb, const std::function<bool(Flag option)>& wanted) {
+  std::erase_if(setters_, [&](const auto& setter) { return !wanted(setter.first) && verb->remove_option(setter.first); });
 }
 
-void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
+void add_sampling_flags(Verb verb, SamplingFlags& flags) {
   const std::string group = "Sampling";
   // Binds a flag with a value of type T to what it does to the parameters, if it was given.
   const auto bind = [&](const auto& zero, const std::string& names, const std::string& help, auto set) {
     using T = std::decay_t<decltype(zero)>;
     const auto value = std::make_shared<T>();
-    CLI::Option* option = verb->add_option(names, *value, help)->group(group);
+    const Flag option = verb->add_option(names, *value, help)->group(group);
     flags.setters_.emplace_back(option, [value, set](SamplingParams& p) { set(p, *value); });
     return option;
   };
@@ -64,7 +63,7 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
          p.min_length = 0;
        });
   for (const bool most : {true, false}) {
-    const CLI::Option* other = verb->get_option(most ? "--max-new-tokens" : "--min-new-tokens");
+    const Flag other = verb->get_option(most ? "--max-new-tokens" : "--min-new-tokens");
     bind(int64_t{}, most ? "--max-length" : "--min-length",
          most ? "Most tokens of prompt and answer together; --max-new-tokens wins" : "Least; --min-new-tokens wins",
          [other, most](SamplingParams& p, int64_t v) {
@@ -72,7 +71,7 @@ void add_sampling_flags(CLI::App* verb, SamplingFlags& flags) {
          })
         ->check(most ? positive() : non_negative());
   }
-  const CLI::Option* temperature =
+  const Flag temperature =
       bind(double{}, "--temperature", "0 is greedy", [](SamplingParams& p, double v) { p.temperature = v; });
   bind(int64_t{}, "--top-k", "Keep the k likeliest tokens; 0 or -1: all", [](SamplingParams& p, int64_t v) { p.top_k = v; });
   bind(double{}, "--top-p", "Keep the likeliest tokens that sum to p", [](SamplingParams& p, double v) { p.top_p = v; });

@@ -18,13 +18,13 @@ class SamplingFlags {
   SamplingParams apply(SamplingParams defaults) const;  // throws kInvalidInput for values that do not parse
   void check() const { apply(SamplingParams()); }       // so that a wrong flag is told before a model is loaded
   // Takes those away that `wanted` is false for.
-  void keep(CLI::App& verb, const std::function<bool(const CLI::Option& option)>& wanted);
+  void keep(Verb verb, const std::function<bool(Flag option)>& wanted);
 
  private:
-  friend void add_sampling_flags(CLI::App* verb, SamplingFlags& flags);
-  std::vector<std::pair<CLI::Option*, std::function<void(SamplingParams&)>>> setters_;
+  friend void add_sampling_flags(Verb verb, SamplingFlags& flags);
+  std::vector<std::pair<Flag, std::function<void(SamplingParams&)>>> setters_;
 };
 
-void add_sampling_flags(CLI::App* verb, SamplingFlags& flags);
+void add_sampling_flags(Verb verb, SamplingFlags& flags);
 
 }  // namespace pagoda::cli

@@ -26,7 +26,7 @@ namespace {
 constexpr int kMostSeconds = 10'000'000;  // of a time-out
 
 struct Flags {
-  const CLI::App* verb = nullptr;
+  Verb verb;
   MachineFlags machine;
   std::string model, kv_cache_memory, chat_template, pooler_config, generation_config = "auto", policy = "fcfs";
   std::string kv_cache_dtype = "auto", allowed_origins, allowed_methods, allowed_headers;
@@ -113,7 +113,7 @@ bool is_encoder(const std::string& path) {
 }
 
 std::shared_ptr<const SequenceModel> open_encoder(const std::string& path, const LoadOptions& options, const Flags& flags) {
-  refuse_given(*flags.verb,
+  refuse_given(flags.verb,
                {"--kv-cache-memory",
                 "--kv-cache-dtype",
                 "--memory-utilization",
@@ -233,7 +233,7 @@ int run(const Program& program, Flags flags) {
 
 void add_serve(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, "serve", "Serve a model over HTTP as OpenAI's API has it",
       {"pagoda serve MODEL --port 8000", "pagoda serve MODEL --api-key $KEY --kv-cache-memory 2GiB --max-num-seqs 64",
        "pagoda serve MODEL --uds /run/pagoda.sock --served-model-name small",
@@ -243,7 +243,7 @@ void add_serve(Program& program) {
   flags->verb = verb;
   add_model(verb, flags->model)->required();
   verb->add_option("--host", flags->http.host, "Address to listen at")->capture_default_str();
-  verb->add_option("--port", flags->http.port, "Port; 0: one that is free")->capture_default_str()->check(Range(0, 65535));
+  verb->add_option("--port", flags->http.port, "Port; 0: one that is free")->capture_default_str()->check(in_range(0, 65535));
   verb->add_option("--uds", flags->http.uds, "Unix socket instead of host and port");
   verb->add_option("--api-key", flags->api_keys, "Key that clients must send (also PAGODA_API_KEY); several may be given");
   verb->add_option("--served-model-name", flags->names, "Name of the model in requests and answers; the first answers");
@@ -253,10 +253,10 @@ void add_serve(Program& program) {
   verb->add_option("--memory-utilization,--gpu-memory-utilization", flags->memory_utilization,
                    "Without --kv-cache-memory: share of the memory that is free once the model is loaded")
       ->capture_default_str()
-      ->check(Range(0.01, 0.95));
+      ->check(in_range(0.01, 0.95));
   verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
       ->capture_default_str()
-      ->check(Range(1, 65536));
+      ->check(in_range(1, 65536));
   verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens,
                    "Tokens of one step. Without it prompts are cut so that a step with decodes takes at most twice as long as "
                    "the decodes alone, by rates measured at start")
@@ -265,7 +265,7 @@ void add_serve(Program& program) {
                  "Share pages between requests with equal beginnings (default), or not");
   verb->add_option("--block-size", flags->block_size, "Tokens of a page of the cache: 16, and no other number");
   verb->add_option("--scheduling-policy", flags->policy, "Who runs first")
-      ->check(CLI::IsMember({"fcfs", "priority"}))
+      ->check(one_of({"fcfs", "priority"}))
       ->capture_default_str();
   verb->add_option("--tokenizer", flags->tokenizer, "Folder or ORG/NAME of another tokenizer, with its chat template");
   verb->add_option("--seed", flags->seed,
@@ -285,7 +285,7 @@ void add_serve(Program& program) {
                    "Split thoughts (<think>) from answers: deepseek_r1, or qwen3 (an answer need not think)");
   verb->add_option("--generation-config", flags->generation_config,
                    "auto: the model's defaults; vllm: temperature 1 and no cuts")
-      ->check(CLI::IsMember({"auto", "vllm"}))
+      ->check(one_of({"auto", "vllm"}))
       ->capture_default_str();
   verb->add_option("--override-generation-config", flags->override_generation_config,
                    "Defaults over the model's, as JSON: {\"temperature\": 0.6}");
@@ -297,21 +297,21 @@ void add_serve(Program& program) {
   verb->add_option("--allowed-headers", flags->allowed_headers,
                    "Headers that they may send, a JSON list (default: [\"*\"], any)");
   verb->add_option("--root-path", flags->app.root_path, "Prefix that a proxy leaves before every path");
-  verb->add_option("--ssl-certfile", flags->http.ssl_certfile, "TLS certificate (PEM)")->check(CLI::ExistingFile);
-  verb->add_option("--ssl-keyfile", flags->http.ssl_keyfile, "Its key (PEM)")->check(CLI::ExistingFile);
+  verb->add_option("--ssl-certfile", flags->http.ssl_certfile, "TLS certificate (PEM)")->check(existing_file());
+  verb->add_option("--ssl-keyfile", flags->http.ssl_keyfile, "Its key (PEM)")->check(existing_file());
   verb->add_option("--ssl-ca-certs", flags->http.ssl_ca_certs, "Clients must show a certificate that these sign")
-      ->check(CLI::ExistingFile);
+      ->check(existing_file());
   verb->add_option("--http-threads", flags->http.threads,
                    "Threads that talk to clients; of three or more, one is left to requests without bodies")
       ->capture_default_str()
-      ->check(Range(1, 64));
+      ->check(in_range(1, 64));
   verb->add_option("--max-open-requests", flags->app.max_open, "Requests that run or wait; more get 503")
       ->capture_default_str()
       ->check(positive());
   verb->add_option("--max-connections", flags->http.max_connections, "Connections")->capture_default_str()->check(positive());
   verb->add_option("--max-header-bytes", flags->http.max_header_bytes, "Larger headers get 431")
       ->capture_default_str()
-      ->check(Range(1024, 1 << 20));
+      ->check(in_range(1024, 1 << 20));
   verb->add_option("--max-body-bytes", flags->http.max_body_bytes, "Larger requests get 413")
       ->capture_default_str()
       ->check(positive());
@@ -331,20 +331,20 @@ void add_serve(Program& program) {
                    "Most inputs of one request for embeddings, scores, classes or a pipeline")
       ->capture_default_str()
       ->check(positive());
-  const Range kSeconds(1e-3, static_cast<double>(kMostSeconds));
+  const Check seconds = in_range(1e-3, static_cast<double>(kMostSeconds));
   verb->add_option("--header-timeout", flags->header_timeout, "Seconds for a client to send its headers")
       ->capture_default_str()
-      ->check(kSeconds);
-  verb->add_option("--body-timeout", flags->body_timeout, "Seconds to send its body")->capture_default_str()->check(kSeconds);
+      ->check(seconds);
+  verb->add_option("--body-timeout", flags->body_timeout, "Seconds to send its body")->capture_default_str()->check(seconds);
   verb->add_option("--keep-alive-timeout", flags->keep_alive_timeout, "Seconds between two requests of a connection")
       ->capture_default_str()
-      ->check(kSeconds);
+      ->check(seconds);
   verb->add_option("--write-timeout", flags->write_timeout, "Seconds that a client may not read before it is cut off")
       ->capture_default_str()
-      ->check(kSeconds);
+      ->check(seconds);
   verb->add_option("--shutdown-timeout", flags->shutdown_timeout, "Seconds for open answers to finish after Ctrl-C or SIGTERM")
       ->capture_default_str()
-      ->check(Range(0, kMostSeconds));
+      ->check(in_range(0, kMostSeconds));
   verb->add_flag("--disable-access-log", flags->no_access_log, "No line a request on stderr (never holds prompts)");
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });

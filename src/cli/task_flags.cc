@@ -1,6 +1,5 @@
 // Text classification, token classification, question answering.
 #include "cli/task_flags.h"
-#include "cli/flag_checks.h"
 
 #include "train/tasks/label_names.h"
 #include "train/tasks/question_answering.h"
@@ -13,9 +12,9 @@ namespace {
 
 using Files = std::vector<std::string>;
 
-void add_format(CLI::App* verb, train::RecordOptions& records) {
+void add_format(Verb verb, train::RecordOptions& records) {
   verb->add_option("--data-format", records.format, "Of the rows")
-      ->check(CLI::IsMember({"auto", "jsonl", "csv", "tsv", "tfrecord"}))
+      ->check(one_of({"auto", "jsonl", "csv", "tsv", "tfrecord"}))
       ->capture_default_str();
 }
 
@@ -23,7 +22,7 @@ class TextClassification final : public LabelledTask {
  public:
   const char* name() const override { return "text-classification"; }
   Head head() const override { return Head::kSequenceClassification; }
-  void add_flags(CLI::App* verb) override {
+  void add_flags(Verb verb) override {
     verb->add_option(
             "--text-column-names", options_.text_columns,
             "Column of the text, or two of a pair (default: sentence1 and sentence2, sentence, text, else the first ones)")
@@ -55,7 +54,7 @@ class TokenClassification final : public LabelledTask {
  public:
   const char* name() const override { return "token-classification"; }
   Head head() const override { return Head::kTokenClassification; }
-  void add_flags(CLI::App* verb) override {
+  void add_flags(Verb verb) override {
     verb->add_option("--text-column-name", options_.text_column, "Column of the words (default: tokens, words)");
     verb->add_option("--label-column-name", options_.label_column,
                      "Column of the tags (default: ner_tags, tags, labels, pos_tags)");
@@ -84,12 +83,12 @@ class QuestionAnswering final : public LabelledTask {
  public:
   const char* name() const override { return "question-answering"; }
   Head head() const override { return Head::kQuestionAnswering; }
-  void add_flags(CLI::App* verb) override {
+  void add_flags(Verb verb) override {
     verb->add_option("--max-seq-length", options_.max_seq_length, "Tokens of a window: question and part of the context")
         ->capture_default_str();
     verb->add_option("--doc-stride", options_.doc_stride, "Tokens that two windows share")->capture_default_str();
     verb->add_option("--n-best-size", options_.answers.n_best_size, "Candidates looked at")
-        ->check(Range(1, 1000))
+        ->check(in_range(1, 1000))
         ->capture_default_str();
     verb->add_option("--max-answer-length", options_.answers.max_answer_length, "Tokens of an answer")
         ->check(positive())

@@ -20,7 +20,7 @@ class LabelledTask {
   virtual ~LabelledTask() = default;
   virtual const char* name() const = 0;  // text-classification
   virtual Head head() const = 0;
-  virtual void add_flags(CLI::App* verb) = 0;
+  virtual void add_flags(Verb verb) = 0;
   // Fields of the config that follow from the training data; an object.
   virtual Json config_of_data(const Json& config, const std::vector<std::string>& train_files) = 0;
   virtual std::unique_ptr<train::Task> make(train::TrainingModel& model, const train::TrainingArguments& arguments,

@@ -39,7 +39,7 @@ int run(const Program& program, const Flags& flags) {
 
 void add_template(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb =
+  const Verb verb =
       add_verb(program, "template", "Render a chat template: an object of variables a line in, a JSON string a line out",
                {"echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | pagoda template MODEL --jsonl",
                 "pagoda template --file chat_template.jinja --jsonl --now 2024-07-26T12:00:00 < contexts.jsonl"});

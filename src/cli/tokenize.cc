@@ -45,7 +45,7 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& path, const F
   return load_tokenizer(path, options);
 }
 
-void add_common(CLI::App* verb, Flags& flags) {
+void add_common(Verb verb, Flags& flags) {
   add_model(verb, flags.model,
             "Model folder, ORG/NAME or ORG/NAME@REVISION, read as transformers' AutoTokenizer does, or a tokenizer file "
             "(tokenizer.json, .model, .tiktoken, .gguf, vocab.txt), read as its own library does")
@@ -58,9 +58,9 @@ void add_common(CLI::App* verb, Flags& flags) {
 
 void add_tokenize(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "tokenize", "Text to token ids: a JSON string a line in, an id list a line out",
-                            {"echo '\"Hello, world\"' | pagoda tokenize MODEL --jsonl",
-                             "pagoda tokenize tokenizer.json --jsonl --offsets --no-special-tokens < texts.jsonl"});
+  const Verb verb = add_verb(program, "tokenize", "Text to token ids: a JSON string a line in, an id list a line out",
+                             {"echo '\"Hello, world\"' | pagoda tokenize MODEL --jsonl",
+                              "pagoda tokenize tokenizer.json --jsonl --offsets --no-special-tokens < texts.jsonl"});
   add_common(verb, *flags);
   verb->add_flag("--no-special-tokens", flags->no_special_tokens, "Leave out what the model puts round a text");
   verb->add_flag("--offsets", flags->offsets, "{\"ids\": [...], \"offsets\": [[start, end], ...]} in code points");
@@ -81,8 +81,8 @@ void add_tokenize(Program& program) {
 
 void add_detokenize(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(program, "detokenize", "Token ids to text: an id list a line in, a JSON string a line out",
-                            {"echo '[1, 403]' | pagoda detokenize MODEL --jsonl --skip-special-tokens"});
+  const Verb verb = add_verb(program, "detokenize", "Token ids to text: an id list a line in, a JSON string a line out",
+                             {"echo '[1, 403]' | pagoda detokenize MODEL --jsonl --skip-special-tokens"});
   add_common(verb, *flags);
   verb->add_flag("--skip-special-tokens", flags->skip_special_tokens, "Leave special tokens out of the text");
   verb->callback([&program, flags] {

@@ -40,7 +40,7 @@ std::vector<std::string> split_tokens(const std::string& list) {
 }
 
 // What was asked for and would not be done.
-void check_flags(const CLI::App& verb, const Flags& flags) {
+void check_flags(Verb verb, const Flags& flags) {
   const train::TokenizerRecipe& recipe = flags.recipe;
   const std::string why = "has no effect on " + recipe.type;
   if (recipe.type != "unigram") {
@@ -112,8 +112,8 @@ int run(const Program& program, Flags flags, bool specials_given, bool prefix_gi
   return 0;
 }
 
-void add_model_flags(CLI::App* verb, train::TokenizerRecipe& recipe) {
-  verb->add_option("--type", recipe.type, "Kind of model")->required()->check(CLI::IsMember({"bpe", "unigram", "wordpiece"}));
+void add_model_flags(Verb verb, train::TokenizerRecipe& recipe) {
+  verb->add_option("--type", recipe.type, "Kind of model")->required()->check(one_of({"bpe", "unigram", "wordpiece"}));
   verb->add_option("--vocab-size", recipe.vocab_size,
                    "Tokens in all, special ones and alphabet included (default 30000; unigram 8000)")
       ->check(positive());
@@ -137,7 +137,7 @@ void add_model_flags(CLI::App* verb, train::TokenizerRecipe& recipe) {
   verb->add_flag("--byte-fallback", recipe.byte_fallback, "What cannot be spelled is spelled in bytes (bpe, unigram)");
 }
 
-void add_pipeline_flags(CLI::App* verb, train::TokenizerRecipe& recipe) {
+void add_pipeline_flags(Verb verb, train::TokenizerRecipe& recipe) {
   verb->add_option("--normalizer", recipe.normalizers,
                    "Steps in order: nfc, nfd, nfkc, nfkd, nmt, lowercase, strip, strip_accents, bert, none, or an object of "
                    "tokenizer.json (default: bpe none, wordpiece bert, unigram nfkc)");
@@ -147,7 +147,7 @@ void add_pipeline_flags(CLI::App* verb, train::TokenizerRecipe& recipe) {
                    "metaspace)");
   verb->add_flag("--add-prefix-space", recipe.add_prefix_space, "byte_level puts a space before a text");
   verb->add_option("--prepend-scheme", recipe.prepend_scheme, "Where metaspace puts one")
-      ->check(CLI::IsMember({"always", "first", "never"}))
+      ->check(one_of({"always", "first", "never"}))
       ->capture_default_str();
   verb->add_option("--post-processor", recipe.post_processor,
                    "auto: [CLS] A [SEP] where there are such tokens; template: also <s> A </s>; none; or an object")
@@ -155,9 +155,9 @@ void add_pipeline_flags(CLI::App* verb, train::TokenizerRecipe& recipe) {
   verb->add_option("--model-max-length", recipe.model_max_length, "Written to tokenizer_config.json")->check(positive());
 }
 
-void add_train(Program& program, CLI::App* parent) {
+void add_train(Program& program, Verb parent) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App* verb = add_verb(
+  const Verb verb = add_verb(
       program, parent, "train", "Learn a vocabulary from text: writes tokenizer.json and tokenizer_config.json",
       {"pagoda tokenizer train --type bpe --files story.txt --vocab-size 8000 --out my-tokenizer",
        "pagoda tokenizer train --type unigram --files news.jsonl --vocab-size 10048 --out news-tokenizer --json",
@@ -167,25 +167,24 @@ void add_train(Program& program, CLI::App* parent) {
   verb->add_option("--out", flags->out, "Folder of the tokenizer")->required();
   verb->add_flag("--overwrite", flags->overwrite, "Replace a tokenizer that is there");
   add_model_flags(verb, flags->recipe);
-  CLI::Option* specials =
-      verb->add_option("--special-tokens", flags->special_tokens,
-                       "Special tokens, first in the vocabulary, with commas between or one a flag (default: "
-                       "bpe <|endoftext|>; wordpiece [PAD],[UNK],[CLS],[SEP],[MASK]; unigram "
-                       "[CLS],[SEP],<unk>,<pad>,[MASK])");
+  const Flag specials = verb->add_option("--special-tokens", flags->special_tokens,
+                                         "Special tokens, first in the vocabulary, with commas between or one a flag (default: "
+                                         "bpe <|endoftext|>; wordpiece [PAD],[UNK],[CLS],[SEP],[MASK]; unigram "
+                                         "[CLS],[SEP],<unk>,<pad>,[MASK])");
   // One value, not a list: of lists CLI11 takes brackets away, and [CLS] is a common token.
-  specials->multi_option_policy(CLI::MultiOptionPolicy::Join);
-  CLI::Option* prefix = verb->add_option("--continuing-subword-prefix", flags->recipe.continuing_subword_prefix,
-                                         "Prefix of tokens inside a word (default: wordpiece ##)");
+  specials->join();
+  const Flag prefix = verb->add_option("--continuing-subword-prefix", flags->recipe.continuing_subword_prefix,
+                                       "Prefix of tokens inside a word (default: wordpiece ##)");
   add_pipeline_flags(verb, flags->recipe);
   verb->add_option("--text-column", flags->rows.text_column, "Field of JSON lines, CSV and TFRecord")->capture_default_str();
   verb->add_option("--format", flags->rows.format, "How files are read")
-      ->check(CLI::IsMember({"auto", "text", "jsonl", "csv", "tsv", "tfrecord"}))
+      ->check(one_of({"auto", "text", "jsonl", "csv", "tsv", "tfrecord"}))
       ->capture_default_str();
   verb->add_flag("--trim-linebreaks", flags->trim_linebreaks, "Lines of text lose their line ends, blank ones are left out");
   verb->add_option("--threads", flags->threads, "Threads (default: all usable cores); the result does not depend on them")
-      ->check(Range(1, 4096));
+      ->check(in_range(1, 4096));
   verb->callback([&program, flags, specials, prefix, verb] {
-    check_flags(*verb, *flags);
+    check_flags(verb, *flags);
     program.run = [&program, flags, specials, prefix] {
       return run(program, *flags, specials->count() > 0, prefix->count() > 0);
     };
@@ -195,7 +194,7 @@ void add_train(Program& program, CLI::App* parent) {
 }  // namespace
 
 void add_tokenizer(Program& program) {
-  CLI::App* parent = program.app->add_subcommand("tokenizer", "Make tokenizers");
+  const Verb parent = program.app->add_subcommand("tokenizer", "Make tokenizers");
   parent->require_subcommand(1);
   add_train(program, parent);
 }

@@ -1,6 +1,5 @@
 // pagoda train: flags that all tasks share, and the run itself.
 #include "cli/train.h"
-#include "cli/flag_checks.h"
 #include "cli/flag_values.h"
 
 #include <fmt/format.h>
@@ -16,6 +15,7 @@
 #include "formats/tokenizer_loader.h"
 #include "models/adapter.h"
 #include "ops/machine.h"
+#include "pipelines/loaded_model.h"
 #include "train/checkpoint.h"
 #include "train/data/fingerprint.h"
 #include "train/default_configs.h"
@@ -104,6 +104,7 @@ std::vector<std::string> values_of(const Json& value, const std::string& where) 
   if (value.is_array()) {
     std::vector<std::string> all;
     for (const Json& item : value.as_array(where)) all.push_back(values_of(item, where).front());
+    if (all.empty()) invalid(where, "got an empty list, need a value");
     return all;
   }
   if (value.is_string()) return {value.as_string(where)};
@@ -113,7 +114,7 @@ std::vector<std::string> values_of(const Json& value, const std::string& where) 
   return {python_float_repr(value.as_double(where))};
 }
 
-void add_optimizer_flags(CLI::App* verb, TrainFlags& flags) {
+void add_optimizer_flags(Verb verb, TrainFlags& flags) {
   train::TrainingArguments& a = flags.arguments;
   const char* group = "Optimiser";
   verb->add_option("--optim", a.optim, "adamw (adamw_torch), adam, sgd, adafactor, lion")->group(group)->capture_default_str();
@@ -134,7 +135,7 @@ void add_optimizer_flags(CLI::App* verb, TrainFlags& flags) {
       ->group(group);
   verb->add_option("--lr-scheduler-type", a.lr_scheduler_type, "Schedule of the learning rate")
       ->group(group)
-      ->check(CLI::IsMember(train::Schedule::types()))
+      ->check(one_of(train::Schedule::types()))
       ->capture_default_str();
   verb->add_option("--lr-scheduler-kwargs", flags.lr_scheduler_kwargs, "Options of the schedule, a JSON object")->group(group);
   verb->add_option("--warmup-steps", a.warmup_steps,
@@ -147,7 +148,7 @@ void add_optimizer_flags(CLI::App* verb, TrainFlags& flags) {
   verb->add_option("--warmup-ratio", a.warmup_ratio, "The same as a share of all steps")->group(group);
 }
 
-void add_loop_flags(CLI::App* verb, TrainFlags& flags) {
+void add_loop_flags(Verb verb, TrainFlags& flags) {
   train::TrainingArguments& a = flags.arguments;
   const char* group = "Loop";
   verb->add_option("--num-train-epochs", a.num_train_epochs, "Epochs")->group(group)->capture_default_str();
@@ -184,7 +185,7 @@ void add_loop_flags(CLI::App* verb, TrainFlags& flags) {
 }
 
 // Of jobs started by mpirun.
-void add_rank_flags(CLI::App* verb, TrainFlags& flags) {
+void add_rank_flags(Verb verb, TrainFlags& flags) {
   const char* group = "Several ranks (mpirun -n N pagoda train ...)";
   verb->add_flag_function(
           "--bf16-reduction",
@@ -194,7 +195,7 @@ void add_rank_flags(CLI::App* verb, TrainFlags& flags) {
   verb->add_option_function<int64_t>(
           "--bucket-cap-mb", [&flags](const int64_t& value) { flags.data_parallel.bucket_bytes = value << 20; },
           "Gradients that travel together, in MiB (default, as torch's DDP: 25)")
-      ->check(Range(1, 4096))
+      ->check(in_range(1, 4096))
       ->group(group);
   verb->add_flag_function(
           "--no-overlap", [&flags](int64_t given) { flags.data_parallel.overlap = given <= 0; },
@@ -202,10 +203,10 @@ void add_rank_flags(CLI::App* verb, TrainFlags& flags) {
       ->group(group);
 }
 
-void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
+void add_reporting_flags(Verb verb, TrainFlags& flags) {
   train::TrainingArguments& a = flags.arguments;
   const char* group = "Log, evaluation, checkpoints";
-  const CLI::IsMember strategy({"no", "steps", "epoch"});
+  const Check strategy = one_of({"no", "steps", "epoch"});
   verb->add_option("--logging-strategy", a.logging_strategy, "When to log")
       ->group(group)
       ->check(strategy)
@@ -225,7 +226,7 @@ void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
   verb->add_option("--eval-delay", a.eval_delay, "Steps or epochs (by the strategy) before the first evaluation")->group(group);
   verb->add_option("--save-strategy", a.save_strategy, "When to write a checkpoint; best: after each evaluation that is")
       ->group(group)
-      ->check(CLI::IsMember({"no", "steps", "epoch", "best"}))
+      ->check(one_of({"no", "steps", "epoch", "best"}))
       ->capture_default_str();
   verb->add_option("--save-steps", a.save_steps, "Every so many steps, and at the end; below 1: a share of all")
       ->group(group)
@@ -239,7 +240,7 @@ void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
       ->group(group);
   verb->add_option("--greater-is-better", flags.greater_is_better, "Of that metric (default: unless its name ends with loss)")
       ->group(group)
-      ->check(CLI::IsMember({"true", "false"}, CLI::ignore_case));
+      ->check(one_of({"true", "false"}, Case::kIgnored));
   verb->add_option("--early-stopping-patience", a.early_stopping_patience,
                    "Stop after so many evaluations without a better one")
       ->group(group);
@@ -256,7 +257,7 @@ void add_reporting_flags(CLI::App* verb, TrainFlags& flags) {
 }
 
 // What HF's scripts are called with and is so anyway here.
-void add_script_flags(CLI::App* verb, TrainFlags& flags) {
+void add_script_flags(Verb verb, TrainFlags& flags) {
   const char* group = "As HF's scripts take them";
   verb->add_flag("--do-train", flags.do_train, "It does")->group(group);
   verb->add_flag("--do-eval", flags.do_eval,
@@ -281,8 +282,8 @@ void settle(TrainFlags& flags) {
   if (flags.model.empty() && flags.config_name.empty() && flags.model_type.empty()) {
     invalid("MODEL_OR_CONFIG", "got none, need a model folder or a config.json");
   }
-  const CLI::Option* split = flags.verb->get_option_no_throw("--validation-split-percentage");
-  if (flags.do_eval && flags.validation_files.empty() && (split == nullptr || split->count() == 0)) {
+  const Flag split = flags.verb->get_option_no_throw("--validation-split-percentage");
+  if (flags.do_eval && flags.validation_files.empty() && (!split || split->count() == 0)) {
     invalid("--do-eval", "needs validation data: --validation-file");
   }
   if (!flags.do_train) invalid("--do-train", "got false: pagoda evaluate measures a model without training it");
@@ -360,7 +361,7 @@ std::string newest_checkpoint(const Program& program, const std::string& output)
 std::string find_checkpoint(const Program& program, const TrainFlags& flags) {
   const std::string& output = flags.arguments.output_dir;
   if (flags.verb->get_option("--resume-from-checkpoint")->count() > 0) {
-    const std::string given = flags.resume.empty() ? "" : flags.resume.front();
+    std::string given = flags.resume.empty() ? "" : flags.resume.front();
     if (given.empty() || given == "true" || given == "True") return newest_checkpoint(program, output);
     if (!directory_exists(given)) not_found(given, "no such checkpoint folder");
     return given;
@@ -506,20 +507,16 @@ void apply_config_file(TrainFlags& flags) {
   for (const JsonMember& member : config.as_object("--config")) {
     std::string name = member.key == "model_name_or_path" ? "MODEL_OR_CONFIG" : "--" + member.key;
     if (name[0] == '-') std::replace(name.begin(), name.end(), '_', '-');
-    CLI::Option* option = flags.verb->get_option_no_throw(name);
-    if (option == nullptr) invalid("--config", "unknown flag: got '{}', need one that --help names", member.key);
+    const Flag option = flags.verb->get_option_no_throw(name);
+    if (!option) invalid("--config", "unknown flag: got '{}', need one that --help names", member.key);
     if (option->count() > 0 || member.value.is_null()) continue;
-    try {
-      for (const std::string& value : values_of(member.value, "--config: " + member.key))
-        option->add_result(guarded(*option, value));
-      option->run_callback();
-    } catch (const CLI::Error& error) {
-      invalid("--config", "{}: {}", member.key, error.what());
-    }
+    std::vector<std::string> values = values_of(member.value, "--config: " + member.key);
+    for (std::string& value : values) value = guarded(option, std::move(value));
+    if (const std::string wrong = option->set(values); !wrong.empty()) invalid("--config", "{}: {}", member.key, wrong);
   }
 }
 
-void add_train_flags(CLI::App* verb, TrainFlags& flags) {
+void add_train_flags(Verb verb, TrainFlags& flags) {
   flags.verb = verb;
   verb->add_option("MODEL_OR_CONFIG,--model-name-or-path", flags.model,
                    "Folder, ORG/NAME or ORG/NAME@REVISION with weights (fine-tuning) or with an adapter (which goes on, on its "
@@ -616,7 +613,7 @@ int run_training(const Program& asked, TrainFlags& flags, const TrainSetup& setu
 }
 
 void add_train(Program& program) {
-  CLI::App* parent = program.app->add_subcommand("train", "Train a model, or go on training one");
+  const Verb parent = program.app->add_subcommand("train", "Train a model, or go on training one");
   parent->require_subcommand(1);
   add_train_clm(program, parent);
   add_train_mlm(program, parent);

@@ -27,14 +27,14 @@ struct TrainFlags {
   bool do_train = true, do_eval = false, disable_tqdm = false;
   double dropout = -1, attention_dropout = -1;  // below 0: as config.json has it
   bool from_scratch = false, ignore_mismatched_sizes = false, overwrite_output_dir = false;
-  CLI::App* verb = nullptr;
+  Verb verb;
   LoraFlags lora;
   WatchFlags watch;
   train::DataParallelOptions data_parallel;
 };
 
 // MODEL_OR_CONFIG, --train-file, --validation-file, --output-dir, --config and all of TrainingArguments.
-void add_train_flags(CLI::App* verb, TrainFlags& flags);
+void add_train_flags(Verb verb, TrainFlags& flags);
 
 // What a task makes its data with. Stages show as progress lines; Ctrl-C throws Cancelled.
 struct TaskSetup {
@@ -75,11 +75,11 @@ Json named_config(const Program& program, const TrainFlags& flags);
 void apply_config_file(TrainFlags& flags);
 
 // Each adds its verb below `pagoda train`.
-void add_train_clm(Program& program, CLI::App* parent);
-void add_train_mlm(Program& program, CLI::App* parent);
-void add_train_sft(Program& program, CLI::App* parent);
-void add_train_text_classification(Program& program, CLI::App* parent);
-void add_train_token_classification(Program& program, CLI::App* parent);
-void add_train_question_answering(Program& program, CLI::App* parent);
+void add_train_clm(Program& program, Verb parent);
+void add_train_mlm(Program& program, Verb parent);
+void add_train_sft(Program& program, Verb parent);
+void add_train_text_classification(Program& program, Verb parent);
+void add_train_token_classification(Program& program, Verb parent);
+void add_train_question_answering(Program& program, Verb parent);
 
 }  // namespace pagoda::cli

@@ -58,20 +58,18 @@ std::vector<std::string> target_modules(const std::vector<std::string>& given) {
 
 }  // namespace
 
-bool LoraFlags::wanted() const {
-  return use_peft || !adapter.empty() || (verb != nullptr && verb->get_option("--lora-r")->count() > 0);
-}
+bool LoraFlags::wanted() const { return use_peft || !adapter.empty() || (verb && verb->get_option("--lora-r")->count() > 0); }
 
 void LoraFlags::check() const {
-  if (verb == nullptr || (wanted() && adapter.empty())) return;
-  refuse_given(*verb,
+  if (!verb || (wanted() && adapter.empty())) return;
+  refuse_given(verb,
                {"--lora-r", "--lora-alpha", "--lora-dropout", "--lora-target-modules", "--lora-modules-to-save", "--lora-bias",
                 "--use-rslora", "--use-dora"},
                adapter.empty() ? "has no effect without --use-peft"
                                : "has no effect on an adapter that goes on, whose adapter_config.json says it");
 }
 
-void add_lora_flags(CLI::App* verb, LoraFlags& flags) {
+void add_lora_flags(Verb verb, LoraFlags& flags) {
   flags.verb = verb;
   const char* group = "LoRA";
   verb->add_flag("--use-peft", flags.use_peft, "Train low-rank adapters beside frozen weights; saved in PEFT's format")
@@ -90,7 +88,7 @@ void add_lora_flags(CLI::App* verb, LoraFlags& flags) {
       ->group(group);
   verb->add_option("--lora-bias", flags.bias, "Biases that train too")
       ->group(group)
-      ->check(CLI::IsMember({"none", "all", "lora_only"}))
+      ->check(one_of({"none", "all", "lora_only"}))
       ->capture_default_str();
   verb->add_flag("--use-rslora", flags.use_rslora, "Scale by alpha / sqrt(r)")->group(group);
   verb->add_flag("--use-dora", flags.use_dora, "Train the lengths of the outputs' weights apart from their directions (DoRA)")
@@ -120,12 +118,12 @@ std::unique_ptr<train::Task> with_lora(train::TrainingModel& model, std::unique_
   return std::make_unique<train::LoraTask>(std::move(task), lora->draws());
 }
 
-void add_watch_flags(CLI::App* verb, WatchFlags& flags) {
+void add_watch_flags(Verb verb, WatchFlags& flags) {
   const char* group = "Log, evaluation, checkpoints";
   verb->add_option("--report-to", flags.report_to,
                    "tensorboard (event files in --logging-dir), html (report.html), all or none")
       ->group(group)
-      ->check(CLI::IsMember({"tensorboard", "html", "all", "none"}))
+      ->check(one_of({"tensorboard", "html", "all", "none"}))
       ->capture_default_str();
   verb->add_option("--logging-dir", flags.logging_dir, "Of TensorBoard's files (default: runs/TIME_HOST in the output folder)")
       ->group(group);

@@ -19,11 +19,11 @@ struct LoraFlags {
   std::string bias = "none", adapter;
   bool use_rslora = false, use_dora = false;
   std::vector<std::string> target_modules, modules_to_save;
-  CLI::App* verb = nullptr;
+  Verb verb;
   bool wanted() const;
   void check() const;  // refuses what would have no effect, once it is known whether an adapter goes on
 };
-void add_lora_flags(CLI::App* verb, LoraFlags& flags);
+void add_lora_flags(Verb verb, LoraFlags& flags);
 std::unique_ptr<train::TrainingModel> open_lora(const Program& program, const std::string& path,
                                                 const train::TrainingModelOptions& options, const LoraFlags& flags);
 // The task with its model's low-rank dropout, where it has some.
@@ -34,7 +34,7 @@ struct WatchFlags {
   std::string logging_dir;
   std::vector<std::string> sample_prompts;
 };
-void add_watch_flags(CLI::App* verb, WatchFlags& flags);
+void add_watch_flags(Verb verb, WatchFlags& flags);
 std::vector<std::unique_ptr<train::TrainerCallback>> open_watchers(const WatchFlags& flags, const std::string& output_dir,
                                                                    const std::string& title, train::TrainingModel& model);
 

@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "cli/flag_checks.h"
 #include "cli/train.h"
 #include "train/conversations.h"
 #include "train/data/fingerprint.h"
@@ -165,7 +164,7 @@ int run(const Program& program, LmFlags& flags, bool masked, bool conversations)
   return run_training(program, flags.train, setup);
 }
 
-void add_lm_flags(CLI::App* verb, LmFlags& flags, bool text) {
+void add_lm_flags(Verb verb, LmFlags& flags, bool text) {
   add_train_flags(verb, flags.train);
   verb->add_option("--block-size,--max-seq-length", flags.block_size,
                    "Tokens of an example (default: the smallest of 1024, the model's positions and the tokenizer's maximum)")
@@ -175,30 +174,30 @@ void add_lm_flags(CLI::App* verb, LmFlags& flags, bool text) {
   if (!text) return;
   verb->add_option("--model-type", flags.train.model_type,
                    "From scratch, with HF's default config of this family (instead of MODEL_OR_CONFIG)")
-      ->check(CLI::IsMember(train::default_config_types()));
+      ->check(one_of(train::default_config_types()));
   verb->add_option("--config-overrides", flags.train.config_overrides,
                    "Fields of the config of a model from scratch: n_embd=10,resid_pdrop=0.2");
   verb->add_flag("--overwrite-cache", flags.overwrite_cache, "Tokenise anew, also what an earlier start has done");
   verb->add_option("--text-column", flags.data.rows.text_column, "Field of JSON lines, CSV and TFRecord")
       ->capture_default_str();
   verb->add_option("--sample-by", flags.data.rows.sample_by, "What of a text file is a row")
-      ->check(CLI::IsMember({"line", "paragraph", "document"}))
+      ->check(one_of({"line", "paragraph", "document"}))
       ->capture_default_str();
   verb->add_option("--validation-split-percentage", flags.data.validation_split_percentage,
                    "Share of the rows held out for validation, by a hash of the row")
-      ->check(Range(0.0, 99.9));
+      ->check(in_range(0.0, 99.9));
   verb->add_flag("--keep-linebreaks,!--no-keep-linebreaks", flags.data.rows.keep_linebreaks,
                  "Lines keep their line ends, and blank lines are rows (clm: the default)");
   verb->add_flag("--append-eos-token", flags.append_eos, "Put the end-of-text token behind each row");
-  CLI::Option* packing = verb->add_flag("--packing", flags.packing, "Whole rows, several in an example, instead of cutting");
+  const Flag packing = verb->add_flag("--packing", flags.packing, "Whole rows, several in an example, instead of cutting");
   verb->add_flag("--line-by-line", flags.line_by_line, "A row an example, cut off at the block size")->excludes(packing);
 }
 
-CLI::App* add_task(Program& program, CLI::App* parent, const char* name, const char* text,
-                   const std::vector<std::string>& examples, bool masked, bool conversations) {
+Verb add_task(Program& program, Verb parent, const char* name, const char* text, const std::vector<std::string>& examples,
+              bool masked, bool conversations) {
   const auto flags = std::make_shared<LmFlags>();
   flags->data.rows.keep_linebreaks = !masked;
-  CLI::App* verb = add_verb(program, parent, name, text, examples);
+  const Verb verb = add_verb(program, parent, name, text, examples);
   add_lm_flags(verb, *flags, !conversations);
   if (masked) {
     verb->add_option("--mlm-probability", flags->lm.mlm_probability, "Share of tokens that are masked")->capture_default_str();
@@ -215,7 +214,7 @@ CLI::App* add_task(Program& program, CLI::App* parent, const char* name, const c
 
 }  // namespace
 
-void add_train_clm(Program& program, CLI::App* parent) {
+void add_train_clm(Program& program, Verb parent) {
   add_task(
       program, parent, "clm", "Train a model to go on with a text (HF's run_clm)",
       {"pagoda train clm config.json --tokenizer-name my-tokenizer --train-file story.txt --output-dir my-model --max-steps "
@@ -226,7 +225,7 @@ void add_train_clm(Program& program, CLI::App* parent) {
       false, false);
 }
 
-void add_train_mlm(Program& program, CLI::App* parent) {
+void add_train_mlm(Program& program, Verb parent) {
   add_task(program, parent, "mlm", "Train a model to fill masks (HF's run_mlm): 15 % of the tokens, anew each epoch",
            {"pagoda train mlm config.json --tokenizer-name my-tokenizer --train-file shards/train --validation-file "
             "shards/validation "
@@ -235,7 +234,7 @@ void add_train_mlm(Program& program, CLI::App* parent) {
            true, false);
 }
 
-void add_train_sft(Program& program, CLI::App* parent) {
+void add_train_sft(Program& program, Verb parent) {
   add_task(program, parent, "sft", "Train a model to answer: conversations by its chat template, loss on the answers alone",
            {"pagoda train sft MODEL --train-file chats.jsonl --output-dir my-chat --max-seq-length 512 --num-train-epochs 2",
             "pagoda train sft MODEL --train-file chats.jsonl --chat-template chatml.jinja --output-dir my-chat --bf16"},

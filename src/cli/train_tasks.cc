@@ -28,10 +28,10 @@ int run(const Program& program, TrainFlags& flags, LabelledTask& task) {
   return run_training(program, flags, setup);
 }
 
-void add_task(Program& program, CLI::App* parent, size_t number, const char* text, const std::vector<std::string>& examples) {
+void add_task(Program& program, Verb parent, size_t number, const char* text, const std::vector<std::string>& examples) {
   const std::shared_ptr<LabelledTask> task = labelled_tasks()[number];
   const auto flags = std::make_shared<TrainFlags>();
-  CLI::App* verb = add_verb(program, parent, task->name(), text, examples);
+  const Verb verb = add_verb(program, parent, task->name(), text, examples);
   add_train_flags(verb, *flags);
   task->add_flags(verb);
   verb->callback([&program, flags, task] { program.run = [&program, flags, task] { return run(program, *flags, *task); }; });
@@ -39,7 +39,7 @@ void add_task(Program& program, CLI::App* parent, size_t number, const char* tex
 
 }  // namespace
 
-void add_train_text_classification(Program& program, CLI::App* parent) {
+void add_train_text_classification(Program& program, Verb parent) {
   add_task(program, parent, 0, "Train an encoder to label texts or pairs of texts (HF's run_glue), or to score them",
            {"pagoda train text-classification MODEL --train-file train.csv --validation-file dev.csv --num-train-epochs 3 "
             "--learning-rate 2e-5 --output-dir my-classifier",
@@ -48,13 +48,13 @@ void add_train_text_classification(Program& program, CLI::App* parent) {
             "answer --use-peft --output-dir my-adapter"});
 }
 
-void add_train_token_classification(Program& program, CLI::App* parent) {
+void add_train_token_classification(Program& program, Verb parent) {
   add_task(
       program, parent, 1, "Train an encoder to tag words (HF's run_ner)",
       {"pagoda train token-classification MODEL --train-file train.jsonl --validation-file dev.jsonl --output-dir my-tagger"});
 }
 
-void add_train_question_answering(Program& program, CLI::App* parent) {
+void add_train_question_answering(Program& program, Verb parent) {
   add_task(
       program, parent, 2, "Train an encoder to find answers in a text (HF's run_qa); SQuAD's files are read as they are",
       {"pagoda train question-answering MODEL --train-file train-v1.1.json --validation-file dev-v1.1.json --output-dir "

@@ -18,32 +18,32 @@ std::vector<std::string> split_choices(const std::string& type) {
   return choices;
 }
 
-OptionNode option_node(const CLI::Option& option) {
+OptionNode option_node(Flag option) {
   OptionNode node;
-  for (const std::string& name : option.get_snames()) node.names.push_back("-" + name);
-  for (const std::string& name : option.get_lnames()) node.names.push_back("--" + name);
-  if (option.get_positional()) node.place = option.get_name(true);
-  if (option.get_items_expected_max() > 0) {
+  for (const std::string& name : option->get_snames()) node.names.push_back("-" + name);
+  for (const std::string& name : option->get_lnames()) node.names.push_back("--" + name);
+  if (option->get_positional()) node.place = option->get_name(true);
+  if (option->get_items_expected_max() > 0) {
     // Checks add their bounds: "INT:INT in [1 - 64]".
-    const std::string type = option.get_type_name();
+    const std::string type = option->get_type_name();
     node.value = type.substr(0, type.find(':'));
     node.choices = split_choices(node.value);
   }
-  node.description = option.get_description();
-  node.default_value = option.get_default_str();
-  node.required = option.get_required();
+  node.description = option->get_description();
+  node.default_value = option->get_default_str();
+  node.required = option->get_required();
   return node;
 }
 
-VerbNode node_of(const CLI::App& app, std::vector<std::string> path) {
+VerbNode node_of(Verb app, std::vector<std::string> path) {
   VerbNode node;
-  node.description = app.get_description();
-  node.footer = app.get_footer();
-  for (const CLI::Option* option : app.get_options()) node.options.push_back(option_node(*option));
-  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+  node.description = app->get_description();
+  node.footer = app->get_footer();
+  for (const Flag option : app->get_options()) node.options.push_back(option_node(option));
+  for (const Verb verb : app->subcommands()) {
     std::vector<std::string> below = path;
     below.push_back(verb->get_name());
-    node.verbs.push_back(node_of(*verb, std::move(below)));
+    node.verbs.push_back(node_of(verb, std::move(below)));
   }
   node.path = std::move(path);
   return node;
@@ -62,7 +62,7 @@ std::string VerbNode::joined(const char* separator) const {
   return text;
 }
 
-VerbNode verb_tree(const CLI::App& app) { return node_of(app, {}); }
+VerbNode verb_tree(Verb app) { return node_of(app, {}); }
 
 std::vector<const VerbNode*> all_verbs(const VerbNode& root) {
   std::vector<const VerbNode*> verbs;

@@ -27,7 +27,7 @@ struct VerbNode {
   std::string joined(const char* separator) const;  // of path
 };
 
-VerbNode verb_tree(const CLI::App& app);
+VerbNode verb_tree(Verb app);
 // Every node, parents first.
 std::vector<const VerbNode*> all_verbs(const VerbNode& root);
 

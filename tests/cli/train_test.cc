@@ -218,6 +218,16 @@ TEST_F(Train, FromAFamilysDefaultConfig) {
   EXPECT_EQ(named.code, 0) << named.err;
 }
 
+TEST_F(Train, EmptyListsOfAConfigAreRefused) {
+  const std::string file = folder_ + "/empty.json";
+  for (const char* text : {R"({"seed": []})", R"({"report_to": [[]]})", R"({"train_files": []})"}) {
+    write_file_atomic(file, text);
+    const Ended ended = run_pagoda({"train", "clm", folder_, "--config", file});
+    EXPECT_EQ(ended.code, 2) << text;
+    EXPECT_NE(ended.err.find("got an empty list, need a value"), std::string::npos) << ended.err;
+  }
+}
+
 // What a run reads it does not remove, and an error costs no checkpoint.
 TEST_F(Train, OverwritingKeepsWhatIsNeeded) {
   ASSERT_EQ(run_pagoda(command("out", {"--max-steps", "2", "--save-steps", "1"})).code, 0);
