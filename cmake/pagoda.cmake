@@ -25,11 +25,7 @@ endif()
 
 # What tests compile with besides, behind the flags above: optimising them takes longer than what it saves.
 add_library(pagoda_test_flags INTERFACE)
-if(PAGODA_SANITIZE)
-  target_compile_options(pagoda_test_flags INTERFACE -O0 -g1)
-else()
-  target_compile_options(pagoda_test_flags INTERFACE -O0)
-endif()
+target_compile_options(pagoda_test_flags INTERFACE -O0)
 
 # Parsing the headers of others takes half of a build. A target reads them precompiled, its own or (REUSE_FROM) another's that has
 # the same flags. Never headers of ours: a change of one would compile everything again.
@@ -42,7 +38,7 @@ function(pagoda_precompile target)
   if(PAGODA_PCH)
     target_precompile_headers(${target} ${ARGN})
     # With the first of each ccache can tell what a precompiled header holds. GCC 12 forgets that functions of std::string it inlines
-    # are a system's, and warns falsely inside them (its bug 105329).
+    # are a system's, and warns falsely inside them.
     target_compile_options(${target} PRIVATE
       $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess$<SEMICOLON>-Wno-stringop-overflow$<SEMICOLON>-Wno-stringop-overread$<SEMICOLON>-Wno-array-bounds>
       $<$<CXX_COMPILER_ID:Clang>:SHELL:-Xclang -fno-pch-timestamp>)

@@ -52,7 +52,7 @@ void clear_interrupt() {
 int interrupt_signal() { return g_signal.load(); }
 
 void install_signal_handlers() {
-  struct sigaction action{};
+  struct sigaction action = {};
   action.sa_handler = on_signal;
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);

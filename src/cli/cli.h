@@ -52,12 +52,12 @@ struct MachineFlags {
   LoadOptions load_options() const;  // throws kInvalidInput
 };
 void add_placement_flags(Verb verb, MachineFlags& flags);  // --threads, --cores, --numa-node
-// inference: with --compiled, which training does not look at, and threads placed as serving wants them unless --cores says
-// otherwise.
 // --kv-cache-dtype of verbs that keep keys and values: auto (none), float32, bfloat16 or int8.
 void add_kv_cache_dtype(Verb verb, std::string& to);
 std::optional<DType> parse_kv_cache_dtype(const std::string& text);
 
+// inference: with --compiled, which training does not look at, and threads placed as serving wants them unless --cores says
+// otherwise.
 void add_machine_flags(Verb verb, MachineFlags& flags, bool inference = true);
 
 // Writes all of `text` to stdout; a closed pipe ends the program quietly with exit code 0, a full disk throws kDevice.
