@@ -21,6 +21,7 @@ using SizeType = size_t;
 #include <rapidjson/reader.h>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace pagoda {
 
@@ -405,7 +406,18 @@ void dump_value(std::string& out, const Json& value, const Json::DumpOptions& op
 
 }  // namespace
 
+Json read_json(const std::string& path, const Limits& limits) {
+  return Json::parse(read_file(path, limits.max_json_bytes), path, limits);
+}
+
 std::string Json::dump() const { return dump(DumpOptions{}); }
+
+std::string Json::pretty(int indent) const {
+  DumpOptions options;
+  options.indent = indent;
+  options.key_separator = ": ";
+  return dump(options);
+}
 
 std::string Json::dump(const DumpOptions& options) const {
   std::string out;

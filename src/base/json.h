@@ -90,6 +90,7 @@ class Json {
   };
   std::string dump() const;  // one line, no spaces
   std::string dump(const DumpOptions& options) const;
+  std::string pretty(int indent = 2) const;  // as json.dumps(indent=...) writes it, in UTF-8; without an end of line
 
  private:
   std::variant<std::monostate, bool, int64_t, double, std::string, Array, Object> value_;
@@ -99,6 +100,9 @@ struct JsonMember {
   std::string key;
   Json value;
 };
+
+// A whole file, which errors name.
+Json read_json(const std::string& path, const Limits& limits = {});
 
 // A number as Python's repr gives it: 1.0, 1e-05, 1e+16, inf, nan ("Infinity" and "NaN" in JSON).
 std::string python_float_repr(double value);

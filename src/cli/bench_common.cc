@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 
+#include "base/clock.h"
 #include "base/cpu_info.h"
 #include "base/file.h"
 #include "base/links.h"
@@ -16,8 +16,6 @@
 #include "ops/runtime.h"
 
 namespace pagoda::cli {
-
-double steady_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 StatusLine::StatusLine(const Program& program) : active_(!program.quiet && ::isatty(STDERR_FILENO) != 0) {}
 
@@ -71,12 +69,7 @@ void MachineLimits::measure() {
 
 Json known(double value) { return value > 0 ? Json(value) : Json(); }
 
-void write_result(const std::string& path, const Json& result) {
-  Json::DumpOptions pretty;
-  pretty.indent = 2;
-  pretty.key_separator = ": ";
-  write_named_file(path, result.dump(pretty) + "\n");
-}
+void write_result(const std::string& path, const Json& result) { write_named_file(path, result.pretty() + "\n"); }
 
 void add_bench(Program& program) {
   const Verb bench = program.app->add_subcommand("bench", "Measure speed beside the machine's own limits");

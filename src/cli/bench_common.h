@@ -20,8 +20,6 @@ void add_bench_throughput(Program& program, Verb bench);
 void add_bench_serve(Program& program, Verb bench);
 void add_bench_lengths(Program& program, Verb bench);
 
-double steady_seconds();  // of a clock that never goes back
-
 // One status line on a terminal's stderr.
 class StatusLine {
  public:

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/links.h"

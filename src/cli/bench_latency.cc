@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "cli/bench_common.h"

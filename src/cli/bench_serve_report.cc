@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/links.h"
@@ -20,10 +21,8 @@ namespace {
 
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts;
-  for (size_t from = 0; from <= text.size();) {
-    const size_t end = std::min(text.find(',', from), text.size());
-    if (end > from) parts.push_back(text.substr(from, end - from));
-    from = end + 1;
+  for (const std::string_view part : split_at(text, ',')) {
+    if (!part.empty()) parts.emplace_back(part);
   }
   return parts;
 }

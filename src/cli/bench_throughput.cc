@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "cli/bench_common.h"
 #include "cli/bench_requests.h"

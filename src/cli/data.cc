@@ -2,9 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 
+#include "base/clock.h"
 #include "base/cpu_info.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -80,7 +80,7 @@ int run(const Program& program, const Flags& flags) {
   if (!program.quiet) {
     hooks.progress = [&](std::string_view stage, int64_t done, int64_t total) { progress.update(stage, done, total); };
   }
-  const auto begun = std::chrono::steady_clock::now();
+  const double begun = steady_seconds();
   train::PrepareReport report;
   try {
     report = train::prepare_data(options, tokenizer.get(), pool, hooks);
@@ -93,7 +93,7 @@ int run(const Program& program, const Flags& flags) {
     return kInterruptedExit;
   }
   progress.clear();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  const double seconds = steady_seconds() - begun;
   for (const auto& [name, split] : report.splits) {
     note(program,
          fmt::format("{}: {} examples, {} tokens in {} shards, from {} rows ({} duplicates left out, {} tokens dropped)", name,

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <memory>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
@@ -89,9 +89,9 @@ std::unique_ptr<train::TrainingModel> open_model(const Program& program, const E
 }
 
 Json measure(train::Task& task, train::TrainingModel& model, int64_t batch_size, const TaskHooks& hooks) {
-  const auto begin = std::chrono::steady_clock::now();
+  const double begin = steady_seconds();
   const train::Metrics metrics = task.evaluate(model.model(), hooks, nullptr);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = steady_seconds() - begin;
   Json json = Json::object();
   for (const auto& [name, value] : metrics) json.set(name == "perplexity" ? name : "eval_" + name, value);
   const int64_t samples = task.num_validation_examples(), steps = (samples + batch_size - 1) / batch_size;

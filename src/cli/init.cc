@@ -76,16 +76,13 @@ int run(const Program& program, const Flags& flags) {
     list.push_back(model->architecture());
     config.set("architectures", std::move(list));
   }
-  Json::DumpOptions pretty;
-  pretty.indent = 2;
-  pretty.key_separator = ": ";
-  write_file_atomic(join_path(flags.out, "config.json"), config.dump(pretty) + "\n");
+  write_file_atomic(join_path(flags.out, "config.json"), config.pretty() + "\n");
   Json generation = Json::object();
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
     const Json* value = config.find(key);
     if (value != nullptr && !value->is_null()) generation.set(key, *value);
   }
-  if (generation.size() > 0) write_file_atomic(join_path(flags.out, "generation_config.json"), generation.dump(pretty) + "\n");
+  if (generation.size() > 0) write_file_atomic(join_path(flags.out, "generation_config.json"), generation.pretty() + "\n");
   if (program.json) {
     Json result = Json::object();
     result.set("out", flags.out)

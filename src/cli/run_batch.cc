@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <memory>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
@@ -63,7 +63,7 @@ int run(const Program& program, const Flags& flags) {
   batch.progress = [&](int64_t done, int64_t total) {
     if (!program.quiet) progress.update("batch", done, total);
   };
-  const auto begun = std::chrono::steady_clock::now();
+  const double begun = steady_seconds();
   const server::BatchResult result = server::run_batch(
       flags.input, flags.output,
       [&app](server::HttpRequest request, std::shared_ptr<server::HttpResponse> response) {
@@ -72,7 +72,7 @@ int run(const Program& program, const Flags& flags) {
       batch);
   progress.clear();
   app.engine()->drain();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  const double seconds = steady_seconds() - begun;
   const EngineStats stats = app.engine()->stats();
   if (result.interrupted) {
     note(program, fmt::format("{} of {} requests are answered, in {}: the same command goes on from there",

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -171,7 +172,7 @@ class LoadingWatch {
 };
 
 int run(const Program& program, Flags flags) {
-  const auto begun = std::chrono::steady_clock::now();
+  const double begun = steady_seconds();
   LoadOptions load_options = flags.machine.load_options();
   if (!flags.tokenizer.empty()) load_options.tokenizer = find_model(program, flags.tokenizer);
   complete(flags);
@@ -212,7 +213,7 @@ int run(const Program& program, Flags flags) {
                        engine.max_model_len(), options.max_num_seqs);
   }
   watch.reset();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  const double seconds = steady_seconds() - begun;
   note(program, fmt::format("serving {} at {} after {:.2f} s: {}", flags.app.served_model_names[0], address(flags, http),
                             seconds, what));
   if (program.json) {

@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/cpu_info.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -84,12 +84,12 @@ int run(const Program& program, Flags flags, bool specials_given, bool prefix_gi
       line->update(stage, done, total);
     };
   }
-  const auto begun = std::chrono::steady_clock::now();
+  const double begun = steady_seconds();
   try {
     const train::TrainedTokenizer trained = train::train_tokenizer(flags.recipe, rows, pool, hooks);
     line.reset();
     write_tokenizer(trained, flags.out);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    const double seconds = steady_seconds() - begun;
     note(program, fmt::format("{} tokens from {} words ({} distinct) of {} rows in {:.1f} s: {}", trained.vocab_size,
                               trained.words, trained.distinct_words, trained.rows, seconds, flags.out));
     if (program.json) {

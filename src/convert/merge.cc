@@ -40,10 +40,7 @@ MergeReport merge_into_folder(Device& device, const ModelFolder& base, const std
     writer.append(parameter->value);
   }
   writer.finish();
-  Json::DumpOptions pretty;
-  pretty.indent = 2;
-  pretty.key_separator = ": ";
-  write_file_atomic(join_path(out, "config.json"), config.dump(pretty) + "\n");
+  write_file_atomic(join_path(out, "config.json"), config.pretty() + "\n");
   return report;
 }
 

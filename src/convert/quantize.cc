@@ -489,10 +489,7 @@ class Quantizer {
     }
     if (head_) config.set("tie_word_embeddings", false);
     config.set("dtype", dtype_name(plain_dtype_)).set("quantization_config", std::move(quantization));
-    Json::DumpOptions pretty;
-    pretty.indent = 2;
-    pretty.key_separator = ": ";
-    write_file_atomic(join_path(out_, "config.json"), config.dump(pretty) + "\n");
+    write_file_atomic(join_path(out_, "config.json"), config.pretty() + "\n");
   }
 
   void copy_files() {
@@ -502,9 +499,6 @@ class Quantizer {
 
   void write_tokenizer() {
     const std::shared_ptr<const GgufFile> file = GgufFile::open(folder_.path());
-    Json::DumpOptions pretty;
-    pretty.indent = 2;
-    pretty.key_separator = ": ";
     Json config = Json::object();
     config.set("tokenizer_class", "PreTrainedTokenizerFast").set("clean_up_tokenization_spaces", false);
     const Json own = gguf_tokenizer_config(*file);
@@ -517,13 +511,13 @@ class Quantizer {
       if (member.key != "add_bos_token" && member.key != "add_eos_token") config.set(member.key, member.value);
     }
     try {
-      write_file_atomic(join_path(out_, "tokenizer.json"), gguf_tokenizer_json(*file).dump(pretty) + "\n");
+      write_file_atomic(join_path(out_, "tokenizer.json"), gguf_tokenizer_json(*file).pretty() + "\n");
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kUnsupported) throw;
       report_.no_tokenizer = error.message();
       return;
     }
-    write_file_atomic(join_path(out_, "tokenizer_config.json"), config.dump(pretty) + "\n");
+    write_file_atomic(join_path(out_, "tokenizer_config.json"), config.pretty() + "\n");
   }
 
   Device& device_;

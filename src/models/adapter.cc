@@ -259,11 +259,6 @@ bool unties(const Json& config, const std::string& folder) {
          std::memcmp(words->data(), head->data(), static_cast<size_t>(words->bytes)) != 0;
 }
 
-Json read_json(const std::string& path) {
-  const Limits limits;
-  return Json::parse(read_file(path, limits.max_json_bytes), path, limits);
-}
-
 }  // namespace
 
 Json config_with_head(const Json& base, const std::string& folder) {

@@ -168,10 +168,7 @@ std::string adapter_config_json(const AdapterConfig& config, bool fan_in_fan_out
   json.set("task_type", config.task_type.empty() ? Json() : Json(config.task_type)).set("use_dora", config.use_dora);
   json.set("use_rslora", config.use_rslora);
   if (config.ensure_weight_tying) json.set("ensure_weight_tying", true);
-  Json::DumpOptions options;
-  options.indent = 2;
-  options.key_separator = ": ";
-  return json.dump(options) + "\n";
+  return json.pretty() + "\n";
 }
 
 bool is_module_expression(const std::string& target) {

@@ -14,7 +14,6 @@ namespace pagoda {
 
 namespace {
 
-constexpr int64_t kMostBytes = 1 << 20;
 constexpr int64_t kMostTokens = 1 << 24;
 constexpr size_t kMostModes = 16;
 
@@ -31,8 +30,6 @@ constexpr Mode kModes[] = {
     {"weightedmean", "pooling_mode_weightedmean_tokens", RowPooling::kWeightedMean},
     {"lasttoken", "pooling_mode_lasttoken", RowPooling::kLastToken},
 };
-
-Json read_json(const std::string& path) { return Json::parse(read_file(path, kMostBytes), path); }
 
 // The modules in order as (last part of the type, folder).
 std::vector<std::pair<std::string, std::string>> modules_of(const std::string& folder) {

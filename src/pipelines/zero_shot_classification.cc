@@ -160,10 +160,8 @@ class ZeroShotClassification final : public Pipeline {
     std::vector<std::string> labels;
     if (given != nullptr && given->is_string()) {
       const std::string& list = given->as_string("candidate_labels");
-      for (size_t begin = 0; begin <= list.size();) {
-        const size_t end = std::min(list.find(',', begin), list.size());
-        if (std::string label = strip(list.substr(begin, end - begin)); !label.empty()) labels.push_back(std::move(label));
-        begin = end + 1;
+      for (const std::string_view part : split_at(list, ',')) {
+        if (std::string label = strip(std::string(part)); !label.empty()) labels.push_back(std::move(label));
       }
     } else {
       labels = parameters.strings("candidate_labels");

@@ -222,7 +222,7 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   if (chat) {
     const bool wanted = fields.boolean("logprobs").value_or(false);
     const auto top = fields.integer("top_logprobs", 0, limits.max_logprobs);
-    if (top && !wanted) invalid("top_logprobs", "needs logprobs to be true");
+    if (top.value_or(0) > 0 && !wanted) invalid("top_logprobs", "needs logprobs to be true");
     if (wanted) request.logprobs = top.value_or(0);
   } else {
     request.logprobs = fields.integer("logprobs", 0, limits.max_logprobs);

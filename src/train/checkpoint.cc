@@ -142,8 +142,7 @@ std::string incomplete_checkpoint(const std::string& path) {
       if (name == model || name == kOptimizer) {
         SafetensorsFile::open(file);
       } else {
-        const Limits limits;
-        Json::parse(read_file(file, limits.max_json_bytes), file, limits);
+        read_json(file);
       }
     } catch (const Error& error) {
       return error.message();

@@ -30,12 +30,7 @@ constexpr double kMostSteps = 1e15;
 
 double seconds_since(Clock::time_point begun) { return std::chrono::duration<double>(Clock::now() - begun).count(); }
 
-std::string pretty(const Json& json) {
-  Json::DumpOptions options;
-  options.indent = 2;
-  options.key_separator = ": ";
-  return json.dump(options) + "\n";
-}
+std::string pretty(const Json& json) { return json.pretty() + "\n"; }
 
 Json read_json(const std::string& path) {
   const Limits limits;

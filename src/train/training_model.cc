@@ -46,12 +46,7 @@ void refuse_other_weights(const std::string& folder) {
   }
 }
 
-std::string pretty(const Json& json) {
-  Json::DumpOptions options;
-  options.indent = 2;
-  options.key_separator = ": ";
-  return json.dump(options) + "\n";
-}
+std::string pretty(const Json& json) { return json.pretty() + "\n"; }
 
 // The files of a tokenizer, whichever of them there are, by their names in its folder.
 std::vector<std::string> names_of_tokenizer(const std::string& folder) {

@@ -303,12 +303,9 @@ class Preparation {
   bool seen_before(const Row& row) { return !validated_.insert(row_hash(row)).second; }
 
   void write_info(const PrepareReport& report) const {
-    Json::DumpOptions pretty;
-    pretty.indent = 2;
-    pretty.key_separator = ": ";
     Json info = report.to_json();
     info.set("block_size", options_.block_size).set("format", options_.native ? "safetensors" : "tfrecord");
-    write_file_atomic(join_path(options_.output_dir, "dataset_info.json"), info.dump(pretty) + "\n");
+    write_file_atomic(join_path(options_.output_dir, "dataset_info.json"), info.pretty() + "\n");
   }
 
   const PrepareOptions& options_;

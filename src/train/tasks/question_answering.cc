@@ -214,10 +214,7 @@ void QuestionAnsweringTask::take_scores(const std::vector<int64_t>& examples, co
 
 Metrics QuestionAnsweringTask::end_scores() {
   if (!options_.predictions_file.empty()) {
-    Json::DumpOptions pretty;
-    pretty.indent = 4;
-    pretty.key_separator = ": ";
-    write_named_file(options_.predictions_file, Json(predictions_).dump(pretty) + "\n");
+    write_named_file(options_.predictions_file, Json(predictions_).pretty(4) + "\n");
   }
   return options_.answers.version_2_with_negative ? squad_v2_scores(scored_) : squad_scores(scored_);
 }

@@ -454,11 +454,8 @@ TrainedTokenizer train_tokenizer(const TokenizerRecipe& wish, RowReader& rows, T
 
 void write_tokenizer(const TrainedTokenizer& trained, const std::string& folder) {
   make_directories(folder);
-  Json::DumpOptions pretty;
-  pretty.indent = 2;
-  pretty.key_separator = ": ";
-  write_file_atomic(join_path(folder, "tokenizer.json"), trained.tokenizer.dump(pretty) + "\n");
-  write_file_atomic(join_path(folder, "tokenizer_config.json"), trained.config.dump(pretty) + "\n");
+  write_file_atomic(join_path(folder, "tokenizer.json"), trained.tokenizer.pretty() + "\n");
+  write_file_atomic(join_path(folder, "tokenizer_config.json"), trained.config.pretty() + "\n");
 }
 
 }  // namespace pagoda::train

@@ -27,9 +27,7 @@ void TensorBoardCallback::on_train_begin(const Json& run) {
   if (step > 0) writer_->restart_at(step + 1);
   const Json* arguments = run.find("arguments");
   if (arguments != nullptr) {
-    Json::DumpOptions options;
-    options.indent = 2;
-    writer_->text(step, "args", "```\n" + arguments->dump(options) + "\n```");
+    writer_->text(step, "args", "```\n" + arguments->pretty() + "\n```");
   }
 }
 
