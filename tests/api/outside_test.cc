@@ -17,6 +17,12 @@ constexpr const char* kExamples = PAGODA_SOURCE_DIR "/examples";
 
 std::string quoted(const std::string& text) { return "'" + text + "'"; }
 
+// The generator and compiler of this build: a machine need not have any other.
+std::string configured(const std::string& source, const std::string& build) {
+  return quoted(kCMake) + " -G " + quoted(PAGODA_GENERATOR) + " -S " + quoted(source) + " -B " + quoted(build) +
+         " -DCMAKE_CXX_COMPILER=" + quoted(PAGODA_CXX);
+}
+
 // Runs a command of the shell; its output where it failed.
 ::testing::AssertionResult runs(const std::string& command) {
   const std::string log = testing::temporary_path("outside.log");
@@ -53,8 +59,7 @@ class OutsideSlow : public ::testing::Test {
 
 TEST_F(OutsideSlow, ProgramsBuildAgainstTheInstalledPackage) {
   const std::string build = testing::temporary_path("outside");
-  ASSERT_TRUE(runs(quoted(kCMake) + " -S " + quoted(kExamples) + " -B " + quoted(build) +
-                   " -DCMAKE_PREFIX_PATH=" + quoted(prefix_) + " -DCMAKE_CXX_COMPILER=" + quoted(PAGODA_CXX)));
+  ASSERT_TRUE(runs(configured(kExamples, build) + " -DCMAKE_PREFIX_PATH=" + quoted(prefix_)));
   ASSERT_TRUE(runs(quoted(kCMake) + " --build " + quoted(build)));
   EXPECT_TRUE(tells_a_story(build + "/generate"));
   EXPECT_TRUE(runs("echo 'tell me a story about a cat.' | " + quoted(build + "/chat") + " " + quoted(testing::kStories) +
@@ -84,8 +89,7 @@ TEST_F(OutsideSlow, IsAFolderOfAnotherProject) {
       << "target_link_libraries(app PRIVATE pagoda::pagoda)\n"
       << "foreach(none pagoda pagoda_cli pagoda_train base_test example_chat)\n"
       << "  if(TARGET ${none})\n    message(FATAL_ERROR ${none})\n  endif()\nendforeach()\n";
-  EXPECT_TRUE(runs(quoted(kCMake) + " -S " + quoted(source) + " -B " + quoted(source + "/build") +
-                   " -DCMAKE_CXX_COMPILER=" + quoted(PAGODA_CXX)));
+  EXPECT_TRUE(runs(configured(source, source + "/build")));
 }
 
 }  // namespace
