@@ -55,8 +55,18 @@ class NamedList {
   std::map<std::string, size_t> index_;
 };
 
-// A model's own names, such as image_token, are named tokens too.
-void read_named(const Json& json, const std::string& where, TokenizerConfig& config) {
+// A token of this file by a model's own name (image_token). A configuration writes its class beside an object.
+bool is_token(const Json& value, bool is_map) {
+  if (value.is_string()) return true;
+  if (!value.is_object() || !value.contains("content")) return false;
+  const Json* const type = value.find("__type");
+  return is_map || (type != nullptr && *type == Json("AddedToken"));
+}
+
+// A model's own names, such as image_token, are named tokens too; for those the configuration counts before the map.
+void read_named(const Json& json, const std::string& where, TokenizerConfig& config, bool is_map) {
+  std::set<std::string> taken;
+  for (const auto& [name, token] : config.named) taken.insert(name);
   NamedList named(config.named);
   for (const char* key : kNames) {
     const Json* value = json.find(key);
@@ -65,8 +75,9 @@ void read_named(const Json& json, const std::string& where, TokenizerConfig& con
     named.set(key, none ? std::nullopt : std::optional(read_token(*value, true, where + ": " + key)));
   }
   for (const JsonMember& member : json.as_object(where)) {
-    if (member.key.ends_with("_token") && member.value.is_string())
-      named.set(member.key, read_token(member.value, true, where));
+    const bool known = std::find(std::begin(kNames), std::end(kNames), member.key) != std::end(kNames);
+    if (known || !member.key.ends_with("_token") || !is_token(member.value, is_map) || taken.count(member.key) != 0) continue;
+    named.set(member.key, read_token(member.value, true, where + ": " + member.key));
   }
   const Json* const extra = json.find("extra_special_tokens");
   if (extra == nullptr || !extra->is_object()) return;
@@ -74,11 +85,14 @@ void read_named(const Json& json, const std::string& where, TokenizerConfig& con
     named.set(member.key, read_token(member.value, true, where + ": extra_special_tokens"));
 }
 
-std::optional<std::vector<AddedToken>> read_list(const Json& json, const char* key, const std::string& where) {
+// `special`: also those that are objects and do not say so.
+std::optional<std::vector<AddedToken>> read_list(const Json& json, const char* key, const std::string& where,
+                                                 bool special = false) {
   const Json* const list = json.find(key);
   if (list == nullptr || !list->is_array()) return std::nullopt;
   std::vector<AddedToken> tokens;
-  for (const Json& item : list->as_array(where)) tokens.push_back(read_token(item, true, where + ": " + key));
+  for (const Json& item : list->as_array(where))
+    tokens.push_back(read_token(item, special || item.is_string(), where + ": " + key));
   return tokens;
 }
 
@@ -92,8 +106,8 @@ void read_extra(const Json& json, const std::string& where, TokenizerConfig& con
 
 // special_tokens_map.json, over what tokenizer_config.json says.
 void read_map(const Json& json, const std::string& where, TokenizerConfig& config) {
-  read_named(json, where, config);
-  if (const auto list = read_list(json, "extra_special_tokens", where)) {
+  read_named(json, where, config, true);
+  if (const auto list = read_list(json, "extra_special_tokens", where, true)) {
     config.extra_tokens_given = true;
     std::set<AddedToken> known(config.extra_tokens.begin(), config.extra_tokens.end());
     for (const AddedToken& token : *list) {
@@ -190,7 +204,7 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
   if (config.raw.is_object()) {
     const Json& json = config.raw;
     const std::string where = gguf ? folder : join_path(folder, "tokenizer_config.json");
-    read_named(json, where, config);
+    read_named(json, where, config, false);
     read_extra(json, where, config);
     config.tokenizer_class = json.get_string("tokenizer_class", "", where);
     if (config.tokenizer_class.ends_with("Fast")) config.tokenizer_class.resize(config.tokenizer_class.size() - 4);

@@ -289,6 +289,20 @@ std::string file_in(const std::string& folder, const char* name) {
   return file_exists(file) ? file : std::string();
 }
 
+// Without a class of its own transformers pads with the token of tokenizer.json, where the configuration says nothing of it.
+TokenizerConfig with_pad_token(TokenizerConfig config, const PipelineParts& parts) {
+  const auto is = [](const char* name) { return [=](const auto& entry) { return entry.first == name; }; };
+  auto& named = config.named;
+  if (!parts.padding || std::any_of(named.begin(), named.end(), is("pad_token"))) return config;
+  auto behind = named.begin();
+  for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token"}) {
+    const auto at = std::find_if(named.begin(), named.end(), is(name));
+    if (at != named.end()) behind = std::max(behind, at + 1);
+  }
+  named.emplace(behind, "pad_token", special_token(parts.padding->pad_token));
+  return config;
+}
+
 TokenizerPtr read_json_folder(const std::string& file, const TokenizerConfig& config, const Json& model_config,
                               const Limits& limits) {
   const std::string text = read_file(file, limits.max_json_bytes);
@@ -299,7 +313,8 @@ TokenizerPtr read_json_folder(const std::string& file, const TokenizerConfig& co
     return build(known.kind, completed(known.kind, config, file), std::move(tree), true, file, limits);
   }
   PipelineParts parts = parse_tokenizer_json(tree, file, limits);
-  add_tokens(config, listed_tokens(config, tree, file), parts);
+  const TokenizerConfig named = known.kind == TokenizerKind::kGeneric ? with_pad_token(config, parts) : config;
+  add_tokens(named, listed_tokens(config, tree, file), parts);
   return finish(std::move(parts));
 }
 

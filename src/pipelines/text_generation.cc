@@ -20,6 +20,8 @@ SamplingParams generation_defaults(const ModelFolder& folder, const Json& overri
       if (!member.value.is_null()) merged.set(member.key, member.value);
     }
   }
+  // Without do_sample transformers does not draw, whatever temperature the file names.
+  if (!merged.contains("do_sample")) merged.set("do_sample", false);
   if (overrides.is_object()) {
     // A temperature that is asked for draws, whatever the file says of do_sample.
     if (overrides.contains("temperature")) merged.set("do_sample", Json());

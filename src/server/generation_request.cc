@@ -170,12 +170,17 @@ void check_overrides(const Json& overrides, std::string_view where) {
 }
 
 SamplingParams serving_defaults(const ModelFolder& folder, bool plain, const Json& overrides) {
-  const SamplingParams model = generation_defaults(folder, overrides);
+  const Json& config = folder.generation_config();
+  Json asked = overrides;
+  // A temperature draws here without do_sample too, as vLLM has it.
+  if (const Json* named = config.is_object() && !config.contains("do_sample") ? config.find("temperature") : nullptr) {
+    if (!asked.contains("temperature") && !named->is_null()) asked.set("temperature", *named);
+  }
+  const SamplingParams model = generation_defaults(folder, asked);
   SamplingParams params;
   params.temperature = 1.0;
   params.bos_token_id = model.bos_token_id;
   params.eos_token_ids = model.eos_token_ids;
-  const Json& config = folder.generation_config();
   const auto has = [&](const char* key) {
     const Json* value = overrides.is_object() ? overrides.find(key) : nullptr;
     if (value == nullptr && !plain && config.is_object()) value = config.find(key);

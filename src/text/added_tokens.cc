@@ -215,6 +215,7 @@ void AddedVocabulary::find_all(const Set& set, std::string_view text, bool speci
         end = at;
       }
     }
+    if (end <= begin) continue;  // white space that the token before it has taken
     if (begin > done) out.push_back({done, begin, -1});
     out.push_back({begin, end, id});
     done = end;

@@ -97,6 +97,10 @@ class Bpe final : public TokenModel {
   // Finds which symbols can ever meet inside a token. `products`: the merges in order.
   void prepare_cuts(const std::vector<std::array<int32_t, 3>>& products) {
     if (!plain_symbols_ || !options_.cut) return;
+    // Where bytes stand for some characters and the unknown token for others, that one comes once the bytes behind it are done
+    // with: a word is no row of parts.
+    const bool some_bytes = std::any_of(std::begin(byte_ids_), std::end(byte_ids_), [](int32_t id) { return id < 0; });
+    if (options_.byte_fallback && unk_ >= 0 && some_bytes) return;
     const size_t limit = static_cast<size_t>(vocab_.id_limit());
     std::vector<int32_t> first(limit, -1), last(limit, -1);
     std::vector<bool> product(limit, false);

@@ -51,6 +51,18 @@ TEST(Generate, BeginsWithTheModelsOwnDefaults) {
   EXPECT_NE(output.text(), stories().generate(kPrompt, {.max_new_tokens = 40, .temperature = 0}).text());
 }
 
+// As transformers has it: do_sample draws, not a temperature.
+TEST(Generate, ATemperatureInTheFileDrawsWithDoSampleAlone) {
+  const std::string greedy = stories().generate(kPrompt, {.max_new_tokens = 40, .temperature = 0}).text();
+  const auto text = [](const char* config) {
+    const std::string folder = testing::with_file(testing::kStories, "generation_config.json", config);
+    const LanguageModel model = LanguageModel::open(folder, {.threads = 1}, {.kv_cache_memory = 64 << 20});
+    return model.generate(kPrompt, {.max_new_tokens = 40, .seed = 3}).text();
+  };
+  EXPECT_EQ(text(R"({"temperature": 1.5})"), greedy);
+  EXPECT_NE(text(R"({"temperature": 1.5, "do_sample": true})"), greedy);
+}
+
 TEST(Generate, StreamsTheWholePieceByPiece) {
   CompletionOutput joined;
   int chunks = 0;

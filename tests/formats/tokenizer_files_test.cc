@@ -409,6 +409,85 @@ TEST(TokenizerFiles, UnigramWithoutAnUnknownToken) {
   EXPECT_THROW(tokenizer->encode_ids("b", false), Error);
 }
 
+std::string word_level(const std::string& added, const std::string& more = "") {
+  return R"({"added_tokens": [)" + added + "]" + more +
+         R"(, "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1, "b": 2, "c": 3}, "unk_token": "[UNK]"}})";
+}
+
+// A token of white space takes what stands round it; what is left of the next one is nothing, and no token.
+TEST(TokenizerFiles, WhiteSpaceThatOneTokenTookIsNoOther) {
+  const auto tokenizer = read_tokenizer_json(
+      word_level(R"({"id": 4, "content": " ", "lstrip": true, "rstrip": true, "normalized": true, "special": false})"), "test");
+  for (const char* text : {"a  b", "a   b", "a \t b"}) {
+    const Encoding got = tokenizer->encode(text, true);
+    EXPECT_EQ(got.ids, (std::vector<int32_t>{1, 4, 2})) << text;
+    EXPECT_EQ(got.offsets[1].second + 1, got.offsets[2].second) << text;
+    EXPECT_EQ(tokenizer->encode_ids(text, true), got.ids);
+  }
+}
+
+// Special tokens of tokenizer_config.json and special_tokens_map.json as strings and as objects; expected: AutoTokenizer's ids
+// of "a<x>b<y> c<x>", and whether token 4 is text without special tokens.
+TEST(TokenizerFiles, NamedAndListedTokensAreWhatTransformersMakesOfThem) {
+  const std::string x = R"({"content": "<x>", "lstrip": false, "rstrip": false, "single_word": false, "normalized": false)";
+  const std::string typed = x + R"(, "__type": "AddedToken")";
+  const std::vector<int32_t> found{1, 4, 0, 4}, other{0, 4, 0}, none{0};
+  struct Case {
+    std::string config, map;
+    std::vector<int32_t> ids;
+    bool special;
+  };
+  const std::vector<Case> cases = {
+      {R"("image_token": "<x>")", "", found, true},
+      {R"("image_token": )" + typed + "}", "", found, true},
+      {R"("image_token": )" + typed + R"(, "special": false})", "", found, true},
+      {R"("image_token": )" + x + "}", "", none, false},  // of no class: no token
+      {"", R"("image_token": )" + x + "}", found, true},
+      {"", R"("image_token": )" + typed + "}", found, true},
+      {R"("image_token": "<y>")", R"("image_token": "<x>")", other, true},
+      {R"("eos_token": "<y>")", R"("eos_token": "<x>")", found, true},
+      {R"("additional_special_tokens": ["<x>"])", "", found, true},
+      {R"("additional_special_tokens": [)" + typed + "}]", "", found, false},
+      {R"("extra_special_tokens": [)" + typed + R"(, "special": false}])", "", found, false},
+      {R"("extra_special_tokens": [)" + typed + R"(, "special": true}])", "", found, true},
+      {"", R"("additional_special_tokens": [)" + typed + "}]", found, false},
+      {"", R"("extra_special_tokens": [)" + x + "}]", found, true},
+  };
+  for (const Case& c : cases) {
+    const Folder folder;
+    folder.write("tokenizer.json", word_level(""));
+    folder.write("tokenizer_config.json",
+                 R"({"tokenizer_class": "PreTrainedTokenizerFast")" + (c.config.empty() ? "" : ", " + c.config) + "}");
+    if (!c.map.empty()) folder.write("special_tokens_map.json", "{" + c.map + "}");
+    const TokenizerPtr tokenizer = load_tokenizer(folder.path());
+    EXPECT_EQ(tokenizer->encode_ids("a<x>b<y> c<x>", false), c.ids) << c.config << c.map;
+    if (c.ids != none) EXPECT_EQ(tokenizer->decode({4}, true).empty(), c.special) << c.config << c.map;
+  }
+}
+
+TEST(TokenizerFiles, ThePaddingOfTokenizerJsonNamesThePadToken) {
+  const std::string padding = R"(, "padding": {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": null,
+                                  "pad_id": 2, "pad_type_id": 0, "pad_token": "b"})";
+  const std::vector<int32_t> split{1, 2}, whole{0};
+  for (const auto& [config, ids] :
+       {std::pair{"", split}, {R"(, "pad_token": "c")", whole}, {R"(, "pad_token": null)", whole}}) {
+    const Folder folder;
+    folder.write("tokenizer.json", word_level("", padding));
+    folder.write("tokenizer_config.json", std::string(R"({"tokenizer_class": "PreTrainedTokenizerFast")") + config + "}");
+    EXPECT_EQ(load_tokenizer(folder.path())->encode_ids("ab", false), ids) << config;
+  }
+}
+
+// Where bytes stand for some characters alone, an unknown one is told once a known one comes, however long the word is.
+TEST(TokenizerFiles, ATableOfSomeBytes) {
+  const auto tokenizer = read_tokenizer_json(
+      R"({"model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true,
+          "vocab": {"<unk>": 0, "a": 1, "<0xC3>": 2, "<0xB1>": 3}, "merges": []}})",
+      "test");
+  EXPECT_EQ(tokenizer->encode_ids("\u00e9\u00f1", false), (std::vector<int32_t>{2, 3, 0}));
+  EXPECT_EQ(tokenizer->encode_ids("\u00e9\u00f1\u00f1\u00f1\u00f1", false), (std::vector<int32_t>{2, 3, 2, 3, 2, 3, 2, 3, 0}));
+}
+
 // Files that lie: each must end in an Error.
 TEST(HostileTokenizers, JsonFiles) {
   const std::string model = R"("model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"})";
