@@ -61,7 +61,12 @@ int32_t find_id(const PipelineParts& parts, const std::string& token) {
 }
 
 // transformers truncates and pads only where it is asked to, whatever the file says.
-TokenizerPtr finish(PipelineParts&& parts) {
+bool splits_special_tokens(const TokenizerConfig& config) {
+  return config.raw.get_bool("split_special_tokens", false, "tokenizer_config.json");
+}
+
+TokenizerPtr finish(PipelineParts&& parts, const TokenizerConfig& config) {
+  parts.special_as_text = splits_special_tokens(config);
   parts.truncation = std::nullopt;
   parts.padding.reset();
   return make_pipeline_tokenizer(std::move(parts));
@@ -179,11 +184,16 @@ TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool f
   if (own != nullptr && !(albert && parts.post_processor != nullptr)) parts.post_processor = own;
   if ((own == nullptr || albert) && (wished || kind == TokenizerKind::kGptNeoX))
     parts.post_processor = beginning_and_end(config, parts);
-  return finish(std::move(parts));
+  return finish(std::move(parts), config);
 }
 
 // A SentencePiece model without a class: SentencePiece's ids, special tokens looked for in the text.
 TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::string& path, const TokenizerConfig& config) {
+  if (splits_special_tokens(config)) {
+    unsupported(path,
+                "split_special_tokens of tokenizer_config.json is true: a SentencePiece model without a tokenizer class "
+                "reads special tokens within a text as tokens here");
+  }
   SentencePieceOptions options;
   options.pieces_are_text = true;
   int32_t next = static_cast<int32_t>(model.pieces.size());
@@ -315,7 +325,7 @@ TokenizerPtr read_json_folder(const std::string& file, const TokenizerConfig& co
   PipelineParts parts = parse_tokenizer_json(tree, file, limits);
   const TokenizerConfig named = known.kind == TokenizerKind::kGeneric ? with_pad_token(config, parts) : config;
   add_tokens(named, listed_tokens(config, tree, file), parts);
-  return finish(std::move(parts));
+  return finish(std::move(parts), config);
 }
 
 TokenizerPtr read_vocabulary_folder(const std::string& path, const TokenizerConfig& config, const Json& model_config,
@@ -363,10 +373,6 @@ TokenizerPtr load_tokenizer(const std::string& path, const TokenizerOptions& opt
   }
   const Limits& limits = options.limits;
   const TokenizerConfig config = load_tokenizer_config(path, limits);
-  if (config.raw.get_bool("split_special_tokens", false, path)) {
-    unsupported(path,
-                "split_special_tokens of tokenizer_config.json is true: special tokens within a text are read as tokens here");
-  }
   Json model_config;
   if (const std::string file = file_in(path, "config.json"); !file.empty())
     model_config = Json::parse(read_file(file, limits.max_json_bytes), file, limits);

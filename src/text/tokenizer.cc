@@ -235,7 +235,8 @@ class PipelineTokenizer final : public Tokenizer {
     const ScratchPool::Lease scratch(pool_);
     const bool track = options.offsets || parts_.always_track;
     PreTokenized pre;
-    parts_.added.extract(text, parts_.normalizer.get(), track, pre, scratch->regex, options.special_as_text);
+    parts_.added.extract(text, parts_.normalizer.get(), track, pre, scratch->regex,
+                         options.special_as_text || parts_.special_as_text);
     if (parts_.pre_tokenizer != nullptr) parts_.pre_tokenizer->apply(pre, scratch->regex);
 
     Encoding out;

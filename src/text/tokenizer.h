@@ -124,7 +124,8 @@ struct PipelineParts {
   DecoderPtr decoder;
   std::optional<Truncation> truncation;
   std::optional<Padding> padding;
-  bool always_track = false;  // a part needs to know where its text lies in the original
+  bool always_track = false;     // a part needs to know where its text lies in the original
+  bool special_as_text = false;  // special tokens in the text are read as plain text, whatever is asked
 };
 
 std::shared_ptr<const Tokenizer> make_pipeline_tokenizer(PipelineParts parts);

@@ -6,13 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "generate/params.h"
 
 namespace pagoda {
-
-inline Json read_json(const std::string& path) { return Json::parse(read_file(path, int64_t{1} << 24), path); }
 
 inline Json read_cases(const std::string& name) {
   return read_json(std::string(PAGODA_SOURCE_DIR) + "/tests/generate/data/" + name);
