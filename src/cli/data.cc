@@ -36,8 +36,6 @@ int32_t eos_token(const std::string& path, const Tokenizer& tokenizer) {
   return *id;
 }
 
-std::string mode_of(const Flags& flags) { return flags.packing ? "pack" : flags.line_by_line ? "line_by_line" : "cut"; }
-
 // What was asked for and would not be done.
 void check_flags(const Program& program, Verb verb, const Flags& flags) {
   check_out_folder("--output-dir", flags.options.output_dir);
@@ -64,7 +62,7 @@ void check_flags(const Program& program, Verb verb, const Flags& flags) {
 
 int run(const Program& program, const Flags& flags) {
   train::PrepareOptions options = flags.options;
-  options.mode = mode_of(flags);
+  options.mode = train::block_mode(flags.packing, flags.line_by_line);
   options.native = flags.output_format == "native";
   options.add_special_tokens = !flags.no_special_tokens;
   std::shared_ptr<const Tokenizer> tokenizer;

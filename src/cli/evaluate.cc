@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -17,12 +16,13 @@
 #include "cli/evaluate_answers.h"
 #include "cli/flag_values.h"
 #include "cli/task_flags.h"
+#include "cli/train_data_flags.h"
 #include "cli/verbs_training.h"
 #include "formats/tokenizer_loader.h"
 #include "models/adapter.h"
 #include "pipelines/loaded_model.h"
-#include "train/conversations.h"
 #include "train/data/files.h"
+#include "train/lm_data.h"
 #include "train/lm_task.h"
 
 namespace pagoda::cli {
@@ -30,6 +30,7 @@ namespace pagoda::cli {
 namespace {
 
 struct EvaluateFlags {
+  Verb verb;
   MachineFlags machine;
   std::string model, tokenizer, adapter;
   std::vector<std::string> validation_files;
@@ -142,31 +143,26 @@ int evaluate(const Program& program, const EvaluateFlags& flags, Head head, Make
 }
 
 int run_lm(const Program& program, const EvaluateFlags& flags, bool masked) {
+  refuse_data_flags(flags.verb, flags.data.rows, flags.validation_files);
   const ScratchFolder scratch;
-  return evaluate(
-      program, flags, masked ? Head::kMaskedLm : Head::kCausalLm, [&](train::TrainingModel& model, const TaskHooks& hooks) {
-        const int64_t most = model.model().max_positions();
-        if (flags.block_size > most)
-          invalid("--block-size", "got {}, need at most {} (the positions of the model)", flags.block_size, most);
-        train::PrepareOptions data = flags.data;
-        data.output_dir = scratch.path();
-        data.split = "validation";
-        data.mode = flags.line_by_line ? "line_by_line" : "cut";
-        const int64_t made_for = model.tokenizer_config().model_max_length;
-        const int64_t longest = std::min({int64_t{1024}, most, made_for > 0 ? made_for : most});
-        data.block_size = flags.block_size > 0 ? flags.block_size : longest;
-        const Tokenizer* tokenizer = model.has_tokenizer() ? model.tokenizer().get() : nullptr;
-        train::LmOptions options;
-        options.masked = masked;
-        options.mlm_probability = flags.mlm_probability;
-        options.files = train::open_splits(flags.validation_files, {}, data, tokenizer, model.runtime().pool(), hooks);
-        options.files.validation = options.files.train;
-        options.files.name = flags.validation_files.front();
-        return std::make_unique<train::LmTask>(model, flags.arguments, options, hooks);
-      });
+  return evaluate(program, flags, masked ? Head::kMaskedLm : Head::kCausalLm,
+                  [&](train::TrainingModel& model, const TaskHooks& hooks) {
+                    train::PrepareOptions data = flags.data;
+                    data.output_dir = scratch.path();
+                    data.split = "validation";
+                    data.mode = train::block_mode(false, flags.line_by_line);
+                    train::LmOptions options;
+                    options.masked = masked;
+                    options.mlm_probability = flags.mlm_probability;
+                    options.files = train::LmData(model, flags.block_size).text(flags.validation_files, {}, data, hooks);
+                    options.files.validation = options.files.train;
+                    options.files.name = flags.validation_files.front();
+                    return std::make_unique<train::LmTask>(model, flags.arguments, options, hooks);
+                  });
 }
 
 int run_sft(const Program& program, const EvaluateFlags& flags) {
+  refuse_data_flags(flags.verb, {}, flags.validation_files);
   const ScratchFolder scratch;
   if (flags.answers.predict_with_generate && !flags.adapter.empty()) {
     unsupported("--predict-with-generate",
@@ -174,33 +170,22 @@ int run_sft(const Program& program, const EvaluateFlags& flags) {
   }
   std::vector<train::ConversationPrompt> prompts;
   const auto make = [&](train::TrainingModel& model, const TaskHooks& hooks) {
-    train::ConversationOptions options;
-    const int64_t most = model.model().max_positions(), made_for = model.tokenizer_config().model_max_length;
-    if (flags.block_size > most)
-      invalid("--max-seq-length", "got {}, need at most {} (the positions of the model)", flags.block_size, most);
-    const int64_t longest = std::min({int64_t{1024}, most, made_for > 0 ? made_for : most});
-    options.max_seq_length = flags.block_size > 0 ? flags.block_size : longest;
-    options.eos_token = model.tokenizer_config().eos_token;
-    const Tokenizer& tokenizer = *model.tokenizer();
-    chat::TemplateSet templates;
-    if (!flags.chat_template.empty()) {
-      templates = chat::TemplateSet::from_text(read_text(flags.chat_template));
-    } else if (directory_exists(model.tokenizer_path())) {
-      templates = chat::TemplateSet::from_folder(model.tokenizer_path());
-    }
     train::LmOptions lm;
     lm.files.train = flags.validation_files;
     if (!train::are_shards(flags.validation_files, {})) {
+      train::LmData data(model, flags.block_size);
+      data.set_chat_template(flags.chat_template.empty() ? "" : read_text(flags.chat_template));
       const std::string folder = join_path(scratch.path(), "validation");
-      train::prepare_conversations(flags.validation_files, folder, templates, tokenizer, options, hooks);
+      data.conversations(flags.validation_files, folder, hooks);
       lm.files.train = {folder};
       lm.files.name = flags.validation_files.front();
       if (flags.answers.predict_with_generate) {
-        prompts = train::conversation_prompts(flags.validation_files, flags.arguments.max_eval_samples, templates, tokenizer,
-                                              options, hooks);
+        prompts = data.prompts(flags.validation_files, flags.arguments.max_eval_samples, hooks);
       }
     } else if (flags.answers.predict_with_generate) {
       invalid("--predict-with-generate", "got shards, need conversations: shards do not say what was asked");
+    } else if (!flags.chat_template.empty()) {
+      invalid("--chat-template", "has no effect on shards, which are taken as they are");
     }
     lm.files.validation = lm.files.train;
     return std::make_unique<train::LmTask>(model, flags.arguments, lm, hooks);
@@ -223,6 +208,7 @@ void set_run(Program& program, Verb verb, const std::shared_ptr<EvaluateFlags>& 
 }
 
 void add_common_flags(Verb verb, EvaluateFlags& flags) {
+  flags.verb = verb;
   add_model(verb, flags.model, std::string(kModelHelp) + "; under one of its two names it is required",
             "MODEL,--model-name-or-path");
   verb->add_option("--validation-file,--validation-files", flags.validation_files, "Validation data, as pagoda train reads it");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/flag_checks.h"
@@ -19,10 +20,8 @@ constexpr int64_t kSampleTokens = 48;
 std::vector<std::string> split_list(const std::vector<std::string>& values) {
   std::vector<std::string> items;
   for (const std::string& value : values) {
-    for (size_t begin = 0; begin <= value.size();) {
-      const size_t end = std::min(value.find(',', begin), value.size());
-      if (end > begin) items.push_back(value.substr(begin, end - begin));
-      begin = end + 1;
+    for (const std::string_view part : split_at(value, ',')) {
+      if (!part.empty()) items.emplace_back(part);
     }
   }
   return items;
@@ -135,17 +134,27 @@ void add_watch_flags(Verb verb, WatchFlags& flags) {
       ->take_all();
 }
 
+bool WatchFlags::reports_to(const std::string& name) const {
+  return std::any_of(report_to.begin(), report_to.end(),
+                     [&](const std::string& value) { return value == name || value == "all"; });
+}
+
+void WatchFlags::check() const {
+  if (!sample_prompts.empty() && !reports_to("html")) {
+    invalid("--sample-prompt", "has no effect without a report: need html among --report-to");
+  }
+  if (!logging_dir.empty() && !reports_to("tensorboard")) {
+    invalid("--logging-dir", "has no effect without TensorBoard's files: need tensorboard among --report-to");
+  }
+}
+
 std::vector<std::unique_ptr<train::TrainerCallback>> open_watchers(const WatchFlags& flags, const std::string& output_dir,
                                                                    const std::string& title, train::TrainingModel& model) {
-  const auto asked = [&](const char* name) {
-    return std::any_of(flags.report_to.begin(), flags.report_to.end(),
-                       [&](const std::string& value) { return value == name || value == "all"; });
-  };
   std::vector<std::unique_ptr<train::TrainerCallback>> watchers;
   if (!flags.sample_prompts.empty() && model.model().head_kind() != Head::kCausalLm) {
     invalid("--sample-prompt", "got {}, need a causal model", model.model().architecture());
   }
-  if (asked("html")) {
+  if (flags.reports_to("html")) {
     std::function<std::vector<train::ReportSample>()> samples;
     if (!flags.sample_prompts.empty()) {
       samples = [prompts = flags.sample_prompts, &model] {
@@ -159,7 +168,7 @@ std::vector<std::unique_ptr<train::TrainerCallback>> open_watchers(const WatchFl
     watchers.push_back(std::make_unique<train::HtmlReportCallback>(join_path(output_dir, "report.html"),
                                                                    title.empty() ? file_name(folder) : title, samples));
   }
-  if (asked("tensorboard")) {
+  if (flags.reports_to("tensorboard")) {
     const std::string folder = flags.logging_dir.empty() ? train::default_logging_dir(output_dir) : flags.logging_dir;
     watchers.push_back(std::make_unique<train::TensorBoardCallback>(folder));
   }

@@ -33,6 +33,8 @@ struct WatchFlags {
   std::vector<std::string> report_to{"all"};
   std::string logging_dir;
   std::vector<std::string> sample_prompts;
+  bool reports_to(const std::string& name) const;
+  void check() const;  // refuses what would have no effect
 };
 void add_watch_flags(Verb verb, WatchFlags& flags);
 std::vector<std::unique_ptr<train::TrainerCallback>> open_watchers(const WatchFlags& flags, const std::string& output_dir,

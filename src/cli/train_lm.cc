@@ -2,22 +2,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 
+#include "base/ascii.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/train.h"
-#include "train/conversations.h"
+#include "cli/train_data_flags.h"
 #include "train/data/fingerprint.h"
 #include "train/default_configs.h"
+#include "train/lm_data.h"
 #include "train/lm_task.h"
 
 namespace pagoda::cli {
 
 namespace {
-
-constexpr int64_t kDefaultLength = 1024;  // HF's run_clm and run_mlm: at most, where no length is given
 
 struct LmFlags {
   TrainFlags train;
@@ -28,21 +28,10 @@ struct LmFlags {
   std::string chat_template;
 };
 
-int64_t block_size(const LmFlags& flags, const train::TrainingModel& model) {
-  const int64_t most = model.model().max_positions();
-  if (flags.block_size > most) {
-    invalid("--block-size", "got {}, need at most {} (the positions of the model)", flags.block_size, most);
-  }
-  if (flags.block_size > 0) return flags.block_size;
-  const int64_t tokenizer = model.tokenizer_config().model_max_length;
-  return std::min({kDefaultLength, most, tokenizer > 0 ? tokenizer : most});
-}
-
 train::SplitFiles open_text(const Program& program, const LmFlags& flags, const TaskSetup& setup) {
   train::PrepareOptions options = flags.data;
   options.output_dir = setup.data_dir;
-  options.mode = flags.line_by_line ? "line_by_line" : flags.packing ? "pack" : "cut";
-  options.block_size = block_size(flags, setup.model);
+  options.mode = train::block_mode(flags.packing, flags.line_by_line);
   if (flags.append_eos) {
     const std::string& name = setup.model.tokenizer_config().eos_token;
     const std::optional<int32_t> id = setup.model.tokenizer()->token_to_id(name.empty() ? "<|endoftext|>" : name);
@@ -50,34 +39,24 @@ train::SplitFiles open_text(const Program& program, const LmFlags& flags, const 
     options.append_token = *id;
   }
   if (!flags.overwrite_cache) options.fingerprint = data_fingerprint(setup.model);
-  const Tokenizer* tokenizer = setup.model.has_tokenizer() ? setup.model.tokenizer().get() : nullptr;
-  const auto begun = std::chrono::steady_clock::now();
-  const train::SplitFiles files = in_turns(setup, [&] {
-    return train::open_splits(flags.train.train_files, flags.train.validation_files, options, tokenizer,
-                              setup.model.runtime().pool(), setup.hooks);
-  });
+  const train::LmData data(setup.model, flags.block_size);
+  const double begun = steady_seconds();
+  const train::SplitFiles files =
+      in_turns(setup, [&] { return data.text(flags.train.train_files, flags.train.validation_files, options, setup.hooks); });
   if (files.prepared) {
     note(program, fmt::format("data: {} in {:.1f} s", files.reused ? "the shards of an earlier start, checked" : "tokenised",
-                              std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count()));
+                              steady_seconds() - begun));
   }
   return files;
 }
 
 train::SplitFiles open_conversations(const Program& program, const LmFlags& flags, const TaskSetup& setup) {
   train::SplitFiles files{flags.train.train_files, flags.train.validation_files};
-  train::ConversationOptions options;
-  options.max_seq_length = block_size(flags, setup.model);
-  options.eos_token = setup.model.tokenizer_config().eos_token;
-  const Tokenizer& tokenizer = *setup.model.tokenizer();
-  chat::TemplateSet templates;
-  std::string chat_template;  // of its own, beside the tokenizer's
-  if (!flags.chat_template.empty()) {
-    chat_template = read_text(flags.chat_template);
-    templates = chat::TemplateSet::from_text(chat_template);
-    setup.model.add_file("chat_template.jinja", chat_template);
-  } else if (directory_exists(setup.model.tokenizer_path())) {
-    templates = chat::TemplateSet::from_folder(setup.model.tokenizer_path());
-  }
+  train::LmData data(setup.model, flags.block_size);
+  const train::ConversationOptions& options = data.conversation_options();
+  const std::string chat_template = flags.chat_template.empty() ? "" : read_text(flags.chat_template);
+  if (!chat_template.empty()) setup.model.add_file("chat_template.jinja", chat_template);
+  data.set_chat_template(chat_template);
   for (auto* split : {&files.train, &files.validation}) {
     if (split->empty() || train::are_shards(*split, {})) continue;
     const char* name = split == &files.train ? "train" : "validation";
@@ -90,7 +69,7 @@ train::SplitFiles open_conversations(const Program& program, const LmFlags& flag
         note(program, fmt::format("{}: the conversations of an earlier start", name));
         return std::vector<std::string>{folder};
       }
-      const auto report = train::prepare_conversations(*split, folder, templates, tokenizer, options, setup.hooks);
+      const auto report = data.conversations(*split, folder, setup.hooks);
       train::note_prepared(folder + ".json", folder, all.text());
       note(program, fmt::format("{}: {} conversations of {} rows, {} cut to {} tokens", name, report.examples, report.rows,
                                 report.cut, options.max_seq_length));
@@ -117,11 +96,11 @@ Json config_overrides(const Program& program, const TrainFlags& flags, const std
   }
   Json overrides = Json::object();
   const std::string& text = flags.config_overrides;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size()), equals = text.find('=', begin);
-    if (equals >= end) invalid(kWhere, "got '{}', need key=value,...", text);
-    const std::string key = text.substr(begin, equals - begin), value = text.substr(equals + 1, end - equals - 1);
-    begin = end + 1;
+  for (const std::string_view part : split_at(text, ',')) {
+    if (part.empty()) continue;
+    const size_t equals = part.find('=');
+    if (equals == std::string_view::npos) invalid(kWhere, "got '{}', need key=value,...", text);
+    const std::string key(part.substr(0, equals)), value(part.substr(equals + 1));
     const Json* old = config.find(key);
     if (old == nullptr) invalid(kWhere, "the config has no field '{}'", key);
     const bool word = old->is_string() || old->is_null();
@@ -147,6 +126,10 @@ Json config_overrides(const Program& program, const TrainFlags& flags, const std
 
 int run(const Program& program, LmFlags& flags, bool masked, bool conversations) {
   apply_config_file(flags.train);
+  train::block_mode(flags.packing, flags.line_by_line);  // told at once: a file of flags may have both
+  std::vector<std::string> files = flags.train.train_files;
+  files.insert(files.end(), flags.train.validation_files.begin(), flags.train.validation_files.end());
+  refuse_data_flags(flags.train.verb, flags.data.rows, files);
   TrainSetup setup;
   if (!flags.train.config_overrides.empty()) {
     setup.config_of_data = [&](const std::string& path, const std::string&) {

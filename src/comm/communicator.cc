@@ -32,6 +32,14 @@ void Communicator::broadcast(void* data, int64_t bytes, int root) {
   exchange(sends, receives);
 }
 
+std::string Communicator::share(std::string text) {
+  auto size = static_cast<int64_t>(text.size());
+  broadcast(&size, sizeof(size), 0);
+  text.resize(static_cast<size_t>(size));
+  broadcast(text.data(), size, 0);
+  return text;
+}
+
 void Communicator::barrier() {
   std::vector<uint8_t> all(static_cast<size_t>(size()));
   const uint8_t mine = 0;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace pagoda {
@@ -29,6 +30,7 @@ class Communicator {
   // Everybody gets what each has, in the order of ranks. sizes: bytes of each rank.
   void all_gather(const void* mine, void* all, const std::vector<int64_t>& sizes);
   void broadcast(void* data, int64_t bytes, int root);
+  std::string share(std::string text);  // that of rank 0, on all
   // Nobody leaves before all have come.
   void barrier();
   // Sums over the ranks, added in their order: all get the same bits, whatever the transport does.

@@ -58,6 +58,10 @@ void TrainingArguments::check() const {
   check_number("--ema-decay", ema_decay, 0, false, 1 - 1e-12);
   check_steps("--warmup-steps", warmup_steps, true);
   check_number("--warmup-ratio", warmup_ratio, 0, false, 1);
+  if (Optimizer::plain_name(optim) != "sgd") {
+    if (momentum != 0) invalid("--momentum", "has no effect on {}: need --optim sgd", optim);
+    if (nesterov) invalid("--nesterov", "has no effect on {}: need --optim sgd", optim);
+  }
   Optimizer::make(*this, {});
   // What only a whole schedule sees is told now, not after the data were read.
   const int64_t steps = max_steps > 0 ? max_steps : int64_t{1} << 40;

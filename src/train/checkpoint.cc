@@ -20,6 +20,7 @@
 #include "base/progress.h"
 #include "formats/safetensors.h"
 #include "models/adapter.h"
+#include "train/optimizer.h"
 
 namespace pagoda::train {
 
@@ -29,6 +30,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kPrefix = "checkpoint-";
 constexpr const char* kTemporary = ".tmp-";
+constexpr const char* kReplaced = ".tmp-old-";  // a checkpoint whose successor is about to get its name
 
 void sync(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -90,18 +92,42 @@ void FolderWriter::commit() {
   sync(temporary_);
   if (std::filesystem::exists(path_) && !file_exists(join_path(path_, kTrainerState))) refuse_to_replace(path_);
   if (directory_exists(path_)) {
-    // A folder cannot replace one that is not empty, but two can change places.
-    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) != 0) {
-      remove_all(path_);
-      if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno(path_, "cannot rename into place", errno);
-    } else {
-      remove_all(temporary_);
-    }
+    replace_checkpoint(path_, temporary_);
   } else if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     fail_errno(path_, "cannot rename into place", errno);
   }
   committed_ = true;
   sync(parent_path(path_));
+}
+
+void replace_checkpoint(const std::string& path, const std::string& by, bool exchange) {
+  // A folder cannot replace one that is not empty, but two can change places.
+  if (exchange && ::renameat2(AT_FDCWD, by.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return remove_all(by);
+  const std::string old = join_path(parent_path(path), kReplaced + file_name(path));
+  remove_all(old);
+  if (::rename(path.c_str(), old.c_str()) != 0) fail_errno(path, "cannot rename", errno);
+  if (::rename(by.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    ::rename(old.c_str(), path.c_str());
+    fail_errno(path, "cannot rename into place", error);
+  }
+  sync(parent_path(path));  // the old one goes only once its successor's name is on the disk
+  remove_all(old);
+}
+
+void put_back(const std::string& output_dir) {
+  if (!directory_exists(output_dir)) return;
+  const std::string replaced = kReplaced;
+  for (const std::string& name : list_directory(output_dir)) {
+    int64_t step = 0;
+    if (name.rfind(replaced, 0) != 0 || !parse_step(name.substr(replaced.size()), step)) continue;
+    const std::string old = join_path(output_dir, name), path = checkpoint_path(output_dir, step);
+    if (directory_exists(path)) {
+      remove_all(old);
+    } else if (::rename(old.c_str(), path.c_str()) != 0) {
+      fail_errno(old, "cannot rename", errno);
+    }
+  }
 }
 
 OutputLock::OutputLock(const std::string& output_dir) {
@@ -186,6 +212,7 @@ void remove_checkpoints(const std::string& output_dir) {
 
 void remove_leftovers(const std::string& output_dir) {
   if (!directory_exists(output_dir)) return;
+  put_back(output_dir);
   const std::string temporary = kTemporary;
   for (const std::string& name : list_directory(output_dir)) {
     int64_t step = 0;
@@ -202,6 +229,13 @@ void check_names_are_free(const std::string& output_dir, int64_t done, int64_t m
     if (!parse_step(name, step) || step <= done || step > max_steps) continue;
     if (!file_exists(join_path(path, kTrainerState))) refuse_to_replace(path);
   }
+}
+
+int64_t bytes_of_run(const TrainingArguments& arguments, int64_t all, int64_t trained) {
+  const int64_t moments = Optimizer::plain_name(arguments.optim).starts_with("adam") ? 2 : 1;
+  const int64_t average = arguments.ema_decay > 0 ? 1 : 0;
+  const int64_t checkpoint = arguments.save_strategy == "no" ? 0 : all + (moments + average) * trained;
+  return checkpoint + all + (int64_t{1} << 20);
 }
 
 void check_writable(const std::string& folder, int64_t bytes) {

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "train/arguments.h"
+
 namespace pagoda::train {
 
 // A folder that is filled under a temporary name and appears under its own only when all of it is on the disk. Not committed:
@@ -56,11 +58,20 @@ void prune_checkpoints(const std::string& output_dir, int64_t limit, const std::
 int64_t bytes_of_checkpoint(const std::string& path);
 // All that list_checkpoints() has.
 void remove_checkpoints(const std::string& output_dir);
-// Leftovers of writers and removals that were killed, all under our temporary names; nothing else.
+// Puts the folder `by` into the place of the checkpoint `path`, which goes only when the other has its name. exchange: false:
+// as where the file system cannot exchange two names (NFS); whatever is killed then, one of the two is found by put_back().
+void replace_checkpoint(const std::string& path, const std::string& by, bool exchange = true);
+// Checkpoints that were being replaced when their run was killed get their names back, unless the new one has it.
+void put_back(const std::string& output_dir);
+// Leftovers of writers and removals that were killed, all under our temporary names; nothing else. What put_back() does too.
 void remove_leftovers(const std::string& output_dir);
 // kInvalidInput where something that is no checkpoint has the name of one that is still to be written: steps done + 1 to
 // max_steps.
 void check_names_are_free(const std::string& output_dir, int64_t done, int64_t max_steps);
+
+// What a run writes at most before it removes anything: a checkpoint with what going on needs (moments, the moving average),
+// and the model once more at the end. all, trained: bytes of the parameters.
+int64_t bytes_of_run(const TrainingArguments& arguments, int64_t all, int64_t trained);
 
 // Throws where the folder cannot be made or written, or has less than `bytes` free (below 0: any will do).
 void check_writable(const std::string& folder, int64_t bytes);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "train/data/dataset_info.h"
 #include "train/data/shards.h"
 
 namespace pagoda::train {
@@ -220,6 +221,8 @@ ConversationReport prepare_conversations(const std::vector<std::string>& files, 
                                          const ConversationOptions& options, const TaskHooks& hooks) {
   std::error_code ignored;
   std::filesystem::remove_all(folder, ignored);
+  make_directories(folder);
+  begin_splits(parent_path(folder), {file_name(folder)});
   ShardWriterOptions shards;
   shards.folder = folder;
   shards.native = true;
@@ -241,6 +244,10 @@ ConversationReport prepare_conversations(const std::vector<std::string>& files, 
     invalid(files.front(), "no answer fits: got {} rows whose answers begin behind token {}, need a longer --max-seq-length",
             report.rows, options.max_seq_length);
   }
+  Json names = Json::array();
+  for (const std::string& file : writer.files()) names.push_back(file);
+  const Json split = Json::object().set(file_name(folder), Json::object().set("shards", std::move(names)));
+  write_dataset_info(parent_path(folder), Json::object().set("splits", split));
   return report;
 }
 

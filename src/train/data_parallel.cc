@@ -259,14 +259,6 @@ void DataParallel::share_parameters() {
   ranks_.exchange(sends, receives);
 }
 
-std::string DataParallel::share(std::string text) {
-  auto size = static_cast<int64_t>(text.size());
-  ranks_.broadcast(&size, sizeof(size), 0);
-  text.resize(static_cast<size_t>(size));
-  ranks_.broadcast(text.data(), size, 0);
-  return text;
-}
-
 std::vector<std::pair<std::string, Tensor>> DataParallel::gather(std::vector<std::pair<std::string, Tensor>> mine) {
   Json list = Json::array();
   for (const auto& [name, tensor] : mine) {

@@ -57,8 +57,6 @@ class DataParallel {
   void share_parameters();
   // Named tensors of all ranks on rank 0, in the order of ranks; nothing on the others.
   std::vector<std::pair<std::string, Tensor>> gather(std::vector<std::pair<std::string, Tensor>> mine);
-  // The text of rank 0, on all.
-  std::string share(std::string text);
 
  private:
   // Of one parameter's gradient, elements.

@@ -372,8 +372,13 @@ Tensor LoraTask::loss(const Model& model, const MicroBatch& batch, int64_t count
   return task_->loss(model, batch, count, observer);
 }
 
-Metrics LoraTask::evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) {
+void LoraTask::end_batches() {
   draws_->rows = nullptr;
+  task_->end_batches();
+}
+
+Metrics LoraTask::evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) {
+  end_batches();
   return task_->evaluate(model, hooks, ranks);
 }
 

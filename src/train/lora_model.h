@@ -66,6 +66,7 @@ class LoraTask : public Task {
   bool has_validation() const override { return task_->has_validation(); }
   int64_t num_validation_examples() const override { return task_->num_validation_examples(); }
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;
+  void end_batches() override;
   Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;
 
  private:

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "base/error.h"
 #include "formats/safetensors.h"
 #include "ops/optim.h"
@@ -98,19 +99,21 @@ TrainingArguments with_optim_args(TrainingArguments arguments) {
   constexpr const char* kWhere = "--optim-args";
   std::string text = arguments.optim_args;
   text.erase(std::remove(text.begin(), text.end(), ' '), text.end());
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size()), equals = text.find('=', begin);
-    if (equals >= end) invalid(kWhere, "got '{}', need key=value,...", arguments.optim_args);
-    const std::string key = text.substr(begin, equals - begin), value = text.substr(equals + 1, end - equals - 1);
-    begin = end + 1;
+  for (const std::string_view part : split_at(text, ',')) {
+    if (part.empty()) continue;
+    const size_t equals = part.find('=');
+    if (equals == std::string_view::npos) invalid(kWhere, "got '{}', need key=value,...", arguments.optim_args);
+    const std::string key(part.substr(0, equals)), value(part.substr(equals + 1));
     if (arguments.optim != "sgd" || (key != "momentum" && key != "nesterov" && key != "dampening")) {
       invalid(kWhere, "{} has no option '{}' here: need momentum or nesterov, of sgd (others are flags of their own)",
               arguments.optim, key);
     }
     if (key == "nesterov") {
-      std::string lower = value;
-      std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+      const std::string lower = lower_case(value);
       arguments.nesterov = lower == "true" || lower == "1" || lower == "yes";
+      if (!arguments.nesterov && lower != "false" && lower != "0" && lower != "no") {
+        invalid(kWhere, "nesterov: got '{}', need true or false", value);
+      }
       continue;
     }
     char* rest = nullptr;

@@ -73,6 +73,9 @@ class Task {
   // without labels.
   virtual Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer = nullptr) const;
 
+  // Batches have passed, and the model is asked for something else (samples of a report): nothing of a batch may stay behind.
+  virtual void end_batches() {}
+
   virtual bool has_validation() const = 0;
   virtual int64_t num_validation_examples() const = 0;  // of all ranks
   // Of the labels of cross-entropy, in training and evaluation (HF's LabelSmoother).

@@ -287,6 +287,117 @@ TEST_F(Train, CtrlCSavesAndEndsWith130) {
   EXPECT_NE(ended.err.find("interrupted"), std::string::npos) << ended.err;
 }
 
+// Rank 0 alone is interrupted while the others wait for its shards: the job ends, it does not wait for them to end with it.
+TEST_F(Train, AnInterruptedRankEndsTheJob) {
+  const std::string program = PAGODA_PROGRAM;
+  if (!fs::exists("/usr/bin/mpirun") || !fs::exists(fs::path(program).parent_path() / "libpagoda_mpi.so")) {
+    GTEST_SKIP() << "needs mpirun, and a build with MPI";
+  }
+  const std::string row = read_file(folder_ + "/text.txt", 1 << 20);
+  std::string text;
+  while (text.size() < (24u << 20)) text += row;
+  write_file_atomic(folder_ + "/text.txt", text);
+  std::vector<std::string> all{"mpirun",
+                               "--allow-run-as-root",
+                               "--oversubscribe",
+                               "--bind-to",
+                               "none",
+                               "-n",
+                               "2",
+                               "sh",
+                               "-c",
+                               "echo $$ > \"$0.$OMPI_COMM_WORLD_RANK\"; exec \"$@\"",
+                               folder_ + "/rank",
+                               program};
+  for (const std::string& argument : command("out", {"--max-steps", "1", "--quiet"})) all.push_back(argument);
+  std::vector<char*> argv;
+  for (std::string& argument : all) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const pid_t job = ::fork();
+  if (job == 0) {
+    ::execv("/usr/bin/mpirun", argv.data());
+    ::_exit(127);
+  }
+  const auto waits = [](int seconds, const auto& done) {
+    for (int i = 0; i < 100 * seconds && !done(); ++i) ::usleep(10'000);
+    return done();
+  };
+  ASSERT_TRUE(waits(120, [&] { return fs::exists(folder_ + "/out/.data/train.new"); }));
+  ::kill(std::stoi(read_file(folder_ + "/rank.0", 20)), SIGINT);
+  int status = 0;
+  bool ended = false;
+  const auto has_ended = [&] { return ended = ended || ::waitpid(job, &status, WNOHANG) == job; };
+  EXPECT_TRUE(waits(60, has_ended)) << "the job still waits";
+  if (!ended) {
+    ::kill(job, SIGTERM);
+    exit_of(job);
+  } else {
+    EXPECT_NE(status, 0);
+  }
+  EXPECT_FALSE(fs::exists(folder_ + "/out/.data/train"));  // it was interrupted before its end
+}
+
+// What the model makes of a prompt is drawn without the adapter's dropout, of other rows than the last batch had.
+TEST_F(Train, AnAdaptersReportHasSamples) {
+  ASSERT_EQ(run_pagoda(command("base", {"--max-steps", "1", "--save-strategy", "no"})).code, 0);
+  std::vector<std::string> all =
+      command("adapter", {"--max-steps", "2", "--save-strategy", "no", "--use-peft", "--sample-prompt", "row"});
+  all[2] = folder_ + "/base";
+  const Ended ended = run_pagoda(all);
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(ended.err.find("a report stops here"), std::string::npos) << ended.err;
+  EXPECT_NE(read_file(folder_ + "/adapter/report.html", 1 << 20).find("Finished"), std::string::npos);
+}
+
+TEST_F(Train, FlagsWithoutEffectAreRefused) {
+  ASSERT_EQ(run_pagoda({"data", "prepare", "--files", folder_ + "/text.txt", "--tokenizer", folder_ + "/tokenizer",
+                        "--block-size", "16", "--output-dir", folder_ + "/shards", "--quiet"})
+                .code,
+            0);
+  const auto refused = [&](std::vector<std::string> more, const std::string& flag, const std::string& file = "text.txt") {
+    std::vector<std::string> all = command("out", std::move(more));
+    all[6] = folder_ + "/" + file;
+    const Ended ended = run_pagoda(all);
+    EXPECT_EQ(ended.code, 2) << flag;
+    EXPECT_NE(ended.err.find("[" + flag + "]"), std::string::npos) << ended.err;
+  };
+  const std::string shards = "shards/train";
+  refused({"--block-size", "16"}, "--block-size", shards);
+  refused({"--line-by-line"}, "--line-by-line", shards);
+  refused({"--packing"}, "--packing", shards);
+  refused({"--append-eos-token"}, "--append-eos-token", shards);
+  refused({"--text-column", "body"}, "--text-column", shards);
+  refused({"--sample-by", "paragraph"}, "--sample-by", shards);
+  refused({"--text-column", "body"}, "--text-column");
+  refused({"--sample-by", "paragraph", "--keep-linebreaks"}, "--keep-linebreaks");
+  refused({"--momentum", "0.9"}, "--momentum");
+  refused({"--nesterov"}, "--nesterov");
+  refused({"--report-to", "none", "--sample-prompt", "row"}, "--sample-prompt");
+  refused({"--report-to", "html", "--logging-dir", folder_ + "/logs"}, "--logging-dir");
+  refused({"--validation-split-percentage", "50", "--validation-file", folder_ + "/shards/train"},
+          "--validation-split-percentage");
+  // As on the command line, so in a file of flags.
+  refused({"--packing", "--line-by-line"}, "flags");
+  write_file_atomic(folder_ + "/flags.json", R"({"packing": true, "line_by_line": true})");
+  refused({"--config", folder_ + "/flags.json"}, "--line-by-line");
+  write_file_atomic(folder_ + "/rows.jsonl", "{\"text\": \"row 1 of the text\"}\n");
+  refused({"--sample-by", "paragraph"}, "--sample-by", "rows.jsonl");
+  // Some of the files are read by them.
+  std::vector<std::string> both = command(
+      "out", {"--block-size", "16", "--max-steps", "1", "--save-strategy", "no", "--validation-file", folder_ + "/text.txt"});
+  both[6] = folder_ + "/" + shards;
+  const Ended taken = run_pagoda(both);
+  ASSERT_EQ(taken.code, 0) << taken.err;
+  const auto evaluate = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all{"evaluate", "clm", folder_ + "/out", "--validation-file"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_pagoda(all).err;
+  };
+  EXPECT_NE(evaluate({folder_ + "/rows.jsonl", "--sample-by", "line"}).find("[--sample-by]"), std::string::npos);
+  EXPECT_NE(evaluate({folder_ + "/shards/train", "--block-size", "8"}).find("[--block-size]"), std::string::npos);
+  EXPECT_NE(evaluate({folder_ + "/shards/train", "--line-by-line"}).find("[--line-by-line]"), std::string::npos);
+}
+
 TEST_F(Train, WrongFlagsAreToldAtOnce) {
   const auto error = [&](std::vector<std::string> more) {
     const Ended ended = run_pagoda(command("out", more));

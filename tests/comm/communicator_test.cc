@@ -23,6 +23,14 @@ void on_ranks(int size, const std::function<void(Communicator&)>& run) {
 
 class Ranks : public ::testing::TestWithParam<int> {};
 
+TEST_P(Ranks, HaveTheTextOfTheFirst) {
+  for (const std::string text : {"", "of rank 0"}) {
+    on_ranks(GetParam(), [&](Communicator& ranks) {
+      EXPECT_EQ(ranks.share(ranks.rank() == 0 ? text : std::to_string(ranks.rank())), text);
+    });
+  }
+}
+
 TEST_P(Ranks, MessagesArriveInTheirOrder) {
   const int size = GetParam();
   const auto value = [](int from, int to, int k) { return 100 * from + 10 * to + k; };

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 const std::string kFixtures = PAGODA_SOURCE_DIR "/tests/fixtures/";
 
 struct Outcome {
-  std::vector<double> losses, norms;
+  std::vector<double> losses, norms, epochs;
   std::vector<float> weights;  // of all parameters
 };
 
@@ -73,6 +73,7 @@ class TrainingRanks : public ::testing::Test {
       if (!entry.contains("loss")) continue;
       run.losses.push_back(entry.at("loss", "log").as_double("log"));
       run.norms.push_back(entry.at("grad_norm", "log").as_double("log"));
+      run.epochs.push_back(entry.at("epoch", "log").as_double("log"));
     }
     for (const Parameter* parameter : model->model().parameters()) {
       const float* values = parameter->value.data<float>();
@@ -123,6 +124,11 @@ TEST_F(TrainingRanks, EqualOneProcessAtEqualGlobalBatch) {
       for (const Outcome& run : runs) EXPECT_EQ(run.weights, runs[0].weights);  // to the bit
     }
   }
+}
+
+// As transformers 5.24 with two processes: 24 rows in batches of 5 are three on each rank.
+TEST_F(TrainingRanks, EpochsAreCountedInBatchesOfARank) {
+  EXPECT_EQ(train_ranks(2, 5, "epochs", {}, 3)[0].epochs, (std::vector<double>{0.6666666666666666, 1.0, 1.6666666666666665}));
 }
 
 TEST_F(TrainingRanks, BFloat16ReductionIsNear) {

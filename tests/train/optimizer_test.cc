@@ -141,7 +141,26 @@ TEST(Optimizers, OptimArgsAreThoseOfSgd) {
   EXPECT_NE(message_of([&] { arguments.check(); }).find("--optim-args"), std::string::npos);
   arguments.optim_args = "momentum=0.9";
   arguments.optim = "adamw";
+  arguments.nesterov = false;
   EXPECT_NE(message_of([&] { arguments.check(); }).find("adamw has no option 'momentum'"), std::string::npos);
+  arguments.optim = "sgd";
+  arguments.optim_args = "momentum=0.9,nesterov=maybe";
+  EXPECT_NE(message_of([&] { arguments.check(); }).find("nesterov: got 'maybe'"), std::string::npos);
+  arguments.optim_args = "momentum=0.9,nesterov=No,";
+  EXPECT_EQ(message_of([&] { arguments.check(); }), "no error");
+}
+
+TEST(Optimizers, RefuseWhatIsOfSgdAlone) {
+  TrainingArguments arguments;
+  arguments.output_dir = "out";
+  arguments.momentum = 0.9;
+  EXPECT_NE(message_of([&] { arguments.check(); }).find("[--momentum] has no effect on adamw"), std::string::npos);
+  arguments.momentum = 0;
+  arguments.nesterov = true;
+  EXPECT_NE(message_of([&] { arguments.check(); }).find("[--nesterov] has no effect on adamw"), std::string::npos);
+  arguments.momentum = 0.9;
+  arguments.optim = "sgd";
+  EXPECT_EQ(message_of([&] { arguments.check(); }), "no error");
 }
 
 TEST(Schedules, RefuseWhatTheyDoNotHave) {

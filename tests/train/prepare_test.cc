@@ -357,6 +357,83 @@ TEST_F(Prepare, OverwriteKeepsOldShardsUntilTheNewOnesAreComplete) {
   EXPECT_FALSE(directory_exists(folder_ / "out/train.new"));
 }
 
+// What a call that was killed leaves is no data set: dataset_info.json lists what is whole.
+TEST_F(Prepare, SplitsThatAreNotWholeAreRefused) {
+  const auto refused = [&](const std::string& what) {
+    EXPECT_NE(message_of([&] { read_split(folder_ / "out/train"); }).find(what), std::string::npos) << what;
+  };
+  options_.files = {folder_.write("bad.txt", rows_of_numbers(5000) + "\xff\xfe\n")};  // ends amid the rows
+  EXPECT_NE(message_of([&] { run(); }).find("no UTF-8 text"), std::string::npos);
+  refused("need the 0 that");
+  options_.files = {folder_ / "in.txt"};
+  options_.overwrite = true;
+  const PrepareReport report = run();
+  const size_t examples = read_split(folder_ / "out/train").size();
+  EXPECT_EQ(static_cast<int64_t>(examples), report.splits.at("train").examples);
+  // Another split of the same folder leaves this one listed.
+  options_.overwrite = false;
+  options_.split = "test";
+  run();
+  EXPECT_EQ(read_split(folder_ / "out/test").size(), examples);
+  EXPECT_EQ(read_split(folder_ / "out/train/").size(), examples);
+  const std::string shard = report.splits.at("train").files.front();
+  std::filesystem::rename(folder_ / ("out/train/" + shard), folder_ / shard);
+  refused(fmt::format("got {} shards, need the {} that", report.splits.at("train").files.size() - 1,
+                      report.splits.at("train").files.size()));
+  std::filesystem::copy(folder_ / shard, folder_ / ("out/train/" + shard));
+  EXPECT_EQ(read_split(folder_ / "out/train").size(), examples);
+  std::filesystem::copy(folder_ / shard, folder_ / "out/train/dataset-77-10.tfrecord");
+  refused("need the");
+  // Shards of others, beside which another program has written a file of that name.
+  folder_.write("out/dataset_info.json", R"({"splits": {"train": {"name": "train", "num_examples": 1}}})");
+  EXPECT_EQ(read_split(folder_ / "out/train").size(), examples + 10);
+}
+
+// Where it is killed while the new shards take the old ones' place.
+TEST_F(Prepare, OverwritingThatIsCutShortLeavesNoWholeSplit) {
+  run();
+  options_.overwrite = true;
+  options_.files = {folder_.write("other.txt", rows_of_numbers(40))};
+  // A folder in a shard's place: neither removed nor replaced.
+  const std::string last = list_directory(folder_ / "out/train").back();
+  std::filesystem::remove(folder_ / ("out/train/" + last));
+  make_directories(folder_ / ("out/train/" + last + "/in"));
+  EXPECT_NE(message_of([&] { run(); }).find("cannot remove"), std::string::npos);
+  std::filesystem::remove_all(folder_ / ("out/train/" + last));
+  std::filesystem::copy(folder_ / ("out/train.new/" + list_directory(folder_ / "out/train.new").front()),
+                        folder_ / "out/train");
+  EXPECT_NE(message_of([&] { read_split(folder_ / "out/train"); }).find("did not end"), std::string::npos);
+}
+
+TEST_F(Prepare, ASplitWithoutRowsNamesTheFlag) {
+  options_.files = {folder_.write("few.txt", rows_of_numbers(3))};
+  options_.validation_split_percentage = 0.001;
+  EXPECT_NE(message_of([&] { run(); }).find("[--validation-split-percentage] got 0.001, by which no row was held out"),
+            std::string::npos);
+  options_.validation_split_percentage = 0;
+  options_.validation_every = 9;
+  options_.output_dir = folder_ / "every";
+  EXPECT_NE(message_of([&] { run(); }).find("[--validation-every] got 9, by which no row was held out"), std::string::npos);
+}
+
+// Neither of the two would be read.
+TEST_F(Prepare, AShareBesideShardsOfValidationIsRefused) {
+  run();
+  const std::vector<std::string> shards{folder_ / "out/train"};
+  options_.output_dir = folder_ / "data";
+  options_.validation_split_percentage = 50;
+  const std::string message = message_of([&] { open_splits(options_.files, shards, options_, tokenizer_.get(), pool_, {}); });
+  EXPECT_NE(message.find("[--validation-split-percentage]"), std::string::npos) << message;
+  EXPECT_FALSE(directory_exists(folder_ / "data/validation"));
+}
+
+TEST(PrepareMode, OneOfTheTwo) {
+  EXPECT_EQ(block_mode(false, false), "cut");
+  EXPECT_EQ(block_mode(true, false), "pack");
+  EXPECT_EQ(block_mode(false, true), "line_by_line");
+  EXPECT_NE(message_of([] { block_mode(true, true); }).find("[--line-by-line]"), std::string::npos);
+}
+
 TEST_F(Prepare, InputsDoNotLieWhereShardsGo) {
   run();
   const std::vector<std::string> old = bytes_of(folder_ / "out/train");

@@ -80,6 +80,70 @@ TEST_F(TrainerTest, CheckpointsAppearWholeOrNotAtAll) {
   EXPECT_EQ(list_directory(out), std::vector<std::string>{"checkpoint-3"});
 }
 
+// Without an exchange of names the old checkpoint goes only when the new one has its name.
+TEST_F(TrainerTest, AReplacedCheckpointIsNeverLost) {
+  const std::string out = folder_ / "out", path = checkpoint_path(out, 3), state = path + "/trainer_state.json";
+  const auto fill = [](const std::string& folder, const char* text) {
+    make_directories(folder);
+    write_file_atomic(folder + "/trainer_state.json", text);
+  };
+  fill(path, "old");
+  EXPECT_NE(message_of([&] { replace_checkpoint(path, out + "/none", false); }).find("cannot rename"), std::string::npos);
+  EXPECT_EQ(read_file(state, 10), "old");
+  fill(out + "/.tmp-checkpoint-3", "new");
+  replace_checkpoint(path, out + "/.tmp-checkpoint-3", false);
+  EXPECT_EQ(read_file(state, 10), "new");
+  EXPECT_EQ(list_directory(out), std::vector<std::string>{"checkpoint-3"});
+  // Killed between the two renames, and behind them.
+  std::filesystem::rename(path, out + "/.tmp-old-checkpoint-3");
+  put_back(out);
+  EXPECT_EQ(read_file(state, 10), "new");
+  fill(out + "/.tmp-old-checkpoint-3", "old");
+  fill(out + "/.tmp-old-checkpoint-notes", "mine");
+  remove_leftovers(out);
+  EXPECT_EQ(read_file(state, 10), "new");
+  EXPECT_EQ(list_directory(out), (std::vector<std::string>{".tmp-old-checkpoint-notes", "checkpoint-3"}));
+}
+
+TEST_F(TrainerTest, TheSpaceOfARunHasRoomForTheAverage) {
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  const int64_t without = bytes_of_run(arguments, 1000, 100);
+  arguments.ema_decay = 0.9;
+  EXPECT_EQ(bytes_of_run(arguments, 1000, 100), without + 100);
+  arguments.save_strategy = "no";
+  EXPECT_EQ(bytes_of_run(arguments, 1000, 100), 1000 + (1 << 20));
+}
+
+// Reports ask the model for samples: of the weights that are evaluated and published.
+TEST_F(TrainerTest, WatchersSeeTheAverage) {
+  validation_ = {counting_rows(folder_, 50, 6, "validation.jsonl")};
+  TrainingArguments arguments = arguments_in(folder_ / "out");
+  arguments.eval_strategy = "steps";
+  arguments.eval_steps = 6;
+  arguments.ema_decay = 0.9;
+  struct Watching : TrainerCallback {
+    TrainingModel* model = nullptr;
+    std::vector<float> evaluated, ended;
+    std::vector<float> weights() const {
+      const Tensor& value = model->trained_parameters().front()->value;
+      return {value.data<float>(), value.data<float>() + value.numel()};
+    }
+    void on_evaluate(const Json&) override { evaluated = weights(); }
+    void on_train_end(const std::string&, const Json&) override { ended = weights(); }
+  } watching;
+  const auto model = TrainingModel::open(config_, model_options());
+  watching.model = model.get();
+  LmTask task(*model, arguments, lm_options(folder_, {rows_}, false, model->runtime().pool(), validation_), {});
+  Trainer trainer(*model, task, arguments, {{&watching}});
+  ASSERT_TRUE(trainer.run());
+  const auto published = TrainingModel::open(folder_ / "out", model_options());
+  const Tensor& value = published->trained_parameters().front()->value;
+  const std::vector<float> wanted(value.data<float>(), value.data<float>() + value.numel());
+  EXPECT_EQ(watching.evaluated, wanted);
+  EXPECT_EQ(watching.ended, wanted);
+  EXPECT_NE(watching.weights(), wanted);  // training itself goes on with its own
+}
+
 // Only what bears our temporary names is removed, and a name that is taken is told before the first step.
 TEST_F(TrainerTest, WhatIsNoCheckpointStays) {
   const std::string out = folder_ / "out";

@@ -177,6 +177,46 @@ TEST_F(TrainerTest, AccumulationEqualsOneLargeBatch) {
   }
 }
 
+// What transformers 5.24 has in log_history with a data set of as many rows (logging_steps 1, the entry at the end too).
+TEST_F(TrainerTest, EpochsAreThoseOfTransformers) {
+  const auto train_rows = [&](int rows, const TrainingArguments& arguments, const std::string& checkpoint = "") {
+    rows_ = counting_rows(folder_, 50, rows);
+    return column(train(arguments, checkpoint).state, "epoch");
+  };
+  struct Case {
+    int rows;
+    int64_t batch, accumulation;
+    double num_epochs;
+    int64_t max_steps;
+    std::vector<double> epochs;
+  };
+  const std::vector<Case> cases{
+      {70, 32, 1, 1, -1, {0.3333333333333333, 0.6666666666666666, 1.0, 1.0}},
+      {70, 8, 4, 2, -1, {0.4444444444444444, 0.8888888888888888, 1.0, 1.4444444444444444, 1.8888888888888888, 2.0, 2.0}},
+      {24, 5, 2, 1.5, -1, {0.4, 0.8, 1.0, 1.4, 1.8, 1.8}},
+      {24, 5, 3, 3, 4, {0.6, 1.0, 1.6, 2.0, 2.0}},
+  };
+  for (const Case& each : cases) {
+    SCOPED_TRACE(fmt::format("{} rows in {} by {}", each.rows, each.batch, each.accumulation));
+    TrainingArguments arguments = arguments_in(folder_ / fmt::format("out{}_{}", each.batch, each.accumulation));
+    arguments.per_device_train_batch_size = each.batch;
+    arguments.gradient_accumulation_steps = each.accumulation;
+    arguments.num_train_epochs = each.num_epochs;
+    arguments.max_steps = each.max_steps;
+    arguments.save_strategy = "no";
+    EXPECT_EQ(train_rows(each.rows, arguments), each.epochs);
+  }
+  // A run that goes on amid an epoch.
+  TrainingArguments arguments = arguments_in(folder_ / "resumed");
+  arguments.per_device_train_batch_size = 5;
+  arguments.gradient_accumulation_steps = 2;
+  arguments.num_train_epochs = 2;
+  arguments.max_steps = -1;
+  const std::vector<double> epochs{0.4, 0.8, 1.0, 1.4, 1.8, 2.0, 2.0};
+  EXPECT_EQ(train_rows(24, arguments), epochs);
+  EXPECT_EQ(train_rows(24, arguments, checkpoint_path(arguments.output_dir, 2)), epochs);
+}
+
 TEST_F(TrainerTest, GradientCheckpointingChangesNoBit) {
   config_ = folder_.write("gpt2.json", kTinyGpt2);
   TrainingArguments arguments = arguments_in(folder_ / "plain");

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "train/data/dataset_info.h"
 
 namespace pagoda::train {
 
@@ -32,6 +33,9 @@ std::vector<std::string> shard_files(const std::vector<std::string>& paths) {
       found.emplace_back(shard, name);
     }
     if (found.empty()) not_found(path, "no shards in it: need files *.tfrecord or *.safetensors");
+    std::vector<std::string> names;
+    for (const auto& [shard, name] : found) names.push_back(name);
+    check_shards(path, names);
     std::sort(found.begin(), found.end());
     for (const auto& [shard, name] : found) files.push_back(join_path(path, name));
   }

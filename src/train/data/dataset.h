@@ -59,8 +59,8 @@ class RowOrder {
 // place.
 class DatasetReader {
  public:
-  // `paths`: shards, or folders of them. Row counts are taken from the names, without opening the files; files of other names
-  // are opened.
+  // `paths`: shards, or folders of them, whole by dataset_info.json beside them where there is one. Row counts are taken from
+  // the names, without opening the files; files of other names are opened.
   DatasetReader(const std::vector<std::string>& paths, const DatasetOptions& options);
   ~DatasetReader();
   DatasetReader(const DatasetReader&) = delete;

@@ -55,6 +55,9 @@ SplitFiles open_splits(const std::vector<std::string>& train, const std::vector<
   }
   SplitFiles split{train, validation};
   const bool train_is_ready = are_shards(train, options.rows), validation_is_ready = are_shards(validation, options.rows);
+  if (validation_is_ready && options.validation_split_percentage > 0) {
+    invalid("--validation-split-percentage", "has no effect beside shards of validation: need one of the two");
+  }
   PrepareOptions prepare = options;
   prepare.native = true;
   prepare.overwrite = true;

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "text/vocab.h"
 #include "train/data/blocks.h"
+#include "train/data/dataset_info.h"
 #include "train/data/shards.h"
 
 namespace pagoda::train {
@@ -183,6 +184,9 @@ class Preparation {
     std::unique_ptr<Split> validation;
     if (validates) validation = std::make_unique<Split>(options_, kValidation, tokenizer_, pool_);
     Split split(options_, options_.split, tokenizer_, pool_);
+    std::vector<std::string> names{options_.split};
+    if (validates) names.emplace_back(kValidation);
+    if (!options_.overwrite) begin_splits(options_.output_dir, names);
     if (!options_.validation_files.empty()) {
       for_each_row(options_.validation_files, "reading validation",
                    [&](Row&& row, int64_t, const std::string& where) { validation->add(std::move(row), where); });
@@ -199,12 +203,8 @@ class Preparation {
     if (validates) report.splits[kValidation] = validation->finish();
     report.splits[options_.split] = split.finish();
     report.mode = tokenised_ ? "tokenised" : options_.mode;
-    for (const auto& [name, part] : report.splits) {
-      if (part.examples == 0) {
-        invalid(name, "no examples: got {} rows of {} tokens in all, need a block of {}", part.rows, part.dropped_tokens,
-                options_.block_size);
-      }
-    }
+    for (const auto& [name, part] : report.splits) check_examples(name, part);
+    if (options_.overwrite) begin_splits(options_.output_dir, names);  // the old ones are whole until now
     if (validates) validation->publish();
     split.publish();
     write_info(report);
@@ -229,6 +229,21 @@ class Preparation {
     }
     if (options_.group_size < 0) invalid("group_size", "got {}, need 0 or more", options_.group_size);
     if (options_.output_dir.empty()) invalid("output_dir", "got none");
+  }
+
+  void check_examples(const std::string& name, const SplitReport& part) const {
+    if (part.examples > 0) return;
+    if (part.rows == 0 && options_.validation_split_percentage > 0) {
+      const bool held_out = name == kValidation;
+      invalid("--validation-split-percentage", "got {}, by which {} row was held out: need a {} share, or more rows",
+              options_.validation_split_percentage, held_out ? "no" : "every", held_out ? "larger" : "smaller");
+    }
+    if (part.rows == 0 && options_.validation_every > 0) {
+      invalid("--validation-every", "got {}, by which no row was held out: need a smaller number, or more rows",
+              options_.validation_every);
+    }
+    invalid(name, "no examples: got {} rows of {} tokens in all, need a block of {}", part.rows, part.dropped_tokens,
+            options_.block_size);
   }
 
   // Before anything is written: every file is there and has a first row that can be used, and none lies where shards go.
@@ -305,7 +320,7 @@ class Preparation {
   void write_info(const PrepareReport& report) const {
     Json info = report.to_json();
     info.set("block_size", options_.block_size).set("format", options_.native ? "safetensors" : "tfrecord");
-    write_file_atomic(join_path(options_.output_dir, "dataset_info.json"), info.pretty() + "\n");
+    write_dataset_info(options_.output_dir, std::move(info));
   }
 
   const PrepareOptions& options_;
@@ -318,6 +333,11 @@ class Preparation {
 };
 
 }  // namespace
+
+std::string block_mode(bool packing, bool line_by_line) {
+  if (packing && line_by_line) invalid("--line-by-line", "got it beside --packing, need one of them");
+  return packing ? "pack" : line_by_line ? "line_by_line" : "cut";
+}
 
 Json SplitReport::to_json() const {
   Json list = Json::array();

@@ -51,12 +51,16 @@ struct PrepareReport {
   Json to_json() const;
 };
 
+// The mode that these flags ask for. kInvalidInput where both do.
+std::string block_mode(bool packing, bool line_by_line);
+
 // Rows that are tokenised already are taken as they are, one an example; `tokenizer` may be null then. Writes
 // output_dir/SPLIT/dataset-{shard}-{count}.*, output_dir/split-SPLIT-records-count.txt (as the published scripts) and
-// output_dir/dataset_info.json, which comes last. Nothing is held but one shard of each split, and a hash for each row that is
-// held out. Inputs and tokenizer are checked before anything is written; inputs may not lie in output_dir/SPLIT. With overwrite
-// the new shards are written to output_dir/SPLIT.new and take the old ones' place when all of them are complete. Throws
-// Cancelled; complete shards stay where they were written, and so do old ones.
+// output_dir/dataset_info.json, which lists the shards last of all: until then it says that the split has none, so that
+// DatasetReader refuses what is left of a call that was killed. Nothing is held but one shard of each split, and a hash for
+// each row that is held out. Inputs and tokenizer are checked before anything is written; inputs may not lie in
+// output_dir/SPLIT. With overwrite the new shards are written to output_dir/SPLIT.new and take the old ones' place when all of
+// them are complete. Throws Cancelled; complete shards stay where they were written, and so do old ones.
 PrepareReport prepare_data(const PrepareOptions& options, const Tokenizer* tokenizer, ThreadPool& pool,
                            const TaskHooks& hooks = {});
 
