@@ -15,9 +15,16 @@ namespace {
 
 constexpr int kMostLines = 1000;
 
+// One word of tools/layers.txt, and whether a file has needed it.
+struct Allowance {
+  std::string name;
+  bool used = false;
+};
+
 struct Rule {
-  std::vector<std::string> folders;  // or single headers of a folder: "kernels/table.h"
-  std::vector<std::string> libraries;
+  std::vector<Allowance> folders;  // or single headers of a folder: "kernels/table.h"
+  std::vector<Allowance> libraries;
+  int line = 0;
 };
 
 bool starts_with(const std::string& text, const std::string& prefix) { return text.rfind(prefix, 0) == 0; }
@@ -29,18 +36,21 @@ bool starts_with_any(const std::string& text, const std::vector<std::string>& pr
 std::map<std::string, Rule> read_rules(const fs::path& file) {
   std::map<std::string, Rule> rules;
   std::ifstream in(file);
+  int number = 0;
   for (std::string line; std::getline(in, line);) {
+    ++number;
     if (line.empty() || line[0] == '#') continue;
     const auto colon = line.find(':');
     if (colon == std::string::npos) continue;
     Rule rule;
+    rule.line = number;
     bool libraries = false;
     std::istringstream words(line.substr(colon + 1));
     for (std::string word; words >> word;) {
       if (word == ";") {
         libraries = true;
       } else {
-        (libraries ? rule.libraries : rule.folders).push_back(word);
+        (libraries ? rule.libraries : rule.folders).push_back({word});
       }
     }
     rules[line.substr(0, colon)] = rule;
@@ -75,6 +85,7 @@ class Checker {
         if (entry.is_regular_file()) check_file(entry.path());
       }
     }
+    check_unused();
     return errors_;
   }
 
@@ -99,31 +110,53 @@ class Checker {
       report(file, 1, "folder '" + folder + "' has no line in tools/layers.txt");
       return;
     }
-    const Rule rule = ruled ? rule_of(folder, inside) : Rule();
+    const std::vector<Rule*> rules = ruled ? rules_of(folder, inside) : std::vector<Rule*>();
     std::ifstream in(file);
     if (links) {
       std::ostringstream text;
       text << in.rdbuf();
-      check_links(file, folder, rule, text.str());
+      check_links(file, folder, text.str());
       return;
     }
     int number = 0;
     for (std::string line; std::getline(in, line);) {
       ++number;
       if (number == 1) check_caption(file, extension, line);
-      if (ruled) check_line(file, number, folder, rule, line);
+      if (ruled) check_line(file, number, folder, rules, line);
     }
     if (number > kMostLines) report(file, number, "file is over " + std::to_string(kMostLines) + " lines: split it");
   }
 
   // Of a folder, and what the file (cli/flags.cc) has besides.
-  Rule rule_of(const std::string& folder, const std::string& file) const {
-    Rule rule = rules_.at(folder);
-    if (const auto own = rules_.find(file); own != rules_.end()) {
-      rule.folders.insert(rule.folders.end(), own->second.folders.begin(), own->second.folders.end());
-      rule.libraries.insert(rule.libraries.end(), own->second.libraries.begin(), own->second.libraries.end());
+  std::vector<Rule*> rules_of(const std::string& folder, const std::string& file) {
+    std::vector<Rule*> rules = {&rules_.at(folder)};
+    if (const auto own = rules_.find(file); own != rules_.end()) rules.push_back(&own->second);
+    return rules;
+  }
+
+  // Whether one of the rules has an allowance that fits, which is then one that is needed.
+  template <class Fits>
+  static bool allows(const std::vector<Rule*>& rules, std::vector<Allowance> Rule::* list, const Fits& fits) {
+    for (Rule* rule : rules) {
+      for (Allowance& each : rule->*list) {
+        if (!fits(each.name)) continue;
+        each.used = true;
+        return true;
+      }
     }
-    return rule;
+    return false;
+  }
+
+  // What nobody needs is a way round the house's order that stands open.
+  void check_unused() {
+    for (const auto& [name, rule] : rules_) {
+      for (const auto* list : {&rule.folders, &rule.libraries}) {
+        for (const Allowance& each : *list) {
+          if (!each.used)
+            report(root_ / "tools/layers.txt", rule.line, "'" + name + "' neither includes nor links '" + each.name + "'");
+        }
+      }
+    }
   }
 
   void check_caption(const fs::path& file, const std::string& extension, const std::string& line) {
@@ -131,7 +164,8 @@ class Checker {
     if (!good) report(file, 1, "the first line must say what the file is");
   }
 
-  void check_line(const fs::path& file, int number, const std::string& folder, const Rule& rule, const std::string& line) {
+  void check_line(const fs::path& file, int number, const std::string& folder, const std::vector<Rule*>& rules,
+                  const std::string& line) {
     const std::string code = line.substr(0, line.find("//"));
     if (!is_above_server(folder)) {
       for (const auto& name : kBannedNames) {
@@ -146,11 +180,11 @@ class Checker {
     if (include == std::string::npos || open == std::string::npos || include > open) return;
     const auto close = code.find(code[open] == '<' ? '>' : '"', open + 1);
     if (close == std::string::npos) return;
-    check_include(file, number, folder, rule, code.substr(open + 1, close - open - 1), code[open] == '"');
+    check_include(file, number, folder, rules, code.substr(open + 1, close - open - 1), code[open] == '"');
   }
 
-  void check_include(const fs::path& file, int number, const std::string& folder, const Rule& rule, const std::string& header,
-                     bool quoted) {
+  void check_include(const fs::path& file, int number, const std::string& folder, const std::vector<Rule*>& rules,
+                     const std::string& header, bool quoted) {
     if (kBannedHeaders.count(header) != 0 && !is_above_server(folder)) {
       report(file, number, "<" + header + "> is missing in the browser's C++ library");
     }
@@ -159,17 +193,18 @@ class Checker {
     if (quoted && header.find('/') == std::string::npos) {
       report(file, number, "include \"" + header + "\" by its path from src/");
     } else if (quoted && ours) {
-      const auto& folders = rule.folders;
-      const bool allowed = target == folder || std::count(folders.begin(), folders.end(), target) != 0 ||
-                           std::count(folders.begin(), folders.end(), header) != 0;
-      if (!allowed) report(file, number, "'" + folder + "' may not include \"" + header + "\"");
-    } else if ((quoted || is_third_party(header)) && !starts_with_any(header, rule.libraries)) {
+      const auto fits = [&](const std::string& name) { return name == target || name == header; };
+      if (target != folder && !allows(rules, &Rule::folders, fits))
+        report(file, number, "'" + folder + "' may not include \"" + header + "\"");
+    } else if ((quoted || is_third_party(header)) &&
+               !allows(rules, &Rule::libraries, [&](const std::string& name) { return starts_with(header, name); })) {
       report(file, number, "'" + folder + "' may not include '" + header + "'");
     }
   }
 
   // The DEPS of a folder's target say the same as its line in tools/layers.txt.
-  void check_links(const fs::path& file, const std::string& folder, const Rule& rule, const std::string& text) {
+  void check_links(const fs::path& file, const std::string& folder, const std::string& text) {
+    const std::vector<Rule*> rules = {&rules_.at(folder)};
     static const std::set<std::string> kOther = {"LIBS", "SOURCES"};
     for (auto at = text.find("pagoda_library("); at != std::string::npos; at = text.find("pagoda_library(", at + 1)) {
       std::istringstream in(text.substr(at, text.find(')', at) - at));
@@ -181,9 +216,8 @@ class Checker {
         }
         const std::string target = word.substr(0, word.find_first_of("/_"));  // "generate/chat", as a target "generate_chat"
         if (!deps || target == folder) continue;
-        const bool allowed = std::any_of(rule.folders.begin(), rule.folders.end(),
-                                         [&](const std::string& name) { return name.substr(0, name.find('/')) == target; });
-        if (!allowed) report(file, 1, "'" + folder + "' may not link '" + word + "'");
+        const auto fits = [&](const std::string& name) { return name.substr(0, name.find('/')) == target; };
+        if (!allows(rules, &Rule::folders, fits)) report(file, 1, "'" + folder + "' may not link '" + word + "'");
       }
     }
   }

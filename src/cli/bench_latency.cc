@@ -174,6 +174,99 @@ std::string rate_text(const char* name, const Rate& rate) {
   return text + "\n";
 }
 
+// Of each timed batch.
+struct Measured {
+  std::vector<double> latencies, prefill, decode;
+  void add(const Times& times) {
+    latencies.push_back(times.total());
+    prefill.push_back(times.prefill);
+    decode.push_back(times.decode);
+  }
+};
+
+// Measures batches, and the machine beside them; false when interrupted.
+bool measure(Bench& bench, MachineLimits& machine, const Flags& flags, StatusLine& status, Measured& measured) {
+  const auto measure_machine = [&] {
+    status.show("measuring the machine");
+    machine.measure();
+  };
+  measure_machine();
+  for (int64_t i = -flags.num_iters_warmup; i < flags.num_iters; ++i) {
+    status.show(i < 0 ? fmt::format("warmup {} of {}", i + flags.num_iters_warmup + 1, flags.num_iters_warmup)
+                      : fmt::format("iteration {} of {}", i + 1, flags.num_iters));
+    // The machine's speed drifts with its other load: limits are taken again half way and at the end, and the best counts.
+    if (i > 0 && i == flags.num_iters / 2) measure_machine();
+    Times times;
+    if (!bench.run(times)) return false;
+    if (i >= 0) measured.add(times);
+  }
+  measure_machine();
+  status.show("");
+  return true;
+}
+
+// What is told, as JSON and for people.
+struct Report {
+  const Flags& flags;
+  Runtime& runtime;
+  DType dtype;
+  const MachineRates& rates;
+  const Measured& measured;
+  Rate prefill, decode;
+
+  Json json() const {
+    Json all = Json::array(), percentiles = Json::object(), result = Json::object();
+    for (const double latency : measured.latencies) all.push_back(latency);
+    for (const int percent : {10, 25, 50, 75, 90, 99}) {
+      percentiles.set(std::to_string(percent), percentile(measured.latencies, percent));
+    }
+    result.set("avg_latency", mean(measured.latencies))
+        .set("latencies", std::move(all))
+        .set("percentiles", std::move(percentiles))
+        .set("prefill_tokens_per_s", known(prefill.best))
+        .set("decode_tokens_per_s", known(decode.best))
+        .set("mean_prefill_tokens_per_s", known(prefill.mean))
+        .set("mean_decode_tokens_per_s", known(decode.mean))
+        .set("input_len", flags.input_len)
+        .set("output_len", flags.output_len)
+        .set("batch_size", flags.batch_size)
+        .set("limits", limits());
+    return result;
+  }
+
+  std::string text() const {
+    const int threads = runtime.pool().num_threads();
+    const std::vector<double>& latencies = measured.latencies;
+    std::string text = fmt::format("{}, {}, {}, {} thread{}; {}\n", flags.model, dtype_name(dtype), isa_name(runtime.isa()),
+                                   threads, threads == 1 ? "" : "s", runtime.cpu().model);
+    text += fmt::format("batch {}, input {}, output {}, {} iterations after {} to warm up\n", flags.batch_size, flags.input_len,
+                        flags.output_len, flags.num_iters, flags.num_iters_warmup);
+    text +=
+        fmt::format("{:<9}{:>12.4f} s mean; 10 % {:.4f}, median {:.4f}, 90 % {:.4f}, 99 % {:.4f}\n", "latency", mean(latencies),
+                    percentile(latencies, 10), percentile(latencies, 50), percentile(latencies, 90), percentile(latencies, 99));
+    text += rate_text("prefill", prefill) + rate_text("decode", decode);
+    text += fmt::format("{:<9}{:>12.1f} GB/s read", "machine", rates.read_bytes_per_s * 1e-9);
+    if (rates.flops_per_s > 0) text += fmt::format(", {:.1f} GFLOP/s {}", rates.flops_per_s * 1e-9, dtype_name(dtype));
+    return text + "\n";
+  }
+
+ private:
+  Json limits() const {
+    Json limits = Json::object();
+    limits.set("read_gb_per_s", rates.read_bytes_per_s * 1e-9)
+        .set("flops", known(rates.flops_per_s))
+        .set("prefill_limit_tokens_per_s", known(prefill.limit))
+        .set("decode_limit_tokens_per_s", known(decode.limit))
+        .set("prefill_share", known(prefill.share()))
+        .set("decode_share", known(decode.share()))
+        .set("isa", isa_name(runtime.isa()))
+        .set("dtype", dtype_name(dtype))
+        .set("threads", runtime.pool().num_threads())
+        .set("machine", runtime.cpu().model);
+    return limits;
+  }
+};
+
 int run(const Program& program, const Flags& flags) {
   StatusLine status(program);
   const LoadOptions options = flags.machine.load_options();
@@ -187,78 +280,25 @@ int run(const Program& program, const Flags& flags) {
     invalid("bench", "too long for the model: got --input-len {} and --output-len {}, need at most {} together",
             flags.input_len, flags.output_len, context + 1);
   }
-  Runtime& runtime = loaded->runtime();
   const DType dtype = loaded->model().compute_dtype();
-  MachineLimits machine(runtime, dtype);
-  const auto measure = [&] {
-    status.show("measuring the machine");
-    machine.measure();
-  };
-
+  MachineLimits machine(loaded->runtime(), dtype);
   Bench bench(*loaded, flags);
-  std::vector<double> latencies, prefill, decode;
-  measure();
-  for (int64_t i = -flags.num_iters_warmup; i < flags.num_iters; ++i) {
-    status.show(i < 0 ? fmt::format("warmup {} of {}", i + flags.num_iters_warmup + 1, flags.num_iters_warmup)
-                      : fmt::format("iteration {} of {}", i + 1, flags.num_iters));
-    // The machine's speed drifts with its other load: limits are taken again half way and at the end, and the best counts.
-    if (i > 0 && i == flags.num_iters / 2) measure();
-    Times times;
-    if (!bench.run(times)) return kInterruptedExit;
-    if (i < 0) continue;
-    latencies.push_back(times.total());
-    prefill.push_back(times.prefill);
-    decode.push_back(times.decode);
-  }
-  measure();
-  status.show("");
-  const MachineRates& rates = machine.rates();
+  Measured measured;
+  if (!measure(bench, machine, flags, status, measured)) return kInterruptedExit;
 
-  const Rate prefill_rate(flags.batch_size * flags.input_len, prefill,
-                          least_seconds(bench.plan().prefill, *model, bench.cache_dtype(), rates));
-  const Rate decode_rate(flags.batch_size * (flags.output_len - 1), decode,
-                         least_seconds(bench.plan().decode, *model, bench.cache_dtype(), rates));
-  Json all = Json::array(), percentiles = Json::object(), limits = Json::object(), result = Json::object();
-  for (const double latency : latencies) all.push_back(latency);
-  for (const int percent : {10, 25, 50, 75, 90, 99}) percentiles.set(std::to_string(percent), percentile(latencies, percent));
-  limits.set("read_gb_per_s", rates.read_bytes_per_s * 1e-9)
-      .set("flops", known(rates.flops_per_s))
-      .set("prefill_limit_tokens_per_s", known(prefill_rate.limit))
-      .set("decode_limit_tokens_per_s", known(decode_rate.limit))
-      .set("prefill_share", known(prefill_rate.share()))
-      .set("decode_share", known(decode_rate.share()))
-      .set("isa", isa_name(runtime.isa()))
-      .set("dtype", dtype_name(dtype))
-      .set("threads", runtime.pool().num_threads())
-      .set("machine", runtime.cpu().model);
-  result.set("avg_latency", mean(latencies))
-      .set("latencies", std::move(all))
-      .set("percentiles", std::move(percentiles))
-      .set("prefill_tokens_per_s", known(prefill_rate.best))
-      .set("decode_tokens_per_s", known(decode_rate.best))
-      .set("mean_prefill_tokens_per_s", known(prefill_rate.mean))
-      .set("mean_decode_tokens_per_s", known(decode_rate.mean))
-      .set("input_len", flags.input_len)
-      .set("output_len", flags.output_len)
-      .set("batch_size", flags.batch_size)
-      .set("limits", std::move(limits));
+  const MachineRates& rates = machine.rates();
+  const Rate prefill(flags.batch_size * flags.input_len, measured.prefill,
+                     least_seconds(bench.plan().prefill, *model, bench.cache_dtype(), rates));
+  const Rate decode(flags.batch_size * (flags.output_len - 1), measured.decode,
+                    least_seconds(bench.plan().decode, *model, bench.cache_dtype(), rates));
+  const Report report{flags, loaded->runtime(), dtype, rates, measured, prefill, decode};
+  const Json result = report.json();
   if (!flags.output_json.empty()) write_result(flags.output_json, result);
   if (program.json) {
     write_json(result);
-    return 0;
+  } else {
+    write_out(report.text());
   }
-  std::string text =
-      fmt::format("{}, {}, {}, {} thread{}; {}\n", flags.model, dtype_name(dtype), isa_name(runtime.isa()),
-                  runtime.pool().num_threads(), runtime.pool().num_threads() == 1 ? "" : "s", runtime.cpu().model);
-  text += fmt::format("batch {}, input {}, output {}, {} iterations after {} to warm up\n", flags.batch_size, flags.input_len,
-                      flags.output_len, flags.num_iters, flags.num_iters_warmup);
-  text +=
-      fmt::format("{:<9}{:>12.4f} s mean; 10 % {:.4f}, median {:.4f}, 90 % {:.4f}, 99 % {:.4f}\n", "latency", mean(latencies),
-                  percentile(latencies, 10), percentile(latencies, 50), percentile(latencies, 90), percentile(latencies, 99));
-  text += rate_text("prefill", prefill_rate) + rate_text("decode", decode_rate);
-  text += fmt::format("{:<9}{:>12.1f} GB/s read", "machine", rates.read_bytes_per_s * 1e-9);
-  if (rates.flops_per_s > 0) text += fmt::format(", {:.1f} GFLOP/s {}", rates.flops_per_s * 1e-9, dtype_name(dtype));
-  write_out(text + "\n");
   return 0;
 }
 

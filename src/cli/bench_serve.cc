@@ -1,6 +1,7 @@
 // pagoda bench serve: load on a running server; latencies of streams as its clients see them.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -28,6 +29,19 @@ std::vector<BenchRequest> requests_for(const ServeBenchFlags& flags) {
   return requests;
 }
 
+// Where no request at all was answered the verb has failed, as the first of them did.
+void report_failures(const Program& program, const ServeLoad& load, bool whole) {
+  const std::vector<ServeRecord>& records = load.records();
+  const auto failed = [](const ServeRecord& record) { return record.error.has_value(); };
+  const auto first = std::find_if(records.begin(), records.end(), failed);
+  if (first == records.end()) return;
+  const auto count = std::count_if(records.begin(), records.end(), failed);
+  const std::string what =
+      fmt::format("{} of {} requests failed, the first: {}", count, records.size(), first->error->message());
+  if (whole && count == static_cast<int64_t>(records.size())) fail(first->error->kind(), "bench", std::string_view(what));
+  note(program, "[bench] " + what);
+}
+
 int run(const Program& program, ServeBenchFlags flags) {
   // What is wrong with the flags is told before the first request.
   parse_rate(flags.request_rate);
@@ -52,11 +66,6 @@ int run(const Program& program, ServeBenchFlags flags) {
   const std::vector<ServeMetric> metrics = serve_metrics(load.records());
   Json result = serve_summary(flags, model, load, metrics);
   if (!whole) note(program, "interrupted: what follows is of the requests that were answered before");
-  for (const ServeRecord& record : load.records()) {
-    if (record.error.empty()) continue;
-    note(program, "a request failed: " + record.error);
-    break;
-  }
   if (program.json) {
     write_json(result);
   } else {
@@ -67,6 +76,7 @@ int run(const Program& program, ServeBenchFlags flags) {
     if (flags.save_detailed) result = with_records(std::move(result), load);
     write_result(serve_result_path(flags, model), result);
   }
+  report_failures(program, load, whole);
   return whole ? 0 : kInterruptedExit;
 }
 

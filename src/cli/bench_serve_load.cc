@@ -207,7 +207,7 @@ void ServeLoad::end(ServeRecord& record, const std::optional<Error>& error) {
   if (!stopping_) {
     record.done = true;
     record.ok = !error && record.chunks > 0;
-    if (!record.ok) record.error = error ? error->message() : "[server] an answer without tokens";
+    if (!record.ok) record.error = error.value_or(Error(ErrorKind::kDevice, "[server] an answer without tokens"));
     if (record.output_len == 0) record.output_len = record.chunks;  // a server that tells no usage
     ++done_;
     failed_ += record.ok ? 0 : 1;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "cli/bench_common.h"
 #include "cli/bench_requests.h"
 #include "cli/openai_client.h"
@@ -36,7 +37,8 @@ struct ServeRecord {
   double start = 0, first = 0, last = 0;
   int64_t input_len = 0, output_len = 0, chunks = 0;
   std::vector<double> itl;
-  std::string text, error;
+  std::string text;
+  std::optional<Error> error;
   bool done = false, ok = false;
 
   double ttft() const { return first - start; }

@@ -117,7 +117,7 @@ Json with_records(Json result, const ServeLoad& load) {
     itls.push_back(std::move(gaps));
     starts.push_back(record.start - load.begun());
     texts.push_back(record.text);
-    errors.push_back(record.error);
+    errors.push_back(record.error ? record.error->message() : "");
   }
   result.set("input_lens", std::move(inputs)).set("output_lens", std::move(outputs)).set("ttfts", std::move(ttfts));
   result.set("itls", std::move(itls)).set("start_times", std::move(starts)).set("generated_texts", std::move(texts));

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
+#include "cli/reading_stdin.h"
 #include "cli/remote.h"
 #include "cli/sampling_flags.h"
 
@@ -46,7 +47,11 @@ Json to_json(const RemoteAnswer& answer, const std::string& model) {
 int run_complete(const Program& program, const Flags& flags) {
   flags.sampling.check();
   Json body = sampling_fields(flags.verb);
-  const std::string prompt = flags.prompt_option->count() > 0 ? flags.prompt : read_text("-");
+  std::string prompt = flags.prompt;
+  if (flags.prompt_option->count() == 0) {
+    note_stdin(program, "the prompt");
+    prompt = read_text("-");
+  }
   if (const size_t bad = utf8_invalid_at(prompt); bad != std::string::npos) {
     invalid("prompt", "not UTF-8: byte {} cannot be read", bad);
   }

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
+#include "cli/reading_stdin.h"
 #include "cli/sampling_flags.h"
 #include "pipelines/text_generation.h"
 
@@ -23,16 +24,18 @@ struct Flags {
   Flag prompt_option, ids_option, file_option;
 };
 
-std::vector<int32_t> prompt_ids(const TextGeneration& generation, Model& model, const Flags& flags) {
+std::vector<int32_t> prompt_ids(const Program& program, const TextGeneration& generation, Model& model, const Flags& flags) {
   if (flags.ids_option->count() > 0) {
     std::vector<int32_t> ids = parse_ids(Json::parse(flags.prompt_ids, "--prompt-ids"), model.vocab_size(), "--prompt-ids");
     if (ids.empty()) invalid("--prompt-ids", "empty list: need at least one token id");
     return ids;
   }
-  const Limits limits;
-  const std::string text = flags.prompt_option->count() > 0
-                               ? flags.prompt
-                               : read_text(flags.file_option->count() > 0 ? flags.prompt_file : "-", limits.max_string_bytes);
+  std::string text = flags.prompt;
+  if (flags.prompt_option->count() == 0) {
+    const std::string file = flags.file_option->count() > 0 ? flags.prompt_file : "-";
+    if (file == "-") note_stdin(program, "the prompt");
+    text = read_text(file, Limits().max_string_bytes);
+  }
   if (const size_t bad = utf8_invalid_at(text); bad != std::string::npos) {
     invalid("prompt", "not UTF-8: byte {} cannot be read", bad);
   }
@@ -51,7 +54,7 @@ int run(const Program& program, const Flags& flags) {
       TextGeneration::open(find_model(program, flags.model), load_options, engine_options);
   Request request;
   request.params = flags.sampling.apply(generation->defaults());
-  request.prompt_ids = prompt_ids(*generation, generation->model(), flags);
+  request.prompt_ids = prompt_ids(program, *generation, generation->model(), flags);
   const std::vector<int32_t> prompt = request.prompt_ids;
   Engine& engine = generation->engine();
   const int64_t answers = request.params.num_return_sequences;

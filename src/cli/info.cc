@@ -14,9 +14,11 @@
 #include "formats/tokenizer_loader.h"
 #include "models/adapter.h"
 #include "models/decoder.h"
+#include "models/parameter_count.h"
 #include "ops/packed_weight.h"
 #include "pipelines/chat_templates.h"
 #include "pipelines/text_generation.h"
+#include "tensor/shape.h"
 
 namespace pagoda::cli {
 
@@ -25,16 +27,6 @@ namespace {
 struct Flags {
   std::string model;
 };
-
-int64_t parameter_count(Model& model) {
-  int64_t count = 0;
-  for (const Parameter* parameter : model.parameters()) {
-    int64_t elements = 1;
-    for (const int64_t dim : parameter->shape) elements = checked_mul(elements, dim, parameter->name);
-    count = checked_add(count, elements, parameter->name);
-  }
-  return count;
-}
 
 // Bytes of the checkpoint by dtype; null where the folder has no weights.
 Json weight_bytes(const ModelFolder& folder) {
@@ -93,8 +85,7 @@ Json defaults_info(const ModelFolder& folder) {
 std::map<std::string, int64_t> running_bytes(Model& model, const WeightSource* files, DType dtype) {
   std::map<std::string, int64_t> bytes;
   for (const Parameter* parameter : model.parameters()) {
-    int64_t elements = 1;
-    for (const int64_t dim : parameter->shape) elements = checked_mul(elements, dim, parameter->name);
+    const int64_t elements = element_count(parameter->shape, parameter->name);
     const TensorEntry* entry = files == nullptr ? nullptr : files->find(parameter->name);
     std::shared_ptr<const EncodedTensor> encoded = entry == nullptr || parameter->shape.size() != 2 ? nullptr : entry->encoded;
     std::vector<int64_t> shape = parameter->shape;

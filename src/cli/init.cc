@@ -11,6 +11,7 @@
 #include "convert/weight_names.h"
 #include "formats/safetensors.h"
 #include "models/padding_rows.h"
+#include "models/parameter_count.h"
 #include "ops/runtime.h"
 
 namespace pagoda::cli {
@@ -24,48 +25,45 @@ struct Flags {
   bool force = false;
 };
 
-int run(const Program& program, const Flags& flags) {
-  const std::string path = directory_exists(flags.config) ? join_path(flags.config, "config.json") : flags.config;
-  if (!file_exists(path)) not_found(path, "no such config");
-  Json config = read_json(path);
-  RuntimeOptions options;
-  options.threads = flags.threads;
-  Runtime runtime(options);  // outlives the model, whose tensors are its device's
-  const std::unique_ptr<Model> model = make_model(config, path);
+DType weight_dtype(const Flags& flags, const Json& config, const std::string& path) {
   std::string named = flags.dtype;
   if (named == "auto") named = config.get_string("dtype", config.get_string("torch_dtype", "float32", path), path);
   const DType dtype = parse_dtype(named, "dtype");
   if (dtype != DType::kFloat32 && dtype != DType::kBFloat16 && dtype != DType::kFloat16) {
     unsupported("dtype", "cannot write weights as {}: need float32, bfloat16 or float16", dtype_name(dtype));
   }
-  const std::string weights = join_path(flags.out, "model.safetensors");
-  if (!flags.force && directory_exists(flags.out)) {
-    for (const std::string& name : list_directory(flags.out)) {
-      const bool same = name == "config.json" && std::filesystem::equivalent(join_path(flags.out, name), path);
-      if ((name == "config.json" && !same) || is_weight_file(name)) {
-        invalid(flags.out, "holds a model already ({}): need another folder, or --force to replace it", name);
-      }
+  return dtype;
+}
+
+// path: of the config that is read, which may lie in the folder already.
+void check_folder(const Flags& flags, const std::string& path) {
+  if (flags.force || !directory_exists(flags.out)) return;
+  for (const std::string& name : list_directory(flags.out)) {
+    const bool same = name == "config.json" && std::filesystem::equivalent(join_path(flags.out, name), path);
+    if ((name == "config.json" && !same) || is_weight_file(name)) {
+      invalid(flags.out, "holds a model already ({}): need another folder, or --force to replace it", name);
     }
   }
-  make_directories(flags.out);
+}
+
+// Draws and writes a parameter after the other; false when interrupted, and then there is no file.
+bool write_weights(const Flags& flags, Model& model, const Json& config, DType dtype, Device& device) {
   std::vector<TensorSpec> specs;
-  int64_t count = 0;
-  for (const Parameter* parameter : model->parameters()) {
-    specs.push_back({parameter->name, dtype, parameter->shape});
-    int64_t elements = 1;
-    for (const int64_t dim : parameter->shape) elements *= dim;
-    count += elements;
-  }
-  SafetensorsWriter writer(weights, specs, {{"format", "pt"}});
+  for (const Parameter* parameter : model.parameters()) specs.push_back({parameter->name, dtype, parameter->shape});
+  SafetensorsWriter writer(join_path(flags.out, "model.safetensors"), specs, {{"format", "pt"}});
   uint64_t stream = 0;
-  for (Parameter* parameter : model->parameters()) {
-    if (interrupted()) return kInterruptedExit;  // the unfinished file is removed with the writer
-    model->initialize_parameter(runtime.device(), *parameter, dtype, flags.seed, stream++);
+  for (Parameter* parameter : model.parameters()) {
+    if (interrupted()) return false;  // the unfinished file is removed with the writer
+    model.initialize_parameter(device, *parameter, dtype, flags.seed, stream++);
     zero_padding_row(config, *parameter);
     writer.append(parameter->value);
     parameter->value = Tensor();
   }
   writer.finish();
+  return true;
+}
+
+void write_configs(const Flags& flags, const Model& model, Json config, DType dtype) {
   if (Json* old_spelling = config.find("torch_dtype"); old_spelling != nullptr && !config.contains("dtype")) {
     *old_spelling = dtype_name(dtype);
   } else {
@@ -73,7 +71,7 @@ int run(const Program& program, const Flags& flags) {
   }
   if (!config.contains("architectures")) {
     Json list = Json::array();
-    list.push_back(model->architecture());
+    list.push_back(model.architecture());
     config.set("architectures", std::move(list));
   }
   write_file_atomic(join_path(flags.out, "config.json"), config.pretty() + "\n");
@@ -83,6 +81,22 @@ int run(const Program& program, const Flags& flags) {
     if (value != nullptr && !value->is_null()) generation.set(key, *value);
   }
   if (generation.size() > 0) write_file_atomic(join_path(flags.out, "generation_config.json"), generation.pretty() + "\n");
+}
+
+int run(const Program& program, const Flags& flags) {
+  const std::string path = directory_exists(flags.config) ? join_path(flags.config, "config.json") : flags.config;
+  if (!file_exists(path)) not_found(path, "no such config");
+  const Json config = read_json(path);
+  RuntimeOptions options;
+  options.threads = flags.threads;
+  Runtime runtime(options);  // outlives the model, whose tensors are its device's
+  const std::unique_ptr<Model> model = make_model(config, path);
+  const DType dtype = weight_dtype(flags, config, path);
+  check_folder(flags, path);
+  make_directories(flags.out);
+  if (!write_weights(flags, *model, config, dtype, runtime.device())) return kInterruptedExit;
+  write_configs(flags, *model, config, dtype);
+  const int64_t count = parameter_count(*model);
   if (program.json) {
     Json result = Json::object();
     result.set("out", flags.out)

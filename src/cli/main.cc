@@ -11,6 +11,7 @@
 #include "cli/flag_checks.h"
 #include "cli/flag_values.h"
 #include "cli/hf_spelling.h"
+#include "cli/model_below.h"
 
 namespace pagoda::cli {
 
@@ -46,7 +47,7 @@ std::string printable(std::string_view text) {
 
 int report_current_error() {
   const Error error = current_error();
-  fmt::print(stderr, "error: {}\n", printable(error.message()));
+  fmt::print(stderr, "error: {}\n", printable(error.message() + model_below(error)));
   return exit_code(error.kind());
 }
 

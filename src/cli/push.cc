@@ -14,6 +14,7 @@
 #include "cli/verbs_training.h"
 #include "formats/model_folder.h"
 #include "hub/model_card.h"
+#include "tensor/shape.h"
 
 namespace pagoda::cli {
 
@@ -31,8 +32,7 @@ hub::CardWeights count(const WeightSource& source) {
   std::map<std::string, int64_t> by_coding;
   for (const std::string& name : source.names()) {
     const TensorEntry* entry = source.find(name);
-    int64_t count = 1;
-    for (const int64_t dim : entry->shape) count = checked_mul(count, dim, name);
+    const int64_t count = element_count(entry->shape, name);
     weights.parameters = checked_add(weights.parameters, count, name);
     by_coding[entry->encoded ? entry->encoded->coding() : dtype_name(entry->dtype)] += count;
   }

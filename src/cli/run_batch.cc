@@ -95,7 +95,11 @@ int run(const Program& program, const Flags& flags) {
         .set("output", result.interrupted ? server::batch_part_path(flags.output) : flags.output);
     write_json(report);
   }
-  return result.interrupted ? kInterruptedExit : 0;
+  if (result.interrupted) return kInterruptedExit;
+  if (result.failed > 0 && result.failed == result.total) {
+    invalid(flags.input, "no request was answered: {} of {} failed, see {}", result.failed, result.total, flags.output);
+  }
+  return 0;
 }
 
 }  // namespace

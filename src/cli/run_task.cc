@@ -2,10 +2,12 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/task_hooks.h"
 #include "cli/cli.h"
+#include "cli/reading_stdin.h"
 #include "pipelines/pipeline.h"
 
 namespace pagoda::cli {
@@ -82,7 +84,7 @@ Json parameters_of(const Flags& flags) {
   return parameters;
 }
 
-Json input_of(const Flags& flags) {
+Json input_of(const Program& program, const Flags& flags) {
   if (flags.has_input->count() > 0) return Json::parse(flags.input, "--input");
   if (flags.has_question->count() + flags.has_context->count() > 0) {
     Json input = Json::object();
@@ -92,6 +94,7 @@ Json input_of(const Flags& flags) {
   }
   std::string text = flags.text;
   if (flags.has_text->count() == 0) {
+    note_stdin(program, "the text");
     text = read_text("-");
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
   }
@@ -137,12 +140,13 @@ class Lines {
   explicit Lines(const Pipeline& pipeline) : pipeline_(pipeline) {}
 
   void add(const std::string& line, const std::string& where, const Json& parameters) {
+    ++lines_;
     try {
       inputs_.push_back(pipeline_.prepare(Json::parse(line, where), parameters));
       for (const SequenceInput& sequence : inputs_.back().sequences) rows_ += sequence.ids.size();
       errors_.emplace_back();
     } catch (const Error& error) {
-      errors_.push_back(error.message());
+      errors_.push_back(failed(error));
     }
     if (rows_ >= kRowsTogether || errors_.size() >= kLinesTogether) flush();
   }
@@ -151,17 +155,29 @@ class Lines {
     std::vector<std::string> results = answers();
     std::string out;
     size_t at = 0;
-    for (const std::string& error : errors_) out += (error.empty() ? results[at++] : error_line(error)) + "\n";
+    for (const std::string& error : errors_) out += (error.empty() ? results[at++] : error) + "\n";
     write_out(out);
     inputs_.clear();
     errors_.clear();
     rows_ = 0;
   }
 
- private:
-  static std::string error_line(const std::string& message) { return Json::object().set("error", message).dump(); }
+  // Once all are there: how many failed. Where none was answered it is as if the one text of a run had failed.
+  void report(const Program& program, const std::string& path) const {
+    if (num_failed_ == 0) return;
+    const std::string what = fmt::format("{} of {} lines failed, one with: {}", num_failed_, lines_, one_->message());
+    if (num_failed_ == lines_) fail(one_->kind(), path, std::string_view(what));
+    note(program, fmt::format("[{}] {}", path, what));
+  }
 
-  std::vector<std::string> answers() const {
+ private:
+  // The line that stands in an answer's place.
+  std::string failed(const Error& error) {
+    if (num_failed_++ == 0) one_ = error;
+    return Json::object().set("error", error.message()).dump();
+  }
+
+  std::vector<std::string> answers() {
     std::vector<std::string> results;
     try {
       for (const Json& result : run_together(pipeline_.model(), inputs_)) results.push_back(result.dump());
@@ -174,7 +190,7 @@ class Lines {
       try {
         results.push_back(run_together(pipeline_.model(), {input})[0].dump());
       } catch (const Error& error) {
-        results.push_back(error_line(error.message()));
+        results.push_back(failed(error));
       }
     }
     return results;
@@ -183,11 +199,13 @@ class Lines {
   const Pipeline& pipeline_;
   std::vector<PreparedInput> inputs_;
   std::vector<std::string> errors_;  // a line each; empty: the next of inputs_
-  size_t rows_ = 0;
+  size_t rows_ = 0, lines_ = 0, num_failed_ = 0;
+  std::optional<Error> one_;  // of the errors
 };
 
-int run_lines(const Pipeline& pipeline, const Flags& flags, const Json& parameters) {
+int run_lines(const Program& program, const Pipeline& pipeline, const Flags& flags, const Json& parameters) {
   Lines lines(pipeline);
+  if (flags.jsonl == "-") note_stdin(program, "inputs, one a line,");
   bool stopped = false;
   for_each_line(flags.jsonl, [&](int64_t number, const std::string& line) {
     stopped = stopped || interrupted();
@@ -196,6 +214,7 @@ int run_lines(const Pipeline& pipeline, const Flags& flags, const Json& paramete
   });
   if (stopped) return kInterruptedExit;
   lines.flush();
+  lines.report(program, flags.jsonl);
   return 0;
 }
 
@@ -229,13 +248,13 @@ int run(const Program& program, const Flags& flags) {
   }
   const Json parameters = for_task(task, parameters_of(flags));
   const std::unique_ptr<Pipeline> pipeline = Pipeline::open(task.name, find_model(program, flags.model), options);
-  if (flags.has_jsonl->count() > 0) return run_lines(*pipeline, flags, parameters);
+  if (flags.has_jsonl->count() > 0) return run_lines(program, *pipeline, flags, parameters);
   PrepareOptions stoppable;
   stoppable.check = [] {
     if (interrupted()) throw Cancelled();
   };
   try {
-    const Json result = pipeline->run(input_of(flags), parameters, stoppable);
+    const Json result = pipeline->run(input_of(program, flags), parameters, stoppable);
     if (program.json) {
       write_json(result);
     } else {
@@ -306,8 +325,9 @@ void add_run(Program& program) {
   flags->has_question = verb->add_option("--question", flags->question, "question-answering: question");
   flags->has_context = verb->add_option("--context", flags->context, "question-answering: where to look for the answer");
   flags->has_input = verb->add_option("--input", flags->input, "What HF's pipeline takes, as JSON; a list gives a list");
-  flags->has_jsonl =
-      verb->add_option("--jsonl", flags->jsonl, "File of such inputs, one a line (- reads stdin); one result a line on stdout");
+  flags->has_jsonl = verb->add_option("--jsonl", flags->jsonl,
+                                      "File of such inputs, one a line (- reads stdin); one result a line on stdout, or its "
+                                      "error; where all are errors the exit code is that of one of them");
   for (const Flag other : {flags->has_text, flags->has_pair, flags->has_question, flags->has_context, flags->has_input}) {
     flags->has_jsonl->excludes(other);
   }

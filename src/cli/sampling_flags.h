@@ -22,6 +22,12 @@ class SamplingFlags {
 
  private:
   friend void add_sampling_flags(Verb verb, SamplingFlags& flags);
+  class Adder;
+  static void add_lengths(const Adder& add);
+  static void add_cuts(const Adder& add);
+  static void add_penalties(const Adder& add);
+  static void add_ends(const Adder& add);
+  static void add_answers(const Adder& add);
   std::vector<std::pair<Flag, std::function<void(SamplingParams&)>>> setters_;
 };
 

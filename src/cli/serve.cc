@@ -230,6 +230,134 @@ int run(const Program& program, Flags flags) {
   return 0;
 }
 
+// Where it is found, and by whom.
+void add_address_flags(Verb verb, Flags& flags) {
+  verb->add_option("--host", flags.http.host, "Address to listen at")->capture_default_str();
+  verb->add_option("--port", flags.http.port, "Port; 0: one that is free")->capture_default_str()->check(in_range(0, 65535));
+  verb->add_option("--uds", flags.http.uds, "Unix socket instead of host and port");
+  verb->add_option("--api-key", flags.api_keys, "Key that clients must send (also PAGODA_API_KEY); several may be given");
+  verb->add_option("--served-model-name", flags.names, "Name of the model in requests and answers; the first answers");
+}
+
+// What the engine may take, and in which order it serves.
+void add_engine_flags(Verb verb, Flags& flags) {
+  add_max_model_len(verb, flags.max_model_len);
+  verb->add_option("--kv-cache-memory", flags.kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
+  add_kv_cache_dtype(verb, flags.kv_cache_dtype);
+  verb->add_option("--memory-utilization,--gpu-memory-utilization", flags.memory_utilization,
+                   "Without --kv-cache-memory: share of the memory that is free once the model is loaded")
+      ->capture_default_str()
+      ->check(in_range(0.01, 0.95));
+  verb->add_option("--max-num-seqs", flags.max_num_seqs, "Sequences that run at once")
+      ->capture_default_str()
+      ->check(in_range(1, 65536));
+  verb->add_option("--max-num-batched-tokens", flags.max_num_batched_tokens,
+                   "Tokens of one step. Without it prompts are cut so that a step with decodes takes at most twice as long as "
+                   "the decodes alone, by rates measured at start")
+      ->check(positive());
+  verb->add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_caching,
+                 "Share pages between requests with equal beginnings (default), or not");
+  verb->add_option("--block-size", flags.block_size, "Tokens of a page of the cache: 16, and no other number");
+  verb->add_option("--scheduling-policy", flags.policy, "Who runs first")
+      ->check(one_of({"fcfs", "priority"}))
+      ->capture_default_str();
+  verb->add_option("--tokenizer", flags.tokenizer, "Folder or ORG/NAME of another tokenizer, with its chat template");
+  verb->add_option("--seed", flags.seed,
+                   "Of requests without a seed: the same ones in the same order draw the same (default: chance)")
+      ->check(non_negative());
+}
+
+// How texts become prompts, and answers are read.
+void add_chat_flags(Verb verb, Flags& flags) {
+  verb->add_option("--chat-template", flags.chat_template, "File of a chat template that stands for the model's own");
+  verb->add_flag("--trust-request-chat-template", flags.app.trust_request_chat_template,
+                 "Requests may bring chat templates of their own, which are programs");
+  verb->add_option(
+      "--pooler-config", flags.pooler_config,
+      "Embeddings, as JSON: {\"pooling_type\": \"LAST\" (MEAN, CLS), \"use_activation\": true, \"dimensions\": N}");
+  verb->add_option("--tool-call-parser", flags.app.tool_call_parser,
+                   "How the model writes tool calls: hermes, llama3_json or mistral; without it as its chat template shows");
+  verb->add_flag("--enable-auto-tool-choice", flags.app.enable_auto_tool_choice,
+                 "Fail at start where it is not known how the model writes tool calls");
+  verb->add_option("--reasoning-parser", flags.app.reasoning_parser,
+                   "Split thoughts (<think>) from answers: deepseek_r1, or qwen3 (an answer need not think)");
+  verb->add_option("--generation-config", flags.generation_config,
+                   "auto: the model's defaults; vllm: temperature 1 and no cuts")
+      ->check(one_of({"auto", "vllm"}))
+      ->capture_default_str();
+  verb->add_option("--override-generation-config", flags.override_generation_config,
+                   "Defaults over the model's, as JSON: {\"temperature\": 0.6}");
+  verb->add_option("--default-chat-template-kwargs", flags.default_chat_template_kwargs,
+                   "Variables of the chat template where requests do not say, as JSON: {\"enable_thinking\": false}");
+}
+
+// Browsers, proxies, TLS, threads, the log.
+void add_http_flags(Verb verb, Flags& flags) {
+  verb->add_option("--allowed-origins", flags.allowed_origins, "Browsers' origins that may call, a JSON list; [\"*\"]: any");
+  verb->add_option("--allowed-methods", flags.allowed_methods,
+                   "Methods that they may use, a JSON list (default: [\"*\"], any)");
+  verb->add_option("--allowed-headers", flags.allowed_headers,
+                   "Headers that they may send, a JSON list (default: [\"*\"], any)");
+  verb->add_option("--root-path", flags.app.root_path, "Prefix that a proxy leaves before every path");
+  verb->add_option("--ssl-certfile", flags.http.ssl_certfile, "TLS certificate (PEM)")->check(existing_file());
+  verb->add_option("--ssl-keyfile", flags.http.ssl_keyfile, "Its key (PEM)")->check(existing_file());
+  verb->add_option("--ssl-ca-certs", flags.http.ssl_ca_certs, "Clients must show a certificate that these sign")
+      ->check(existing_file());
+  verb->add_option("--http-threads", flags.http.threads,
+                   "Threads that talk to clients; of three or more, one is left to requests without bodies")
+      ->capture_default_str()
+      ->check(in_range(1, 64));
+  verb->add_flag("--disable-access-log", flags.no_access_log, "No line a request on stderr (never holds prompts)");
+}
+
+// What one client or request may ask for.
+void add_limit_flags(Verb verb, Flags& flags) {
+  verb->add_option("--max-open-requests", flags.app.max_open, "Requests that run or wait; more get 503")
+      ->capture_default_str()
+      ->check(positive());
+  verb->add_option("--max-connections", flags.http.max_connections, "Connections")->capture_default_str()->check(positive());
+  verb->add_option("--max-header-bytes", flags.http.max_header_bytes, "Larger headers get 431")
+      ->capture_default_str()
+      ->check(in_range(1024, 1 << 20));
+  verb->add_option("--max-body-bytes", flags.http.max_body_bytes, "Larger requests get 413")
+      ->capture_default_str()
+      ->check(positive());
+  verb->add_option("--max-n", flags.app.limits.max_n, "Largest n, best_of and number of beams")
+      ->capture_default_str()
+      ->check(positive());
+  verb->add_option("--max-logprobs", flags.app.limits.max_logprobs, "Largest logprobs and top_logprobs")
+      ->capture_default_str()
+      ->check(non_negative());
+  verb->add_option("--max-stop-sequences", flags.app.limits.max_stop, "Most stop strings")
+      ->capture_default_str()
+      ->check(non_negative());
+  verb->add_option("--max-prompts", flags.app.limits.max_prompts, "Most prompts of one completion request")
+      ->capture_default_str()
+      ->check(positive());
+  verb->add_option("--max-inputs", flags.app.limits.max_inputs,
+                   "Most inputs of one request for embeddings, scores, classes or a pipeline")
+      ->capture_default_str()
+      ->check(positive());
+}
+
+// How long a client may take.
+void add_timeout_flags(Verb verb, Flags& flags) {
+  const Check seconds = in_range(1e-3, static_cast<double>(kMostSeconds));
+  verb->add_option("--header-timeout", flags.header_timeout, "Seconds for a client to send its headers")
+      ->capture_default_str()
+      ->check(seconds);
+  verb->add_option("--body-timeout", flags.body_timeout, "Seconds to send its body")->capture_default_str()->check(seconds);
+  verb->add_option("--keep-alive-timeout", flags.keep_alive_timeout, "Seconds between two requests of a connection")
+      ->capture_default_str()
+      ->check(seconds);
+  verb->add_option("--write-timeout", flags.write_timeout, "Seconds that a client may not read before it is cut off")
+      ->capture_default_str()
+      ->check(seconds);
+  verb->add_option("--shutdown-timeout", flags.shutdown_timeout, "Seconds for open answers to finish after Ctrl-C or SIGTERM")
+      ->capture_default_str()
+      ->check(in_range(0, kMostSeconds));
+}
+
 }  // namespace
 
 void add_serve(Program& program) {
@@ -243,110 +371,12 @@ void add_serve(Program& program) {
        "pagoda serve MODEL --ssl-certfile cert.pem --ssl-keyfile key.pem --allowed-origins '[\"https://app.example\"]'"});
   flags->verb = verb;
   add_model(verb, flags->model)->required();
-  verb->add_option("--host", flags->http.host, "Address to listen at")->capture_default_str();
-  verb->add_option("--port", flags->http.port, "Port; 0: one that is free")->capture_default_str()->check(in_range(0, 65535));
-  verb->add_option("--uds", flags->http.uds, "Unix socket instead of host and port");
-  verb->add_option("--api-key", flags->api_keys, "Key that clients must send (also PAGODA_API_KEY); several may be given");
-  verb->add_option("--served-model-name", flags->names, "Name of the model in requests and answers; the first answers");
-  add_max_model_len(verb, flags->max_model_len);
-  verb->add_option("--kv-cache-memory", flags->kv_cache_memory, "Memory for the cache: 4194304, 512MiB, 2GB");
-  add_kv_cache_dtype(verb, flags->kv_cache_dtype);
-  verb->add_option("--memory-utilization,--gpu-memory-utilization", flags->memory_utilization,
-                   "Without --kv-cache-memory: share of the memory that is free once the model is loaded")
-      ->capture_default_str()
-      ->check(in_range(0.01, 0.95));
-  verb->add_option("--max-num-seqs", flags->max_num_seqs, "Sequences that run at once")
-      ->capture_default_str()
-      ->check(in_range(1, 65536));
-  verb->add_option("--max-num-batched-tokens", flags->max_num_batched_tokens,
-                   "Tokens of one step. Without it prompts are cut so that a step with decodes takes at most twice as long as "
-                   "the decodes alone, by rates measured at start")
-      ->check(positive());
-  verb->add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags->prefix_caching,
-                 "Share pages between requests with equal beginnings (default), or not");
-  verb->add_option("--block-size", flags->block_size, "Tokens of a page of the cache: 16, and no other number");
-  verb->add_option("--scheduling-policy", flags->policy, "Who runs first")
-      ->check(one_of({"fcfs", "priority"}))
-      ->capture_default_str();
-  verb->add_option("--tokenizer", flags->tokenizer, "Folder or ORG/NAME of another tokenizer, with its chat template");
-  verb->add_option("--seed", flags->seed,
-                   "Of requests without a seed: the same ones in the same order draw the same (default: chance)")
-      ->check(non_negative());
-  verb->add_option("--chat-template", flags->chat_template, "File of a chat template that stands for the model's own");
-  verb->add_flag("--trust-request-chat-template", flags->app.trust_request_chat_template,
-                 "Requests may bring chat templates of their own, which are programs");
-  verb->add_option(
-      "--pooler-config", flags->pooler_config,
-      "Embeddings, as JSON: {\"pooling_type\": \"LAST\" (MEAN, CLS), \"use_activation\": true, \"dimensions\": N}");
-  verb->add_option("--tool-call-parser", flags->app.tool_call_parser,
-                   "How the model writes tool calls: hermes, llama3_json or mistral; without it as its chat template shows");
-  verb->add_flag("--enable-auto-tool-choice", flags->app.enable_auto_tool_choice,
-                 "Fail at start where it is not known how the model writes tool calls");
-  verb->add_option("--reasoning-parser", flags->app.reasoning_parser,
-                   "Split thoughts (<think>) from answers: deepseek_r1, or qwen3 (an answer need not think)");
-  verb->add_option("--generation-config", flags->generation_config,
-                   "auto: the model's defaults; vllm: temperature 1 and no cuts")
-      ->check(one_of({"auto", "vllm"}))
-      ->capture_default_str();
-  verb->add_option("--override-generation-config", flags->override_generation_config,
-                   "Defaults over the model's, as JSON: {\"temperature\": 0.6}");
-  verb->add_option("--default-chat-template-kwargs", flags->default_chat_template_kwargs,
-                   "Variables of the chat template where requests do not say, as JSON: {\"enable_thinking\": false}");
-  verb->add_option("--allowed-origins", flags->allowed_origins, "Browsers' origins that may call, a JSON list; [\"*\"]: any");
-  verb->add_option("--allowed-methods", flags->allowed_methods,
-                   "Methods that they may use, a JSON list (default: [\"*\"], any)");
-  verb->add_option("--allowed-headers", flags->allowed_headers,
-                   "Headers that they may send, a JSON list (default: [\"*\"], any)");
-  verb->add_option("--root-path", flags->app.root_path, "Prefix that a proxy leaves before every path");
-  verb->add_option("--ssl-certfile", flags->http.ssl_certfile, "TLS certificate (PEM)")->check(existing_file());
-  verb->add_option("--ssl-keyfile", flags->http.ssl_keyfile, "Its key (PEM)")->check(existing_file());
-  verb->add_option("--ssl-ca-certs", flags->http.ssl_ca_certs, "Clients must show a certificate that these sign")
-      ->check(existing_file());
-  verb->add_option("--http-threads", flags->http.threads,
-                   "Threads that talk to clients; of three or more, one is left to requests without bodies")
-      ->capture_default_str()
-      ->check(in_range(1, 64));
-  verb->add_option("--max-open-requests", flags->app.max_open, "Requests that run or wait; more get 503")
-      ->capture_default_str()
-      ->check(positive());
-  verb->add_option("--max-connections", flags->http.max_connections, "Connections")->capture_default_str()->check(positive());
-  verb->add_option("--max-header-bytes", flags->http.max_header_bytes, "Larger headers get 431")
-      ->capture_default_str()
-      ->check(in_range(1024, 1 << 20));
-  verb->add_option("--max-body-bytes", flags->http.max_body_bytes, "Larger requests get 413")
-      ->capture_default_str()
-      ->check(positive());
-  verb->add_option("--max-n", flags->app.limits.max_n, "Largest n, best_of and number of beams")
-      ->capture_default_str()
-      ->check(positive());
-  verb->add_option("--max-logprobs", flags->app.limits.max_logprobs, "Largest logprobs and top_logprobs")
-      ->capture_default_str()
-      ->check(non_negative());
-  verb->add_option("--max-stop-sequences", flags->app.limits.max_stop, "Most stop strings")
-      ->capture_default_str()
-      ->check(non_negative());
-  verb->add_option("--max-prompts", flags->app.limits.max_prompts, "Most prompts of one completion request")
-      ->capture_default_str()
-      ->check(positive());
-  verb->add_option("--max-inputs", flags->app.limits.max_inputs,
-                   "Most inputs of one request for embeddings, scores, classes or a pipeline")
-      ->capture_default_str()
-      ->check(positive());
-  const Check seconds = in_range(1e-3, static_cast<double>(kMostSeconds));
-  verb->add_option("--header-timeout", flags->header_timeout, "Seconds for a client to send its headers")
-      ->capture_default_str()
-      ->check(seconds);
-  verb->add_option("--body-timeout", flags->body_timeout, "Seconds to send its body")->capture_default_str()->check(seconds);
-  verb->add_option("--keep-alive-timeout", flags->keep_alive_timeout, "Seconds between two requests of a connection")
-      ->capture_default_str()
-      ->check(seconds);
-  verb->add_option("--write-timeout", flags->write_timeout, "Seconds that a client may not read before it is cut off")
-      ->capture_default_str()
-      ->check(seconds);
-  verb->add_option("--shutdown-timeout", flags->shutdown_timeout, "Seconds for open answers to finish after Ctrl-C or SIGTERM")
-      ->capture_default_str()
-      ->check(in_range(0, kMostSeconds));
-  verb->add_flag("--disable-access-log", flags->no_access_log, "No line a request on stderr (never holds prompts)");
+  add_address_flags(verb, *flags);
+  add_engine_flags(verb, *flags);
+  add_chat_flags(verb, *flags);
+  add_http_flags(verb, *flags);
+  add_limit_flags(verb, *flags);
+  add_timeout_flags(verb, *flags);
   add_machine_flags(verb, flags->machine);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/cli.h"
+#include "cli/reading_stdin.h"
 #include "cli/stdout_stream.h"
 #include "pipelines/chat_templates.h"
 
@@ -13,11 +14,9 @@ namespace {
 
 struct Flags {
   std::string model, file, now;
-  bool jsonl = false;
 };
 
 int run(const Program& program, const Flags& flags) {
-  if (!flags.jsonl && !program.json) invalid("flags", "need --jsonl: JSON lines are what this verb reads and writes");
   if (flags.model.empty() == flags.file.empty()) {
     invalid("template", "got {}, need MODEL or --file", flags.model.empty() ? "neither" : "both");
   }
@@ -29,6 +28,7 @@ int run(const Program& program, const Flags& flags) {
     not_found(flags.model, "no chat template: need chat_template.jinja or chat_template in tokenizer_config.json");
   for (const std::string& name : templates.names()) jinja::Template::parse(templates.pick(name, false), options.limits);
   const EndAtOnce reading;
+  note_stdin(program, "variables, a JSON object a line,");
   StdoutStream out;
   chat::template_jsonl(std::cin, out, templates, options);
   out.finish();
@@ -41,12 +41,12 @@ void add_template(Program& program) {
   const auto flags = std::make_shared<Flags>();
   const Verb verb =
       add_verb(program, "template", "Render a chat template: an object of variables a line in, a JSON string a line out",
-               {"echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | pagoda template MODEL --jsonl",
-                "pagoda template --file chat_template.jinja --jsonl --now 2024-07-26T12:00:00 < contexts.jsonl"});
+               {"echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | pagoda template MODEL",
+                "pagoda template --file chat_template.jinja --now 2024-07-26T12:00:00 < contexts.jsonl"});
   add_model(verb, flags->model,
             std::string(kModelHelp) + "; tools, documents and add_generation_prompt are none and false unless given");
   verb->add_option("--file", flags->file, "A template file instead: it sees only what is given");
-  verb->add_flag("--jsonl", flags->jsonl, "JSON lines on stdin and stdout (--json means the same here)");
+  add_jsonl(verb);
   verb->add_option("--now", flags->now, "What strftime_now sees, such as 2024-07-26T12:00:00 (default: the local time)");
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }

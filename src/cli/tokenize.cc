@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/reading_stdin.h"
 #include "cli/stdout_stream.h"
 #include "formats/clean_up.h"
 #include "formats/tokenizer_jsonl.h"
@@ -17,13 +18,8 @@ namespace {
 
 struct Flags {
   std::string model, pattern;
-  bool jsonl = false, no_special_tokens = false, offsets = false, skip_special_tokens = false;
+  bool no_special_tokens = false, offsets = false, skip_special_tokens = false;
 };
-
-std::string find_tokenizer(const Program& program, const Flags& flags) {
-  if (!flags.jsonl && !program.json) invalid("flags", "need --jsonl: JSON lines are what this verb reads and writes");
-  return find_model(program, flags.model);
-}
 
 // Whether load_tokenizer() comes to a .tiktoken file: of a folder, where nothing else in it is a tokenizer.
 bool is_tiktoken(const std::string& path) {
@@ -50,7 +46,7 @@ void add_common(Verb verb, Flags& flags) {
             "Model folder, ORG/NAME or ORG/NAME@REVISION, read as transformers' AutoTokenizer does, or a tokenizer file "
             "(tokenizer.json, .model, .tiktoken, .gguf, vocab.txt), read as its own library does")
       ->required();
-  verb->add_flag("--jsonl", flags.jsonl, "JSON lines on stdin and stdout (--json means the same here)");
+  add_jsonl(verb);
   verb->add_option("--pattern", flags.pattern, "Splitting pattern of a .tiktoken file of unknown vocabulary");
 }
 
@@ -59,8 +55,8 @@ void add_common(Verb verb, Flags& flags) {
 void add_tokenize(Program& program) {
   const auto flags = std::make_shared<Flags>();
   const Verb verb = add_verb(program, "tokenize", "Text to token ids: a JSON string a line in, an id list a line out",
-                             {"echo '\"Hello, world\"' | pagoda tokenize MODEL --jsonl",
-                              "pagoda tokenize tokenizer.json --jsonl --offsets --no-special-tokens < texts.jsonl"});
+                             {"echo '\"Hello, world\"' | pagoda tokenize MODEL",
+                              "pagoda tokenize tokenizer.json --offsets --no-special-tokens < texts.jsonl"});
   add_common(verb, *flags);
   verb->add_flag("--no-special-tokens", flags->no_special_tokens, "Leave out what the model puts round a text");
   verb->add_flag("--offsets", flags->offsets, "{\"ids\": [...], \"offsets\": [[start, end], ...]} in code points");
@@ -70,7 +66,8 @@ void add_tokenize(Program& program) {
       options.add_special_tokens = !flags->no_special_tokens;
       options.offsets = flags->offsets;
       const EndAtOnce reading;
-      const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(find_tokenizer(program, *flags), *flags);
+      const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(find_model(program, flags->model), *flags);
+      note_stdin(program, "texts, a JSON string a line,");
       StdoutStream out;
       tokenize_jsonl(std::cin, out, *tokenizer, options);
       out.finish();
@@ -82,7 +79,7 @@ void add_tokenize(Program& program) {
 void add_detokenize(Program& program) {
   const auto flags = std::make_shared<Flags>();
   const Verb verb = add_verb(program, "detokenize", "Token ids to text: an id list a line in, a JSON string a line out",
-                             {"echo '[1, 403]' | pagoda detokenize MODEL --jsonl --skip-special-tokens"});
+                             {"echo '[1, 403]' | pagoda detokenize MODEL --skip-special-tokens"});
   add_common(verb, *flags);
   verb->add_flag("--skip-special-tokens", flags->skip_special_tokens, "Leave special tokens out of the text");
   verb->callback([&program, flags] {
@@ -90,9 +87,10 @@ void add_detokenize(Program& program) {
       DetokenizeOptions options;
       options.skip_special_tokens = flags->skip_special_tokens;
       const EndAtOnce reading;
-      const std::string path = find_tokenizer(program, *flags);
+      const std::string path = find_model(program, flags->model);
       const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(path, *flags);
       options.clean_up_spaces = directory_exists(path) && cleans_up_spaces(load_tokenizer_config(path), *tokenizer);
+      note_stdin(program, "lists of ids, one a line,");
       StdoutStream out;
       detokenize_jsonl(std::cin, out, tokenizer, options);
       out.finish();

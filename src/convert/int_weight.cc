@@ -292,20 +292,4 @@ void decode(ThreadPool& pool, const IntWeight& weight, float* out) {
   });
 }
 
-double loss_under(ThreadPool& pool, const float* difference, int64_t n, int64_t k, const std::vector<float>& hessian) {
-  std::vector<double> sums(static_cast<size_t>(n), 0.0);
-  pool.parallel_for(n, 4, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) {
-      const float* d = difference + row * k;
-      for (int64_t i = 0; i < k; ++i) {
-        double inner = 0;
-        for (int64_t j = 0; j < k; ++j)
-          inner += static_cast<double>(hessian[static_cast<size_t>(i * k + j)]) * static_cast<double>(d[j]);
-        sums[static_cast<size_t>(row)] += inner * static_cast<double>(d[i]);
-      }
-    }
-  });
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
-}
-
 }  // namespace pagoda

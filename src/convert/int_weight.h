@@ -55,8 +55,4 @@ IntWeight gptq(ThreadPool& pool, const float* w, int64_t n, int64_t k, const Int
 
 void decode(ThreadPool& pool, const IntWeight& weight, float* out);  // [n, k]
 
-// The sum of squares of a [rows, k] vector of differences under a Hessian: trace(d H d^T), what calibration tries to make
-// small.
-double loss_under(ThreadPool& pool, const float* difference, int64_t n, int64_t k, const std::vector<float>& hessian);
-
 }  // namespace pagoda

@@ -19,6 +19,7 @@
 #include "models/encoder.h"
 #include "ops/math.h"
 #include "ops/tape.h"
+#include "tensor/shape.h"
 
 namespace pagoda {
 
@@ -326,9 +327,7 @@ class Quantizer {
     for (const std::string& name : folder_.weights().names()) report_.bytes_before += folder_.weights().find(name)->bytes;
     const std::vector<TensorSpec> specs = weight_specs(by_name);
     for (const TensorSpec& spec : specs) {
-      int64_t count = 1;
-      for (const int64_t dim : spec.shape) count *= dim;
-      report_.bytes_after += count * dtype_size(spec.dtype);
+      report_.bytes_after += element_count(spec.shape, spec.name) * dtype_size(spec.dtype);
     }
     SafetensorsWriter writer(join_path(out_, "model.safetensors"), specs, {{"format", "pt"}});
     int64_t done = 0, total = static_cast<int64_t>(source_->parameters().size());

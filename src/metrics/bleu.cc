@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "metrics/words.h"
-#include "text/jinja_unicode.h"
+#include "text/python_unicode.h"
 
 namespace pagoda {
 
@@ -90,7 +90,7 @@ void add_segment(BleuScore& score, const std::string& prediction, const std::vec
 std::string tokenize_13a(std::string_view line) {
   size_t kept = 0;  // without white space at the end
   for (size_t pos = 0; pos < line.size();) {
-    if (!jinja::is_space(utf8_next(line, pos))) kept = pos;
+    if (!python::is_space(utf8_next(line, pos))) kept = pos;
   }
   std::string text(line.substr(0, kept));
   replace_all(text, "<skipped>", "");

@@ -1,7 +1,6 @@
 // Counts of right, predicted and true labels, and what is made of them.
 #include "metrics/classification.h"
 
-#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -32,19 +31,16 @@ PrecisionRecallF1 average_of(const std::vector<Counts>& labels, Average average)
   }
   if (average == Average::kMicro) return precision_recall_f1(all.right, all.predicted, all.support);
   PrecisionRecallF1 sum;
-  double weights = 0;
   for (const Counts& one : labels) {
     const PrecisionRecallF1 scores = precision_recall_f1(one.right, one.predicted, one.support);
-    const double weight = average == Average::kMacro ? 1 : static_cast<double>(one.support);
-    sum.precision += weight * scores.precision;
-    sum.recall += weight * scores.recall;
-    sum.f1 += weight * scores.f1;
-    weights += weight;
+    sum.precision += scores.precision;
+    sum.recall += scores.recall;
+    sum.f1 += scores.f1;
   }
-  if (weights > 0) {
-    sum.precision /= weights;
-    sum.recall /= weights;
-    sum.f1 /= weights;
+  if (const auto count = static_cast<double>(labels.size()); count > 0) {
+    sum.precision /= count;
+    sum.recall /= count;
+    sum.f1 /= count;
   }
   sum.support = all.support;
   return sum;
@@ -61,14 +57,6 @@ void check_rows(const std::vector<std::vector<uint8_t>>& predictions, const std:
 }
 
 }  // namespace
-
-Average parse_average(std::string_view name, std::string_view where) {
-  if (name == "binary") return Average::kBinary;
-  if (name == "micro") return Average::kMicro;
-  if (name == "macro") return Average::kMacro;
-  if (name == "weighted") return Average::kWeighted;
-  invalid(where, "unknown average: got '{}', need binary, micro, macro or weighted", name);
-}
 
 PrecisionRecallF1 precision_recall_f1(int64_t right, int64_t predicted, int64_t support) {
   const auto share = [](int64_t part, int64_t whole) {
@@ -106,8 +94,7 @@ PrecisionRecallF1 precision_recall_f1(const std::vector<int64_t>& predictions, c
 
 PrecisionRecallF1 multilabel_f1(const std::vector<std::vector<uint8_t>>& predictions,
                                 const std::vector<std::vector<uint8_t>>& references, Average average) {
-  if (average == Average::kBinary)
-    invalid(kWhere, "several labels a sample: got average binary, need micro, macro or weighted");
+  if (average == Average::kBinary) invalid(kWhere, "several labels a sample: got average binary, need micro or macro");
   check_rows(predictions, references);
   std::vector<Counts> counts(references[0].size());
   for (size_t i = 0; i < predictions.size(); ++i) {
@@ -135,7 +122,5 @@ double mean_squared_error(const std::vector<double>& predictions, const std::vec
   for (size_t i = 0; i < predictions.size(); ++i) sum += (predictions[i] - references[i]) * (predictions[i] - references[i]);
   return sum / static_cast<double>(predictions.size());
 }
-
-double perplexity(double mean_loss) { return std::exp(mean_loss); }
 
 }  // namespace pagoda

@@ -2,18 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
 namespace pagoda {
 
 enum class Average {
-  kBinary,    // of the positive label alone
-  kMicro,     // all decisions pooled
-  kMacro,     // mean over the labels that occur in either list
-  kWeighted,  // the same, weighted by how often a label is right
+  kBinary,  // of the positive label alone
+  kMicro,   // all decisions pooled
+  kMacro,   // mean over the labels that occur in either list
 };
-Average parse_average(std::string_view name, std::string_view where);  // "binary", "micro", "macro", "weighted"
 
 struct PrecisionRecallF1 {
   double precision = 0, recall = 0, f1 = 0;  // 0 where there is nothing to divide by
@@ -33,8 +30,5 @@ double multilabel_accuracy(const std::vector<std::vector<uint8_t>>& predictions,
                            const std::vector<std::vector<uint8_t>>& references);
 
 double mean_squared_error(const std::vector<double>& predictions, const std::vector<double>& references);
-
-// exp of a mean negative log-likelihood; infinite where that is too large for a double, as run_clm.py prints it.
-double perplexity(double mean_loss);
 
 }  // namespace pagoda

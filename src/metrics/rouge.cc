@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "text/jinja_unicode.h"
+#include "text/python_unicode.h"
 
 namespace pagoda {
 
@@ -17,7 +17,7 @@ constexpr size_t kMaxCells = size_t{1} << 30;
 using Words = std::vector<std::string>;
 
 Words words_of(std::string_view text, bool use_stemmer) {
-  const std::string lowered = jinja::lower(text);
+  const std::string lowered = python::lower(text);
   Words words;
   std::string word;
   const auto end_word = [&] {
@@ -156,18 +156,6 @@ RougeScores rouge_scores(std::string_view prediction, std::string_view reference
   const Words guess = words_of(prediction, use_stemmer), truth = words_of(reference, use_stemmer);
   return {rouge_n(guess, truth, 1), rouge_n(guess, truth, 2), rouge_l(guess, truth),
           rouge_lsum(sentences_of(prediction, use_stemmer), sentences_of(reference, use_stemmer))};
-}
-
-RougeScores rouge_scores(std::string_view prediction, const std::vector<std::string>& references, bool use_stemmer) {
-  if (references.empty()) invalid("metrics", "nothing to compare with: got 0 references, need at least 1");
-  RougeScores best;
-  for (size_t i = 0; i < references.size(); ++i) {
-    const RougeScores scores = rouge_scores(prediction, references[i], use_stemmer);
-    for (const auto measure : kMeasures) {
-      if (i == 0 || (scores.*measure).f1 > (best.*measure).f1) best.*measure = scores.*measure;
-    }
-  }
-  return best;
 }
 
 RougeScores mean_of(const std::vector<RougeScores>& scores) {

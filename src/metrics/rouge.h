@@ -16,8 +16,6 @@ struct RougeScores {
 // Words are runs of a-z and 0-9 after lower(); with `use_stemmer`, those over 3 letters are stemmed. Lsum's sentences are
 // lines. kInvalidInput for texts whose table of common subsequences would take over 1 GiB.
 RougeScores rouge_scores(std::string_view prediction, std::string_view reference, bool use_stemmer = false);
-// Of several references the one with the greatest F1, for each measure by itself.
-RougeScores rouge_scores(std::string_view prediction, const std::vector<std::string>& references, bool use_stemmer = false);
 // Means over a corpus.
 RougeScores mean_of(const std::vector<RougeScores>& scores);
 

@@ -8,7 +8,7 @@
 #include "base/stable_sort.h"
 #include "base/utf8.h"
 #include "metrics/words.h"
-#include "text/jinja_unicode.h"
+#include "text/python_unicode.h"
 
 namespace pagoda {
 
@@ -27,7 +27,7 @@ std::string without_articles(std::string_view text) {
   for (size_t pos = 0; pos < text.size();) {
     size_t end = pos;
     for (size_t next = pos; next < text.size();) {
-      if (!jinja::is_word(utf8_next(text, next))) break;
+      if (!python::is_word(utf8_next(text, next))) break;
       end = next;
     }
     if (end == pos) {
@@ -136,7 +136,7 @@ void check_any(const std::vector<SquadSample>& samples) {
 }  // namespace
 
 std::string normalize_answer(std::string_view text) {
-  const std::string lowered = jinja::lower(text);
+  const std::string lowered = python::lower(text);
   std::string plain;
   for (const char c : lowered) {
     if (!is_ascii_punctuation(static_cast<unsigned char>(c))) plain += c;

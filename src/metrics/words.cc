@@ -2,7 +2,7 @@
 #include "metrics/words.h"
 
 #include "base/utf8.h"
-#include "text/jinja_unicode.h"
+#include "text/python_unicode.h"
 
 namespace pagoda {
 
@@ -11,7 +11,7 @@ std::vector<std::string> split_words(std::string_view text) {
   size_t begin = 0;
   for (size_t pos = 0; pos < text.size();) {
     const size_t at = pos;
-    if (!jinja::is_space(utf8_next(text, pos))) continue;
+    if (!python::is_space(utf8_next(text, pos))) continue;
     if (at > begin) words.emplace_back(text.substr(begin, at - begin));
     begin = pos;
   }

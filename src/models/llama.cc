@@ -15,6 +15,11 @@ int64_t default_key_value_heads(const ConfigReader& config, int64_t query_heads)
   return family == "mistral" ? 8 : family == "qwen2" ? 32 : query_heads;
 }
 
+int64_t default_positions(const ConfigReader& config) {
+  const std::string family = config.json().get_string("model_type", "", config.where());
+  return family == "mistral" ? 131072 : family == "qwen2" ? 32768 : 2048;
+}
+
 }  // namespace
 
 DecoderConfig llama_like(const ConfigReader& config) {
@@ -56,7 +61,7 @@ DecoderConfig llama_like(const ConfigReader& config) {
   c.norm_eps = static_cast<float>(config.positive("rms_norm_eps", 1e-6));
   c.activation = config.activation("hidden_act", "silu");
   c.qkv_layout = QkvLayout::kSeparate;
-  c.max_position_embeddings = config.size("max_position_embeddings", 2048, int64_t{1} << 31);
+  c.max_position_embeddings = config.size("max_position_embeddings", default_positions(config), int64_t{1} << 31);
   c.rotary = config.rotary(c.head_dim, c.max_position_embeddings);
   c.max_positions = rotary_context(*c.rotary);
   c.windows.assign(static_cast<size_t>(c.num_hidden_layers), 0);

@@ -124,6 +124,5 @@ class Model : public Module {
 // which architectures there are and which is nearest. head: another than the config's own, of the families that have it
 // (encoders); kUnsupported where it has not.
 std::unique_ptr<Model> make_model(const Json& config, const std::string& where, std::optional<Head> head = {});
-std::vector<std::string> supported_architectures();
 
 }  // namespace pagoda

@@ -121,12 +121,6 @@ std::vector<std::pair<std::string, std::string>> all_architectures() {
 
 }  // namespace
 
-std::vector<std::string> supported_architectures() {
-  std::vector<std::string> names;
-  for (auto& [architecture, type] : all_architectures()) names.push_back(architecture);
-  return names;
-}
-
 std::unique_ptr<Model> make_model(const Json& config, const std::string& where, std::optional<Head> head) {
   std::string architecture;
   if (const Json* list = config.find("architectures"); list != nullptr && list->is_array() && list->size() > 0) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "formats/model_folder.h"
+#include "tensor/shape.h"
 
 namespace pagoda {
 
@@ -62,9 +63,7 @@ std::vector<float> read_weight(const ModelFolder& folder, const std::string& nam
   if (entry->encoded) {
     unsupported(folder.path(), "{}: got {}, need float32, bfloat16 or float16", name, entry->encoded->coding());
   }
-  int64_t count = 1;
-  for (const int64_t dim : shape) count *= dim;
-  std::vector<float> values(static_cast<size_t>(count));
+  std::vector<float> values(static_cast<size_t>(element_count(shape, name)));
   for (size_t i = 0; i < values.size(); ++i) {
     uint16_t half = 0;
     switch (entry->dtype) {

@@ -66,13 +66,16 @@ class HttpResponse {
   virtual void on_disconnect(std::function<void()> callback) = 0;
   // Calls `work` on a thread of the server's, in the order given and never two at once; not at all once the client is gone.
   // What makes an answer's text need not be done by who has its news. An answer without a connection calls it at once.
-  virtual void post(std::function<void()> work) { work(); }
+  virtual void post(std::function<void()> work) {
+    const std::function<void()> now = std::move(work);
+    now();
+  }
   // Whether the client has gone by now, asked of its connection: for a handler's long work, within its call. It hears of
   // on_disconnect() when it returns.
   virtual bool gone() const { return false; }
   // Held until the answer is sent or its client gone: memory that counts as long as the answer takes some. Without a
   // connection: not at all.
-  virtual void keep(std::shared_ptr<const void>) {}
+  virtual void keep(std::shared_ptr<const void> what) { what.reset(); }
   // Bytes written to the stream and not yet taken by the client's connection, framing included.
   virtual int64_t pending_bytes() const = 0;
 };

@@ -57,7 +57,6 @@ std::optional<int> script_by_name(std::string_view name) {
 
 Break grapheme_break(uint32_t code) { return static_cast<Break>(record(code).grapheme_break); }
 bool is_pictographic(uint32_t code) { return (record(code).flags & kPictographic) != 0; }
-bool is_alphabetic(uint32_t code) { return (record(code).flags & kAlphabetic) != 0; }
 
 int conjunct_break(uint32_t code) {
   const int flags = record(code).flags;

@@ -76,7 +76,6 @@ std::string plain_name(std::string_view name);             // in lower case, wit
 std::optional<int> script_by_name(std::string_view name);  // compared as plain names
 Break grapheme_break(uint32_t code);
 bool is_pictographic(uint32_t code);
-bool is_alphabetic(uint32_t code);  // the derived property Alphabetic
 int conjunct_break(uint32_t code);  // 0 none, 1 consonant, 2 linker, 3 extend
 int combining_class(uint32_t code);
 

@@ -324,12 +324,13 @@ TEST_F(BenchServe, CountsWhatFails) {
   EXPECT_THAT(ended.out, ::testing::ContainsRegex("Successful requests: +19"));
   EXPECT_THAT(ended.out, ::testing::ContainsRegex("Failed requests: +5"));
   EXPECT_THAT(ended.out, ::testing::ContainsRegex("Peak concurrent requests: +3"));
-  EXPECT_THAT(ended.err, HasSubstr("a request failed: [server] status 503: too busy"));
+  EXPECT_THAT(ended.err, HasSubstr("[bench] 5 of 24 requests failed, the first: [server] status 503: too busy"));
   server_.fail_every = 0;
   server_.cut = true;
   const Ended cut = run({"--num-prompts", "2", "--num-warmups", "0", "--json"});
   EXPECT_EQ(cut.json().at("failed", kWhere), Json(2));
-  EXPECT_THAT(cut.err, HasSubstr("without [DONE]"));
+  EXPECT_THAT(cut.err, ::testing::ContainsRegex("^error: .bench. 2 of 2 requests failed, the first: .*without .DONE."));
+  EXPECT_EQ(cut.code, 6);  // the network's, with the figures told all the same
 }
 
 TEST_F(BenchServe, ChatsAndKeys) {

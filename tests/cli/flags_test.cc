@@ -122,8 +122,6 @@ TEST(Flags, WrongFlagsAreInvalidInput) {
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--top-p", "7"}), 2, "top_p");
   expect_error(run_pagoda({"generate", kLlama, "--prompt-ids", "[1]", "--bad-words-ids", "{"}), 2, "[--bad-words-ids]");
   expect_error(run_pagoda({"bench", "latency", kLlama, "--batch-size", "0"}), 2, "--batch-size");
-  expect_error(run_pagoda({"tokenize", kLlama}), 2, "need --jsonl");
-  expect_error(run_pagoda({"template", kLlama}), 2, "need --jsonl");
   expect_error(run_pagoda({"generate", "a/b@c d", "--prompt-ids", "[1]"}), 2, "got 'c d'");
   expect_error(run_pagoda({"bench"}), 2, "unknown verb after bench: got none, need one of latency");
   expect_error(run_pagoda({"completion", "tcsh"}), 2, "need bash, zsh or fish");
@@ -263,6 +261,53 @@ TEST(Flags, ListsOfNumbersMayStandInBrackets) {
       {"bench", "encoder", kBert, "--lengths", "[8,16]", "--batch-sizes", "1", "--num-iters", "1", "--threads", "1", "--json"});
   ASSERT_EQ(bench.code, 0) << bench.err;
   for (const char* length : {"8", "16"}) EXPECT_NE(bench.out.find(length), std::string::npos) << bench.out;
+}
+
+// Verbs that know nothing but JSON lines need no flag for them, and take the one that they needed.
+TEST(Flags, JsonLinesAreTheDefault) {
+  const std::string file = PAGODA_SOURCE_DIR "/tests/fixtures/tokenizers/tiny.tiktoken";
+  const auto same = [](const std::vector<std::string>& command, const std::string& line) {
+    const Ended plain = run_pagoda(command, line);
+    EXPECT_EQ(plain.code, 0) << plain.err;
+    for (const char* flag : {"--jsonl", "--json"}) {
+      std::vector<std::string> flagged = command;
+      flagged.push_back(flag);
+      EXPECT_EQ(run_pagoda(flagged, line).out, plain.out) << flag;
+    }
+    EXPECT_NE(run_pagoda({command[0], "--help"}).out.find("this is so without it too"), std::string::npos);
+    return plain.out;
+  };
+  const std::string ids = same({"tokenize", file, "--pattern", "\\S+|\\s"}, "\"one two\"\n");
+  EXPECT_EQ(same({"detokenize", file, "--pattern", "\\S+|\\s"}, ids), "\"one two\"\n");
+  const std::string jinja = temporary_path("flags_lines.jinja");
+  write_file_atomic(jinja, "{{ x }}!");
+  EXPECT_EQ(same({"template", "--file", jinja}, "{\"x\": \"y\"}\n"), "\"y!\"\n");
+}
+
+// Who names the folder above a model's is told where the model is.
+TEST(Flags, AFolderAboveAModelNamesIt) {
+  const std::string folder = temporary_path("flags_above");
+  const auto copy = [&](const std::string& to, const std::vector<std::string>& names) {
+    std::filesystem::create_directories(folder + "/" + to);
+    for (const std::string& name : names) std::filesystem::copy(kLlama + "/" + name, folder + "/" + to + "/" + name);
+  };
+  copy("1_Dense", {"model.safetensors"});  // a module of sentence-transformers: weights, but no model
+  write_file_atomic(folder + "/1_Dense/config.json", "{\"in_features\": 8}");
+  copy("bare", {"config.json"});
+  const std::vector<std::string> chat{"chat", folder};
+  const Ended none = run_pagoda(chat);
+  expect_error(none, 3, "not a model folder");
+  EXPECT_EQ(none.err.find("below it"), std::string::npos) << none.err;
+  copy("whole", {"config.json", "model.safetensors"});
+  expect_error(run_pagoda(chat), 3, "; a folder below it holds a model: " + folder + "/whole\n");
+  copy("", {"config.json"});
+  expect_error(run_pagoda({"generate", folder, "--prompt-ids", "[1]"}), 3, "no weights");
+  expect_error(run_pagoda({"generate", folder, "--prompt-ids", "[1]"}), 3, "holds a model: " + folder + "/whole\n");
+  expect_error(run_pagoda({"tokenize", folder}, "\"a\"\n"), 3, "holds a model: " + folder + "/whole\n");
+  copy("again", {"config.json", "model.safetensors"});
+  expect_error(run_pagoda(chat), 3, "holds a model: " + folder + "/again, " + folder + "/whole\n");
+  copy("", {"model.safetensors"});  // with all that there should be nobody is led astray
+  EXPECT_EQ(run_pagoda({"generate", folder, "--prompt-ids", "[1]", "--max-new-tokens", "1"}).code, 0);
 }
 
 TEST(Flags, PatternsAreOfTiktokenFiles) {

@@ -9,11 +9,27 @@
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "tests/cli/child.h"
+#include "tests/temporary.h"
+#include "tests/word_model.h"
 
 namespace pagoda::testing {
 namespace {
 
 const std::string kLlama = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
+
+// Nothing else on the screen would say that the program waits for what is typed.
+TEST(Generate, AtATerminalItSaysThatItReadsThePrompt) {
+  const std::string folder = temporary_path("generate_terminal");
+  make_word_model(folder);
+  OnTerminal terminal({"generate", folder, "--threads", "1", "--max-new-tokens", "2"});
+  ASSERT_TRUE(terminal.wait_for("reading the prompt from stdin (Ctrl-D ends it)")) << terminal.seen();
+  terminal.type("w7\n\x04");
+  EXPECT_EQ(terminal.end(), 0) << terminal.seen();
+  const Ended piped = run_pagoda({"generate", folder, "--threads", "1", "--max-new-tokens", "2"}, "w7\n");
+  EXPECT_EQ(piped.code, 0);
+  EXPECT_EQ(piped.err.find("stdin"), std::string::npos) << piped.err;
+  EXPECT_NE(terminal.seen().find(piped.out), std::string::npos) << terminal.seen();
+}
 
 Json cases() { return Json::parse(read_file(kLlama + "/cases.json", 1 << 26), "cases.json"); }
 

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "tests/cli/child.h"
+#include "tests/temporary.h"
 #include "tests/word_model.h"
 
 namespace pagoda::testing {
@@ -58,6 +59,19 @@ not json
   EXPECT_EQ(piped.code, 2);
   EXPECT_NE(piped.err.find("need a file"), std::string::npos) << piped.err;
   fs::remove_all(folder);
+}
+
+TEST(RunBatch, WhereEveryRequestFailsTheRunHas) {
+  const std::string folder = temporary_path("run_batch_failed");
+  make_word_model(folder + "/model");
+  const std::string in = folder + "/in.jsonl", out = folder + "/out.jsonl";
+  write_file_atomic(in, "not json\n{}\n");
+  const Ended ended = run_pagoda({"run-batch", "-i", in, "-o", out, "--model", folder + "/model", "--threads", "1",
+                                  "--kv-cache-memory", "16MiB", "--quiet", "--json"});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_EQ(ended.err, "error: [" + in + "] no request was answered: 2 of 2 failed, see " + out + "\n");
+  EXPECT_EQ(ended.json().at("failed", "report"), Json(2));
+  EXPECT_TRUE(fs::exists(out));
 }
 
 // As pagoda serve names it.

@@ -99,6 +99,7 @@ TEST(RunTask, ABadLineHasItsErrorAndTheOthersGoOn) {
   std::vector<Json> results;
   std::istringstream out(lines.out);
   for (std::string line; std::getline(out, line);) results.push_back(Json::parse(line, "line"));
+  EXPECT_NE(lines.err.find("2 of 4 lines failed, one with: ["), std::string::npos) << lines.err;
   ASSERT_EQ(results.size(), 4u) << lines.out;  // the blank one is none
   for (const size_t bad : {1, 2}) EXPECT_TRUE(results[bad].contains("error")) << lines.out;
   EXPECT_NE(results[2].get_string("error", "", "line").find(":4"), std::string::npos) << lines.out;
@@ -118,7 +119,26 @@ TEST(RunTask, ManyBadLinesAreAnsweredBeforeTheEnd) {
   ASSERT_EQ(::write(writer, bad.data(), bad.size()), static_cast<ssize_t>(bad.size()));
   EXPECT_NE(lines.read_until("\n").find("error"), std::string::npos);  // though more may come
   ::close(writer);
-  EXPECT_EQ(lines.end().code, 0);
+  const Ended ended = lines.end();
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_NE(ended.err.find("1500 of 1500 lines failed"), std::string::npos) << ended.err;
+}
+
+// As if the one text of a run had failed, with what was wrong behind the answers that are none.
+TEST(RunTask, WhereEveryLineFailsTheRunHas) {
+  const auto run = [](const char* name, const std::string& text) {
+    return run_pagoda(with({"run", "text-classification", kBert, "--jsonl", temporary(name, text)}));
+  };
+  const Ended bad = run("all_bad.jsonl", "7\n{\n");
+  EXPECT_EQ(bad.code, 2);
+  EXPECT_EQ(std::count(bad.out.begin(), bad.out.end(), '\n'), 2) << bad.out;
+  EXPECT_EQ(bad.err.rfind("error: [", 0), 0u) << bad.err;
+  EXPECT_NE(bad.err.find("2 of 2 lines failed, one with: "), std::string::npos) << bad.err;
+  const Ended good = run("all_good.jsonl", "\"Bern\"\n"), none = run("no_line.jsonl", "\n");
+  for (const Ended& ended : {good, none}) {
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    EXPECT_EQ(ended.err.find("failed"), std::string::npos) << ended.err;
+  }
 }
 
 // CLI11 takes the brackets off the values of flags that take several.

@@ -36,11 +36,21 @@ std::vector<float> hessian_of(int64_t k, int64_t rows) {
   return h;
 }
 
+// What calibration makes small: trace(d H d^T) of the differences d.
 double loss(ThreadPool& pool, const std::vector<float>& w, const IntWeight& weight, const std::vector<float>& h) {
   std::vector<float> d(w.size());
   decode(pool, weight, d.data());
+  double sum = 0;
   for (size_t i = 0; i < w.size(); ++i) d[i] = w[i] - d[i];
-  return loss_under(pool, d.data(), weight.n, weight.k, h);
+  for (int64_t row = 0; row < weight.n; ++row) {
+    const float* of_row = d.data() + row * weight.k;
+    for (int64_t i = 0; i < weight.k; ++i) {
+      for (int64_t j = 0; j < weight.k; ++j) {
+        sum += double{of_row[i]} * double{h[static_cast<size_t>(i * weight.k + j)]} * double{of_row[j]};
+      }
+    }
+  }
+  return sum;
 }
 
 TEST(IntWeight, RoundsToNearestByTheExtremesOfEachGroup) {

@@ -260,6 +260,20 @@ TEST(FamilyConfig, KeyValueHeadsByFamily) {
   EXPECT_EQ(rows("mistral", ", \"num_key_value_heads\": null"), 64);
 }
 
+// What transformers' config classes have where config.json says nothing.
+TEST(FamilyConfig, ContextByFamily) {
+  const auto context = [](const char* family, const char* more) {
+    const std::string text = fmt::format(R"({{"model_type": "{}", "vocab_size": 8, "hidden_size": 64, "intermediate_size": 8,
+        "num_hidden_layers": 1, "num_attention_heads": 32{}}})",
+                                         family, more);
+    return make_model(Json::parse(text, "config.json"), "config.json")->max_positions();
+  };
+  EXPECT_EQ(context("llama", ""), 2048);
+  EXPECT_EQ(context("mistral", ""), 131072);
+  EXPECT_EQ(context("qwen2", ""), 32768);
+  EXPECT_EQ(context("qwen2", ", \"max_position_embeddings\": 512"), 512);
+}
+
 TEST(FamilyConfig, Transformers4SpellingMeansTheSame) {
   int twins = 0;
   for (const std::string& name : list_directory(kFixtures)) {

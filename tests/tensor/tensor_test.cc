@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tensor/shape.h"
 
 namespace pagoda {
 namespace {
@@ -35,6 +36,13 @@ TEST_F(TensorTest, SlicesLookIntoTheSameElements) {
   EXPECT_THROW(tensor.reshape({5, -1}), Error);
   EXPECT_THROW(tensor.slice(1, 2, 7), Error);
   EXPECT_THROW(tensor.slice(2, 0, 1), Error);
+}
+
+TEST(ElementCount, IsCheckedWhereShapesComeFromFiles) {
+  EXPECT_EQ(element_count({}, "x"), 1);
+  EXPECT_EQ(element_count({3, 0, 5}, "x"), 0);
+  EXPECT_EQ(element_count({3, 4, 5}, "x"), 60);
+  EXPECT_THROW(element_count({int64_t{1} << 40, int64_t{1} << 40}, "x"), Error);
 }
 
 TEST_F(TensorTest, HeadsStandSideBySideOrInterleaved) {

@@ -72,7 +72,7 @@ class TemplateCache {
   std::vector<std::pair<std::string, std::shared_ptr<const jinja::Template>>> parsed_;
 };
 
-// `pagoda template --jsonl`: an object of template variables a line in, its rendering as a JSON string a line out. The
+// `pagoda template`: an object of template variables a line in, its rendering as a JSON string a line out. The
 // variables are the template's as they stand, over the set's special tokens; for a model's templates also over what
 // apply_chat_template passes: no tools, no documents, no generation prompt. A line that fails gives {"error": "..."}: the
 // template's own message where it raised one. Returns the number of lines that failed.

@@ -10,7 +10,7 @@
 #include "formats/type_ids.h"
 #include "ops/task_loss.h"
 #include "text/encoded_text.h"
-#include "text/jinja_unicode.h"
+#include "text/python_unicode.h"
 
 namespace pagoda::train {
 
@@ -20,7 +20,7 @@ namespace {
 std::string_view without_leading_space(std::string_view text) {
   size_t begin = 0;
   for (size_t pos = 0; pos < text.size();) {
-    if (!jinja::is_space(utf8_next(text, pos))) break;
+    if (!python::is_space(utf8_next(text, pos))) break;
     begin = pos;
   }
   return text.substr(begin);

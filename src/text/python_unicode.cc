@@ -1,5 +1,5 @@
 // Python's view of characters, over the Unicode tables as of version 14 (Python 3.11's).
-#include "text/jinja_unicode.h"
+#include "text/python_unicode.h"
 
 #include <algorithm>
 #include <iterator>
@@ -7,7 +7,7 @@
 #include "base/utf8.h"
 #include "text/unicode.h"
 
-namespace pagoda::jinja {
+namespace pagoda::python {
 
 namespace {
 
@@ -300,4 +300,4 @@ std::string title(std::string_view text) {
   });
 }
 
-}  // namespace pagoda::jinja
+}  // namespace pagoda::python
