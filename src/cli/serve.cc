@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -66,10 +67,17 @@ void complete(Flags& flags) {
   flags.http.body_timeout = milliseconds(flags.body_timeout);
   flags.http.keep_alive_timeout = milliseconds(flags.keep_alive_timeout);
   flags.http.write_timeout = milliseconds(flags.write_timeout);
+  flags.app.memory = flags.http.memory;
   flags.app.model = flags.model;
   flags.app.served_model_names = served_model_names(flags.model, flags.names);
   flags.app.api_keys = flags.api_keys;
   if (const std::optional<std::string> key = env("PAGODA_API_KEY"); key && !key->empty()) flags.app.api_keys.push_back(*key);
+  if (!flags.http.uds.empty()) refuse_given(flags.verb, {"--host", "--port"}, "not together with --uds");
+  const std::vector<std::string>& names = flags.app.served_model_names;
+  for (auto name = names.begin(); name != names.end(); ++name) {
+    if (name->empty()) invalid("--served-model-name", "empty name");
+    if (std::find(names.begin(), name, *name) != name) invalid("--served-model-name", "given twice: '{}'", *name);
+  }
   for (const std::string& key : flags.app.api_keys) {
     if (key.empty()) invalid("--api-key", "empty key");
   }
@@ -225,7 +233,10 @@ int run(const Program& program, Flags flags) {
   app.close();
   note(program, fmt::format("shutting down: {} requests are finished first, for at most {} s (once more to end at once)",
                             app.num_open(), flags.shutdown_timeout));
-  const int64_t cut = http.stop(std::chrono::seconds(flags.shutdown_timeout));
+  const double end = steady_seconds() + static_cast<double>(flags.shutdown_timeout);
+  // Clients come again to ask for these.
+  while (app.num_background() > 0 && steady_seconds() < end) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const int64_t cut = http.stop(milliseconds(std::max(0.0, end - steady_seconds())));
   if (cut > 0) note(program, fmt::format("{} answers were cut off", cut));
   return 0;
 }

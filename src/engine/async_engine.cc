@@ -38,20 +38,22 @@ AsyncEngine::AsyncEngine(Engine& engine, int64_t max_open) : engine_(engine), ma
   thread_ = std::thread([this] { work(); });
 }
 
-AsyncEngine::~AsyncEngine() {
+AsyncEngine::~AsyncEngine() { stop(); }
+
+void AsyncEngine::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
   }
   wake_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 std::optional<uint64_t> AsyncEngine::submit(Request&& request, Sink sink) {
   uint64_t ticket = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (max_open_ > 0 && num_open_.load(std::memory_order_relaxed) >= max_open_) return std::nullopt;
+    if (stop_ || (max_open_ > 0 && num_open_.load(std::memory_order_relaxed) >= max_open_)) return std::nullopt;
     ticket = next_ticket_;
     inbox_.push_back({ticket, std::move(request), std::move(sink)});
     ++next_ticket_;

@@ -25,13 +25,12 @@ class AsyncEngine {
 
   // max_open: requests that may wait or run at once; 0: any number.
   AsyncEngine(Engine& engine, int64_t max_open);
-  // Requests still open end with an error event (kDevice, "shutting down").
-  ~AsyncEngine();
+  ~AsyncEngine();  // stop()
   AsyncEngine(const AsyncEngine&) = delete;
   AsyncEngine& operator=(const AsyncEngine&) = delete;
 
   void check(const Request& request) const { engine_.check(request); }
-  // A number for abort(); empty where max_open are open already, and the request is then as it was.
+  // A number for abort(); empty where max_open are open already or the engine was stopped, and the request is then as it was.
   std::optional<uint64_t> submit(Request&& request, Sink sink);
   // No further event of it. Of no effect once it is done.
   void abort(uint64_t ticket);
@@ -45,6 +44,9 @@ class AsyncEngine {
   std::shared_ptr<const CacheMap> cache_map();
   // Blocks until nothing is open.
   void drain();
+  // Ends the engine's thread; requests still open end with an error event (kDevice, "shutting down"). Whoever still holds the
+  // engine may call it as before: it takes no more requests. Not beside cache_map().
+  void stop();
 
  private:
   struct Submission {

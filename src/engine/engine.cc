@@ -205,6 +205,7 @@ std::vector<Event> Engine::step() {
     fail(request->id, error, events);
   }
   if (last_.items.empty() && held_.empty()) return events;
+  note_times();
   try {
     watch.lap();
     StepResult result;
@@ -215,6 +216,7 @@ std::vector<Event> Engine::step() {
       times_.schedule += watch.lap();
       count_prompts();
       ++totals_.num_steps;
+      totals_.step_sizes.add(last_.num_new_tokens());
       failures_ = 0;
     }
     const std::vector<uint64_t> pooled = pool_prompts(result, events);
@@ -235,6 +237,13 @@ std::vector<Event> Engine::step() {
     held_.clear();
   }
   return events;
+}
+
+void Engine::note_times() {
+  const auto now = std::chrono::steady_clock::now();
+  for (const SchedulerOutput::Item& item : last_.items) {
+    if (!item.request->scheduled_at) item.request->scheduled_at = now;
+  }
 }
 
 // Prompts whose last token this step computed, once each.

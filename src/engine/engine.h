@@ -80,6 +80,7 @@ class Engine {
   bool healthy() const { return failures_ < 2; }
 
  private:
+  void note_times();
   void count_prompts();
   std::vector<uint64_t> pool_prompts(const StepResult& result, std::vector<Event>& events);
   void sample(const StepResult& result, std::vector<Event>& events);

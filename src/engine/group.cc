@@ -201,6 +201,7 @@ void Group::apply(Choice& choice, std::vector<Event>& events) {
 void Group::push(Event event, std::vector<Event>& events) {
   event.request = state_.id;
   event.request_done = done_;
+  event.scheduled_at = state_.scheduled_at.value_or(event.scheduled_at);
   event.num_cached_tokens = std::max<int64_t>(0, state_.num_cached_tokens);
   if (!told_) event.prompt_logprobs = std::move(prompt_logprobs_);
   told_ = true;

@@ -1,6 +1,7 @@
 // What callers give to the engine and what it tells them.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -56,10 +57,11 @@ struct Event {
   double score = 0;  // of a finished beam
   // With the request's first event: of prompt position 1 and on (nothing precedes position 0).
   std::vector<PositionLogprobs> prompt_logprobs;
-  int64_t num_cached_tokens = 0;  // of the prompt, found in the cache instead of computed
-  std::vector<float> pooled;      // of a pooling request
-  bool request_done = false;      // no further event of this request follows
-  std::optional<Error> error;     // the request failed: request_done is set
+  int64_t num_cached_tokens = 0;                         // of the prompt, found in the cache instead of computed
+  std::vector<float> pooled;                             // of a pooling request
+  std::chrono::steady_clock::time_point scheduled_at{};  // when the request was computed for the first time
+  bool request_done = false;                             // no further event of this request follows
+  std::optional<Error> error;                            // the request failed: request_done is set
 };
 
 }  // namespace pagoda

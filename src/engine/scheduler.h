@@ -2,10 +2,12 @@
 // model.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -42,6 +44,9 @@ struct RequestState {
   // Kept by the scheduler.
   int64_t num_cached_tokens = -1;  // tokens of the prompt found in the cache when it was first scheduled
   int64_t num_preemptions = 0;
+  // Kept by the engine: when it was first scheduled.
+  std::optional<std::chrono::steady_clock::time_point> scheduled_at;
+
   int64_t num_running() const;
   // One of its sequences has ended: the first of those that are paused goes on.
   void resume_one();

@@ -52,10 +52,16 @@ std::string take_function_name(const Json& function, std::string_view where) {
   return name;
 }
 
-ToolUse read_tools(const Json& list) {
-  ToolUse use;
+void check_tools(const Json& list) {
   if (list.as_array("tools").size() > kMostTools)
     invalid("tools", "too many: got {}, need at most {}", list.size(), kMostTools);
+  const size_t bytes = list.dump().size();
+  if (bytes > kMostToolBytes) invalid("tools", "too large: got {} bytes, need at most {}", bytes, kMostToolBytes);
+}
+
+ToolUse read_tools(const Json& list) {
+  ToolUse use;
+  check_tools(list);
   for (const Json& tool : list.as_array("tools")) {
     const std::string type = tool.get_string("type", "function", "tools");
     if (type != "function") invalid("tools", "unsupported type: got '{}', need function", utf8_cut(type, 32));

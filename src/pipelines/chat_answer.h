@@ -28,7 +28,10 @@ struct ToolUse {
 };
 
 constexpr size_t kMostTools = 1024, kLongestToolName = 256;
+constexpr size_t kMostToolBytes = size_t{1} << 20;  // of all of a request, as JSON
 
+// Throws kInvalidInput for a list that is too large.
+void check_tools(const Json& list);
 // A list of tools as OpenAI has it; the choice is auto where there are any. Throws kInvalidInput.
 ToolUse read_tools(const Json& list);
 // "none", "auto", "required" or {"function": {"name": ...}}, whose tool must be there.

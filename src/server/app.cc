@@ -148,7 +148,14 @@ App::App(AppOptions options)
   if (!options_.reasoning_parser.empty()) reasoning_format_ = chat::reasoning_format(options_.reasoning_parser);
 }
 
-App::~App() = default;
+// Who asks others goes before them: the page's thread asks the engine, and what the engine's end tells responses in the
+// background is written by their thread, which takes those requests back from the engine.
+App::~App() {
+  live_.reset();
+  if (engine_) engine_->stop();
+  background_.reset();
+  engine_.reset();
+}
 
 void App::ready(TextGeneration& generation) {
   generation_ = &generation;
@@ -247,6 +254,8 @@ class WithHeaders : public HttpResponse {
   void finish() override { inner_->finish(); }
   void on_disconnect(std::function<void()> callback) override { inner_->on_disconnect(std::move(callback)); }
   void post(std::function<void()> work) override { inner_->post(std::move(work)); }
+  bool gone() const override { return inner_->gone(); }
+  void keep(MemoryLedger::Lease room) override { inner_->keep(std::move(room)); }
   int64_t pending_bytes() const override { return inner_->pending_bytes(); }
 
  private:
@@ -316,7 +325,7 @@ void App::handle(HttpRequest request, std::shared_ptr<HttpResponse> response) {
                                     utf8_cut(*coding, 64))),
         {{"accept-encoding", "identity"}});
   }
-  if (entry->needs_model && (!ready_ || closing_)) {
+  if (entry->needs_model && (!ready_ || (closing_ && method == "POST"))) {
     return response->send(503, kJson, error_body(503, closing_ ? "[server] shutting down" : "[server] loading the model"),
                           {{"retry-after", "1"}});
   }
@@ -359,9 +368,13 @@ void App::start(GenerationRequest request, std::vector<PromptState> prompts, std
   for (const int32_t id : request.allowed_token_ids.value_or(std::vector<int32_t>{})) {
     if (id >= vocab) invalid("allowed_token_ids", "id outside the vocabulary: got {}, need 0 to {}", id, vocab - 1);
   }
-  if (request.grammar) request.constraint = constrain(*request.grammar, request.params);
+  if (request.grammar) {
+    request.constraint = constrain(*request.grammar, request.params);
+    request.grammar->text.clear();  // errors name its field alone
+    request.grammar->choices.clear();
+  }
   request.share_lists(vocab);
-  const auto job = std::make_shared<GenerationJob>(*engine_, metrics_, std::move(request), std::move(prompts),
+  const auto job = std::make_shared<GenerationJob>(*engine_, metrics_, options_.memory, std::move(request), std::move(prompts),
                                                    std::move(format), response, names_of(http));
   job->start(generation_->engine().max_model_len());
 }
@@ -481,6 +494,10 @@ void App::detokenize(const HttpRequest& http, const std::shared_ptr<HttpResponse
   Fields fields(json, "request");
   const std::vector<int32_t> ids = read_detokenize(fields);
   Json answer = Json::object();
+  const int64_t vocab = model().vocab_size();
+  for (const int32_t id : ids) {
+    if (id < 0 || id >= vocab) invalid("tokens", "id outside the vocabulary: got {}, need 0 to {}", id, vocab - 1);
+  }
   answer.set("prompt", require_tokenizer("tokens").decode(ids, false));
   response->send(200, kJson, answer.dump());
 }

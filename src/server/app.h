@@ -18,6 +18,7 @@
 #include "server/generation_job.h"
 #include "server/http_server.h"
 #include "server/live_feed.h"
+#include "server/memory_ledger.h"
 #include "server/metrics.h"
 #include "server/openapi.h"
 #include "server/param_names.h"
@@ -45,6 +46,8 @@ struct AppOptions {
   bool trust_request_chat_template = false;  // requests may bring templates, which are programs
   PoolingParams pooling;                     // of embeddings, where the request does not say
   RequestLimits limits;
+  // What open requests and their answers take counts here. A server has one with its connections (HttpOptions::memory).
+  MemoryLedger memory = MemoryLedger::unbounded();
 };
 
 // What every answer of a request carries.
@@ -70,6 +73,8 @@ class App {
   void close();
   AsyncEngine* engine() { return engine_.get(); }  // null for an encoder
   int64_t num_open() const;
+  // Of those in the background, which no connection waits for. They can be asked for after close() too.
+  int64_t num_background() const { return static_cast<int64_t>(responses_.num_open()); }
   // The OpenAPI document: what routes() and the functions that read requests say. Needs the model.
   Json openapi() const;
   static std::vector<std::string> route_names();  // "GET /health", ...
@@ -192,6 +197,7 @@ class App {
   TaskBody read_task(Fields& fields) const;
   using AnswerWriter = std::function<std::string(const std::vector<SequenceOutput>&)>;  // the body of an answer
   void submit(std::vector<SequenceInput> sequences, AnswerWriter write, const std::shared_ptr<HttpResponse>& response);
+  bool hold_vectors(int64_t numbers, HttpResponse& response);  // false: answered with 503
   TokenizeBody read_tokenize(Fields& fields) const;
   std::vector<int32_t> read_detokenize(Fields& fields) const;
   ChatRendering read_rendering(Fields& fields) const;

@@ -131,6 +131,8 @@ class BatchResponse : public HttpResponse {
     if (!answered_) disconnected_ = std::move(callback);
   }
   void post(std::function<void()> work) override { finished_->post(std::move(work)); }
+  bool gone() const override { return false; }
+  void keep(MemoryLedger::Lease) override {}  // nobody is slow to take it
   int64_t pending_bytes() const override { return 0; }
   void abandon() {
     std::function<void()> callback;

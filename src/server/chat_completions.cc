@@ -311,6 +311,7 @@ AnswerReading App::read_answer(const ChatBody& body, std::string_view prompt, Ge
     invalid("thinking_token_budget", "needs a server with --reasoning-parser");
   }
   show_marks(reading, request);
+  reading.tools.tools = Json();  // the prompt and the grammar have them by now
   // What holds the answer must wait until the model has thought.
   const bool thinks = reading.reasoning && *reading.reasoning != chat::ReasoningStart::kClosed;
   const std::optional<int64_t> budget = body.thinking_token_budget.value_or(-1) < 0 ? std::nullopt : body.thinking_token_budget;

@@ -95,6 +95,17 @@ PoolingParams parse_pooler_config(const std::string& text) {
   return params;
 }
 
+bool App::hold_vectors(int64_t numbers, HttpResponse& response) {
+  MemoryLedger::Lease room(options_.memory);
+  if (!room.resize(numbers * (int64_t{sizeof(float)} + kBytesOfNumber))) {
+    metrics_.count_rejection();
+    send_busy(response, "[server] too many large answers are under way: try again later");
+    return false;
+  }
+  response.keep(std::move(room));
+  return true;
+}
+
 EmbeddingBody App::read_embedding(Fields& fields) const {
   check_model(fields);
   EmbeddingBody body;
@@ -155,6 +166,8 @@ void App::embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse
     request.cache_salt = body.cache_salt;
     requests.push_back(std::move(request));
   }
+  const int64_t columns = body.pooling.dimensions > 0 ? body.pooling.dimensions : model().hidden_size();
+  if (!hold_vectors(columns * std::ssize(requests), *response)) return;
   const std::string id = "embd-" + (body.request_id.empty() ? http.id : body.request_id);
   const auto job = std::make_shared<PoolingJob>(
       *engine_, metrics_, std::move(requests),

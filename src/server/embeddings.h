@@ -26,6 +26,7 @@ struct EmbeddingBody {
 // model has it, scaled to length 1. Throws kInvalidInput.
 PoolingParams parse_pooler_config(const std::string& text);
 
+constexpr int64_t kBytesOfNumber = 13;  // of a vector as text, with its comma
 // [0.5,-1.25], or base64 of float32. A list of such vectors as a tree of JSON values would take fifty times their size.
 void append_vector(std::string& out, std::span<const float> vector, bool base64);
 

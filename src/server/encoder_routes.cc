@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kJson = "application/json";
 constexpr int64_t kMostTokens = int64_t{1} << 31;
-constexpr size_t kBytesOfANumber = 13, kHeadBytes = 4096;  // of long answers: room that is made once
+constexpr size_t kHeadBytes = 4096;         // of long answers
 constexpr size_t kLongFirst = 1 << 17;      // bytes of a text that every document is paired with: its tokens are counted first
 constexpr size_t kMostInWindows = 1 << 22;  // bytes of a text for tasks that read it in parts
 
@@ -100,7 +100,7 @@ struct FeatureFormat {
     std::string out = list ? "[" : "";
     size_t numbers = 0;
     for (const SequenceOutput& output : outputs) numbers += output.values.size();
-    out.reserve(numbers * kBytesOfANumber + kHeadBytes);
+    out.reserve(numbers * kBytesOfNumber + kHeadBytes);  // room that is made once
     for (size_t i = 0; i < outputs.size(); ++i) {
       const SequenceOutput& output = outputs[i];
       check_finite(output);
@@ -359,14 +359,14 @@ void App::submit(std::vector<SequenceInput> sequences, AnswerWriter write, const
     const auto kept = std::make_shared<const std::vector<SequenceOutput>>(std::move(outputs));
     response->post([answer, kept, failed = error == nullptr ? std::optional<Error>() : *error] { answer(*kept, failed); });
   };
-  std::shared_ptr<const void> counted;
-  const auto ticket = encoder_->submit(std::move(sequences), done, &counted);
+  int64_t values = 0;
+  for (const SequenceInput& sequence : sequences) values += encoder_->model().num_values(sequence);
+  if (!hold_vectors(values, *response)) return;
+  const auto ticket = encoder_->submit(std::move(sequences), done);
   if (!ticket) {
     metrics_.count_rejection();
-    return response->send(503, kJson, error_body(503, "[server] too many requests are open: try again later"),
-                          {{"retry-after", "1"}});
+    return send_busy(*response, "[server] too many requests are open: try again later");
   }
-  response->keep(std::move(counted));
   response->on_disconnect([this, timer, ticket = *ticket] {
     encoder_->cancel(ticket);
     metrics_.finish(*timer, "abort");

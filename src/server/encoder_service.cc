@@ -9,12 +9,6 @@ namespace {
 
 constexpr size_t kMostParts = 4096;  // sequences of one batch
 
-// Counts so many of `values` until the last copy is gone.
-std::shared_ptr<const void> count(const std::shared_ptr<std::atomic<int64_t>>& values, int64_t number) {
-  values->fetch_add(number, std::memory_order_relaxed);
-  return {values.get(), [values, number](const void*) { values->fetch_sub(number, std::memory_order_relaxed); }};
-}
-
 // A vector that is not finite is an error; of logits some may well be infinite.
 void check_vectors(const std::vector<SequenceInput>& inputs, const std::vector<SequenceOutput>& outputs) {
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -24,9 +18,8 @@ void check_vectors(const std::vector<SequenceInput>& inputs, const std::vector<S
 
 }  // namespace
 
-EncoderService::EncoderService(std::shared_ptr<const SequenceModel> model, int64_t max_open, int64_t batch_rows,
-                               int64_t most_values)
-    : model_(std::move(model)), max_open_(max_open), batch_rows_(batch_rows), most_values_(most_values) {
+EncoderService::EncoderService(std::shared_ptr<const SequenceModel> model, int64_t max_open, int64_t batch_rows)
+    : model_(std::move(model)), max_open_(max_open), batch_rows_(batch_rows) {
   batch_.reserve(kMostParts);
   thread_ = std::thread([this] { work(); });
 }
@@ -48,23 +41,15 @@ const Pipeline& EncoderService::pipeline(const std::string& task) {
   return *pipeline;
 }
 
-std::optional<uint64_t> EncoderService::submit(std::vector<SequenceInput> sequences, Done done,
-                                               std::shared_ptr<const void>* counted) {
+std::optional<uint64_t> EncoderService::submit(std::vector<SequenceInput> sequences, Done done) {
   const auto job = std::make_shared<Job>();
   job->sequences = std::move(sequences);
   job->outputs.resize(job->sequences.size());
   job->left = job->sequences.size();
-  int64_t values = 0;
-  for (const SequenceInput& sequence : job->sequences) values += model_->num_values(sequence);
   job->done = std::move(done);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (static_cast<int64_t>(open_.size()) >= max_open_) return {};
-    // One that is larger than all may be has its turn when nobody else does.
-    const int64_t others = values_->load(std::memory_order_relaxed);
-    if (others > 0 && values > most_values_ - others) return {};
-    job->counted = count(values_, values);
-    if (counted != nullptr) *counted = job->counted;
     job->ticket = next_ticket_++;
     std::list<std::shared_ptr<Job>> entry{job};
     open_.emplace(job->ticket, job);
@@ -81,7 +66,6 @@ void EncoderService::cancel(uint64_t ticket) {
   if (found == open_.end()) return;
   const std::shared_ptr<Job> job = found->second;
   end(*job);
-  job->counted.reset();
 }
 
 EngineStats EncoderService::stats() const {
@@ -117,7 +101,10 @@ void EncoderService::take_batch() noexcept {
       queue_.pop_front();
     }
   }
-  if (rows > 0) ++stats_.num_steps;
+  if (rows > 0) {
+    ++stats_.num_steps;
+    stats_.step_sizes.add(rows);
+  }
   stats_.num_prompt_tokens += rows;
 }
 
@@ -180,7 +167,6 @@ void EncoderService::finish(Job& job) noexcept {
     } catch (...) {  // no memory even for that: the connection's time-outs end it
     }
   }
-  job.counted.reset();
 }
 
 void EncoderService::fail(Job& job, const Error& error) noexcept {
@@ -193,7 +179,6 @@ void EncoderService::fail(Job& job, const Error& error) noexcept {
     job.done({}, &error);
   } catch (...) {  // see above
   }
-  job.counted.reset();
 }
 
 void EncoderService::work() {

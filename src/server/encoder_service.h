@@ -25,12 +25,9 @@ class EncoderService {
   // Called on the service's thread: one output a sequence, or the error. Should return soon, others wait. Where it throws with
   // outputs it is called once more, with that error.
   using Done = std::function<void(std::vector<SequenceOutput> outputs, const Error* error)>;
-  // Numbers that the outputs of all open requests may have together: 512 MiB of them.
-  static constexpr int64_t kMostValues = int64_t{1} << 27;
 
   // max_open: requests that may wait or run. batch_rows: tokens of one pass at most (a longer sequence goes alone).
-  EncoderService(std::shared_ptr<const SequenceModel> model, int64_t max_open, int64_t batch_rows = 4096,
-                 int64_t most_values = kMostValues);
+  EncoderService(std::shared_ptr<const SequenceModel> model, int64_t max_open, int64_t batch_rows = 4096);
   // Requests still open end with an error (kDevice, "shutting down").
   ~EncoderService();
   EncoderService(const EncoderService&) = delete;
@@ -39,10 +36,8 @@ class EncoderService {
   const SequenceModel& model() const { return *model_; }
   // Made at the first call; throws as Pipeline::make does.
   const Pipeline& pipeline(const std::string& task);
-  // A number for cancel(); empty where max_open are open already, or its output and theirs are too large together. Its output
-  // counts until done was called and whoever has `counted` has let it go.
-  std::optional<uint64_t> submit(std::vector<SequenceInput> sequences, Done done,
-                                 std::shared_ptr<const void>* counted = nullptr);
+  // A number for cancel(); empty where max_open are open already.
+  std::optional<uint64_t> submit(std::vector<SequenceInput> sequences, Done done);
   void cancel(uint64_t ticket);  // its done is not called any more, unless it is under way already
   int64_t num_open() const { return num_open_.load(std::memory_order_relaxed); }
   // False after two passes in a row that failed with a device or internal error. Vectors that are not finite are no such.
@@ -55,8 +50,7 @@ class EncoderService {
     std::vector<SequenceInput> sequences;
     std::vector<SequenceOutput> outputs;
     Done done;
-    size_t next = 0, left = 0;            // sequences not yet in a batch, and not yet computed
-    std::shared_ptr<const void> counted;  // its outputs
+    size_t next = 0, left = 0;  // sequences not yet in a batch, and not yet computed
     bool over = false;
   };
   using Part = std::pair<std::shared_ptr<Job>, size_t>;  // one sequence of a job
@@ -70,13 +64,11 @@ class EncoderService {
   void end(Job& job);
 
   std::shared_ptr<const SequenceModel> model_;
-  const int64_t max_open_, batch_rows_, most_values_;
+  const int64_t max_open_, batch_rows_;
   // Made beforehand: they are told when there may be no memory.
   const Error out_of_memory_{ErrorKind::kOutOfMemory, "[server] out of memory"};
   const Error shutting_down_{ErrorKind::kDevice, "[server] shutting down"};
   std::atomic<int64_t> num_open_{0};
-  // Numbers of outputs that are somewhere still. What holds them may outlive the service.
-  const std::shared_ptr<std::atomic<int64_t>> values_ = std::make_shared<std::atomic<int64_t>>(0);
   std::atomic<int> failures_{0};
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;

@@ -13,9 +13,14 @@ namespace {
 
 // Of a stream that its client does not take: more is not made for it.
 constexpr int64_t kMostPending = int64_t{8} << 20;
-// Of one answer, some 100 bytes each: what its choices tell of their prompts (tokens, texts of tokens, log-probabilities),
-// which may all come of a few kilobytes at once.
+// Of one answer: what its choices tell of their prompts (tokens, texts of tokens, log-probabilities), which may all come of a
+// few kilobytes at once.
 constexpr int64_t kMostPromptEntries = int64_t{1} << 20;
+constexpr int64_t kBytesOfEntry = 100;    // of these
+constexpr int64_t kMoreRoom = 16 << 10;   // bytes taken ahead while an answer grows
+constexpr int64_t kBytesOfToken = 16;     // here, in the engine and in the answer
+constexpr int64_t kBytesOfStopByte = 25;  // of the automaton of stop strings
+constexpr const char* kNoRoom = "[server] too much is kept for open requests: try again later";
 
 // An event and what came after it, as one.
 void append(Event& held, const Event& event) {
@@ -45,9 +50,9 @@ Json AnswerFormat::failure(const GenerationJob& job, const Error& error) { retur
 
 std::string AnswerFormat::bytes(const Json& chunk) const { return "data: " + chunk.dump() + "\n\n"; }
 
-GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRequest request, std::vector<PromptState> prompts,
-                             std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response,
-                             const ParamNames* names)
+GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, const MemoryLedger& memory, GenerationRequest request,
+                             std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format,
+                             std::shared_ptr<HttpResponse> response, const ParamNames* names)
     : engine_(engine),
       metrics_(metrics),
       request_(std::move(request)),
@@ -55,9 +60,11 @@ GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRe
       response_(std::move(response)),
       names_(names),
       created_(unix_seconds()),
-      prompts_(std::move(prompts)) {}
+      prompts_(std::move(prompts)),
+      most_bytes_(memory.most()),
+      memory_(memory) {}
 
-void GenerationJob::check_size(int64_t max_model_len) const {
+GenerationJob::AnswerSize GenerationJob::check_size(int64_t max_model_len) const {
   const int64_t top = request_.logprobs.value_or(0), top_ids = std::ssize(request_.logprob_token_ids);
   int64_t each = 0;  // entries of a prompt's token in a choice
   if (request_.prompt_logprobs) each += *request_.prompt_logprobs + 1;
@@ -87,10 +94,34 @@ void GenerationJob::check_size(int64_t max_model_len) const {
         "(max_tokens bounds them)",
         logprobs, request_.most_logprobs);
   }
+  return {prompt_entries, ahead ? logprobs : 0};
+}
+
+// What is kept of the request until it is done.
+int64_t GenerationJob::request_bytes() const {
+  int64_t bytes = format_->kept_bytes() + request_.list_bytes + std::ssize(request_.prompt_text);
+  for (const std::string& each : request_.params.stop_strings) bytes += kBytesOfStopByte * std::ssize(each);
+  for (const PromptState& prompt : prompts_) {
+    bytes += std::ssize(prompt.text) + kBytesOfToken * std::ssize(prompt.ids) * (1 + request_.best_of);
+  }
+  return bytes;
+}
+
+void GenerationJob::refuse(std::string_view message) {
+  metrics_.count_rejection();
+  send_busy(*response_, message);
+}
+
+// For what has come.
+void GenerationJob::make_room() {
+  const int64_t logprobs = std::max(known_logprobs_, num_logprobs_) * format_->bytes_of_logprob();
+  const int64_t bytes = known_bytes_ + come_bytes_ + logprobs;
+  if (bytes <= memory_.bytes() || memory_.resize(bytes + kMoreRoom)) return;
+  throw Error(ErrorKind::kOutOfMemory, kNoRoom);
 }
 
 void GenerationJob::start(int64_t max_model_len) {
-  check_size(max_model_len);
+  const AnswerSize size = check_size(max_model_len);
   if (const int64_t most = engine_.max_open(); most > 0 && std::ssize(prompts_) > most) {
     invalid("prompt", "too many: got {} prompts, which are never open at once here, need at most {} (--max-open-requests)",
             prompts_.size(), most);
@@ -102,6 +133,15 @@ void GenerationJob::start(int64_t max_model_len) {
     prompt.answers.resize(static_cast<size_t>(request_.best_of));
   }
   request_.constraint.reset();  // each request has its own, and this one holds memory of its grammar
+  known_bytes_ = request_bytes() + size.prompt_entries * kBytesOfEntry;
+  known_logprobs_ = size.logprobs;
+  const int64_t bytes = known_bytes_ + known_logprobs_ * format_->bytes_of_logprob();
+  if (bytes > MemoryLedger::kFreeBytes && bytes - MemoryLedger::kFreeBytes > most_bytes_) {
+    invalid(known_logprobs_ > 0 ? "logprobs" : "prompt",
+            "request and answer are larger than all that is kept for clients: got about {} bytes, need at most {}", bytes,
+            most_bytes_);
+  }
+  if (!memory_.resize(bytes)) return refuse(kNoRoom);
   bool full = false;
   {
     // Events wait until all prompts are submitted.
@@ -118,10 +158,7 @@ void GenerationJob::start(int64_t max_model_len) {
   }
   if (full) {
     for (const uint64_t ticket : tickets_) engine_.abort(ticket);
-    metrics_.count_rejection();
-    response_->send(503, "application/json", error_body(503, "[server] too many requests are open: try again later"),
-                    {{"retry-after", "1"}});
-    return;
+    return refuse("[server] too many requests are open: try again later");
   }
   const std::weak_ptr<GenerationJob> weak = weak_from_this();
   response_->on_disconnect([weak] {
@@ -164,6 +201,7 @@ bool GenerationJob::keeps_logprobs() const { return !request_.stream || format_-
 void GenerationJob::keep_logprobs(Answer& answer, const Event& event) {
   for (const PositionLogprobs& position : event.logprobs) {
     answer.cumulative_logprob += position.logprob;
+    if (!request_.logprobs) continue;  // it is for the ranking alone
     if (keeps_logprobs()) num_logprobs_ += 1 + std::ssize(position.top);
     if (!request_.stream) answer.logprobs.push_back(position);
   }
@@ -205,6 +243,7 @@ void GenerationJob::on_event(size_t prompt, const Event& event) {
 void GenerationJob::take(size_t prompt, const Event& event) {
   PromptState& state = prompts_[prompt];
   metrics_.tokens(timers_[prompt], static_cast<size_t>(event.index), static_cast<int64_t>(event.token_ids.size()));
+  timers_[prompt].scheduled = event.scheduled_at;
   state.num_cached_tokens = event.num_cached_tokens;
   if (!event.prompt_logprobs.empty()) state.logprobs = event.prompt_logprobs;
   Answer& answer = state.answers[static_cast<size_t>(event.index)];
@@ -213,10 +252,13 @@ void GenerationJob::take(size_t prompt, const Event& event) {
   answer.text += event.text;
   answer.token_ids.insert(answer.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
   keep_logprobs(answer, event);
+  come_bytes_ += std::ssize(event.text) + kBytesOfToken * std::ssize(event.token_ids);
+  make_room();
   if (event.finish != FinishReason::kNone) {
     answer.finish_reason = finish_reason_name(event.finish);
     answer.stop_reason = event.stop_reason;
     if (request_.params.num_beams > 1) answer.cumulative_logprob = event.score;
+    metrics_.finish(timers_[prompt], static_cast<size_t>(event.index), answer.finish_reason);
   }
   if (request_.stream) stream(prompt, event, first);
   if (!event.request_done) return;
@@ -273,7 +315,7 @@ std::vector<std::vector<size_t>> GenerationJob::ranking() const {
   for (const PromptState& prompt : prompts_) {
     std::vector<size_t> indices(prompt.answers.size());
     std::iota(indices.begin(), indices.end(), size_t{0});
-    if (request_.best_of > request_.n && request_.params.num_beams == 1) {
+    if (request_.ranks()) {
       std::sort(indices.begin(), indices.end(), [&](size_t a, size_t b) {
         const double x = prompt.answers[a].cumulative_logprob, y = prompt.answers[b].cumulative_logprob;
         return x != y ? x > y : a < b;
@@ -288,7 +330,9 @@ std::vector<std::vector<size_t>> GenerationJob::ranking() const {
 void GenerationJob::end() {
   over_ = true;
   if (!request_.stream) {
-    response_->send(200, "application/json", format_->whole(*this, ranking()));
+    std::string body = format_->whole(*this, ranking());
+    response_->keep(std::move(memory_));
+    response_->send(200, "application/json", std::move(body));
     return;
   }
   std::vector<Json> last;
@@ -311,7 +355,9 @@ void GenerationJob::fail(const Error& error) {
   for (const uint64_t ticket : tickets_) engine_.abort(ticket);
   for (RequestTimer& timer : timers_) metrics_.finish(timer, "error");
   if (!request_.stream) {
-    response_->send(http_status(error.kind()), "application/json", error_json(error));
+    const int status = http_status(error.kind());
+    const Headers headers = status == 503 ? Headers{{"retry-after", "1"}} : Headers{};
+    response_->send(status, "application/json", error_json(error), headers);
     return;
   }
   write({format_->failure(*this, error)});

@@ -52,6 +52,9 @@ class AnswerFormat {
   virtual bool repeats_prompts() const { return false; }
   // A stream's end tells the log-probabilities of the whole answer again.
   virtual bool repeats_logprobs() const { return false; }
+  // Bytes that one kept log-probability takes, about, and those that are kept of the request.
+  virtual int64_t bytes_of_logprob() const { return 100; }
+  virtual int64_t kept_bytes() const { return 0; }
   // The first chunks of choice `index`, before any token (a role, an echo).
   virtual void begin(const GenerationJob& job, size_t prompt, size_t index, std::vector<Json>& chunks) = 0;
   // The chunks that an event becomes.
@@ -69,13 +72,14 @@ class AnswerFormat {
 
 class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
  public:
-  // names: of the request's fields, for errors that come while it runs; null: they name none.
-  GenerationJob(AsyncEngine& engine, Metrics& metrics, GenerationRequest request, std::vector<PromptState> prompts,
-                std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response,
+  // memory: what the request and its answer take counts there. names: of the request's fields, for errors that come while it
+  // runs; null: they name none.
+  GenerationJob(AsyncEngine& engine, Metrics& metrics, const MemoryLedger& memory, GenerationRequest request,
+                std::vector<PromptState> prompts, std::unique_ptr<AnswerFormat> format, std::shared_ptr<HttpResponse> response,
                 const ParamNames* names = nullptr);
 
   // Throws kInvalidInput where the answer could be larger than there is memory for. Checks all prompts, then hands them to the
-  // engine. Throws kInvalidInput for what cannot run; a full engine is answered with 503 and Retry-After.
+  // engine. Throws kInvalidInput for what cannot run; a full engine or ledger is answered with 503 and Retry-After.
   void start(int64_t max_model_len);
 
   const GenerationRequest& request() const { return request_; }
@@ -86,12 +90,19 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   std::string error_json(const Error& error) const;
 
  private:
-  void check_size(int64_t max_model_len) const;
+  // What is known of an answer before it is made, in entries of what it tells.
+  struct AnswerSize {
+    int64_t prompt_entries, logprobs;
+  };
+  AnswerSize check_size(int64_t max_model_len) const;
+  int64_t request_bytes() const;
+  void refuse(std::string_view message);
   bool submit(std::vector<Request>& requests);
   void on_event(size_t prompt, const Event& event);
   void take(size_t prompt, const Event& event);
   bool keeps_logprobs() const;
   void keep_logprobs(Answer& answer, const Event& event);
+  void make_room();
   size_t place_of(size_t prompt, const Event& event) const;
   bool begin_choice(size_t prompt, const Event& event);
   void stream(size_t prompt, const Event& event, bool first);
@@ -112,12 +123,16 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   std::mutex mutex_;  // guards what follows: events come to the connection's thread (see post()) or the engine's
   std::vector<PromptState> prompts_;
   std::vector<uint64_t> tickets_;
-  std::vector<RequestTimer> timers_;  // one a prompt
-  std::vector<bool> begun_;           // choices whose first chunk was sent
-  std::map<size_t, Event> held_;      // by choice, what waits for stream_interval
-  int64_t num_logprobs_ = 0;          // that are kept
-  size_t open_ = 0;                   // prompts under way
-  bool over_ = false;                 // answered, failed or abandoned
+  std::vector<RequestTimer> timers_;              // one a prompt
+  std::vector<bool> begun_;                       // choices whose first chunk was sent
+  std::map<size_t, Event> held_;                  // by choice, what waits for stream_interval
+  int64_t num_logprobs_ = 0;                      // that are kept
+  int64_t known_bytes_ = 0, known_logprobs_ = 0;  // what there was room for before anything came
+  int64_t come_bytes_ = 0;                        // of tokens and their texts
+  const int64_t most_bytes_;                      // of all clients together
+  MemoryLedger::Lease memory_;
+  size_t open_ = 0;    // prompts under way
+  bool over_ = false;  // answered, failed or abandoned
 };
 
 }  // namespace pagoda::server

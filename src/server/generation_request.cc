@@ -109,6 +109,19 @@ void take_ends(Fields& fields, SamplingParams& params, const RequestLimits& limi
   if (const auto value = fields.integer("min_tokens", 0, kMostTokens)) params.min_new_tokens = *value;
 }
 
+// Something must be left to choose from.
+void check_allowed(const std::vector<int32_t>& allowed, const SamplingParams& params) {
+  std::vector<int32_t> banned;
+  if (params.min_new_tokens > 0) banned = params.end_token_ids();
+  for (const std::vector<int32_t>& word : params.bad_words_ids) {
+    if (word.size() == 1) banned.push_back(word[0]);
+  }
+  std::sort(banned.begin(), banned.end());
+  const bool any = std::any_of(allowed.begin(), allowed.end(),
+                               [&](int32_t id) { return !std::binary_search(banned.begin(), banned.end(), id); });
+  if (!any) invalid("allowed_token_ids", "min_tokens and bad_words leave none of them: need one more");
+}
+
 std::optional<RepetitionDetection> take_repetition(Fields& fields) {
   auto inner = fields.object("repetition_detection");
   if (!inner) return std::nullopt;
@@ -268,6 +281,7 @@ GenerationRequest parse_generation(Fields& fields, Endpoint endpoint, const Samp
   request.grammar = parse_structured_outputs(fields, limits);
   if (request.allowed_token_ids) {
     if (request.grammar) invalid("allowed_token_ids", "not together with structured outputs");
+    check_allowed(*request.allowed_token_ids, request.params);
     request.constraint = make_allowed_tokens(*request.allowed_token_ids);
   }
   if (request.params.num_beams > 1 && (request.grammar || request.allowed_token_ids)) {
@@ -326,6 +340,9 @@ void GenerationRequest::share_lists(int64_t vocab_size) {
   lists.eos_token_ids = params.eos_token_ids;
   lists.ignore_eos = params.ignore_eos;
   validate(lists, vocab_size);
+  constexpr int64_t kBytesOfWord = 64;  // and of one bias
+  list_bytes = kBytesOfWord * static_cast<int64_t>(lists.bad_words_ids.size() + lists.logit_bias.size());
+  for (const std::vector<int32_t>& word : lists.bad_words_ids) list_bytes += 2 * std::ssize(word) * int64_t{sizeof(int32_t)};
   biases = std::make_shared<const TokenBiases>(lists);
 }
 
@@ -354,6 +371,8 @@ Request GenerationRequest::make(std::vector<int32_t> prompt_ids, int64_t max_mod
   result.prompt_logprobs = prompt_logprobs;
   // An echoed prompt shows its own log-probabilities.
   if (echo && logprobs && !result.prompt_logprobs) result.prompt_logprobs = logprobs;
+  // What the answers are ranked by, whether or not it is shown.
+  if (ranks() && !result.logprobs) result.logprobs = 0;
   result.priority = priority;
   result.cache_salt = cache_salt;
   result.skip_special_tokens = skip_special_tokens;

@@ -67,10 +67,13 @@ struct GenerationRequest {
   std::string request_id;
   bool return_prompt_text = false;
   std::string prompt_text;  // what the template made of a chat, where it is to be returned
+  int64_t list_bytes = 0;   // of biases, about
 
   // Makes biases of the lists in params and checks them, since the engine does not see them any more.
   void share_lists(int64_t vocab_size);
   Request make(std::vector<int32_t> prompt_ids, int64_t max_model_len) const;
+  // More answers are made than are wanted, and the likeliest of them chosen. Beams come in that order.
+  bool ranks() const { return best_of > n && params.num_beams == 1; }
 };
 
 // Throws kInvalidInput for a name that serving_defaults() does nothing with, and for a value that no request may have.

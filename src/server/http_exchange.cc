@@ -11,6 +11,7 @@ namespace pagoda::server {
 namespace {
 
 constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kNoRoom = "[http] too many large answers wait for their clients: try again later";
 
 bool has_no_body(int status) { return status == 204 || status == 304; }
 
@@ -36,7 +37,7 @@ class Response final : public HttpResponse {
   void on_disconnect(std::function<void()> callback) override { exchange_->on_disconnect(std::move(callback)); }
   void post(std::function<void()> work) override { exchange_->post(std::move(work)); }
   bool gone() const override { return exchange_->gone(); }
-  void keep(std::shared_ptr<const void> what) override { exchange_->keep(std::move(what)); }
+  void keep(MemoryLedger::Lease room) override { exchange_->keep(std::move(room)); }
   int64_t pending_bytes() const override { return exchange_->pending_bytes(); }
 
  private:
@@ -88,6 +89,12 @@ void Exchange::start_locked(int status, std::string_view content_type, const Hea
 }
 
 void Exchange::send_locked(int status, std::string_view content_type, std::string body, const Headers& headers) {
+  const bool has_body = !request_.head_only && !has_no_body(status);
+  if (!memory_.resize(has_body ? static_cast<int64_t>(body.size()) : 0)) {
+    Headers more = headers;
+    more.emplace_back("Retry-After", "1");
+    return send_locked(503, kJson, error_body(503, kNoRoom), more);
+  }
   start_locked(status, content_type, headers, static_cast<int64_t>(body.size()));
   if (!bodiless_) {
     pending_ += static_cast<int64_t>(body.size());
@@ -133,6 +140,11 @@ bool Exchange::write(std::string_view chunk) {
   if (!begun_ || finished_ || gone_) return false;
   // A chunk of length 0 would end the stream.
   if (bodiless_ || chunk.empty()) return true;
+  if (!memory_.resize(pending_ + static_cast<int64_t>(chunk.size()))) {
+    cut_ = finished_ = true;
+    if (const std::shared_ptr<Wakeable> session = session_.lock()) session->cut();
+    return false;
+  }
   add_locked(chunk);
   wake_locked();
   return true;
@@ -173,7 +185,7 @@ void Exchange::on_disconnect(std::function<void()> callback) {
   std::function<void()> dropped;
   {
     const std::lock_guard lock(mutex_);
-    if (finished_) return;
+    if (finished_ && !cut_) return;
     if (!gone_) {
       dropped.swap(disconnected_);
       disconnected_ = std::move(callback);
@@ -200,10 +212,9 @@ bool Exchange::gone() const {
   return session == nullptr || session->peer_gone();
 }
 
-// lose() comes at the end of every answer.
-void Exchange::keep(std::shared_ptr<const void> what) {
+void Exchange::keep(MemoryLedger::Lease room) {
   const std::lock_guard lock(mutex_);
-  if (!gone_) kept_ = std::move(what);
+  if (!begun_ && !gone_) memory_ = std::move(room);
 }
 
 int64_t Exchange::pending_bytes() const {
@@ -226,6 +237,7 @@ Exchange::Rest Exchange::take(std::string& out) {
 void Exchange::taken(int64_t bytes) {
   const std::lock_guard lock(mutex_);
   pending_ -= bytes;
+  memory_.resize(pending_);
 }
 
 void Exchange::lose() {
@@ -237,7 +249,7 @@ void Exchange::lose() {
     out_.clear();
     pending_ = 0;
     callback.swap(disconnected_);
-    kept_.reset();
+    memory_.resize(0);
   }
   if (!callback) return;
   try {

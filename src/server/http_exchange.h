@@ -17,6 +17,7 @@ class Wakeable {
  public:
   virtual ~Wakeable() = default;
   virtual void wake() = 0;                           // from any thread; soon take() is called on the session's
+  virtual void cut() = 0;                            // from any thread; soon lose() is called on the session's
   virtual bool peer_gone() = 0;                      // on the session's
   virtual void run(std::function<void()> work) = 0;  // from any thread; soon it is called on the session's, unless it has ended
 };
@@ -31,7 +32,8 @@ class Exchange {
     bool http10 = false;
     bool keep_alive = true;
   };
-  Exchange(std::weak_ptr<Wakeable> session, Request request) : session_(std::move(session)), request_(std::move(request)) {}
+  Exchange(std::weak_ptr<Wakeable> session, Request request, const MemoryLedger& memory)
+      : session_(std::move(session)), request_(std::move(request)), memory_(memory) {}
 
   // ---- the handler's side, see HttpResponse
   void send(int status, std::string_view content_type, std::string body, const Headers& headers);
@@ -41,7 +43,7 @@ class Exchange {
   void on_disconnect(std::function<void()> callback);
   void post(std::function<void()> work);
   bool gone() const;
-  void keep(std::shared_ptr<const void> what);
+  void keep(MemoryLedger::Lease room);
   int64_t pending_bytes() const;
   // Nobody will finish this: an error if nothing was sent yet, else the stream is cut.
   void abandon(int status, std::string_view message);
@@ -74,7 +76,7 @@ class Exchange {
   std::weak_ptr<Wakeable> session_;
   Request request_;
   std::function<void()> disconnected_;
-  std::shared_ptr<const void> kept_;
+  MemoryLedger::Lease memory_;  // of pending_, or what an answer to come has room for
   std::string out_;
   int64_t pending_ = 0;
   int64_t body_bytes_ = 0;

@@ -69,7 +69,6 @@ void check(const HttpOptions& options) {
   positive(options.threads, "threads");
   positive(options.max_header_bytes, "max_header_bytes");
   positive(options.max_connections, "max_connections");
-  positive(options.max_buffered_bytes, "max_buffered_bytes");
   positive(options.header_timeout.count(), "header_timeout");
   positive(options.body_timeout.count(), "body_timeout");
   positive(options.keep_alive_timeout.count(), "keep_alive_timeout");
@@ -196,6 +195,10 @@ class HttpServer::Impl {
   std::vector<std::thread> threads_;
   std::mutex stop_mutex_;
 };
+
+void send_busy(HttpResponse& response, std::string_view message) {
+  response.send(503, "application/json", error_body(503, message), {{"retry-after", "1"}});
+}
 
 HttpServer::HttpServer(const HttpOptions& options, Handler handler, AccessLog access_log) {
   check(options);

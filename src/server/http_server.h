@@ -10,7 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "server/memory_ledger.h"
+
 namespace pagoda::server {
+
+// Bytes a second, at least: who reads more slowly would hold memory for hours.
+constexpr int64_t kLeastReadRate = 32 << 10;
 
 struct HttpOptions {
   std::string host = "127.0.0.1";  // a name or address; "" or "0.0.0.0": every interface
@@ -25,10 +30,11 @@ struct HttpOptions {
   int64_t max_header_bytes = 32 << 10;
   int64_t max_body_bytes = 16 << 20;
   int64_t max_connections = 4096;
-  // Bodies that are being received, of all connections together: who would go beyond gets 503 with Retry-After.
-  int64_t max_buffered_bytes = 256 << 20;
-  // What a slow client is given: to send its headers and its body (408), between two requests, and to read what a stream
-  // has for it (then it is cut off).
+  // Bodies until they were read and answers until they were taken count here, of all connections together: who would go beyond
+  // gets 503 with Retry-After, and a stream its end. No body is larger than all of it.
+  MemoryLedger memory;
+  // What a slow client is given: to send its headers and its body (408), between two requests, and to read what there is for
+  // it: all of that, or what it takes at kLeastReadRate in this time (else it is cut off).
   std::chrono::milliseconds header_timeout{10'000}, body_timeout{60'000}, keep_alive_timeout{75'000}, write_timeout{60'000};
   // A stream that has been silent so long gets a comment line, so that proxies keep it.
   std::chrono::milliseconds sse_ping{15'000};
@@ -65,17 +71,14 @@ class HttpResponse {
   // thread, if it has gone. A client that only closes its sending side counts as gone. The last callback given counts.
   virtual void on_disconnect(std::function<void()> callback) = 0;
   // Calls `work` on a thread of the server's, in the order given and never two at once; not at all once the client is gone.
-  // What makes an answer's text need not be done by who has its news. An answer without a connection calls it at once.
-  virtual void post(std::function<void()> work) {
-    const std::function<void()> now = std::move(work);
-    now();
-  }
+  // What makes an answer's text need not be done by who has its news.
+  virtual void post(std::function<void()> work) = 0;
   // Whether the client has gone by now, asked of its connection: for a handler's long work, within its call. It hears of
   // on_disconnect() when it returns.
-  virtual bool gone() const { return false; }
-  // Held until the answer is sent or its client gone: memory that counts as long as the answer takes some. Without a
-  // connection: not at all.
-  virtual void keep(std::shared_ptr<const void> what) { what.reset(); }
+  virtual bool gone() const = 0;
+  // Room for a whole answer that was taken before the answer was made: given back but for the answer's size by send(), and that
+  // once the client has taken it. Without a connection: at once.
+  virtual void keep(MemoryLedger::Lease room) = 0;
   // Bytes written to the stream and not yet taken by the client's connection, framing included.
   virtual int64_t pending_bytes() const = 0;
 };
@@ -90,6 +93,9 @@ using AccessLog = std::function<void(const HttpRequest& request, int status, int
 // {"error": {"message": ..., "type": ..., "param": ..., "code": ...}} as OpenAI and vLLM write it. param "": null, no field of
 // the request is at fault. code "": the status, as vLLM has it.
 std::string error_body(int status, std::string_view message, std::string_view param = {}, std::string_view code = {});
+
+// 503 with Retry-After: what is asked for could be had at another time.
+void send_busy(HttpResponse& response, std::string_view message);
 
 class HttpServer {
  public:

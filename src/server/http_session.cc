@@ -51,6 +51,7 @@ Session::Session(ServerCore& core, Socket socket, std::string remote)
       socket_(std::move(socket)),
       timer_(socket_.get_executor()),
       remote_(std::move(remote)),
+      memory_(core.options.memory),
       started_(Clock::now()),
       read_deadline_(kNever),
       write_deadline_(kNever),
@@ -222,15 +223,10 @@ bool Session::read_body() {
 
 // False after a refusal: there is no room for what came.
 bool Session::count_body() {
-  const auto size = static_cast<int64_t>(head_.request.body.size());
-  const int64_t before = core_.buffered.fetch_add(size - counted_);
-  const int64_t more = std::exchange(counted_, size);
-  if (size == more || before + size - more <= core_.options.max_buffered_bytes) return true;
+  if (memory_.resize(static_cast<int64_t>(head_.request.body.size()))) return true;
   refuse(503, "[http] too many large requests at once: try again later", {{"Retry-After", "1"}});
   return false;
 }
-
-void Session::release_body() { core_.buffered -= std::exchange(counted_, 0); }
 
 // ---- answering
 
@@ -240,7 +236,7 @@ void Session::open_exchange(bool keep_alive) {
   about.head_only = head_.request.method == "HEAD";
   about.http10 = head_.http10;
   about.keep_alive = keep_alive;
-  exchange_ = std::make_shared<Exchange>(weak_from_this(), std::move(about));
+  exchange_ = std::make_shared<Exchange>(weak_from_this(), std::move(about), core_.options.memory);
   state_ = State::kAnswer;
   read_deadline_ = kNever;
   rest_ = Exchange::Rest::kMore;
@@ -270,7 +266,6 @@ void Session::dispatch() {
 // `response` is held until an exception is known: the handler's last reference would else answer with a plain 500.
 void Session::handle(const std::shared_ptr<HttpResponse>& response) {
   if (state_ == State::kClosed) return;  // went away while it waited for its turn
-  release_body();
   HttpRequest request = std::move(request_);
   request_ = {};
   try {
@@ -279,6 +274,7 @@ void Session::handle(const std::shared_ptr<HttpResponse>& response) {
     const Error error = current_error();
     exchange_->abandon(http_status(error.kind()), error.message());
   }
+  memory_.resize(0);
 }
 
 void Session::refuse(int status, std::string_view message, const Headers& headers) {
@@ -287,7 +283,7 @@ void Session::refuse(int status, std::string_view message, const Headers& header
   head_.request.remote = remote_;
   discard_ = true;
   in_.clear();
-  release_body();
+  memory_.resize(0);
   open_exchange(false);
   head_.request.body = {};
   logged_ = std::move(head_.request);
@@ -310,14 +306,14 @@ void Session::flush() {
       rest_ = exchange_->take(out_);
     }
     if (out_.empty()) {
+      write_deadline_ = kNever;
       if (exchange_ && rest_ == Exchange::Rest::kFinished) return complete();
       if (exchange_ && rest_ == Exchange::Rest::kCut) return close(exchange_->cut_needs_reset());
       return arm();
     }
   }
   writing_ = true;
-  unsent_ = unsent_bytes();
-  write_deadline_ = after(core_.options.write_timeout);
+  if (write_deadline_ == kNever) expect_reading();
   const auto bytes = asio::buffer(out_.data() + written_, out_.size() - written_);
   auto done = [self = shared_from_this()](error_code ec, size_t size) {
     self->writing_ = false;
@@ -334,7 +330,7 @@ void Session::flush() {
 void Session::on_written(error_code ec, size_t size) {
   if (ec) return lost(ec);
   written_ += size;
-  write_deadline_ = kNever;
+  given_ += static_cast<int64_t>(size);
   last_sent_ = Clock::now();
   if (out_is_answer_ && exchange_) exchange_->taken(static_cast<int64_t>(size));
   flush();
@@ -389,7 +385,7 @@ void Session::close(bool reset) {
   timer_.cancel();
   if (reset) quietly(socket_.set_option(asio::socket_base::linger(true, 0), ignored));
   quietly(socket_.close(ignored));
-  release_body();
+  memory_.resize(0);
   head_ = {};
   request_ = {};
   if (exchange_) end_exchange(kClientClosed);
@@ -448,19 +444,24 @@ bool Session::peer_gone() {
   return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-int Session::unsent_bytes() {
+// What the system holds for the client.
+int64_t Session::unsent_bytes() {
   int bytes = 0;
   return ::ioctl(socket_.native_handle(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+// A write goes on only once a good part of the system's buffer is free: what counts is what has left that.
+void Session::expect_reading() {
+  const int64_t unsent = unsent_bytes(), waiting = unsent + static_cast<int64_t>(out_.size() - written_);
+  expected_ = given_ - unsent + std::min(waiting, kLeastReadRate * core_.options.write_timeout.count() / 1000);
+  write_deadline_ = after(core_.options.write_timeout);
 }
 
 void Session::on_time() {
   const Clock::time_point now = Clock::now();
   if (now >= write_deadline_) {
-    // A write goes on only once a good part of the system's buffer is free: a slow client may take its time with that.
-    const int unsent = unsent_bytes();
-    if (unsent >= unsent_) return close(true);
-    unsent_ = unsent;
-    write_deadline_ = now + core_.options.write_timeout;
+    if (given_ - unsent_bytes() < expected_) return close(true);
+    expect_reading();
   }
   if (now >= read_deadline_) {
     switch (state_) {

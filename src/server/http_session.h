@@ -40,7 +40,9 @@ struct ServerCore {
       : options(o),
         large_bodies(o.threads < 6 ? 1 : 2),
         bodies(std::max(1, o.threads - 1 - (o.threads < 6 ? 1 : 2))),
-        io(o.threads) {}
+        io(o.threads) {
+    options.max_body_bytes = std::min(options.max_body_bytes, options.memory.most() + MemoryLedger::kFreeBytes);
+  }
 
   HttpOptions options;
   Handler handler;
@@ -56,7 +58,6 @@ struct ServerCore {
   std::unordered_set<std::shared_ptr<Session>> sessions;  // open connections
   int64_t answering = 0;                                  // sessions whose answer is under way
   std::atomic<bool> stopping{false};
-  std::atomic<int64_t> buffered{0};  // bytes of bodies that are being received
 };
 
 class Session final : public Wakeable, public std::enable_shared_from_this<Session> {
@@ -68,8 +69,8 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   void wake() override;
   void run(std::function<void()> work) override;
   bool peer_gone() override;
-  void drain();  // no request after this one; ends at once where there is none
-  void cut();    // ends in any state
+  void drain();         // no request after this one; ends at once where there is none
+  void cut() override;  // ends in any state
 
  private:
   enum class State { kHandshake, kIdle, kHead, kBody, kAnswer, kLinger, kClosed };
@@ -80,7 +81,6 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   bool read_head();
   bool read_body();
   bool count_body();
-  void release_body();
   void dispatch();
   void handle(const std::shared_ptr<HttpResponse>& response);
   void open_exchange(bool keep_alive);
@@ -94,7 +94,8 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   void end_exchange(int status_if_none);
   void arm();
   void on_time();
-  int unsent_bytes();
+  int64_t unsent_bytes();
+  void expect_reading();
   // An event of this connection's that throws (no memory) ends it, and nothing else.
   template <class Event>
   void guarded(Event event) noexcept;
@@ -115,7 +116,7 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   HeadScanner scanner_;
   std::optional<ChunkDecoder> chunks_;
   RequestHead head_;
-  int64_t counted_ = 0;  // bytes of the body within ServerCore::buffered
+  MemoryLedger::Lease memory_;  // of the body, until its handler is done with it
 
   // Writing.
   std::shared_ptr<Exchange> exchange_;
@@ -127,8 +128,11 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   size_t written_ = 0;
   bool writing_ = false;
   bool out_is_answer_ = false;
-  int unsent_ = 0;  // what the system held for the client when this write began
+  int64_t given_ = 0;  // bytes that the system has taken, since the connection began
   Exchange::Rest rest_ = Exchange::Rest::kMore;
+
+  // By write_deadline_ the client must have taken so many of all bytes.
+  int64_t expected_ = 0;
 
   // Deadlines; max(): none.
   Clock::time_point read_deadline_, write_deadline_, last_sent_, timer_at_;

@@ -56,8 +56,7 @@ void PoolingJob::submit_more() {
     if (!ticket) {
       stop("abort");
       metrics_.count_rejection();
-      response_->send(503, "application/json", error_body(503, "[server] too many requests are open: try again later"),
-                      {{"retry-after", "1"}});
+      send_busy(*response_, "[server] too many requests are open: try again later");
       return;
     }
     tickets_.push_back(*ticket);
@@ -80,6 +79,7 @@ void PoolingJob::on_event(size_t input, const Event& event) {
 
 void PoolingJob::take(size_t input, const Event& event) {
   if (!event.request_done) return;
+  timers_[input].scheduled = event.scheduled_at;
   metrics_.finish(timers_[input], "stop");
   result_.vectors[input] = event.pooled;
   result_.cached_tokens += event.num_cached_tokens;

@@ -132,6 +132,7 @@ void take_tools(Fields& fields, ResponseRequest& request) {
   if (const Json* given =
           fields.take("tools", R"({"type": "array", "items": {"type": "object", "required": ["type", "name"], "properties":
       {"type": {"const": "function"}, "name": {"type": "string"}, "parameters": {"type": ["object", "null"]}}}})")) {
+    check_tools(*given);
     request.chat.set("tools", chat_tools(*given));
     tools = *given;
   }

@@ -1,10 +1,12 @@
-// Responses kept for previous_response_id and GET /v1/responses/ID: in memory, bounded, the oldest given up first. Those under
-// way stay until they end: how many there may be is the engine's affair.
+// Responses kept for previous_response_id and GET /v1/responses/ID: in memory and bounded. The owner who holds most gives up
+// the oldest, so that nobody loses what fits into an equal share. Those under way stay until they end: how many there may be is
+// the engine's affair.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -32,6 +34,7 @@ class ResponseStore {
   std::optional<StoredResponse> get(const std::string& id, const std::string& owner) const;
   bool erase(const std::string& id, const std::string& owner);
   size_t size() const;
+  size_t num_open() const;  // under way
 
  private:
   struct Entry {
@@ -39,14 +42,19 @@ class ResponseStore {
     StoredResponse stored;
     int64_t bytes;
   };
+  struct Share {
+    std::list<Entry> entries;  // newest first
+    int64_t bytes = 0;
+    size_t num_closed = 0;  // those that may be given up
+  };
+  void add_locked(Entry entry);
   void erase_locked(std::list<Entry>::iterator entry);
   void trim_locked();
-  bool is_full() const { return entries_.size() > max_responses_ || bytes_ > max_bytes_; }
 
   const size_t max_responses_;
   const int64_t max_bytes_;
   mutable std::mutex mutex_;
-  std::list<Entry> entries_;  // newest first
+  std::map<std::string, Share, std::less<>> shares_;  // by owner; none is empty
   std::unordered_map<std::string, std::list<Entry>::iterator> by_id_;
   int64_t bytes_ = 0;
 };

@@ -23,10 +23,13 @@ struct Item {
 
 class ResponsesFormat : public AnswerFormat {
  public:
-  ResponsesFormat(FormatContext context, ResponseRequest request, AnswerReading reading, ResponseStore& store,
+  ResponsesFormat(FormatContext context, const ResponseRequest& request, AnswerReading reading, ResponseStore& store,
                   std::string owner)
       : context_(std::move(context)),
-        request_(std::move(request)),
+        frame_(request.frame.dump()),
+        messages_(request.stores ? request.messages.dump() : ""),
+        stores_(request.stores),
+        background_(request.background),
         reading_(std::move(reading)),
         store_(store),
         owner_(std::move(owner)),
@@ -78,6 +81,9 @@ class ResponsesFormat : public AnswerFormat {
   }
 
   bool repeats_logprobs() const override { return true; }
+  int64_t bytes_of_logprob() const override { return 600; }  // kept as JSON values
+  // The store has the frame too while the response is under way, and who answers for it.
+  int64_t kept_bytes() const override { return std::ssize(messages_) + (background_ ? 3 : 1) * std::ssize(frame_); }
 
   Json usage_chunk(const GenerationJob&) override { return {}; }  // usage is in the last event
 
@@ -87,9 +93,10 @@ class ResponsesFormat : public AnswerFormat {
   std::string closing() const override { return ""; }
 
   Json response(const GenerationJob& job, const char* status) const {
-    return frame(request_, context_, job.request().params, job.created(), status);
+    return frame(Json::parse(frame_, "response"), context_, job.request().params, job.created(), status);
   }
-  static Json frame(const ResponseRequest& request, const FormatContext& context, const SamplingParams& params, int64_t created,
+  // fields: those that repeat the request.
+  static Json frame(const Json& fields, const FormatContext& context, const SamplingParams& params, int64_t created,
                     const char* status) {
     Json answer = Json::object();
     answer.set("id", context.id)
@@ -102,7 +109,7 @@ class ResponsesFormat : public AnswerFormat {
         .set("output", Json::array())
         .set("temperature", params.temperature)
         .set("top_p", params.top_p);
-    for (const JsonMember& member : request.frame.as_object("response")) answer.set(member.key, member.value);
+    for (const JsonMember& member : fields.as_object("response")) answer.set(member.key, member.value);
     answer.set("usage", Json());
     return answer;
   }
@@ -282,10 +289,10 @@ class ResponsesFormat : public AnswerFormat {
     if (cut) answer.set("incomplete_details", reason.set("reason", "max_output_tokens"));
     answer.set("usage", usage(job));
     answer.set("output", output);
-    if (!request_.stores) return answer;
-    Json messages = request_.messages;
+    if (!stores_) return answer;
+    Json messages = Json::parse(messages_, "response");
     append_items(messages, output);
-    if (request_.background) {
+    if (background_) {
       store_.close(context_.id, answer.dump(), messages.dump());
     } else {
       store_.put(context_.id, {owner_, answer.dump(), messages.dump(), nullptr});
@@ -294,7 +301,8 @@ class ResponsesFormat : public AnswerFormat {
   }
 
   FormatContext context_;
-  ResponseRequest request_;
+  const std::string frame_, messages_;  // as text: as JSON values they would take many times the memory
+  const bool stores_, background_;
   AnswerReading reading_;
   ResponseStore& store_;
   std::string owner_;
@@ -312,10 +320,12 @@ class Background : public HttpResponse {
   Background(WorkThread& worker, std::function<void(const std::string&)> failed)
       : worker_(worker), failed_(std::move(failed)) {}
   void send(int status, std::string_view, std::string body, const Headers&) override {
+    if (status == 503) busy_ = body;
     status_ = status;
     if (status != 200) failed_(body);
   }
-  int status() const { return status_; }  // 0: under way
+  int status() const { return status_; }             // 0: under way
+  const std::string& busy() const { return busy_; }  // the answer of status 503
   void begin(int, std::string_view, const Headers&) override {}
   bool write(std::string) override { return true; }
   void finish() override {}
@@ -324,6 +334,8 @@ class Background : public HttpResponse {
     cancel_ = std::move(callback);
   }
   void post(std::function<void()> work) override { worker_.post(std::move(work)); }
+  bool gone() const override { return false; }
+  void keep(MemoryLedger::Lease) override {}  // what is stored is bounded by the store
   int64_t pending_bytes() const override { return 0; }
   void cancel() {
     std::function<void()> callback;
@@ -337,6 +349,7 @@ class Background : public HttpResponse {
  private:
   WorkThread& worker_;
   std::function<void(const std::string&)> failed_;
+  std::string busy_;
   std::atomic<int> status_{0};
   std::mutex mutex_;
   std::function<void()> cancel_;
@@ -383,17 +396,17 @@ void App::responses(const HttpRequest& http, const std::shared_ptr<HttpResponse>
   prompts.push_back(std::move(plan.prompt));
   const std::string id = context.id;
   const bool background = request.background;
-  const Json queued =
-      background ? ResponsesFormat::frame(request, context, plan.request.params, unix_seconds(), "in_progress") : Json();
-  auto format =
-      std::make_unique<ResponsesFormat>(std::move(context), std::move(request), std::move(plan.reading), responses_, owner);
+  const std::string queued =
+      background ? ResponsesFormat::frame(request.frame, context, plan.request.params, unix_seconds(), "in_progress").dump()
+                 : "";
+  auto format = std::make_unique<ResponsesFormat>(std::move(context), request, std::move(plan.reading), responses_, owner);
   if (!background) return start(std::move(plan.request), std::move(prompts), std::move(format), http, response);
 
   const auto client = std::make_shared<Background>(*background_, [this, id, queued](const std::string& error) {
     const std::string message = Json::parse(error, "error").at("error", "error").get_string("message", "", "error");
-    responses_.close(id, ResponsesFormat::failed(queued, message).dump(), "");
+    responses_.close(id, ResponsesFormat::failed(Json::parse(queued, "response"), message).dump(), "");
   });
-  responses_.put(id, {owner, queued.dump(), "", [client] { client->cancel(); }});
+  responses_.put(id, {owner, queued, "", [client] { client->cancel(); }});
   try {
     start(std::move(plan.request), std::move(prompts), std::move(format), http, client);
   } catch (...) {
@@ -402,10 +415,9 @@ void App::responses(const HttpRequest& http, const std::shared_ptr<HttpResponse>
   }
   if (client->status() == 503) {
     responses_.erase(id, owner);
-    return response->send(503, "application/json", error_body(503, "[server] too many requests are open: try again later"),
-                          {{"retry-after", "1"}});
+    return response->send(503, "application/json", client->busy(), {{"retry-after", "1"}});
   }
-  response->send(200, "application/json", queued.dump());
+  response->send(200, "application/json", queued);
 }
 
 void App::get_response(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {

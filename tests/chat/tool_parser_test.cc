@@ -82,6 +82,8 @@ TEST(HermesCalls, AreToldAsTheyCome) {
   EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"x": 1})"), R"(f({"x": 1}))");
   EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"x": 1}, "id)"), R"(f({"x": 1}))");
   EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {bad}}</tool_call>)"), "f({)|bad}}</tool_call>");
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"a": 01}}</tool_call>)"), R"(f({"a": 0)|1}}</tool_call>)");
+  EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"a": bad}}</tool_call>)"), R"(f({"a": )|bad}}</tool_call>)");
   EXPECT_EQ(hermes(R"(<tool_call>{"name": "f", "arguments": {"x": 1}; }</tool_call>)"), R"(f({"x": 1})|; }</tool_call>)");
   // Only behind a name, and behind the right key.
   EXPECT_EQ(hermes(R"(<tool_call>{"arguments": {"x": {}}, "name": "f"}</tool_call>)"), R"(f({"x": {}}))");
@@ -194,6 +196,18 @@ TEST(JsonScanner, EndsWhereTheValueEnds) {
   EXPECT_EQ(scan("5"), "bad 0");
   EXPECT_EQ(scan(std::string(129, '[')), "bad 128");
   EXPECT_EQ(scan("{\"a\": 1"), "more");
+  for (const char* good : {"0", "-0", "10", "0.5", "-12.050", "1e3", "0E-2", "2.5e+10", "true", "false", "null", " 7 "}) {
+    const std::string text = std::string("[") + good + "," + good + "]";
+    EXPECT_EQ(scan(text), std::to_string(text.size() - 1)) << text;
+  }
+  // The first byte that cannot be there is where the place says.
+  const std::pair<const char*, int> bad[] = {{"01", 1},    {"-a", 1},       {"--1", 1}, {"+1", 0},   {"1.", 2},
+                                             {".5", 0},    {"1.e3", 2},     {"1e", 2},  {"1e+", 3},  {"1-", 1},
+                                             {"1.2.3", 3}, {"bad", 0},      {"nul", 3}, {"nuLl", 2}, {"truer", 4},
+                                             {"NaN", 0},   {"Infinity", 0}, {"1 2", 2}, {"0x1", 1}};
+  for (const auto& [text, place] : bad) {
+    EXPECT_EQ(scan(std::string("[") + text + "]"), "bad " + std::to_string(1 + place)) << text;
+  }
   EXPECT_EQ(member_text(R"({"a": {"b": 1} , "b":2, "b": [ 3 ] })", "b"), "[ 3 ]");
   EXPECT_EQ(member_text(R"({"x": "\"b\": 1", "c": 1})", "b"), "");
 }

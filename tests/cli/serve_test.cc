@@ -11,12 +11,12 @@
 namespace pagoda::testing {
 namespace {
 
-// A connection to the socket, asked for every millisecond; -1 if nobody listens within a minute.
-int connect_to(const std::string& socket_path) {
+// A connection to the socket, asked for every millisecond; -1 if nobody listens within so many, a minute.
+int connect_to(const std::string& socket_path, int attempts = 60000) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::strncpy(address.sun_path, socket_path.c_str(), sizeof address.sun_path - 1);
-  for (int attempt = 0; attempt < 60000; ++attempt) {
+  for (int attempt = 0; attempt < attempts; ++attempt) {
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
     ::close(fd);
@@ -26,8 +26,8 @@ int connect_to(const std::string& socket_path) {
 }
 
 // The whole answer to `request`, which must end its connection; "" if nobody listens.
-std::string ask(const std::string& socket_path, const std::string& request) {
-  const int fd = connect_to(socket_path);
+std::string ask(const std::string& socket_path, const std::string& request, int attempts = 60000) {
+  const int fd = connect_to(socket_path, attempts);
   if (fd < 0) return "";
   (void)!::write(fd, request.data(), request.size());
   std::string answer;
@@ -83,6 +83,55 @@ TEST(Serve, AnEncoderTakesItsLengthAndRefusesWhatItHasNotGot) {
     const std::string name = flags[0] == "--no-enable-prefix-caching" ? "--enable-prefix-caching" : flags[0];
     EXPECT_NE(end.err.find("[" + name + "]"), std::string::npos) << end.err;
   }
+}
+
+// What contradicts itself is not served in part.
+TEST(Serve, FlagsThatContradictAreRefused) {
+  const std::string path = ::testing::TempDir() + "pagoda_refused_" + std::to_string(::getpid());
+  for (const std::vector<std::string>& flags : {std::vector<std::string>{"--uds", path, "--port", "8000"},
+                                                {"--uds", path, "--host", "0.0.0.0"},
+                                                {"--served-model-name", "", "--uds", path},
+                                                {"--served-model-name", "a", "--served-model-name", "a", "--uds", path}}) {
+    std::vector<std::string> arguments = {
+        "serve", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--threads", "1", "--kv-cache-memory", "16MiB"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    Running serve(arguments);
+    const Ended ended = serve.end();
+    EXPECT_EQ(ended.code, 2) << ended.err;
+    EXPECT_NE(ended.err.find("[" + flags[flags[0] == "--uds" ? 2 : 0] + "]"), std::string::npos) << ended.err;
+  }
+}
+
+// Responses in the background are finished before the end, and can be asked for until then.
+TEST(Serve, BackgroundResponsesAreFinishedFirst) {
+  const std::string path = ::testing::TempDir() + "pagoda_background_" + std::to_string(::getpid());
+  Running serve(
+      {"serve", PAGODA_SOURCE_DIR "/models/stories/llama", "--uds", path, "--threads", "1", "--kv-cache-memory", "32MiB"});
+  const auto http = [&](const std::string& method, const std::string& route, const std::string& body, int attempts = 60000) {
+    return ask(path,
+               method + " " + route + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: " +
+                   std::to_string(body.size()) + "\r\n\r\n" + body,
+               attempts);
+  };
+  std::string answer;
+  for (int i = 0; i < 6000 && answer.find("\"id\":\"resp_") == std::string::npos; ++i) {
+    answer =
+        http("POST", "/v1/responses", R"({"input": "x", "background": true, "max_output_tokens": 400, "ignore_eos": true})");
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  const size_t at = answer.find("resp_");
+  ASSERT_NE(at, std::string::npos) << answer;
+  const std::string id = answer.substr(at, answer.find('"', at) - at);
+  ::kill(serve.pid(), SIGTERM);
+  std::string last;
+  for (std::string next; !(next = http("GET", "/v1/responses/" + id, "", 200)).empty();) {
+    last = next;
+    if (last.find("\"status\":\"in_progress\"") == std::string::npos) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  const Ended ended = serve.end();
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_NE(last.find("HTTP/1.1 200"), std::string::npos) << last;
 }
 
 // The port is open before the model is there: whether the signal comes while it loads or just after, the end is an orderly one.

@@ -70,6 +70,40 @@ TEST_F(AsyncEngineTest, ManyCallersEachGetTheirOwn) {
   EXPECT_TRUE(async.healthy());
 }
 
+// Who is told of the end may still hold the engine, and take back what it submitted.
+TEST_F(AsyncEngineTest, AStoppedEngineIsStillThere) {
+  AsyncEngine async(*engine_, 0);
+  std::promise<Event> told;
+  const auto ticket = async.submit(request(5, 1 << 20), [&told](const Event& event) {
+    if (event.request_done) told.set_value(event);
+  });
+  ASSERT_TRUE(ticket);
+  async.stop();
+  EXPECT_EQ(told.get_future().get().error->kind(), ErrorKind::kDevice);
+  EXPECT_EQ(async.num_open(), 0);
+  async.abort(*ticket);
+  EXPECT_FALSE(async.submit(request(5, 1), [](const Event&) { FAIL() << "told after the end"; }));
+  async.stop();
+  EXPECT_FALSE(engine_->has_work());
+}
+
+// The engine says when it took a request up, and how many tokens each step computed.
+TEST_F(AsyncEngineTest, NotesTimesAndSizes) {
+  const auto begin = std::chrono::steady_clock::now();
+  AsyncEngine async(*engine_, 0);
+  std::vector<Event> events;
+  ASSERT_TRUE(async.submit(request(5, 3), [&events](const Event& event) { events.push_back(event); }));
+  async.drain();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_GE(events[0].scheduled_at, begin);
+  EXPECT_LE(events[0].scheduled_at, std::chrono::steady_clock::now());
+  EXPECT_EQ(events[2].scheduled_at, events[0].scheduled_at);
+  const StepSizes sizes = engine_->stats().step_sizes;
+  EXPECT_EQ(sizes.tokens, 3 + 1 + 1);  // a prompt, and two tokens after the first
+  EXPECT_EQ(sizes.counts[0], 2);
+  EXPECT_EQ(sizes.counts[1], 1);
+}
+
 TEST_F(AsyncEngineTest, AfterTheLastAbortNothingRuns) {
   AsyncEngine async(*engine_, 0);
   std::atomic<int> events{0};

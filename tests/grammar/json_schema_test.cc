@@ -228,6 +228,64 @@ TEST(JsonSchemaTest, Composition) {
                {"[2]", "[\"x\"]"});
 }
 
+// oneOf is read where no value fits two of its branches, and refused where that does not show: anyOf would write such values.
+TEST(JsonSchemaTest, OneOfWhoseBranchesExcludeOneAnother) {
+  expect_texts(R"({"oneOf": [{"type": "integer"}, {"type": ["string", "null"]}]})", {"1", "\"a\"", "null"}, {"true", "[]"});
+  expect_texts(R"({"oneOf": [{"type": "integer", "maximum": 5}, {"type": "number", "exclusiveMinimum": 5}]})",
+               {"5", "5.5", "-3"}, {"4.5", "\"a\""});
+  expect_texts(R"({"oneOf": [{"const": 1}, {"enum": [2, "a"]}, {"type": "number", "minimum": 7}, {"type": "boolean"}]})",
+               {"1", "2", "\"a\"", "7.5", "true"}, {"3", "null"});
+  expect_texts(
+      R"({"type": "object", "oneOf": [{"properties": {"kind": {"const": "a"}, "x": {"type": "integer"}}, "required": ["kind"]},
+                   {"properties": {"kind": {"enum": ["b", "c"]}}, "required": ["kind"]}]})",
+      {R"({"kind":"a","x":1})", R"({"kind":"c"})"}, {"{}", R"({"kind":"b","x":1})", R"({"kind":"d"})"});
+  expect_texts(R"({"$defs": {"base": {"type": "object", "properties": {"id": {"type": "integer"}}},
+                   "cat": {"allOf": [{"$ref": "#/$defs/base"}, {"properties": {"kind": {"const": "cat"}}, "required": ["kind"]}]},
+                   "dog": {"type": "object", "properties": {"kind": {"const": "dog"}}, "required": ["kind"]}},
+                   "oneOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}, {"type": "null"}]})",
+               {R"({"id":1,"kind":"cat"})", R"({"kind":"dog"})", "null"}, {R"({"id":1})", R"({"kind":"cow"})"});
+  expect_texts(
+      R"({"oneOf": [{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": false},
+                   {"type": "object", "properties": {"b": {"type": "integer"}}, "required": ["b"], "additionalProperties": false}]})",
+      {R"({"a":1})", R"({"b":1})"}, {"{}", R"({"a":1,"b":1})"});
+  expect_texts(R"({"minimum": 0, "type": "integer", "oneOf": [{"maximum": 3}, {"minimum": 8}]})", {"0", "3", "8"}, {"-1", "4"});
+  for (
+      const char* const text :
+      {R"({"oneOf": [{"type": "integer", "minimum": 0, "maximum": 5}, {"type": "integer", "minimum": 3, "maximum": 9}]})",
+       R"({"oneOf": [{"type": "integer", "maximum": 5}, {"type": "number", "minimum": 5}]})",
+       R"({"oneOf": [{"type": "string"}, {"type": "integer"}, {"type": ["null", "integer"]}]})",
+       R"({"oneOf": [{"enum": [1, 2]}, {"enum": [2.0, 3]}]})", R"({"oneOf": [{"const": 4}, {"type": "number"}]})",
+       R"({"oneOf": [{"type": "string", "pattern": "a"}, {"type": "string", "pattern": "b"}]})",
+       R"({"oneOf": [{"required": ["a"]}, {"required": ["b"]}], "type": "object", "properties": {"a": {}, "b": {}}})",
+       R"({"oneOf": [{"properties": {"k": {"const": 1}}}, {"properties": {"k": {"const": 2}}}], "type": "object"})",
+       R"({"oneOf": [{"properties": {"k": {"const": 1}}, "required": ["k"]}, {"type": "string"}]})",
+       R"({"oneOf": [{"type": "integer", "exclusiveMaximum": 9007199254740993}, {"type": "integer", "minimum": 9007199254740992}]})",
+       R"({"oneOf": [{}, {"type": "integer"}]})", R"({"oneOf": [true, {"type": "integer"}]})"}) {
+    EXPECT_THAT(error_of(text, ErrorKind::kUnsupported), testing::HasSubstr("`oneOf` whose branches")) << text;
+  }
+  EXPECT_THAT(error_of(R"({"oneOf": [{"type": "string"}, {"type": "integer"}, {"type": ["null", "integer"]}]})",
+                       ErrorKind::kUnsupported),
+              testing::HasSubstr("branches 1 and 2"));
+}
+
+// Merging waits for nobody, and others wait for it: what takes seconds is refused.
+TEST(JsonSchemaTest, MergingHasABudget) {
+  const auto choices = [](int lists, int branches) {
+    std::string text = "{\"allOf\":[";
+    for (int i = 0; i < lists; ++i) {
+      text += i > 0 ? ",{\"anyOf\":[" : "{\"anyOf\":[";
+      for (int j = 0; j < branches; ++j) {
+        text += (j > 0 ? "," : "") + std::string("{\"properties\":{\"a") + std::to_string(i) +
+                "\":{\"const\":" + std::to_string(j) + "}}}";
+      }
+      text += "]}";
+    }
+    return text + "]}";
+  };
+  EXPECT_TRUE(schema(choices(3, 6))->matches(R"({"a0":1,"a2":5})"));
+  EXPECT_THAT(error_of(choices(6, 6), ErrorKind::kInvalidInput), testing::HasSubstr("merged without end"));
+}
+
 // What is searched in long lists is found at once: each of these was the square of its length.
 TEST(JsonSchemaTest, LongLists) {
   std::string numbers, odd, names, first, backwards, second, defs, refs;

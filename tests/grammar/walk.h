@@ -147,9 +147,9 @@ class Checker {
     for (const char* const name : {"anyOf", "oneOf"}) {
       const Json* const list = schema.find(name);
       if (list == nullptr) continue;
-      bool any = false;
-      for (const Json& one : list->as_array(name)) any |= fits(value, one);
-      if (!any) return false;
+      int64_t count = 0;
+      for (const Json& one : list->as_array(name)) count += fits(value, one) ? 1 : 0;
+      if (count == 0 || (count > 1 && std::string_view(name) == "oneOf")) return false;
     }
     if (value.is_number()) {
       const double v = value.as_double("value");

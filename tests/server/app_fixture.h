@@ -34,7 +34,7 @@ class Told : public HttpResponse {
   bool write(std::string chunk) override {
     const std::lock_guard<std::mutex> lock(mutex);
     body += chunk;
-    return !gone;
+    return !left;
   }
   void finish() override {
     const std::lock_guard<std::mutex> lock(mutex);
@@ -42,6 +42,9 @@ class Told : public HttpResponse {
     ended.notify_all();
   }
   void on_disconnect(std::function<void()> callback) override { disconnect = std::move(callback); }
+  void post(std::function<void()> work) override { work(); }
+  bool gone() const override { return left; }
+  void keep(MemoryLedger::Lease room) override { kept = std::move(room); }
   int64_t pending_bytes() const override { return 0; }
 
   void wait() {
@@ -75,7 +78,8 @@ class Told : public HttpResponse {
   int status = 0;
   std::string content_type, body;
   Headers headers;
-  bool done = false, gone = false;
+  bool done = false, left = false;
+  MemoryLedger::Lease kept;  // never sent
   std::function<void()> disconnect;
 };
 

@@ -34,7 +34,31 @@ TEST_F(AppTest, MetricsOfSeveralAnswersCountEachOnesGaps) {
   EXPECT_EQ(count("vllm:time_to_first_token_seconds"), 1);
   EXPECT_EQ(count("vllm:inter_token_latency_seconds"), 4 * 2);
   EXPECT_EQ(count("vllm:request_time_per_output_token_seconds"), 4);
-  EXPECT_EQ(count("vllm:request_generation_tokens"), 1);
+  EXPECT_EQ(count("vllm:request_generation_tokens"), 4);
+  EXPECT_EQ(count("vllm:e2e_request_latency_seconds"), 4);
+  EXPECT_EQ(count("vllm:request_queue_time_seconds"), 4);
+  EXPECT_EQ(count("vllm:request_prefill_time_seconds"), 4);
+  EXPECT_EQ(count("vllm:request_decode_time_seconds"), 4);
+  EXPECT_EQ(count("vllm:request_inference_time_seconds"), 4);
+  EXPECT_EQ(count("vllm:request_params_n"), 1);
+  EXPECT_EQ(count("vllm:request_max_num_generation_tokens"), 1);
+  EXPECT_GE(count("vllm:iteration_tokens_total"), 3);
+  EXPECT_NE(text.find("vllm:request_max_num_generation_tokens_sum{model_name=\"words\",engine=\"0\"} 3\n"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("finished_reason=\"length\"} 4\n"), std::string::npos) << text;
+}
+
+// Each answer's own reason, not the last one's.
+TEST_F(AppTest, EachAnswersReasonIsCounted) {
+  const Json all =
+      complete(R"("prompt": "w7", "max_tokens": 6, "n": 12, "temperature": 2, "seed": 3, "stop": ["w1", "w2", "w3"])");
+  int stopped = 0;
+  for (size_t i = 0; i < 12; ++i) stopped += choice(all, i).at("finish_reason", "c") == Json("stop") ? 1 : 0;
+  ASSERT_GT(stopped, 0);
+  ASSERT_LT(stopped, 12);
+  const std::string text = call(request("GET", "/metrics"))->body;
+  EXPECT_NE(text.find("finished_reason=\"stop\"} " + std::to_string(stopped) + "\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("finished_reason=\"length\"} " + std::to_string(12 - stopped) + "\n"), std::string::npos) << text;
 }
 
 TEST_F(AppTest, LoadingAndClosingAre503) {
@@ -170,6 +194,7 @@ TEST_F(AppTest, SeveralAnswers) {
   const Json best = complete(fields + R"("n": 1, "best_of": 4)");
   ASSERT_EQ(best.at("choices", "a").size(), 1u);
   EXPECT_EQ(best.at("usage", "a").at("completion_tokens", "u"), Json(20));
+  EXPECT_EQ(choice(best).at("logprobs", "c"), Json());
   const Json beams = complete(R"("prompt": "w7", "max_tokens": 5, "n": 3, "use_beam_search": true)");
   EXPECT_EQ(beams.at("choices", "a").size(), 3u);
   const Json told = complete(R"("prompt": "w7", "max_tokens": 5, "n": 2, "use_beam_search": true, "logprobs": 1)");
@@ -657,6 +682,104 @@ TEST_F(AppTest, TooManyOpenRequestsAreToldToComeBack) {
   open->disconnect();
   app_->engine()->drain();
   EXPECT_EQ(post("/v1/completions", R"({"prompt": ["w7", "w8"], "max_tokens": 2})")->status, 200);
+}
+
+// By the log-probabilities of its tokens, whether or not they are asked for.
+TEST_F(AppTest, BestOfPicksTheLikeliest) {
+  int first = 0;
+  for (int seed = 0; seed < 8; ++seed) {
+    const std::string fields =
+        R"("prompt": "w7", "max_tokens": 4, "temperature": 1.5, "ignore_eos": true, "seed": )" + std::to_string(seed) + ", ";
+    const Json all = complete(fields + R"("n": 6, "logprobs": 0)");
+    size_t best = 0;
+    double most = -1e30;
+    for (size_t i = 0; i < 6; ++i) {
+      double sum = 0;
+      for (const Json& each : choice(all, i).at("logprobs", "c").at("token_logprobs", "l").as_array("l"))
+        sum += each.as_double("l");
+      if (sum > most) best = i;
+      most = std::max(most, sum);
+    }
+    first += best == 0 ? 1 : 0;
+    EXPECT_EQ(choice(complete(fields + R"("n": 1, "best_of": 6)")).at("text", "c"), choice(all, best).at("text", "c")) << seed;
+  }
+  EXPECT_LT(first, 8);
+}
+
+TEST_F(AppTest, WhatCannotBeIsRefusedAhead) {
+  const std::string path = "/v1/completions";
+  expect_refused(path, R"({"prompt": "w7", "allowed_token_ids": [9], "stop_token_ids": [9], "min_tokens": 2, "max_tokens": 3})",
+                 "[allowed_token_ids] min_tokens and bad_words leave none");
+  expect_refused(path, R"({"prompt": "w7", "allowed_token_ids": [9], "bad_words": ["w9"]})",
+                 "[allowed_token_ids] min_tokens and bad_words leave none");
+  EXPECT_EQ(
+      post(path, R"({"prompt": "w7", "allowed_token_ids": [9, 10], "stop_token_ids": [9], "min_tokens": 2, "max_tokens": 3})")
+          ->status,
+      200);
+  expect_refused("/detokenize", R"({"tokens": [7, 99999999]})", "[tokens] id outside the vocabulary: got 99999999");
+  EXPECT_EQ(post("/detokenize", R"({"tokens": [7]})")->status, 200);
+}
+
+// A short request whose answer is large, and one that nobody reads.
+TEST_F(AppTest, WhatAnswersWillTakeIsBoundedTogether) {
+  AppOptions options = plain();
+  options.memory = MemoryLedger(400'000);
+  make(options);
+  const std::string large =
+      R"({"prompt": [7, 8, 9, 10, 11, 12, 13, 14], "n": 16, "temperature": 1, "max_tokens": 1, "prompt_logprobs": 20})";
+  const auto told = post("/v1/completions", large);
+  ASSERT_EQ(told->status, 200) << told->body;
+  EXPECT_GT(told->kept.bytes(), 16 * 8 * 21 * 100);  // held until the answer is sent
+  EXPECT_EQ(options.memory.held(), told->kept.bytes() - MemoryLedger::kFreeBytes);
+  const auto refused = post("/v1/completions", large);
+  EXPECT_EQ(refused->status, 503);
+  EXPECT_NE(refused->body.find("too much is kept for open requests"), std::string::npos) << refused->body;
+  EXPECT_EQ(refused->headers.at(0).first, "retry-after");
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": "w7", "max_tokens": 3})")->status, 200);  // little is always served
+  app_->engine()->drain();
+  told->kept = MemoryLedger::Lease();
+  EXPECT_EQ(options.memory.held(), 0);
+  EXPECT_EQ(post("/v1/completions", large)->status, 200);
+}
+
+// Without max_tokens an answer is counted as it comes.
+TEST_F(AppTest, AnAnswerThatGrowsIsCounted) {
+  AppOptions options = plain();
+  options.memory = MemoryLedger(0);
+  make(options);
+  const auto grown = [&](const std::string& more) {
+    return post("/v1/chat/completions",
+                R"({"messages": [{"role": "user", "content": "w7"}], "ignore_eos": true, "temperature": 1)" + more);
+  };
+  EXPECT_EQ(grown("}")->status, 200);
+  const auto refused = grown(R"(, "n": 8, "logprobs": true, "top_logprobs": 20})");
+  EXPECT_EQ(refused->status, 503) << refused->body;
+  EXPECT_EQ(refused->headers.at(0).first, "retry-after");
+  EXPECT_EQ(options.memory.held(), 0);
+}
+
+TEST_F(AppTest, EmbeddingsHaveRoomTaken) {
+  AppOptions options = plain();
+  options.memory = MemoryLedger(0);
+  make(options);
+  std::string many = R"({"input": ["w7")";
+  for (int i = 0; i < 400; ++i) many += R"(, "w8")";
+  EXPECT_EQ(post("/v1/embeddings", R"({"input": "w7"})")->status, 200);
+  EXPECT_EQ(post("/v1/embeddings", many + "]}")->status, 503);
+}
+
+// What stands around an answer forwards all of it.
+TEST_F(AppTest, AnAllowedOriginChangesNothingButHeaders) {
+  AppOptions options = plain();
+  options.allowed_origins = {"https://a.example"};
+  options.memory = MemoryLedger(400'000);
+  make(options);
+  const auto told = call(
+      request("POST", "/v1/completions",
+              R"({"prompt": [7, 8, 9, 10, 11, 12, 13, 14], "n": 16, "temperature": 1, "max_tokens": 1, "prompt_logprobs": 20})",
+              {{"origin", "https://a.example"}}));
+  EXPECT_EQ(told->status, 200);
+  EXPECT_GT(told->kept.bytes(), 0);
 }
 
 TEST_F(AppTest, CountsWhatHappened) {

@@ -573,6 +573,7 @@ TEST_F(EncoderAppTest, NothingIsComputedForWhoHasGone) {
     bool gone() const override { return ++asked > 2; }
     mutable int asked = 0;
   };
+  options_.allowed_origins = {"https://a.example"};
   for (const auto& [folder, path, texts] : std::vector<std::tuple<std::string, std::string, std::string>>{
            {kFixtures + "bert", "/classify", R"({"input": ["a", "b", "c", "d", "e"]})"},
            {kFixtures + "distilbert", "/v1/embeddings", R"({"input": ["a", "b", "c", "d", "e"]})"},
@@ -583,6 +584,7 @@ TEST_F(EncoderAppTest, NothingIsComputedForWhoHasGone) {
     http.method = "POST";
     http.path = path;
     http.body = texts;
+    if (path != "/classify") http.headers = {{"origin", "https://a.example"}};
     const auto told = std::make_shared<Gone>();
     try {
       app_->handle(std::move(http), told);
@@ -591,6 +593,39 @@ TEST_F(EncoderAppTest, NothingIsComputedForWhoHasGone) {
     EXPECT_EQ(told->asked, 3) << path;
     EXPECT_EQ(app_->num_open(), 0) << path;
   }
+}
+
+// They count from the request to the end of its answer, behind an allowed origin too.
+TEST_F(EncoderAppTest, OutputsAndAnswersOfAllAreBounded) {
+  options_.allowed_origins = {"https://a.example"};
+  serve(kFixtures + "bert");
+  const int64_t rows = std::ssize(model_->encode("the quick brown fox").encoding.ids);
+  const int64_t numbers = 100 * rows * model_->model().hidden_size();
+  options_.memory = MemoryLedger(numbers * 17 * 3 / 2);
+  serve(kFixtures + "bert");
+  const auto ask = [&](const Headers& headers, int texts) {
+    HttpRequest http;
+    http.method = "POST";
+    http.path = "/pipelines/feature-extraction";
+    http.headers = headers;
+    http.body = R"({"inputs": ["the quick brown fox")";
+    for (int i = 1; i < texts; ++i) http.body += R"(, "the quick brown fox")";
+    http.body += "]}";
+    auto told = std::make_shared<Told>();
+    app_->handle(std::move(http), told);
+    told->wait();
+    return told;
+  };
+  const int texts = 100;
+  for (const Headers& headers : {Headers{}, Headers{{"origin", "https://a.example"}}}) {
+    const auto first = ask(headers, texts);
+    EXPECT_EQ(first->status, 200) << first->body;
+    const auto second = ask(headers, texts);
+    EXPECT_EQ(second->status, 503);
+    EXPECT_NE(second->body.find("large answers"), std::string::npos);
+    EXPECT_EQ(ask(headers, 1)->status, 200);
+  }
+  EXPECT_EQ(options_.memory.held(), 0);
 }
 
 TEST_F(EncoderAppTest, AnswersAreWrittenOnTheConnectionsThreadAndAbortsCounted) {
@@ -664,49 +699,6 @@ TEST_F(EncoderServiceTest, FullAndCancelled) {
   EXPECT_EQ(none.get_future().get(), "0");
   EXPECT_EQ(cancelled.load(), 0);
   EXPECT_TRUE(service.healthy());
-}
-
-TEST_F(EncoderServiceTest, OutputsOfAllAreBounded) {
-  const int64_t each = model_->num_values(inputs(1)[0]);
-  std::promise<std::string> first, alone;
-  {
-    EncoderService service(model_, 100, 4096, 3 * each);  // more than all may have, but nobody else is there
-    ASSERT_TRUE(service.submit(inputs(5), into(alone)));
-    EXPECT_EQ(alone.get_future().get(), "5");
-  }
-  EncoderService service(model_, 100, 4096, 3 * each);
-  hold(service);  // whose output counts as long as it is told
-  const auto ignore = [](const Outputs&, const Error*) {};
-  const auto ticket = service.submit(inputs(2), ignore);
-  ASSERT_TRUE(ticket);
-  EXPECT_FALSE(service.submit(inputs(1), ignore));
-  service.cancel(*ticket);
-  ASSERT_TRUE(service.submit(inputs(2), into(first)));
-  EXPECT_FALSE(service.submit(inputs(1), ignore));
-  go_.set_value();
-  EXPECT_EQ(first.get_future().get(), "2");
-}
-
-// They count while anyone has them, also when the request is no longer open.
-TEST_F(EncoderServiceTest, OutputsCountUntilTheirAnswerIsSent) {
-  const int64_t each = model_->num_values(inputs(1)[0]);
-  std::shared_ptr<const void> counted;
-  EncoderService service(model_, 100, 4096, 3 * each);
-  std::promise<std::string> first, last;
-  ASSERT_TRUE(service.submit(inputs(2), into(first), &counted));
-  EXPECT_EQ(first.get_future().get(), "2");
-  const auto ignore = [](const Outputs&, const Error*) {};
-  for (int i = 0; i < 1000 && service.num_open() > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  EXPECT_EQ(service.num_open(), 0);
-  EXPECT_FALSE(service.submit(inputs(2), ignore));
-  counted.reset();
-  std::optional<uint64_t> ticket;  // the service itself lets go a moment after its call
-  for (int i = 0; i < 1000 && !ticket; ++i) {
-    ticket = service.submit(inputs(2), into(last));
-    if (!ticket) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  ASSERT_TRUE(ticket);
-  EXPECT_EQ(last.get_future().get(), "2");
 }
 
 TEST_F(EncoderServiceTest, WhatThrowsOnItsThreadEndsThatRequestAlone) {

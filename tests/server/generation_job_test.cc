@@ -32,7 +32,7 @@ class GenerationJobTest : public AppTest {
     prompts[0].ids = {1, 7};
     prompts[1].ids = {1, 8, 9};
     const auto told = std::make_shared<Told>();
-    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, std::move(request), std::move(prompts),
+    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, memory_, std::move(request), std::move(prompts),
                                                      std::make_unique<NoMemory>(), told);
     job->start(generation_->engine().max_model_len());
     told->wait();
@@ -40,6 +40,7 @@ class GenerationJobTest : public AppTest {
     return told;
   }
   Metrics metrics_{"words"};
+  MemoryLedger memory_ = MemoryLedger::unbounded();
 };
 
 TEST_F(GenerationJobTest, AnAnswerThatCannotBeWrittenIsAnError) {
@@ -84,7 +85,7 @@ TEST_F(GenerationJobTest, LogprobsAreBoundedByWhatComes) {
     auto format = std::make_unique<Silent>();
     Silent* seen = format.get();
     const auto told = std::make_shared<Told>();
-    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, std::move(request), std::move(prompts),
+    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, memory_, std::move(request), std::move(prompts),
                                                      std::move(format), told);
     job->start(generation_->engine().max_model_len());
     told->wait();
@@ -115,7 +116,7 @@ TEST_F(GenerationJobTest, AnswersWithoutMaxTokensAreNotRefusedAhead) {
   std::vector<PromptState> prompts(1);
   prompts[0].ids = {1, 7};
   const auto told = std::make_shared<Told>();
-  const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, std::move(request), std::move(prompts),
+  const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, memory_, std::move(request), std::move(prompts),
                                                    std::make_unique<Silent>(), told);
   job->start(generation_->engine().max_model_len());
   told->wait();
@@ -138,7 +139,7 @@ TEST_F(GenerationJobTest, AJobThatCannotBeginLeavesNothingBehind) {
   for (PromptState& prompt : prompts) prompt.ids = {1, 7};
   const auto told = std::make_shared<NoHead>();
   {
-    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, std::move(request), std::move(prompts),
+    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, memory_, std::move(request), std::move(prompts),
                                                      std::make_unique<NoMemory>(), told);
     EXPECT_THROW(job->start(generation_->engine().max_model_len()), std::bad_alloc);
   }

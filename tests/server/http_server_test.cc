@@ -395,34 +395,54 @@ TEST_F(Http, ARefusedClientThatKeepsSendingCanReadTheAnswer) {
 }
 
 TEST_F(Http, BodiesOfAllConnectionsTogetherAreLimited) {
+  constexpr int64_t kFree = MemoryLedger::kFreeBytes;
   HttpOptions options = any_port();
-  options.max_buffered_bytes = 1000;
-  start(options);
-  const std::string head = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 700\r\n\r\n";
+  options.memory = MemoryLedger(100'000);
+  start(options,
+        [](const HttpRequest&, const std::shared_ptr<HttpResponse>& response) { response->send(200, "text/plain", "ok"); });
+  const size_t size = kFree + 70'000;
+  const std::string head = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n";
   Client first(port());
-  first.send(head + std::string(600, 'a'));
-  Client second(port());
-  Answer answer;
-  // Until the first one's bytes are in, there is room for the second's.
-  EXPECT_TRUE(eventually([&] {
-    Client probe(port());
-    answer = probe.ask(head + std::string(700, 'a'));
-    return answer.status == 503;
-  }));
+  first.send(head + std::string(size - 100, 'a'));
+  EXPECT_TRUE(eventually([&] { return options.memory.held() == 70'000 - 100; }));
+  Client second(port()), probe(port());
+  const Answer answer = probe.ask(head + std::string(size, 'a'));
   expect_error(answer, 503);
   EXPECT_EQ(answer.header("retry-after"), "1");
+  // Little is always taken.
+  EXPECT_EQ(second.ask("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello").status, 200);
   EXPECT_EQ(first.ask(std::string(100, 'a')).status, 200);
-  EXPECT_EQ(second.ask(head + std::string(700, 'a')).status, 200);
+  EXPECT_EQ(second.ask(head + std::string(size, 'a')).status, 200);
   // A connection that ends gives back what it held.
   for (int i = 0; i < 5; ++i) {
     Client leaving(port());
-    leaving.send(head + std::string(600, 'a'));
-    EXPECT_TRUE(eventually([&] { return server_->connections() == 3; }));
-    std::this_thread::sleep_for(5ms);
+    leaving.send(head + std::string(size - 100, 'a'));
+    EXPECT_TRUE(eventually([&] { return options.memory.held() > 0; }));
     leaving.close();
-    EXPECT_TRUE(eventually([&] { return server_->connections() == 2; }));
+    EXPECT_TRUE(eventually([&] { return options.memory.held() == 0; }));
   }
-  EXPECT_EQ(second.ask(head + std::string(700, 'a')).status, 200);
+  EXPECT_EQ(second.ask(head + std::string(size, 'a')).status, 200);
+  // One that could never be taken is told so.
+  Client large(port());
+  EXPECT_EQ(large.ask("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n").status, 413);
+}
+
+// A body counts until its handler is done with it: others wait for their turn, or are read.
+TEST_F(Http, BodiesCountUntilTheyAreRead) {
+  HttpOptions options = any_port();
+  std::atomic<int64_t> held{0};
+  HttpServer server(options, [&](const HttpRequest&, const std::shared_ptr<HttpResponse>& response) {
+    held = options.memory.held();
+    response->send(200, "text/plain", "done");
+  });
+  Client client(server.port());
+  const size_t size = MemoryLedger::kFreeBytes + 1000;
+  EXPECT_EQ(
+      client.ask("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" + std::string(size, 'a'))
+          .status,
+      200);
+  EXPECT_EQ(held, 1000);
+  EXPECT_TRUE(eventually([&] { return options.memory.held() == 0; }));
 }
 
 TEST_F(Http, ConnectionsOverTheLimitAreClosed) {

@@ -225,29 +225,83 @@ TEST_F(Stream, AHandlerCanAskWhetherItsClientHasGone) {
   EXPECT_TRUE(eventually([&] { return ended.load(); }));
 }
 
-// What an answer is made of may count until the client has it, or has gone.
-TEST_F(Stream, WhatIsKeptGoesWithTheAnswer) {
-  start(any_port());
+// Room that was taken for an answer is its size's once it is there, and free when the client has it, or has gone.
+TEST_F(Stream, WhatAnswersTakeCountsUntilTheyAreSent) {
+  HttpOptions options = any_port();
+  start(options);
+  constexpr int64_t kSize = int64_t{16} << 20;
   Client client(port(), 4096);
   client.send(kGet);
   auto answer = response();
-  auto kept = std::make_shared<int>(1);
-  const std::weak_ptr<int> seen = kept;
-  answer->keep(std::move(kept));
-  answer->send(200, "text/plain", std::string(16 << 20, 'x'), {});
+  MemoryLedger::Lease room(options.memory);
+  ASSERT_TRUE(room.resize(2 * kSize));
+  answer->keep(std::move(room));
+  EXPECT_EQ(options.memory.held(), 2 * kSize - MemoryLedger::kFreeBytes);
+  answer->send(200, "text/plain", std::string(kSize, 'x'), {});
   answer.reset();
   std::this_thread::sleep_for(100ms);
-  EXPECT_FALSE(seen.expired());  // more than the system's buffers hold
-  EXPECT_EQ(client.read_answer().body.size(), size_t{16} << 20);
-  EXPECT_TRUE(eventually([&] { return seen.expired(); }));
+  EXPECT_GT(options.memory.held(), kSize / 4);  // more than the system's buffers hold
+  EXPECT_LE(options.memory.held(), kSize);
+  EXPECT_EQ(client.read_answer().body.size(), static_cast<size_t>(kSize));
+  EXPECT_TRUE(eventually([&] { return options.memory.held() == 0; }));
   Client leaver(port());
   leaver.send(kGet);
   const auto other = response();
-  kept = std::make_shared<int>(2);
-  const std::weak_ptr<int> left = kept;
-  other->keep(std::move(kept));
+  MemoryLedger::Lease more(options.memory);
+  ASSERT_TRUE(more.resize(kSize));
+  other->keep(std::move(more));
   leaver.close();
-  EXPECT_TRUE(eventually([&] { return left.expired(); }));
+  EXPECT_TRUE(eventually([&] { return options.memory.held() == 0; }));
+}
+
+// Answers that wait for clients who do not read are bounded together, however they were made.
+TEST_F(Stream, AnswersWithoutRoomAre503AndStreamsEnd) {
+  HttpOptions options = any_port();
+  options.memory = MemoryLedger(12 << 20);
+  start(options);
+  Client slow(port(), 4096), other(port()), streaming(port(), 4096);
+  slow.send(kGet);
+  response()->send(200, "text/plain", std::string(11 << 20, 'x'), {});
+  EXPECT_TRUE(eventually([&] { return options.memory.held() > 0; }));
+  std::this_thread::sleep_for(100ms);
+  other.send(kGet);
+  response()->send(200, "text/plain", std::string(11 << 20, 'x'), {{"x-more", "1"}});
+  const testing::Answer refused = other.read_answer();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.header("retry-after"), "1");
+  EXPECT_EQ(refused.header("x-more"), "1");
+  other.send(kGet);
+  response()->send(200, "text/plain", "little", {});
+  EXPECT_EQ(other.read_answer().body, "little");
+  streaming.send(kGet);
+  const auto stream = response();
+  Signal gone;
+  stream->on_disconnect([&] { gone.set(); });
+  stream->begin(200, "text/plain", {});
+  bool written = true;
+  for (int i = 0; i < 64 && written; ++i) written = stream->write(std::string(1 << 20, 'x'));
+  EXPECT_FALSE(written);
+  EXPECT_TRUE(gone.wait());
+  slow.close();
+  EXPECT_TRUE(eventually([&] { return options.memory.held() == 0; }));
+}
+
+// Who reads, but next to nothing, would hold a large answer for hours.
+TEST_F(Stream, AReaderBelowTheLeastRateIsCut) {
+  HttpOptions options = any_port();
+  options.write_timeout = 500ms;
+  start(options);
+  Client client(port(), 4096);
+  client.send(kGet);
+  const auto answer = response();
+  answer->send(200, "text/plain", std::string(16 << 20, 'x'), {});
+  char piece[1024];  // 20 kB a second at most
+  bool cut = false;
+  for (int i = 0; i < 200 && !cut; ++i) {
+    cut = ::recv(client.fd(), piece, sizeof piece, 0) <= 0 || server_->connections() == 0;
+    std::this_thread::sleep_for(50ms);
+  }
+  EXPECT_TRUE(cut);
 }
 
 TEST_F(Stream, ASlowReaderThatReadsIsNotCut) {

@@ -40,6 +40,9 @@ class Heard : public HttpResponse {
     done_ = true;
   }
   void on_disconnect(std::function<void()>) override {}
+  void post(std::function<void()> work) override { work(); }
+  bool gone() const override { return false; }
+  void keep(MemoryLedger::Lease) override {}
   int64_t pending_bytes() const override { return 0; }
 
   void leave() {

@@ -208,6 +208,63 @@ TEST_F(ResponsesTest, InTheBackground) {
   EXPECT_EQ(get(plain_id, "POST", "/cancel")->status, 400);
 }
 
+// What waits keeps texts, which count, and no trees of the request, which would be many times as large.
+TEST_F(ResponsesTest, WhatOpenOnesKeepIsBounded) {
+  AppOptions options = plain();
+  options.memory = MemoryLedger(2'000'000);
+  make(options);
+  const std::string more = R"("background": true, "max_output_tokens": 900, "ignore_eos": true, "tool_choice": "none", "tools":
+      [{"type": "function", "name": "f", "description": ")";
+  const std::string large = body(more + std::string(300'000, 'd') + "\"}]");
+  std::vector<std::string> ids;
+  std::shared_ptr<Told> told;
+  for (int i = 0; i < 20; ++i) {
+    told = post("/v1/responses", large);
+    if (told->status != 200) break;
+    ids.push_back(told->json().get_string("id", "", "r"));
+  }
+  EXPECT_EQ(told->status, 503) << told->body;
+  EXPECT_NE(told->body.find("too much is kept for open requests"), std::string::npos) << told->body;
+  EXPECT_EQ(told->headers.at(0).first, "retry-after");
+  EXPECT_GE(ids.size(), 2u);  // of 900 kB each; one may have ended by then
+  EXPECT_EQ(create(R"("max_output_tokens": 2)").at("object", "r"), Json("response"));
+  for (const std::string& id : ids) EXPECT_EQ(get(id, "DELETE")->status, 200);
+  app_->engine()->drain();
+  while (options.memory.held() > 0) std::this_thread::yield();
+}
+
+TEST_F(ResponsesTest, ToolsAreBounded) {
+  std::string ones;
+  for (int i = 0; i < 600'000; ++i) ones += ",1";
+  const std::string tool = R"("name": "f", "parameters": {"x": [1)" + ones + "]}";
+  expect_refused("/v1/responses", body(R"("tools": [{"type": "function", )" + tool + "}]"), "[tools] too large");
+  expect_refused(
+      "/v1/chat/completions",
+      R"({"messages": [{"role": "user", "content": "q"}], "tools": [{"type": "function", "function": {)" + tool + "}}]}",
+      "[tools] too large");
+}
+
+// Those under way when the server ends are told so by a thread that then still finds their engine.
+TEST_F(ResponsesTest, TheEndWhileManyAreInTheBackground) {
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 60; ++i) create(R"("background": true, "max_output_tokens": 900, "ignore_eos": true)");
+    EXPECT_GT(app_->num_background(), 0);
+    SetUp();
+    EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
+  }
+}
+
+// A server that closes takes no more of them, but tells of those it has until it ends.
+TEST_F(ResponsesTest, AClosingServerStillTellsOfThem) {
+  const std::string id =
+      create(R"("background": true, "max_output_tokens": 300, "ignore_eos": true)").get_string("id", "", "r");
+  app_->close();
+  EXPECT_EQ(post("/v1/responses", body(R"("max_output_tokens": 1)"))->status, 503);
+  EXPECT_EQ(get(id)->status, 200);
+  while (app_->num_background() > 0) std::this_thread::yield();
+  EXPECT_EQ(get(id)->json().at("status", "r"), Json("incomplete"));
+}
+
 TEST_F(ResponsesTest, WrongRequestsAreNamed) {
   const auto bad = [&](const std::string& fields, const std::string& says, int status = 400) {
     expect_refused("/v1/responses", "{" + fields + "}", says, status);
@@ -280,6 +337,30 @@ TEST(ResponseStore, IsBounded) {
   store.close("k", std::string(500, 'x'), "[]");
   EXPECT_FALSE(store.get("k", ""));
   EXPECT_TRUE(store.get("j", ""));
+}
+
+// Whoever holds most gives up, and its oldest.
+TEST(ResponseStore, NobodyLosesAnEqualShare) {
+  ResponseStore store(6, 600);
+  const auto stored = [](const std::string& owner, size_t bytes) {
+    return StoredResponse{owner, std::string(bytes, 'x'), "", nullptr};
+  };
+  store.put("a", stored("one", 250));
+  for (int i = 0; i < 20; ++i) store.put("b" + std::to_string(i), stored("two", 150));
+  EXPECT_TRUE(store.get("a", "one"));
+  EXPECT_FALSE(store.get("b17", "two"));
+  EXPECT_TRUE(store.get("b18", "two"));
+  EXPECT_TRUE(store.get("b19", "two"));
+  for (int i = 0; i < 20; ++i) store.put("c" + std::to_string(i), stored("two", 1));  // by their number
+  EXPECT_TRUE(store.get("a", "one"));
+  EXPECT_EQ(store.size(), 6u);
+  StoredResponse open = stored("one", 1);
+  open.cancel = [] {};
+  store.put("d", open);
+  EXPECT_EQ(store.num_open(), 1u);
+  store.close("d", std::string(250, 'x'), "");
+  EXPECT_EQ(store.num_open(), 0u);
+  EXPECT_TRUE(store.get("d", "one"));
 }
 
 }  // namespace

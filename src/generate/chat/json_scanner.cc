@@ -7,11 +7,8 @@ namespace pagoda::chat {
 
 namespace {
 
-bool is_word(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '+' || c == '-' || c == '.';
-}
-
-bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 
 }  // namespace
 
@@ -38,9 +35,42 @@ JsonScanner::State JsonScanner::value(char c) {
     expect_ = Expect::kString;
     return State::kMore;
   }
-  if (!is_word(c)) return State::kBad;
-  expect_ = Expect::kWord;
+  for (const std::string_view word : {"true", "false", "null"}) {
+    if (c != word[0]) continue;
+    word_left_ = word.substr(1);
+    expect_ = Expect::kWord;
+    return State::kMore;
+  }
+  if (c != '-' && !is_digit(c)) return State::kBad;
+  expect_ = c == '-' ? Expect::kMinus : c == '0' ? Expect::kZero : Expect::kInteger;
   return State::kMore;
+}
+
+// One more byte behind the beginning of a number.
+JsonScanner::State JsonScanner::number(char c) {
+  const auto go = [&](Expect to) {
+    expect_ = to;
+    return State::kMore;
+  };
+  const bool digit = is_digit(c), exponent = c == 'e' || c == 'E';
+  switch (expect_) {
+    case Expect::kMinus: return digit ? go(c == '0' ? Expect::kZero : Expect::kInteger) : State::kBad;
+    case Expect::kPoint: return digit ? go(Expect::kFraction) : State::kBad;
+    case Expect::kSign: return digit ? go(Expect::kPower) : State::kBad;
+    case Expect::kExponent:
+      if (c == '+' || c == '-') return go(Expect::kSign);
+      return digit ? go(Expect::kPower) : State::kBad;
+    case Expect::kInteger:
+      if (digit) return State::kMore;
+      [[fallthrough]];
+    case Expect::kZero:
+      if (c == '.') return go(Expect::kPoint);
+      return exponent ? go(Expect::kExponent) : next(c);
+    case Expect::kFraction:
+      if (digit) return State::kMore;
+      return exponent ? go(Expect::kExponent) : next(c);
+    default: return digit ? State::kMore : next(c);
+  }
 }
 
 JsonScanner::State JsonScanner::next(char c) {
@@ -89,9 +119,13 @@ JsonScanner::State JsonScanner::feed(char c) {
       if (!is_hex(c)) return State::kBad;
       if (--hex_left_ == 0) expect_ = Expect::kString;
       return State::kMore;
-    case Expect::kWord: return is_word(c) ? State::kMore : next(c);
+    case Expect::kWord:
+      if (c != word_left_[0]) return State::kBad;
+      word_left_.remove_prefix(1);
+      if (word_left_.empty()) expect_ = Expect::kNext;
+      return State::kMore;
+    default: return number(c);
   }
-  return State::kBad;
 }
 
 std::string_view member_text(std::string_view object, std::string_view key) {

@@ -57,7 +57,8 @@ struct JsonGrammarOptions {
 // All compilers throw kInvalidInput for what is malformed, too large, or has no text; kUnsupported names what is not read.
 
 // JSON Schema (draft 2020-12). Properties come in the schema's order; those not named come last, where additionalProperties is
-// given. Patterns match whole strings. oneOf is anyOf. See json_schema.cc for the keywords.
+// given. Patterns match whole strings. oneOf is read where its branches
+// exclude one another. See json_schema.cc for the keywords.
 GrammarPtr compile_json_schema(const Json& schema, const JsonGrammarOptions& options = {}, const GrammarLimits& limits = {});
 // Any JSON object.
 GrammarPtr compile_json_object(const JsonGrammarOptions& options = {}, const GrammarLimits& limits = {});

@@ -1,7 +1,7 @@
 // JSON Schema to rules. Read: type (lists too), properties, required, additionalProperties, patternProperties, enum, const,
-// items, prefixItems, min/maxItems, min/maxLength, pattern, format, minimum to exclusiveMaximum, multipleOf, anyOf, oneOf,
-// allOf, $ref into the document, nullable, minProperties and maxProperties where no property has a name, booleans. Refused by
-// name: all other keywords that are no notes.
+// items, prefixItems, min/maxItems, min/maxLength, pattern, format, minimum to exclusiveMaximum, multipleOf, anyOf, oneOf
+// (branches that exclude one another), allOf, $ref into the document, nullable, minProperties and maxProperties where no
+// property has a name, booleans. Refused by name: all other keywords that are no notes.
 #include <algorithm>
 #include <deque>
 #include <string>
@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "generate/grammar/disjoint.h"
 #include "generate/grammar/frontends.h"
 #include "generate/grammar/json_formats.h"
 #include "generate/grammar/json_text.h"
@@ -25,8 +26,10 @@ namespace pagoda::grammar {
 namespace {
 
 constexpr size_t kMostTypes = 16;  // seven with different names
+// Merging copies: schemas that double themselves end here, after a tenth of a second at most, since other requests wait.
 constexpr int64_t kMostMerges = 100'000;
-constexpr int64_t kMostMergedNodes = 20'000'000;  // copied by merging: schemas that double themselves end here
+constexpr int64_t kMostMergedNodes = 1'000'000;
+constexpr int64_t kMostDisjointWork = 1'000'000;  // to tell branches of oneOf apart
 constexpr int64_t kMostKeyWork = 1'000'000;       // to tell keys of patternProperties apart
 
 int64_t count_nodes(const Json& json) {
@@ -42,7 +45,11 @@ int64_t count_nodes(const Json& json) {
 class Schema {
  public:
   Schema(Builder& builder, const Json& root, const JsonGrammarOptions& options)
-      : builder_(builder), root_(root), text_(builder, options) {}
+      : builder_(builder),
+        root_(root),
+        text_(builder, options),
+        disjointness_([this](const Json& reference) -> const Json& { return resolve(reference, "oneOf"); }, kMostDisjointWork) {
+  }
 
   Rule run() {
     const Rule root = rule_of(root_, "#");
@@ -181,7 +188,22 @@ class Schema {
     return list.as_array(path);
   }
 
+  // oneOf is written as anyOf: no text may fit two of its branches.
+  void check_exclusive(const Json& schema, const std::string& path) {
+    if (!schema.contains("oneOf")) return;
+    const Json::Array& list = branches(schema, "oneOf", path);
+    for (size_t i = 0; i < list.size(); ++i) {
+      for (size_t j = i + 1; j < list.size(); ++j) {
+        if (disjointness_.proven(list[i], list[j], types_let_through(schema))) continue;
+        refuse(path, "`oneOf` whose branches " + std::to_string(i) + " and " + std::to_string(j) +
+                         " may both fit (no type, const, enum, range of numbers or required property tells them apart: anyOf "
+                         "would take either) is");
+      }
+    }
+  }
+
   Expr choices(const Json& schema, const char* name, const std::string& path) {
+    check_exclusive(schema, path);
     std::vector<Expr> out;
     for (const Json& branch : branches(schema, name, path)) {
       out.push_back(use(branch, path + "/" + name + "/" + std::to_string(out.size())));
@@ -241,6 +263,7 @@ class Schema {
       } else if (name == "allOf") {
         for (const Json& part : branches(schema, "allOf", path)) flatten(part, path, base, open, followed);
       } else if (name == "anyOf" || name == "oneOf") {
+        if (name == "oneOf") check_exclusive(schema, path);
         open.emplace_back(branches(schema, name.c_str(), path));
         pay(open.back(), path);
       } else if (name != "$defs" && name != "definitions" && keyword_kind(name) != Keyword::kNote) {
@@ -567,6 +590,7 @@ class Schema {
   Builder& builder_;
   const Json& root_;
   JsonText text_;
+  Disjointness disjointness_;
   std::deque<Waiting> waiting_;
   std::unordered_map<const Json*, Rule> rules_;
   mutable std::unordered_map<const Json*, std::unordered_map<std::string_view, const Json*>> members_;
