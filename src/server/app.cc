@@ -75,7 +75,7 @@ bool is_json(std::string_view content_type) {
 }  // namespace
 
 const std::vector<App::Entry>& App::routes() {
-  static const std::vector<Entry> entries = {
+  static const std::vector<Entry> kEntries = {
       {"GET", "/", &App::page, false, false, {"The web page", "text/html"}},
       {"GET", "/pagoda/state", &App::state, true, true, {"What the engine does, and its cache", "LiveState"}},
       {"GET", "/pagoda/live", &App::live, true, true, {"The same as it changes, until the client goes", "text/event-stream"}},
@@ -137,7 +137,7 @@ const std::vector<App::Entry>& App::routes() {
        true,
        {"Ends a response in the background", "Response"}},
   };
-  return entries;
+  return kEntries;
 }
 
 App::App(AppOptions options)

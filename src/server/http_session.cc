@@ -37,7 +37,7 @@ Clock::time_point after(std::chrono::milliseconds time) { return Clock::now() + 
 }  // namespace
 
 template <class Event>
-void Session::guarded(Event event) noexcept {
+void Session::guarded(Event&& event) noexcept {
   if (state_ == State::kClosed) return;
   try {
     event();

@@ -98,7 +98,7 @@ class Session final : public Wakeable, public std::enable_shared_from_this<Sessi
   void expect_reading();
   // An event of this connection's that throws (no memory) ends it, and nothing else.
   template <class Event>
-  void guarded(Event event) noexcept;
+  void guarded(Event&& event) noexcept;
 
   ServerCore& core_;
   Socket socket_;

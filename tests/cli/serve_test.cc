@@ -11,6 +11,9 @@
 namespace pagoda::testing {
 namespace {
 
+const std::string kFixture = PAGODA_SOURCE_DIR "/tests/fixtures/llama";
+const std::string kStories = PAGODA_SOURCE_DIR "/models/stories/llama";
+
 // A connection to the socket, asked for every millisecond; -1 if nobody listens within so many, a minute.
 int connect_to(const std::string& socket_path, int attempts = 60000) {
   sockaddr_un address{};
@@ -44,8 +47,8 @@ std::string preflight(const std::string& origin) {
 
 TEST(Serve, AllowedOriginsMayCall) {
   const std::string path = ::testing::TempDir() + "pagoda_serve_" + std::to_string(::getpid());
-  Running serve({"serve", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--uds", path, "--threads", "1", "--kv-cache-memory",
-                 "16MiB", "--allowed-origins", R"(["https://a.example", "https://b.example"])"});
+  Running serve({"serve", kFixture, "--uds", path, "--threads", "1", "--kv-cache-memory", "16MiB", "--allowed-origins",
+                 R"(["https://a.example", "https://b.example"])"});
   const std::string allowed = ask(path, preflight("https://b.example")), other = ask(path, preflight("https://c.example"));
   ::kill(serve.pid(), SIGTERM);
   const Ended ended = serve.end();
@@ -92,8 +95,7 @@ TEST(Serve, FlagsThatContradictAreRefused) {
                                                 {"--uds", path, "--host", "0.0.0.0"},
                                                 {"--served-model-name", "", "--uds", path},
                                                 {"--served-model-name", "a", "--served-model-name", "a", "--uds", path}}) {
-    std::vector<std::string> arguments = {
-        "serve", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--threads", "1", "--kv-cache-memory", "16MiB"};
+    std::vector<std::string> arguments = {"serve", kFixture, "--threads", "1", "--kv-cache-memory", "16MiB"};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     Running serve(arguments);
     const Ended ended = serve.end();
@@ -105,8 +107,7 @@ TEST(Serve, FlagsThatContradictAreRefused) {
 // Responses in the background are finished before the end, and can be asked for until then.
 TEST(Serve, BackgroundResponsesAreFinishedFirst) {
   const std::string path = ::testing::TempDir() + "pagoda_background_" + std::to_string(::getpid());
-  Running serve(
-      {"serve", PAGODA_SOURCE_DIR "/models/stories/llama", "--uds", path, "--threads", "1", "--kv-cache-memory", "32MiB"});
+  Running serve({"serve", kStories, "--uds", path, "--threads", "1", "--kv-cache-memory", "32MiB"});
   const auto http = [&](const std::string& method, const std::string& route, const std::string& body, int attempts = 60000) {
     return ask(path,
                method + " " + route + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: " +
@@ -138,8 +139,7 @@ TEST(Serve, BackgroundResponsesAreFinishedFirst) {
 TEST(Serve, SignalsEndALoadingServer) {
   const std::string path = ::testing::TempDir() + "pagoda_loading_" + std::to_string(::getpid());
   for (const int signal : {SIGTERM, SIGINT}) {
-    Running serve(
-        {"serve", PAGODA_SOURCE_DIR "/tests/fixtures/llama", "--uds", path, "--threads", "1", "--kv-cache-memory", "16MiB"});
+    Running serve({"serve", kFixture, "--uds", path, "--threads", "1", "--kv-cache-memory", "16MiB"});
     const int connection = connect_to(path);
     ASSERT_GE(connection, 0);
     ::kill(serve.pid(), signal);

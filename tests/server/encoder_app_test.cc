@@ -589,6 +589,7 @@ TEST_F(EncoderAppTest, NothingIsComputedForWhoHasGone) {
     try {
       app_->handle(std::move(http), told);
     } catch (const Error&) {
+      // Nobody is left to hear of it.
     }
     EXPECT_EQ(told->asked, 3) << path;
     EXPECT_EQ(app_->num_open(), 0) << path;
