@@ -1,17 +1,33 @@
 // Feeds bytes to the tokenizer.json reader, and to the classes that rebuild such files; what they accept encodes and decodes a
 // few texts.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "formats/tokenizer_json.h"
 #include "formats/tokenizer_rules.h"
 
 namespace {
 
+// Tokens of the file among letters and white space, those with the largest ids: added ones.
+std::string text_of_tokens(const pagoda::Tokenizer& tokenizer) {
+  std::string text;
+  for (int64_t id = tokenizer.id_limit() - 1, end = std::max<int64_t>(0, id - 6); id >= end && text.size() < 512; --id) {
+    const std::string token = tokenizer.id_to_token(static_cast<int32_t>(id)).substr(0, 64);
+    if (pagoda::utf8_invalid_at(token) == std::string_view::npos) text += "a" + token + token + "  " + token + " b";
+  }
+  return text;
+}
+
 void use(const pagoda::Tokenizer& tokenizer) {
-  for (const std::string_view text : {"", "Hello world", " a  b\n", "\u00E9e\u0301\uFB01\u4E2D\U0001F642 <s> 12"}) {
+  const std::string tokens = text_of_tokens(tokenizer);
+  for (const std::string_view text :
+       {std::string_view(), std::string_view("Hello world"), std::string_view(" a  b\n"),
+        std::string_view("\u00E9e\u0301\uFB01\u4E2D\U0001F642 <s> 12"), std::string_view(tokens)}) {
     try {
       const pagoda::Encoding encoding = tokenizer.encode(text, true);
       tokenizer.encode_ids(text, false);
