@@ -22,6 +22,7 @@ struct Mode {
   const char* key;
   RowPooling pooling;
 };
+
 constexpr Mode kModes[] = {
     {"cls", "pooling_mode_cls_token", RowPooling::kCls},
     {"max", "pooling_mode_max_tokens", RowPooling::kMax},
@@ -31,12 +32,19 @@ constexpr Mode kModes[] = {
     {"lasttoken", "pooling_mode_lasttoken", RowPooling::kLastToken},
 };
 
+// What such folders say is short; a file that is not is none of theirs.
+Json read_short_json(const std::string& path) {
+  Limits limits;
+  limits.max_json_bytes = 1 << 20;
+  return read_json(path, limits);
+}
+
 // The modules in order as (last part of the type, folder).
 std::vector<std::pair<std::string, std::string>> modules_of(const std::string& folder) {
   std::vector<std::pair<std::string, std::string>> modules;
   const std::string path = join_path(folder, "modules.json");
   if (!file_exists(path)) return modules;
-  const Json json = read_json(path);
+  const Json json = read_short_json(path);
   for (const Json& module : json.as_array(path)) {
     const std::string type = module.at("type", path).as_string(path);
     const std::string place = module.get_string("path", "", path);
@@ -68,7 +76,7 @@ std::vector<RowPooling> modes_by_key(const Json& config, const std::string& path
 
 void read_pooling(const std::string& folder, SentenceConfig& into) {
   const std::string path = join_path(folder, "config.json");
-  const Json config = read_json(path);
+  const Json config = read_short_json(path);
   into.pools = true;
   into.include_prompt = config.get_bool("include_prompt", true, path);
   const Json* mode = config.find("pooling_mode");
@@ -123,7 +131,7 @@ void read_transformer(const std::string& folder, SentenceConfig& into) {
   for (const char* kind : {"bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"}) {
     const std::string path = join_path(folder, "sentence_" + std::string(kind) + "_config.json");
     if (!file_exists(path)) continue;
-    const Json json = read_json(path);
+    const Json json = read_short_json(path);
     if (json.size() == 0) continue;
     check_outputs(json, path);
     into.max_seq_length = json.get_int("max_seq_length", 0, path);
@@ -139,7 +147,7 @@ void read_transformer(const std::string& folder, SentenceConfig& into) {
 void check_normalize(const std::string& folder) {
   const std::string path = join_path(folder, "config.json");
   if (!file_exists(path)) return;
-  const Json json = read_json(path);
+  const Json json = read_short_json(path);
   for (const char* key : {"module_input_name", "module_output_name"}) {
     const std::string name = json.get_string(key, "sentence_embedding", path);
     if (name != "sentence_embedding") unsupported(path, "{}: got '{}', need sentence_embedding", key, name.substr(0, 64));
@@ -150,7 +158,7 @@ void check_normalize(const std::string& folder) {
 void read_model_config(const std::string& folder, SentenceConfig& into) {
   const std::string path = join_path(folder, "config_sentence_transformers.json");
   if (!file_exists(path)) return;
-  const Json json = read_json(path);
+  const Json json = read_short_json(path);
   if (const Json* prompts = json.find("prompts"); prompts != nullptr && !prompts->is_null()) {
     for (const JsonMember& member : prompts->as_object(path + ": prompts")) {
       into.prompts.emplace_back(member.key, member.value.is_null() ? "" : member.value.as_string(path + ": prompts"));

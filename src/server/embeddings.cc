@@ -96,8 +96,13 @@ PoolingParams parse_pooler_config(const std::string& text) {
 }
 
 bool App::hold_vectors(int64_t numbers, HttpResponse& response) {
+  const int64_t bytes = numbers * (int64_t{sizeof(float)} + kBytesOfNumber);
+  if (!options_.memory.could_hold(bytes)) {
+    invalid("request", "the answer is larger than all that is kept for clients: got about {} bytes, need at most {}", bytes,
+            options_.memory.most());
+  }
   MemoryLedger::Lease room(options_.memory);
-  if (!room.resize(numbers * (int64_t{sizeof(float)} + kBytesOfNumber))) {
+  if (!room.resize(bytes)) {
     metrics_.count_rejection();
     send_busy(response, "[server] too many large answers are under way: try again later");
     return false;

@@ -61,7 +61,7 @@ GenerationJob::GenerationJob(AsyncEngine& engine, Metrics& metrics, const Memory
       names_(names),
       created_(unix_seconds()),
       prompts_(std::move(prompts)),
-      most_bytes_(memory.most()),
+      ledger_(memory),
       memory_(memory) {}
 
 GenerationJob::AnswerSize GenerationJob::check_size(int64_t max_model_len) const {
@@ -136,10 +136,10 @@ void GenerationJob::start(int64_t max_model_len) {
   known_bytes_ = request_bytes() + size.prompt_entries * kBytesOfEntry;
   known_logprobs_ = size.logprobs;
   const int64_t bytes = known_bytes_ + known_logprobs_ * format_->bytes_of_logprob();
-  if (bytes > MemoryLedger::kFreeBytes && bytes - MemoryLedger::kFreeBytes > most_bytes_) {
+  if (!ledger_.could_hold(bytes)) {
     invalid(known_logprobs_ > 0 ? "logprobs" : "prompt",
             "request and answer are larger than all that is kept for clients: got about {} bytes, need at most {}", bytes,
-            most_bytes_);
+            ledger_.most());
   }
   if (!memory_.resize(bytes)) return refuse(kNoRoom);
   bool full = false;

@@ -129,7 +129,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   int64_t num_logprobs_ = 0;                      // that are kept
   int64_t known_bytes_ = 0, known_logprobs_ = 0;  // what there was room for before anything came
   int64_t come_bytes_ = 0;                        // of tokens and their texts
-  const int64_t most_bytes_;                      // of all clients together
+  const MemoryLedger ledger_;                     // of all clients together
   MemoryLedger::Lease memory_;
   size_t open_ = 0;    // prompts under way
   bool over_ = false;  // answered, failed or abandoned

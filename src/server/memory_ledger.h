@@ -26,6 +26,8 @@ class MemoryLedger {
   static MemoryLedger unbounded() { return MemoryLedger(std::numeric_limits<int64_t>::max() / 2); }
 
   int64_t most() const { return account_->most; }
+  // Whether one lease could have so much while nobody else has any: else it is no use to come again.
+  bool could_hold(int64_t bytes) const { return bytes - kFreeBytes <= most(); }
   int64_t held() const { return account_->held.load(std::memory_order_relaxed); }
 
  private:

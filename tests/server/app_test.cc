@@ -767,12 +767,22 @@ TEST_F(AppTest, AnAnswerThatGrowsIsCounted) {
 
 TEST_F(AppTest, EmbeddingsHaveRoomTaken) {
   AppOptions options = plain();
-  options.memory = MemoryLedger(0);
+  options.memory = MemoryLedger(200'000);
   make(options);
   std::string many = R"({"input": ["w7")";
   for (int i = 0; i < 400; ++i) many += R"(, "w8")";
-  EXPECT_EQ(post("/v1/embeddings", R"({"input": "w7"})")->status, 200);
-  EXPECT_EQ(post("/v1/embeddings", many + "]}")->status, 503);
+  many += "]}";  // 401 vectors of 32 numbers
+  {
+    MemoryLedger::Lease others(options.memory);
+    ASSERT_TRUE(others.resize(100'000 + MemoryLedger::kFreeBytes));
+    EXPECT_EQ(post("/v1/embeddings", R"({"input": "w7"})")->status, 200);
+    EXPECT_EQ(post("/v1/embeddings", many)->status, 503);
+  }
+  EXPECT_EQ(post("/v1/embeddings", many)->status, 200);
+  // More than all the room never finds any.
+  options.memory = MemoryLedger(100'000);
+  make(options);
+  EXPECT_EQ(post("/v1/embeddings", many)->status, 400);
 }
 
 // What stands around an answer forwards all of it.

@@ -625,6 +625,10 @@ TEST_F(EncoderAppTest, OutputsAndAnswersOfAllAreBounded) {
     EXPECT_EQ(second->status, 503);
     EXPECT_NE(second->body.find("large answers"), std::string::npos);
     EXPECT_EQ(ask(headers, 1)->status, 200);
+    // What never finds room is the request's fault: coming again is no use.
+    const auto large = ask(headers, 2 * texts);
+    EXPECT_EQ(large->status, 400);
+    EXPECT_NE(large->body.find("larger than all"), std::string::npos) << large->body;
   }
   EXPECT_EQ(options_.memory.held(), 0);
 }
