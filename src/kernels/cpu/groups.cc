@@ -97,9 +97,10 @@ struct Product {
   const PackedView& w;
   const Epilogue& epilogue;
   const View& y;
-  const float* wide;  // x as float32; null if it is taken as it lies
-  const float* sums;  // of x over groups; null without minima
-  bool direct;        // straight from codes; wide is as Family::direct takes it
+  const void* wide;    // x as float32 or, with units, on its grid; null if it is taken as it lies
+  const float* sums;   // of x over groups; null without minima
+  const float* units;  // of x's grid over groups
+  bool direct;         // straight from codes; wide is as Family::direct takes it
 };
 
 // x as Family::direct takes it, to[rows][k]; false where the scale would round.
@@ -186,8 +187,9 @@ void run_piece(const Product& product, const products::Pieces::Piece& piece) {
   const Family& family = product.family;
   const int64_t size = product.w.groups.size, all = product.w.k / size;
   const bool wide = product.wide != nullptr;
-  const int64_t x_bytes = wide ? 4 : dtype_size(product.x.dtype), x_stride = wide ? product.w.k : product.x.strides[0];
-  const char* x = wide ? reinterpret_cast<const char*>(product.wide) : product.x.as<char>();
+  const int64_t x_bytes = product.units != nullptr ? 2 : wide ? 4 : dtype_size(product.x.dtype);
+  const int64_t x_stride = wide ? product.w.k : product.x.strides[0];
+  const char* x = wide ? static_cast<const char*>(product.wide) : product.x.as<char>();
   const BlockFn(*blocks)[3] = product.direct ? family.direct : family.blocks;
   const int64_t row_blocks = div_up(rows, int64_t{family.max_rows}), largest = div_up(rows, row_blocks);
   const int64_t together = int64_t{1} << width_of(blocks[largest - 1], 4);
@@ -209,16 +211,18 @@ void run_piece(const Product& product, const products::Pieces::Piece& piece) {
           Block block = block_at(product, cut, scratch, p);
           block.x = x + ((m_begin + begin) * x_stride + cut.g * size) * x_bytes;
           block.x_stride = x_stride;
-          block.sums = product.sums == nullptr ? nullptr : product.sums + (m_begin + begin) * all + cut.g;
+          const int64_t first_group = (m_begin + begin) * all + cut.g;
+          block.sums = product.sums == nullptr ? nullptr : product.sums + first_group;
+          block.units = product.units == nullptr ? nullptr : product.units + first_group;
           block.sums_stride = all;
-          block.acc_stride = 4 * kPanel;
+          block.acc_stride = together * kPanel;
           block.acc = acc + begin * block.acc_stride + p * kPanel;
           blocks[in_block - 1][width](block);
           p += int64_t{1} << width;
         }
       }
     }
-    family.finish(acc, 4 * kPanel, m_begin, rows, panel * kPanel, cut.panels * kPanel, product.epilogue, product.y);
+    family.finish(acc, together * kPanel, m_begin, rows, panel * kPanel, cut.panels * kPanel, product.epilogue, product.y);
   }
 }
 
@@ -236,6 +240,46 @@ void sum_row(const T* x, int64_t size, int64_t count, float* to) {
     }
     to[g] = lanes[0];
   }
+}
+
+// What brings m rows of x into another form: a few are no work for several threads.
+template <class Take>
+void take_rows(const Exec& exec, int64_t m, const Take& take) {
+  exec.pool->parallel_for(m, m <= 4 ? m : 4, [&](int64_t begin, int64_t end, int) { take(begin, end); });
+}
+
+Product product_on_grid(const Family& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
+                        const View& y) {
+  const int64_t m = y.dims[0], count = w.k / w.groups.size;
+  GridRows rows = {};
+  rows.values = exec.scratch->allocate_array<int16_t>(m * w.k);
+  rows.units = exec.scratch->allocate_array<float>(m * count);
+  if (w.groups.has_minimum()) rows.sums = exec.scratch->allocate_array<float>(m * count);
+  take_rows(exec, m, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) family.take_grid(x, w.groups, i, rows);
+  });
+  return {family, x, w, epilogue, y, rows.values, rows.sums, rows.units, m <= family.direct_rows};
+}
+
+Product product_of_floats(const Family& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
+                          const View& y) {
+  const int64_t m = y.dims[0];
+  float *sums = nullptr, *wide = nullptr;
+  bool direct = m <= family.direct_rows;
+  if (w.groups.has_minimum()) {
+    sums = exec.scratch->allocate_array<float>(m * (w.k / w.groups.size));
+    sum_groups(exec, x, w.groups.size, sums);
+  }
+  if (direct) {
+    wide = exec.scratch->allocate_array<float>(m * w.k);
+    direct = take_direct(family, x, w.groups.bits, wide);
+    if (!direct) wide = nullptr;
+  }
+  if (!direct && family.take != nullptr && x.dtype != DType::kFloat32) {
+    wide = exec.scratch->allocate_array<float>(m * w.k);
+    take_rows(exec, m, [&](int64_t begin, int64_t end) { family.take(x, begin, end - begin, 0, w.k, wide + begin * w.k); });
+  }
+  return {family, x, w, epilogue, y, wide, sums, nullptr, direct};
 }
 
 }  // namespace
@@ -290,24 +334,8 @@ void run_groups(const Family& family, const Exec& exec, const View& x, const Pac
   const int64_t m = y.dims[0];
   if (m == 0 || w.n == 0) return;
   const ArenaScope scope(*exec.scratch);
-  float *sums = nullptr, *wide = nullptr;
-  bool direct = m <= family.direct_rows;
-  if (w.groups.has_minimum()) {
-    sums = exec.scratch->allocate_array<float>(m * (w.k / w.groups.size));
-    sum_groups(exec, x, w.groups.size, sums);
-  }
-  if (direct) {
-    wide = exec.scratch->allocate_array<float>(m * w.k);
-    direct = take_direct(family, x, w.groups.bits, wide);
-    if (!direct) wide = nullptr;
-  }
-  if (!direct && family.take != nullptr && x.dtype != DType::kFloat32) {
-    wide = exec.scratch->allocate_array<float>(m * w.k);
-    exec.pool->parallel_for(m, m <= 4 ? m : 4, [&](int64_t begin, int64_t end, int) {
-      family.take(x, begin, end - begin, 0, w.k, wide + begin * w.k);
-    });
-  }
-  const Product product{family, x, w, epilogue, y, wide, sums, direct};
+  const Product product = family.take_grid != nullptr ? product_on_grid(family, exec, x, w, epilogue, y)
+                                                      : product_of_floats(family, exec, x, w, epilogue, y);
   const products::Pieces pieces(m, kMaxPieceRows, family.max_rows, kMaxPieceRows, products::panel_count(w), 4,
                                 exec.pool->num_threads());
   exec.pool->parallel_for(pieces.count(), 1, [&](int64_t begin, int64_t end, int) {

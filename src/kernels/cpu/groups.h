@@ -93,7 +93,8 @@ struct Block {
   // end.
   const uint8_t* halves;
   int64_t left;
-  const float* sums;  // of x, [rows][sums_stride]
+  const float* sums;   // of x, [rows][sums_stride]
+  const float* units;  // of x on a grid, likewise; null: x is floats
   int64_t sums_stride;
   float* acc;
   int64_t acc_stride;
@@ -103,17 +104,48 @@ using BlockFn = void (*)(const Block&);
 // Codes of `inputs` inputs of a panel as elements; reads `ahead` bytes ahead of them.
 using DecodeFn = void (*)(const GroupCoding& coding, const uint8_t* codes, int64_t inputs, int64_t ahead, void* to);
 
-// Codes of 4 bits where bytes can be multiplied (groups_nibbles-inl.h): x, bfloat16, counts as brought to a grid for any number
-// of rows, whose integers have so many bits that no sum of a group outgrows a float's 24.
-constexpr int grid_bits(int64_t size) { return size == 128 ? 13 : 14; }
+// Integers in place of floats: x, bfloat16, counts as brought to a grid, group by group: integers times a power of two, the
+// largest input's doing. Sums of integers are exact, whatever computes them in whatever order.
+//
+// Magnitudes' bits, by codes of 4 bits: no sum of a group outgrows the 24 bits of a float, so that floats give the same sums.
+// By codes of 8 bits: as many as an int16 has, since bfloat16 never comes nearer to 2^15 than 2^7; sums fit an int32.
+constexpr int grid_bits(const GroupCoding& coding) { return coding.bits == 8 ? 15 : coding.size == 128 ? 13 : 14; }
+
+// The grid of one group: x + magic, in float, ends in x's integer; unit is the grid's step.
+struct Grid {
+  float magic, unit;
+  // most: the largest magnitude's bits, as bfloat16. No grid where all is as small as 2^-100 (then x counts as zero) or there
+  // is something as large as 2^100 (then results are not finite).
+  Grid(uint32_t most, const GroupCoding& coding) {
+    const auto bits = static_cast<uint32_t>(grid_bits(coding)), exponent = most >> 7;
+    empty = exponent < 27;
+    finite = exponent <= 227;
+    if (empty || !finite) {
+      magic = 0;
+      unit = finite ? 0.0f : bits_to_float(0x7FC00000);
+      return;
+    }
+    unit = bits_to_float((exponent + 1 - bits) << 23);
+    magic = bits_to_float((exponent + 24 - bits) << 23 | 0x400000);
+  }
+  bool empty, finite;
+};
+
+// Rows of x on the grid.
+struct GridRows {
+  int16_t* values;      // [rows][k], inputs in the order of the codes that they meet
+  float *units, *sums;  // [rows][groups]; sums of x on the grid, null without minima
+};
+using TakeGridFn = void (*)(const View& x, const GroupCoding& coding, int64_t row, const GridRows& to);
+
+// Codes of 4 bits, few rows, where bytes can be multiplied (groups_nibbles-inl.h).
 constexpr int64_t kNibbleRows = 4;  // at most, by bytes
 struct Nibbles {
   // The product of at most kNibbleRows rows.
   void (*run_few)(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y);
-  // x on the grid of groups of `size`, in exec.scratch: what the kernels of more rows take.
-  View (*on_grid)(const Exec& exec, const View& x, int64_t size);
+  // x on the grid, in exec.scratch: what the kernels of more rows take.
+  View (*on_grid)(const Exec& exec, const View& x, const GroupCoding& coding);
 };
-Nibbles nibbles_avx2();
 Nibbles nibbles_avx512();
 Nibbles nibbles_amx();
 Nibbles nibbles_avx512_bf16();
@@ -125,10 +157,11 @@ void run_by_rows(const Nibbles& nibbles, const Exec& exec, const View& x, const 
   if (w.groups.bits != 4) return more(x);
   if (x.dims[0] <= kNibbleRows) return nibbles.run_few(exec, x, w, epilogue, y);
   const ArenaScope scope(*exec.scratch);
-  more(nibbles.on_grid(exec, x, w.groups.size));
+  more(nibbles.on_grid(exec, x, w.groups));
 }
 
 constexpr float kDirectScale = 0x1p-24f;
+// Blocks of one instruction set. Where take_grid is given they take x, bfloat16, as integers on its grid.
 struct Family {
   int max_rows;
   const BlockFn (*blocks)[3];  // [rows - 1][for 1, 2 and 4 panels]; null where registers do not suffice
@@ -138,11 +171,16 @@ struct Family {
   products::TakeFn take;  // null: x as it lies
   products::EpilogueFn finish;
   // Blocks of at most direct_rows rows straight from codes, where elements on the way would cost more than they save. They take
-  // x as float32, times kDirectScale for codes of 8 bits.
+  // float32 times kDirectScale for codes of 8 bits.
   int direct_rows = 0;
   const BlockFn (*direct)[3] = nullptr;  // as blocks
+  TakeGridFn take_grid = nullptr;
 };
 void run_groups(const Family& family, const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue,
                 const View& y);
+
+// AVX2, x in bfloat16: few rows of 4-bit codes by products of bytes, all else by products of 16-bit integers.
+void run_nibbles_avx2(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y);
+void run_words_avx2(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y);
 
 }  // namespace pagoda::groups

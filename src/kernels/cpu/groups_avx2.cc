@@ -15,67 +15,11 @@
 #define PAGODA_END_AVX2 HWY_POP_ATTRIBUTES
 
 PAGODA_BEGIN_AVX2
+#include "kernels/cpu/grid_avx2-inl.h"
 #include "kernels/cpu/groups_nibbles-inl.h"
 
 namespace pagoda {
 namespace {
-
-// x brought to integers of two digits, x = 256 * high + low; sizes are multiples of 16.
-struct Digits {
-  static HWY_INLINE __m256i widen(const BFloat16* x) {
-    return _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))), 16);
-  }
-  static HWY_INLINE __m128i halves_added(__m256i v) {
-    return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  }
-  // The largest magnitude's bits.
-  static uint32_t largest(const BFloat16* x, int64_t size) {
-    __m256i most = _mm256_setzero_si256();
-    for (int64_t i = 0; i < size; i += 16) {
-      const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i));
-      most = _mm256_max_epu16(most, _mm256_and_si256(bits, _mm256_set1_epi16(0x7FFF)));
-    }
-    const __m128i eight = _mm_max_epu16(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
-    // The instruction finds a smallest.
-    const __m128i least = _mm_minpos_epu16(_mm_sub_epi16(_mm_set1_epi16(0x7FFF), eight));
-    return 0x7FFF - static_cast<uint32_t>(_mm_extract_epi16(least, 0));
-  }
-  static HWY_INLINE __m256 shifted(const BFloat16* x, float magic) {
-    return _mm256_add_ps(_mm256_castsi256_ps(widen(x)), _mm256_set1_ps(magic));
-  }
-  // The lowest byte of each of eight integers.
-  static HWY_INLINE __m128i bytes(__m256i v) {
-    const __m256i lowest = _mm256_set1_epi32(0x0C080400);
-    const __m256i four = _mm256_shuffle_epi8(v, lowest);
-    return _mm_unpacklo_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
-  }
-  // Of every 8 inputs the high digits of 0 4 1 5 2 6 3 7, then the low ones. Returns the sum.
-  static int32_t digits(const BFloat16* x, int64_t size, float magic, int8_t* to) {
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i begin = _mm256_castps_si256(_mm256_set1_ps(magic)), rounding = _mm256_set1_epi32(128);
-    __m256i sum = _mm256_setzero_si256();
-    for (int64_t i = 0; i < size; i += 8) {
-      __m256i v = _mm256_sub_epi32(_mm256_castps_si256(shifted(x + i, magic)), begin);
-      sum = _mm256_add_epi32(sum, v);
-      v = _mm256_permutevar8x32_epi32(v, order);
-      const __m128i high = bytes(_mm256_srai_epi32(_mm256_add_epi32(v, rounding), 8));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i), _mm_unpacklo_epi64(high, bytes(v)));
-    }
-    __m128i four = halves_added(sum);
-    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
-    return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
-  }
-  // Eight inputs on the grid, as bfloat16 in the low halves.
-  static HWY_INLINE __m256i rounded(const BFloat16* x, float magic) {
-    return _mm256_srli_epi32(_mm256_castps_si256(_mm256_sub_ps(shifted(x, magic), _mm256_set1_ps(magic))), 16);
-  }
-  static void round(const BFloat16* x, int64_t size, float magic, BFloat16* to) {
-    for (int64_t i = 0; i < size; i += 16) {
-      const __m256i halves = _mm256_packus_epi32(rounded(x + i, magic), rounded(x + i + 8, magic));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm256_permute4x64_epi64(halves, 0xD8));
-    }
-  }
-};
 
 // Lines of 8 inputs whose products of bytes an int16 holds: 8 times 15 * 128 * 2.
 constexpr int64_t kWordLines = 4;
@@ -84,10 +28,6 @@ HWY_INLINE __m256i four(const int8_t* digits) {
   int32_t bits;
   std::memcpy(&bits, digits, sizeof bits);
   return _mm256_set1_epi32(bits);
-}
-
-HWY_INLINE __m256 load_halves(const uint8_t* from) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
 // kRows rows of kPanels panels, to to[kRows][stride]. A line of codes is two registers of 8 outputs.
@@ -203,7 +143,9 @@ PAGODA_END_AVX2
 
 namespace pagoda {
 
-groups::Nibbles groups::nibbles_avx2() { return {run<products::epilogue_avx2, groups::expand_avx2>, on_grid<Digits>}; }
+void groups::run_nibbles_avx2(const Exec& exec, const View& x, const PackedView& w, const Epilogue& epilogue, const View& y) {
+  run<products::epilogue_avx2, groups::expand_avx2>(exec, x, w, epilogue, y);
+}
 groups::Nibbles groups::nibbles_avx512() { return {run<products::epilogue_avx512, groups::expand_avx512>, on_grid<Digits>}; }
 
 }  // namespace pagoda

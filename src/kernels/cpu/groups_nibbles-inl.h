@@ -9,28 +9,10 @@
 namespace pagoda {
 namespace {
 
+using groups::Grid;
+
 constexpr int64_t kNibbleCut = 32;      // groups whose scales are taken at a time
 constexpr int64_t kNibbleAhead = 2048;  // bytes of a panel
-
-// The grid of one group: x + magic, in float, ends in x's integer; unit is the grid's step.
-struct Grid {
-  float magic, unit;
-  // most: the largest magnitude's bits, as bfloat16. No grid where all is as small as 2^-100 (then x counts as zero) or there
-  // is something as large as 2^100 (then results are not finite).
-  Grid(uint32_t most, int64_t size) {
-    const auto bits = static_cast<uint32_t>(groups::grid_bits(size)), exponent = most >> 7;
-    empty = exponent < 27;
-    finite = exponent <= 227;
-    if (empty || !finite) {
-      magic = 0;
-      unit = finite ? 0.0f : bits_to_float(0x7FC00000);
-      return;
-    }
-    unit = bits_to_float((exponent + 1 - bits) << 23);
-    magic = bits_to_float((exponent + 24 - bits) << 23 | 0x400000);
-  }
-  bool empty, finite;
-};
 
 // x for products of bytes.
 struct NibbleInputs {
@@ -45,7 +27,7 @@ void take_nibble_inputs(const View& x, const GroupCoding& coding, int64_t row, c
   const BFloat16* from = products::row<BFloat16>(x, row);
   int8_t* digits = to.digits + row * k * 2;
   for (int64_t g = 0; g < all; ++g, from += size, digits += 2 * size) {
-    const Grid grid(Digits::largest(from, size), size);
+    const Grid grid(Digits::largest(from, size), coding);
     int32_t sum = 0;
     if (grid.empty || !grid.finite) {
       std::memset(digits, 0, static_cast<size_t>(2 * size));
@@ -60,10 +42,11 @@ void take_nibble_inputs(const View& x, const GroupCoding& coding, int64_t row, c
 
 // A row of x on the grid.
 template <class Digits>
-void round_to_grid(const View& x, int64_t size, int64_t row, BFloat16* to) {
+void round_to_grid(const View& x, const GroupCoding& coding, int64_t row, BFloat16* to) {
+  const int64_t size = coding.size;
   const BFloat16* from = products::row<BFloat16>(x, row);
   for (int64_t k = 0; k < x.dims[1]; k += size) {
-    const Grid grid(Digits::largest(from + k, size), size);
+    const Grid grid(Digits::largest(from + k, size), coding);
     if (grid.empty || !grid.finite) {
       std::fill_n(to + k, size, grid.finite ? BFloat16(0.0f) : BFloat16(bits_to_float(0x7FC00000)));
     } else {
@@ -247,13 +230,13 @@ void run_nibbles(const Finish& finish, groups::ExpandFn expand, const Exec& exec
 
 // x on the grid, in exec.scratch.
 template <class Digits>
-View on_grid(const Exec& exec, const View& x, int64_t size) {
+View on_grid(const Exec& exec, const View& x, const GroupCoding& coding) {
   View to = x;
   auto* data = exec.scratch->allocate_array<BFloat16>(x.dims[0] * x.dims[1]);
   to.data = data;
   to.strides[0] = x.dims[1];
   exec.pool->parallel_for(x.dims[0], 8, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) round_to_grid<Digits>(x, size, i, data + i * x.dims[1]);
+    for (int64_t i = begin; i < end; ++i) round_to_grid<Digits>(x, coding, i, data + i * x.dims[1]);
   });
   return to;
 }

@@ -1,8 +1,8 @@
 // Products on weights in groups by fused multiply-add in float32: AVX2, AVX-512 and the portable target from one source.
 //
 // Codes become floats, exactly, in a buffer that the rows share; a group's sum is one chain of multiply-adds over its inputs
-// in ascending order, then scaled into the output's. So one row gives the same bits alone and in any batch. Few rows of
-// bfloat16 on codes of 4 bits go by products of bytes (groups_avx2.cc), whose sums are exact like these then.
+// in ascending order, then scaled into the output's. So one row gives the same bits alone and in any batch. Rows in bfloat16 go
+// by integers on AVX2 (groups_avx2.cc, groups_words_avx2.cc), and a few of them on codes of 4 bits on AVX-512.
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -292,12 +292,15 @@ void run(const Exec& exec, View x, const PackedView& w, const Epilogue& epilogue
                               kDirectRows,
                               w.groups.bits == 4 ? blocks_of<4>(Direct()) : blocks_of<8>(Direct())};
   const auto floats = [&](const View& rows) { groups::run_groups(family, exec, rows, w, epilogue, y); };
-  if constexpr (kIsa == Isa::kPortable) {
-    floats(x);
-  } else {
-    const groups::Nibbles nibbles = kIsa == Isa::kAvx2 ? groups::nibbles_avx2() : groups::nibbles_avx512();
-    x.dtype == DType::kBFloat16 ? groups::run_by_rows(nibbles, exec, x, w, epilogue, y, floats) : floats(x);
-  }
+  if (x.dtype != DType::kBFloat16) return floats(x);
+#if HWY_TARGET == HWY_AVX3
+  groups::run_by_rows(groups::nibbles_avx512(), exec, x, w, epilogue, y, floats);
+#elif HWY_TARGET == HWY_AVX2
+  w.groups.bits == 4 && x.dims[0] <= groups::kNibbleRows ? groups::run_nibbles_avx2(exec, x, w, epilogue, y)
+                                                         : groups::run_words_avx2(exec, x, w, epilogue, y);
+#else
+  floats(x);
+#endif
 }
 
 bool supports(WeightFormat format, DType x, int64_t) {
