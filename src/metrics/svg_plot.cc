@@ -68,7 +68,7 @@ std::vector<double> log_ticks(const Range& range) {
 class Drawing {
  public:
   Drawing(const PlotPanel& panel, double top)
-      : panel_(panel), top_(top), x_(range_of(panel, true)), y_(range_of(panel, false)) {}
+      : panel_(panel), top_(top), x_(range_of(panel, true)), y_(range_of(panel, false)), names_right_(names_fit_right()) {}
 
   std::string draw() const {
     std::string out = text_at(kLeft, top_ + 18, panel_.title, "start", " font-weight=\"bold\"") + axes();
@@ -115,9 +115,33 @@ class Drawing {
     std::string out =
         fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" points=\"{}\"/>\n", color, points);
     if (panel_.curves.size() < 2) return out;
-    const double y = top_ + kTop + 14 + 16 * static_cast<double>(number);
-    out += line(kLeft + 8, y - 4, kLeft + 28, y - 4, fmt::format("stroke=\"{}\" stroke-width=\"2\"", color).c_str());
-    return out + text_at(kLeft + 34, y, curve.name, "start");
+    const double y = top_ + kTop + 14 + 16 * static_cast<double>(number), right = kWidth - kRight;
+    const double from = names_right_ ? right - 28 : kLeft + 8;
+    out += line(from, y - 4, from + 20, y - 4, fmt::format("stroke=\"{}\" stroke-width=\"2\"", color).c_str());
+    return out + text_at(names_right_ ? from - 6 : from + 26, y, curve.name, names_right_ ? "end" : "start");
+  }
+  // Are curves less in the way of their names at the right than at the left?
+  bool names_fit_right() const {
+    constexpr int kSteps = 20;  // of a line between two points
+    double width = 0;
+    for (const PlotCurve& curve : panel_.curves) width = std::max(width, 42 + 6.5 * static_cast<double>(curve.name.size()));
+    const double bottom = top_ + kTop + 16 * static_cast<double>(panel_.curves.size()) + 6;
+    int left = 0, right = 0;
+    for (const PlotCurve& curve : panel_.curves) {
+      for (size_t i = 1; i < curve.points.size(); ++i) {
+        const auto& [x1, y1] = curve.points[i - 1];
+        const auto& [x2, y2] = curve.points[i];
+        if (panel_.log_x && (x1 <= 0 || x2 <= 0)) continue;
+        for (int step = 0; step < kSteps; ++step) {
+          const double share = static_cast<double>(step) / kSteps;
+          const double x = at_x(x1) + share * (at_x(x2) - at_x(x1)), y = at_y(y1) + share * (at_y(y2) - at_y(y1));
+          if (!(y < bottom)) continue;
+          left += static_cast<int>(x < kLeft + width);
+          right += static_cast<int>(x > kWidth - kRight - width);
+        }
+      }
+    }
+    return right < left;
   }
   std::string mark(const PlotMark& mark, size_t number) const {
     const bool outside = !std::isfinite(mark.x) || mark.x < x_.low || mark.x > x_.high || (panel_.log_x && mark.x <= 0);
@@ -131,6 +155,7 @@ class Drawing {
   const PlotPanel& panel_;
   double top_;
   Range x_, y_;
+  bool names_right_;
 };
 
 }  // namespace

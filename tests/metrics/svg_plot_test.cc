@@ -49,6 +49,15 @@ TEST(SvgPlot, DrawsToScale) {
   EXPECT_THAT(svg_plot("", {}, {panel}), HasSubstr(">120<"));
 }
 
+TEST(SvgPlot, NamesStandWhereFewerCurvesPass) {
+  const auto plot = [](double first, double last) {
+    const PlotCurve curve{"long name", {{0, first}, {10, last}}}, other{"other", {{0, first}, {10, last / 2}}};
+    return svg_plot("", {}, {{"panel", "x", "y", {curve, other}, {}, false}});
+  };
+  EXPECT_THAT(plot(0, 10), HasSubstr("text-anchor=\"start\">long name<"));  // rising
+  EXPECT_THAT(plot(10, 0), HasSubstr("text-anchor=\"end\">long name<"));    // falling
+}
+
 TEST(SvgPlot, EscapesAndLeavesOutWhatIsNotFinite) {
   const PlotPanel panel{"<b>&\"",         "x\ny", "", {{"n", {{NAN, 1}, {1, INFINITY}, {1, 1}, {2, 2}}}, {"<m>", {}}},
                         {{NAN, "never"}}, true};
