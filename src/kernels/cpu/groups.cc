@@ -182,6 +182,22 @@ Block block_at(const Product& product, const Cut& cut, const CutScratch& from, i
   return block;
 }
 
+struct Ahead {
+  const uint8_t* from;
+  int64_t lines;
+};
+
+// What is decoded after a cut of one panel: the next cut of `most` groups of it, else the first of the panel after it.
+Ahead next_codes(const Product& product, const Cut& cut, int64_t most) {
+  const PackedView& w = product.w;
+  if (product.direct || cut.panels != 1) return {};
+  const int64_t end = cut.g + cut.count, all = w.k / w.groups.size;
+  const auto lines = [&](int64_t groups) { return groups * w.groups.size * w.groups.bits / 32; };
+  if (end < all) return {codes_at(w, {cut.panel, 1, end, 0}), lines(std::min(most, all - end))};
+  if (cut.panel + 1 == products::panel_count(w)) return {};
+  return {scales_of(w, cut.panel + 1), round_up(scale_bytes(w), 64) / 64 + lines(std::min(most, all))};
+}
+
 void run_piece(const Product& product, const products::Pieces::Piece& piece) {
   const auto [m_begin, rows, panel_begin, panel_end] = piece;
   const Family& family = product.family;
@@ -204,11 +220,17 @@ void run_piece(const Product& product, const products::Pieces::Piece& piece) {
     for (; cut.g < all; cut.g += cut.count) {
       cut.count = std::min(most_groups, all - cut.g);
       take_cut(product, cut, scratch);
+      const Ahead next = next_codes(product, cut, most_groups);
       for (int64_t i = 0; i < row_blocks; ++i) {
         const int64_t begin = rows * i / row_blocks, in_block = rows * (i + 1) / row_blocks - begin;
+        const int64_t line = next.lines * i / row_blocks, lines = next.lines * (i + 1) / row_blocks - line;
         for (int64_t p = 0; p < cut.panels;) {
           const int width = width_of(blocks[in_block - 1], cut.panels - p);
           Block block = block_at(product, cut, scratch, p);
+          if (p == 0) {
+            block.ahead = next.from + line * 64;
+            block.ahead_lines = lines;
+          }
           block.x = x + ((m_begin + begin) * x_stride + cut.g * size) * x_bytes;
           block.x_stride = x_stride;
           const int64_t first_group = (m_begin + begin) * all + cut.g;

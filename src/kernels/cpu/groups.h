@@ -99,6 +99,9 @@ struct Block {
   float* acc;
   int64_t acc_stride;
   bool first;
+  // What blocks that read no memory themselves read from it meanwhile, spread over their groups (null: nothing).
+  const uint8_t* ahead;
+  int64_t ahead_lines;  // of 64 bytes
 };
 using BlockFn = void (*)(const Block&);
 // Codes of `inputs` inputs of a panel as elements; reads `ahead` bytes ahead of them.

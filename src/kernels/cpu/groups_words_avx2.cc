@@ -132,7 +132,10 @@ void run_block(const Block& b) {
   const auto *x = static_cast<const int16_t*>(b.x), *w = static_cast<const int16_t*>(b.w);
   const int64_t x_stride = b.x_stride;
   begin_sums<Rows, Panels>(b);
+  const int64_t lines = (b.ahead_lines + b.count - 1) / b.count;  // a group
+  int64_t line = 0;
   for (int64_t g = 0; g < b.count; ++g) {
+    for (const int64_t end = std::min(b.ahead_lines, line + lines); line < end; ++line) groups::read_ahead(b.ahead, line * 64);
     __m256i sums[Rows][kWide];
     HWY_UNROLL(12)
     for (int i = 0; i < Rows * kWide; ++i) sums[i / kWide][i % kWide] = _mm256_setzero_si256();

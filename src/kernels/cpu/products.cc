@@ -55,13 +55,22 @@ int width_of(const BlockFn (*table)[3], int64_t rows, int64_t panels) {
   return panels >= 4 && blocks[2] != nullptr ? 2 : panels >= 2 && blocks[1] != nullptr ? 1 : 0;
 }
 
+// Weights that are wanted next.
+struct Ahead {
+  const char* from;
+  int64_t lines;
+};
+
 // The rows of a piece times a few panels taken together: blocks that differ by one row at most.
 void run_panels(int max_rows, const BlockFn (*table)[3], Block block, int64_t x_bytes, int64_t w_bytes, int64_t rows,
-                int64_t panels) {
+                int64_t panels, const Ahead& ahead) {
   const int64_t row_blocks = div_up(rows, int64_t{max_rows});
   const Block whole = block;
   for (int64_t i = 0; i < row_blocks; ++i) {
     const int64_t begin = rows * i / row_blocks, count = rows * (i + 1) / row_blocks - begin;
+    const int64_t line = ahead.lines * i / row_blocks;
+    block.ahead = ahead.from + line * 64;
+    block.ahead_lines = ahead.lines * (i + 1) / row_blocks - line;
     block.x = static_cast<const char*>(whole.x) + begin * block.x_stride * x_bytes;
     block.w = whole.w;
     block.acc = whole.acc + begin * block.acc_stride;
@@ -78,6 +87,22 @@ void run_panels(int max_rows, const BlockFn (*table)[3], Block block, int64_t x_
 
 // Widening a panel costs about as much as a third of a block.
 bool widens_panels(const BlockFamily& family, int64_t rows) { return rows > 2 * family.max_rows; }
+
+// What a piece takes after [k_begin, k_begin + k_count) of the panel before `panel`: the same inputs of that panel, the next
+// cut of the group's first, or the first cut of the panels after the group.
+Ahead next_weights(const PackedView& w, int64_t k_begin, int64_t k_count, int64_t cut, int64_t group, int64_t panel,
+                   int64_t group_end) {
+  if (panel == group_end && k_begin + k_count < w.k) {
+    k_begin += k_count;
+    k_count = std::min(cut, w.k - k_begin);
+    panel = group;
+  } else if (panel == group_end) {
+    k_begin = 0;
+    k_count = std::min(cut, w.k);
+  }
+  if (panel >= panel_count(w)) return {};
+  return {static_cast<const char*>(w.data) + (panel * panel_stride(w) + k_begin * kPanel) * 2, k_count * kPanel * 2 / 64};
+}
 
 void run_piece(const Product& product, const Pieces::Piece& piece, int thread) {
   const auto [m_begin, rows, panel_begin, panel_end] = piece;
@@ -127,14 +152,17 @@ void run_piece(const Product& product, const Pieces::Piece& piece, int thread) {
         block.w = weights;
         block.panel_stride = stride;
         block.prefetch = !widen;
+        Ahead ahead = {};
         if (widen) {
           for (int64_t p = 0; p < panels; ++p) {
             family.widen_panel(weights + p * stride * w_bytes, k_count, panels_wide + p * cut * kPanel);
           }
           block.w = panels_wide;
           block.panel_stride = cut * kPanel;
+          // Blocks read no memory while they compute on what was widened: the next cut's weights can come meanwhile.
+          ahead = next_weights(w, k_begin, k_count, cut, group, panel + panels, group_end);
         }
-        run_panels(max_rows, table, block, x_bytes, widen ? 4 : w_bytes, rows, panels);
+        run_panels(max_rows, table, block, x_bytes, widen ? 4 : w_bytes, rows, panels, ahead);
         panel += panels;
       }
       k_begin += k_count;

@@ -60,6 +60,9 @@ struct Block {
   int64_t acc_stride;
   bool first;     // start from zero, not from acc
   bool prefetch;  // the weights are not in a cache yet
+  // Where they are: what is read from memory meanwhile, spread over the block.
+  const char* ahead;
+  int64_t ahead_lines;  // of 64 bytes
 };
 using BlockFn = void (*)(const Block&);
 

@@ -155,6 +155,16 @@ void run_block(const Block& b) {
       step();
     }
   } else {
+    if constexpr (!kPairs) {
+      const int64_t apart = b.ahead_lines > 0 ? steps / b.ahead_lines : 0;
+      if (apart > 0) {
+        const char* ahead = b.ahead;
+        for (int64_t line = 0; line < b.ahead_lines; ++line, ahead += 64) {
+          __builtin_prefetch(ahead, 0, 2);
+          for (const int64_t end = i + apart; i < end; ++i) step();
+        }
+      }
+    }
     for (; i < steps; ++i) step();
   }
   if constexpr (kPairs) {
