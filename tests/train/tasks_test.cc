@@ -53,9 +53,15 @@ std::string lines(const Json& rows, const char* column = nullptr, const Json* va
   return text;
 }
 
+// Under the names that the task said before.
 std::map<std::string, double> evaluate(Task& task, TrainingModel& model) {
   std::map<std::string, double> out;
-  for (const auto& [name, value] : task.evaluate(model.model(), {}, nullptr)) out[name] = value;
+  std::vector<std::string> names;
+  for (const auto& [name, value] : task.evaluate(model.model(), {}, nullptr)) {
+    out[name] = value;
+    names.push_back(name);
+  }
+  EXPECT_THAT(task.metric_names(), ::testing::UnorderedElementsAreArray(names));
   return out;
 }
 
