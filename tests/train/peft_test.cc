@@ -230,7 +230,7 @@ TEST(Dora, GradientsInDouble) {
       draws->rows = rows;
     }
     const std::vector<Tensor> leaves{x, part.a.value, part.b.value, part.magnitude.value, bias};
-    for (Tensor leaf : leaves) leaf.set_grad({});
+    for (Tensor each : leaves) each.set_grad({});
     // The lengths stay those of the versions that they were computed at: constants, as in the backward pass.
     testing::expect_gradients(leaves, loss);
   }
