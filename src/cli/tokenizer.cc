@@ -181,7 +181,7 @@ void add_train(Program& program, Verb parent) {
       ->check(one_of({"auto", "text", "jsonl", "csv", "tsv", "tfrecord"}))
       ->capture_default_str();
   verb->add_flag("--trim-linebreaks", flags->trim_linebreaks, "Lines of text lose their line ends, blank ones are left out");
-  add_threads(verb, flags.threads, "Threads (default: all usable cores); the result does not depend on them");
+  add_threads(verb, flags->threads, "Threads (default: all usable cores); the result does not depend on them");
   verb->callback([&program, flags, specials, prefix, verb] {
     check_flags(verb, *flags);
     program.run = [&program, flags, specials, prefix] {

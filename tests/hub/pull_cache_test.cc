@@ -1,5 +1,9 @@
 // What the cache is good for: offline use, snapshots of other programs, no links, locks, names of models.
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include "tests/hub/pull_fixture.h"
 
 namespace pagoda::hub {

@@ -1,5 +1,10 @@
 // Pulls that go wrong: connections that break, hubs that lie or refuse, disks that are full, callers that cancel.
 
+#include <sys/resource.h>
+
+#include <csignal>
+
+#include "hub/cache.h"
 #include "tests/hub/pull_fixture.h"
 
 namespace pagoda::hub {
