@@ -83,6 +83,7 @@ class DrawnTask final : public train::Task {
   int64_t examples_left() const override { return num_examples() - example_; }
   bool has_validation() const override { return false; }
   int64_t num_validation_examples() const override { return 0; }
+  std::vector<std::string> metric_names() const override { return {}; }
   train::Metrics evaluate(const Model&, const TaskHooks&, Communicator*) override { return {}; }
 
  private:

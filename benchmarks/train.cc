@@ -92,11 +92,7 @@ void run(int argc, char** argv) {
     first.push_back(Tensor::zeros(device, DType::kFloat32, parameter->shape));
     second.push_back(Tensor::zeros(device, DType::kFloat32, parameter->shape));
   }
-  double limit = measure_flop_rate(runtime, compute);
-  // On tiles float32 is six products of bfloat16.
-  if (compute == DType::kFloat32 && device.kernels->gemm.isa == Isa::kAmx) {
-    limit = std::max(limit, measure_flop_rate(runtime, DType::kBFloat16) / 6);
-  }
+  const double limit = measure_training_flop_rate(runtime, compute);
   double best = 1e30, best_forward = 0, best_backward = 0, best_update = 0, loss_value = 0;
   for (int64_t step = 0; step <= steps; ++step) {
     ForwardContext context;

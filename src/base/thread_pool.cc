@@ -1,13 +1,17 @@
 // Fork and join over one epoch counter; workers spin for it within a step and sleep on a condition variable between steps.
+// Where a pool has more threads than can run at once nobody spins: whoever did would keep the core from those it waits for.
 #include "base/thread_pool.h"
 
 #include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
+#include <limits>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
+#include "base/thread_count.h"
 
 namespace pagoda {
 
@@ -31,11 +35,39 @@ void pin(pthread_t thread, int core) {
 constexpr int kIdleSpins = 400;
 // Within a step a waiting thread gives its core away now and then: the machine may have fewer cores than threads.
 constexpr int kSpinsBeforeYield = 20'000;
+// Where the count of steps begins in a pool of more threads than can run at once: no step is enough for them to spin.
+constexpr int kNeverSpin = std::numeric_limits<int>::min() / 2;
+
+bool spins_never(const std::atomic<int>& steps) { return steps.load(std::memory_order_relaxed) < 0; }
+
+// sleeps: rather than spinning; whoever makes it zero must notify.
+void await_zero(std::atomic<uint64_t>& count, bool sleeps) {
+  for (int spins = 0;; ++spins) {
+    const uint64_t left = count.load(std::memory_order_acquire);
+    if (left == 0) return;
+    if (sleeps) {
+      count.wait(left, std::memory_order_acquire);
+    } else {
+      pause();
+      if (spins > kSpinsBeforeYield) sched_yield();
+    }
+  }
+}
+
+// `cores`: those the threads are pinned to; empty: none.
+bool oversubscribed(int num_threads, const std::vector<int>& cores) {
+  if (num_threads == 1) return false;
+  const size_t most = static_cast<size_t>(most_threads(detect_cpu()));
+  const size_t pinned = std::set<int>(cores.begin(), cores.end()).size();
+  return static_cast<size_t>(num_threads) > (cores.empty() ? most : std::min(most, pinned));
+}
 
 }  // namespace
 
 ThreadPool::ThreadPool(int num_threads, std::vector<int> cores, bool pin_caller)
-    : num_threads_(std::max(1, num_threads)), next_(static_cast<size_t>(num_threads_)) {
+    : num_threads_(std::max(1, num_threads)),
+      next_(static_cast<size_t>(num_threads_)),
+      steps_(oversubscribed(num_threads_, cores) ? kNeverSpin : 0) {
   if (pin_caller && !cores.empty()) pin(pthread_self(), cores[0]);
   try {
     for (int thread = 1; thread < num_threads_; ++thread) {
@@ -119,10 +151,7 @@ void ThreadPool::run(int64_t n, int64_t grain, Body body, void* self) {
     wake_.notify_all();
   }
   work(0);
-  for (int spins = 0; pending_.value.load(std::memory_order_acquire) != 0; ++spins) {
-    pause();
-    if (spins > kSpinsBeforeYield) sched_yield();
-  }
+  await_zero(pending_.value, spins_never(steps_));
   active_.store(false, std::memory_order_release);
   if (failed_.load(std::memory_order_relaxed)) {
     failed_.store(false);
@@ -131,6 +160,7 @@ void ThreadPool::run(int64_t n, int64_t grain, Body body, void* self) {
 }
 
 void ThreadPool::worker(int thread) {
+  const bool sleeps = spins_never(steps_);
   uint64_t seen = 0;
   for (;;) {
     int spins = 0;
@@ -139,7 +169,7 @@ void ThreadPool::worker(int thread) {
       ++spins;
       if (steps_.load(std::memory_order_relaxed) > 0) {
         if (spins > kSpinsBeforeYield) sched_yield();
-      } else if (spins > kIdleSpins) {
+      } else if (sleeps || spins > kIdleSpins) {
         std::unique_lock lock(sleep_mutex_);
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
         wake_.wait(lock, [&] { return stop_.load() || epoch_.value.load(std::memory_order_seq_cst) != seen; });
@@ -150,7 +180,7 @@ void ThreadPool::worker(int thread) {
     ++seen;  // a region starts only after every worker has left the last, so epochs cannot be skipped
     work(thread);
     // Kernels may write round the caches: as a locked instruction this, like the next fork, also flushes such stores.
-    pending_.value.fetch_sub(1, std::memory_order_release);
+    if (pending_.value.fetch_sub(1, std::memory_order_release) == 1 && sleeps) pending_.value.notify_one();
   }
 }
 

@@ -67,6 +67,8 @@ void MachineLimits::measure() {
   rates_.flops_per_s = std::max(rates_.flops_per_s, measure_flop_rate(runtime_, dtype_));
 }
 
+double limit_seconds(double least, double best) { return best > 0 ? std::min(least, best) : least; }
+
 Json known(double value) { return value > 0 ? Json(value) : Json(); }
 
 void write_result(const std::string& path, const Json& result) { write_named_file(path, result.pretty() + "\n"); }

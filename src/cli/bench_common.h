@@ -55,6 +55,9 @@ class MachineLimits {
   MachineRates rates_;
 };
 
+// The least time by the machine's rates (0: not known) of what took `best`: never more, since a rate that was reached is a
+// lower bound of what the machine gives, whatever other load it had when it was measured.
+double limit_seconds(double least, double best);
 Json known(double value);  // null for 0: not measured
 // One object, indented, as the results of other benchmarks are.
 void write_result(const std::string& path, const Json& result);

@@ -202,7 +202,7 @@ int run(const Program& program, const Flags& flags) {
   const MachineRates& rates = machine.rates();
   Json list = Json::array(), limits = Json::object(), result = Json::object();
   for (Cell& cell : cells) {
-    cell.limit = least_seconds(encoder_cost(model->config(), dtype, cell.lengths), rates);
+    cell.limit = limit_seconds(least_seconds(encoder_cost(model->config(), dtype, cell.lengths), rates), cell.best());
     list.push_back(to_json(cell));
   }
   limits.set("read_gb_per_s", rates.read_bytes_per_s * 1e-9).set("flops", known(rates.flops_per_s));

@@ -160,9 +160,10 @@ struct Rate {
   Rate(int64_t tokens, const std::vector<double>& seconds, double least) {
     if (tokens == 0) return;
     const auto count = static_cast<double>(tokens);
-    best = count / *std::min_element(seconds.begin(), seconds.end());
+    const double shortest = *std::min_element(seconds.begin(), seconds.end());
+    best = count / shortest;
     mean = count / cli::mean(seconds);
-    if (least > 0) limit = count / least;
+    if (least > 0) limit = count / limit_seconds(least, shortest);
   }
   double share() const { return limit > 0 ? best / limit : 0; }
 };

@@ -320,8 +320,8 @@ int run(const Program& program, const Flags& flags) {
       .set("num_preemptions", stats.num_preemptions)
       .set("scheduler_time_share", times.schedule / steps)
       .set("sampling_time_share", times.sample / steps)
-      .set("limits",
-           limits_json(runtime, model->compute_dtype(), machine.rates(), least_seconds(done.costs, machine.rates()), done))
+      .set("limits", limits_json(runtime, model->compute_dtype(), machine.rates(),
+                                 limit_seconds(least_seconds(done.costs, machine.rates()), done.seconds), done))
       .set("cache", cache_json(engine, bench.use(), flags));
   if (!flags.output_json.empty()) write_result(flags.output_json, result);
   if (program.json) {

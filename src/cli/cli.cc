@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/temporary.h"
+#include "base/thread_count.h"
 #include "base/utf8.h"
 #include "hub/pull.h"
 #include "pipelines/loaded_model.h"
@@ -112,17 +113,34 @@ std::string find_model(const Program& program, const std::string& model) {
     options.progress = [&](const hub::PullProgress& now) { line.update(now.file, now.bytes, now.total); };
   }
   try {
-    return hub::resolve_model(model, options);
+    program.found_models->push_back(hub::resolve_model(model, options));
+    return program.found_models->back();
   } catch (const Error&) {
     if (interrupted()) throw Interrupted();
     throw;
   }
 }
 
-void add_placement_flags(Verb verb, MachineFlags& flags) {
-  verb->add_option("--threads", flags.threads,
-                   "Threads (default: one a physical core of a NUMA node, as many as a control group's quota pays for)")
+void add_threads(Verb verb, int& threads, const std::string& text) {
+  verb->add_option("--threads", threads, text + "; no more are begun than this process has logical cores and quota for")
       ->check(in_range(1, 4096));
+}
+
+int usable_threads(int asked) { return asked > 1 ? std::min(asked, most_threads(detect_cpu())) : asked; }
+
+void warn_of_threads(const Program& program, Verb verb) {
+  const Flag flag = verb->get_option_no_throw("--threads");
+  if (!flag || flag->count() == 0) return;
+  const int asked = std::atoi(flag->results().back().c_str()), used = usable_threads(asked);
+  if (used == asked) return;
+  note(program, fmt::format("warning: [--threads] got {}, and {} can run at once here (cores of this process, quota of its "
+                            "control group): {} used",
+                            asked, used, used == 1 ? "1 is" : fmt::format("{} are", used)));
+}
+
+void add_placement_flags(Verb verb, MachineFlags& flags) {
+  add_threads(verb, flags.threads,
+              "Threads (default: one a physical core of a NUMA node, as many as a control group's quota pays for)");
   verb->add_option("--cores", flags.cores,
                    "Cores to pin threads to, such as 0,2,4-6; none: pin nothing; auto: one thread a physical core, where "
                    "there are others to keep off")
@@ -167,7 +185,7 @@ void add_machine_flags(Verb verb, MachineFlags& flags, bool inference) {
 
 LoadOptions MachineFlags::load_options() const {
   LoadOptions options;
-  options.runtime.threads = threads;
+  options.runtime.threads = usable_threads(threads);
   options.cancel = &interrupted();
   options.runtime.place = cores == "auto";
   options.runtime.numa_node = numa_node;

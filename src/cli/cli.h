@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +25,8 @@ struct Program {
   bool json = false;   // --json: one object on stdout
   bool quiet = false;  // --quiet: nothing on stderr but errors
   std::function<int()> run;
+  // What find_model() gave, for hints about an error that ends the run; shared by copies.
+  std::shared_ptr<std::vector<std::string>> found_models = std::make_shared<std::vector<std::string>>();
 };
 
 // Adds a verb with --json, --quiet, and examples at the end of its --help ("$ pagoda ..." a line each).
@@ -52,6 +55,11 @@ struct MachineFlags {
   LoadOptions load_options() const;  // throws kInvalidInput
 };
 void add_placement_flags(Verb verb, MachineFlags& flags);  // --threads, --cores, --numa-node
+// --threads alone. `text`: of its help, before what it says of too many.
+void add_threads(Verb verb, int& threads, const std::string& text = "Threads (default: one a physical core)");
+// Those that --threads (0: not given) stands for: no more than can run at once here. warn_of_threads() says so on stderr.
+int usable_threads(int asked);
+void warn_of_threads(const Program& program, Verb verb);
 // --kv-cache-dtype of verbs that keep keys and values: auto (none), float32, bfloat16 or int8.
 void add_kv_cache_dtype(Verb verb, std::string& to);
 std::optional<DType> parse_kv_cache_dtype(const std::string& text);

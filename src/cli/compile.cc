@@ -22,7 +22,7 @@ struct Flags {
 
 int run(const Program& program, const Flags& flags) {
   LoadOptions options;
-  options.runtime.threads = flags.threads;
+  options.runtime.threads = usable_threads(flags.threads);
   if (flags.isa != "auto") options.runtime.isa = parse_isa(flags.isa);
   options.dtype = flags.dtype;
   if (directory_exists(flags.out)) invalid("--out", "got the folder {}, need a file", flags.out);
@@ -64,7 +64,7 @@ void add_compile(Program& program) {
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")
       ->capture_default_str();
   verb->add_option("--dtype", flags->dtype, "Arithmetic it is for")->type_name("auto|float32|bfloat16")->capture_default_str();
-  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(in_range(1, 4096));
+  add_threads(verb, flags->threads);
   verb->callback([&program, flags] { program.run = [&program, flags] { return run(program, *flags); }; });
 }
 

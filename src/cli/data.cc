@@ -42,12 +42,11 @@ void check_flags(const Program& program, Verb verb, const Flags& flags) {
   std::vector<std::string> files = flags.options.files;
   files.insert(files.end(), flags.options.validation_files.begin(), flags.options.validation_files.end());
   refuse_row_flags(verb, flags.options.rows, files);
-  const auto tokenised = [&](const std::string& file) {
-    train::Row row;
-    return file_exists(file) && train::RowReader({file}, flags.options.rows).next(row) && row.tokenised;
-  };
-  if (std::all_of(files.begin(), files.end(), tokenised)) {
-    refuse_given(verb, {"--block-size"}, "has no effect on rows of token ids, which are taken as they are");
+  if (are_token_ids(flags.options.rows, files)) {
+    refuse_given(verb,
+                 {"--block-size", "--text-column", "--packing", "--line-by-line", "--append-eos-token", "--no-special-tokens",
+                  "--group-size"},
+                 kTokenIdsAreTaken);
     if (!flags.tokenizer.empty()) note(program, "--tokenizer: not used, rows of token ids are taken as they are");
   }
   if (flags.packing || flags.line_by_line) {
@@ -69,9 +68,10 @@ int run(const Program& program, const Flags& flags) {
   if (!flags.tokenizer.empty()) {
     const std::string path = find_model(program, flags.tokenizer);
     tokenizer = load_tokenizer(path);
+    if (directory_exists(path)) options.cut_left = load_tokenizer_config(path).truncation_left;
     if (flags.append_eos) options.append_token = eos_token(path, *tokenizer);
   }
-  ThreadPool pool(flags.threads > 0 ? flags.threads : detect_cpu().usable_cores);
+  ThreadPool pool(flags.threads > 0 ? usable_threads(flags.threads) : detect_cpu().usable_cores);
   TerminalProgress progress(stderr);
   TaskHooks hooks;
   hooks.cancel = &interrupted();
@@ -146,8 +146,7 @@ void add_output_flags(Verb verb, Flags& flags) {
   verb->add_option("--validation-every", options.validation_every, "Hold out every N-th row")->check(positive());
   verb->add_option("--validation-files", options.validation_files, "Files of the validation split");
   verb->add_flag("--overwrite", options.overwrite, "Replace the shards that are there once the new ones are complete");
-  verb->add_option("--threads", flags.threads, "Threads (default: all usable cores); the shards do not depend on them")
-      ->check(in_range(1, 4096));
+  add_threads(verb, flags.threads, "Threads (default: all usable cores); the shards do not depend on them");
 }
 
 }  // namespace

@@ -88,7 +88,7 @@ int run(const Program& program, const Flags& flags) {
   if (!file_exists(path)) not_found(path, "no such config");
   const Json config = read_json(path);
   RuntimeOptions options;
-  options.threads = flags.threads;
+  options.threads = usable_threads(flags.threads);
   Runtime runtime(options);  // outlives the model, whose tensors are its device's
   const std::unique_ptr<Model> model = make_model(config, path);
   const DType dtype = weight_dtype(flags, config, path);
@@ -122,7 +122,7 @@ void add_init(Program& program) {
   verb->add_option("--dtype", flags->dtype, "Of the weights: auto (the config's), float32, bfloat16, float16")
       ->capture_default_str();
   verb->add_option("--seed", flags->seed, "Seed of the weights")->check(non_negative())->capture_default_str();
-  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(in_range(1, 4096));
+  add_threads(verb, flags->threads);
   verb->add_flag("--force", flags->force, "Replace a model that is there");
   verb->callback([&program, flags] {
     check_out_folder("--out", flags->out);

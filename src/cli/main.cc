@@ -45,9 +45,11 @@ std::string printable(std::string_view text) {
   return shown;
 }
 
-int report_current_error() {
+// of: the program that it ended.
+int report_current_error(const Program& of) {
   const Error error = current_error();
-  fmt::print(stderr, "error: {}\n", printable(error.message() + model_below(error)));
+  const std::string hint = error.kind() == ErrorKind::kNotFound ? model_below(*of.found_models) : "";
+  fmt::print(stderr, "error: {}\n", printable(error.message() + hint));
   return exit_code(error.kind());
 }
 
@@ -70,11 +72,10 @@ int report_current_error() {
   invalid("flags", "{} ({})", text, see_help(app));
 }
 
-int parse_and_run(int argc, char** argv) {
+int parse_and_run(Program& program, int argc, char** argv) {
   const CommandLine command_line("pagoda",
                                  "Pagoda: trains, serves, embeds and ships Hugging Face style models from one native engine.");
   const Verb app = command_line.root();
-  Program program;
   program.app = app;
   app->set_version_flag("--version", std::string("pagoda ") + PAGODA_VERSION);
   app->require_subcommand(1);
@@ -101,6 +102,7 @@ int parse_and_run(int argc, char** argv) {
   }
   if (outcome.kind != CommandLine::Outcome::Kind::kRead) refuse(app, outcome);
   check_numbers(asked_verb(app));
+  warn_of_threads(program, asked_verb(app));
   return program.run ? program.run() : 0;
 }
 
@@ -109,13 +111,14 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace pagoda::cli
 
 int main(int argc, char** argv) {
+  pagoda::cli::Program program;
   try {
-    return pagoda::cli::parse_and_run(argc, argv);
+    return pagoda::cli::parse_and_run(program, argc, argv);
   } catch (const pagoda::cli::Interrupted&) {
     return pagoda::cli::kInterruptedExit;
   } catch (const pagoda::Cancelled&) {
     return pagoda::cli::kInterruptedExit;
   } catch (...) {
-    return pagoda::cli::report_current_error();
+    return pagoda::cli::report_current_error(program);
   }
 }

@@ -2,13 +2,12 @@
 #pragma once
 
 #include <string>
-
-#include "base/error.h"
+#include <vector>
 
 namespace pagoda::cli {
 
-// "; a folder below it holds a model: F/a" where the error says that something is not in a folder F, and folders right below it
-// hold a config.json of a model and its weights; else "".
-std::string model_below(const Error& error);
+// "; a folder below it holds a model: F/a" where one of these folders is not a model's itself, and folders right below it are:
+// they have a config.json of a model, and weights. Else "".
+std::string model_below(const std::vector<std::string>& folders);
 
 }  // namespace pagoda::cli

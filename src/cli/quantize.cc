@@ -85,7 +85,7 @@ QuantizeOptions options_of(const Flags& flags) {
 
 QuantizeReport quantize_model(const std::string& model, const Flags& flags, QuantizeOptions& options) {
   LoadOptions load_options;
-  load_options.runtime.threads = flags.threads;
+  load_options.runtime.threads = usable_threads(flags.threads);
   if (flags.isa != "auto") load_options.runtime.isa = parse_isa(flags.isa);
   const std::shared_ptr<ModelFolder> folder = ModelFolder::open(model);
   if (flags.calibrate.empty()) {
@@ -175,7 +175,7 @@ void add_quantize(Program& program) {
       ->capture_default_str();
   verb->add_flag("--no-act-order", flags->no_act_order,
                  "Round columns from left to right, not in order of their inputs' power");
-  verb->add_option("--threads", flags->threads, "Threads (default: one a physical core)")->check(in_range(1, 4096));
+  add_threads(verb, flags->threads);
   verb->add_option("--isa", flags->isa, "Instruction set")
       ->type_name("auto|reference|portable|avx2|avx512|avx512_bf16|amx")
       ->capture_default_str();

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace pagoda::cli {
 
@@ -21,6 +22,13 @@ void refuse_row_flags(Verb verb, const train::RowOptions& rows, const std::vecto
     invalid("--keep-linebreaks", "has no effect with --sample-by {}: need line", rows.sample_by);
   if (given("--text-column") && texts == static_cast<std::ptrdiff_t>(files.size()))
     invalid("--text-column", "has no effect: files of text have no columns");
+}
+
+bool are_token_ids(const train::RowOptions& rows, const std::vector<std::string>& files) {
+  return std::all_of(files.begin(), files.end(), [&](const std::string& file) {
+    train::Row row;
+    return file_exists(file) && train::RowReader({file}, rows).next(row) && row.tokenised;
+  });
 }
 
 }  // namespace pagoda::cli

@@ -269,7 +269,9 @@ void add_engine_flags(Verb verb, Flags& flags) {
   verb->add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_caching,
                  "Share pages between requests with equal beginnings (default), or not");
   verb->add_option("--block-size", flags.block_size, "Tokens of a page of the cache: 16, and no other number");
-  verb->add_option("--scheduling-policy", flags.policy, "Who runs first")
+  verb->add_option("--scheduling-policy", flags.policy,
+                   "Who runs first: fcfs: who came first; priority: the lowest `priority` of a request, then who came first. "
+                   "Strictly, as in vLLM: while lower ones come, higher ones wait, and are preempted where the cache is full")
       ->check(one_of({"fcfs", "priority"}))
       ->capture_default_str();
   verb->add_option("--tokenizer", flags.tokenizer, "Folder or ORG/NAME of another tokenizer, with its chat template");

@@ -71,7 +71,7 @@ int run(const Program& program, Flags flags, bool specials_given, bool prefix_gi
   if (const std::string file = join_path(flags.out, "tokenizer.json"); !flags.overwrite && file_exists(file)) {
     invalid("--out", "{} exists: need another folder, or --overwrite", file);
   }
-  ThreadPool pool(flags.threads > 0 ? flags.threads : detect_cpu().usable_cores);
+  ThreadPool pool(flags.threads > 0 ? usable_threads(flags.threads) : detect_cpu().usable_cores);
   train::RowReader rows(flags.files, flags.rows);
   std::optional<TerminalProgress> line;  // of one stage: a rate over all of them would say nothing
   std::string drawn;
@@ -181,8 +181,7 @@ void add_train(Program& program, Verb parent) {
       ->check(one_of({"auto", "text", "jsonl", "csv", "tsv", "tfrecord"}))
       ->capture_default_str();
   verb->add_flag("--trim-linebreaks", flags->trim_linebreaks, "Lines of text lose their line ends, blank ones are left out");
-  verb->add_option("--threads", flags->threads, "Threads (default: all usable cores); the result does not depend on them")
-      ->check(in_range(1, 4096));
+  add_threads(verb, flags->threads, "Threads (default: all usable cores); the result does not depend on them");
   verb->callback([&program, flags, specials, prefix, verb] {
     check_flags(verb, *flags);
     program.run = [&program, flags, specials, prefix] {

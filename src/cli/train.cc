@@ -269,11 +269,15 @@ int run_job(const Program& asked, TrainFlags& flags, const TrainSetup& setup) {
   trainer_hooks.notice = [&](const std::string& text) { note(program, text); };
   train::Trainer trainer(*model, *task, flags.arguments, trainer_hooks);
   if (!checkpoint.empty()) trainer.resume(checkpoint);
-  if (!program.quiet || program.json) {
-    console.set_limit(measure_flop_rate(model->runtime(), flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32));
-  }
+  const auto measure_machine = [&] {
+    if (program.quiet && !program.json) return;
+    console.raise_limit(
+        measure_training_flop_rate(model->runtime(), flags.arguments.bf16 ? DType::kBFloat16 : DType::kFloat32));
+  };
+  measure_machine();
   const bool ended = trainer.run();
   line.clear();
+  if (ended && program.json) measure_machine();  // other load may have gone since: the report's MFU is of the best
   if (!ended) tell_interrupted(program, flags, trainer);
   if (flags.arguments.rank == 0 && (ended || trainer.to_go_on_from().empty())) {
     std::error_code ignored;

@@ -27,6 +27,7 @@ void Console::on_step(const train::StepReport& step) {
   }
   rate_ = tokens / seconds;
   flops_ = flops / seconds;
+  if (limit_ > 0) raise_limit(flops_);
   if (program_.quiet || !progress_) return;
   const std::string loss = loss_.empty() ? "" : " loss " + loss_;
   line_.update(fmt::format("train{}, {}", loss, speed()), step.step, step.max_steps);

@@ -1,6 +1,7 @@
 // What pagoda train tells a terminal.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -21,8 +22,9 @@ class Console : public train::TrainerCallback {
   void on_log(const Json& entry) override;
   void on_evaluate(const Json& entry) override;
   void on_save(const std::string& folder) override { tell("saved " + folder); }
-  // FLOP/s that the machine gives at most, for MFU; 0: not known.
-  void set_limit(double flop_rate) { limit_ = flop_rate; }
+  // FLOP/s that the machine gives, as it was measured, for MFU: the most of several calls counts, and what steps reach is a
+  // lower bound of it too. 0: not known.
+  void raise_limit(double flop_rate) { limit_ = std::max(limit_, flop_rate); }
   double rate() const { return rate_; }
   double mfu() const { return limit_ > 0 ? flops_ / limit_ : 0; }
   const Json& evaluation() const { return evaluation_; }  // the last

@@ -15,6 +15,9 @@ double measure_read_rate(Runtime& runtime, int64_t bytes = int64_t{1} << 30);
 // Runtime's instruction set, all threads together, from registers. 0 for the reference kernels, and for int8 where nothing
 // multiplies bytes: they have no such loop.
 double measure_flop_rate(Runtime& runtime, DType dtype);
+// The same of what training computes products of this dtype by: on tiles float32 is six products of bfloat16. The best of
+// several tries a moment apart, since other load on the machine may last longer than one.
+double measure_training_flop_rate(Runtime& runtime, DType dtype);
 
 // One kernel of the table and the instruction set that it was written for.
 struct KernelReport {

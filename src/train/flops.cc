@@ -16,6 +16,9 @@ bool is_embedding(const Parameter& parameter) {
 
 namespace {
 
+// Products of a step for each forward: its own, the rows' gradient, and the matrix's unless it is frozen.
+double passes(const Parameter& matrix) { return matrix.value.requires_grad() ? 3 : 2; }
+
 // How often a pass multiplies rows by this matrix: layers may share it.
 double uses(const Model& model, const Parameter& matrix) {
   const auto* encoder = dynamic_cast<const EncoderModel*>(&model);
@@ -36,18 +39,18 @@ StepFlops::StepFlops(Model& model) {
     if (parameter->shape.size() != 2) continue;
     const double size = static_cast<double>(parameter->shape[0]) * static_cast<double>(parameter->shape[1]);
     const bool head = lm && parameter->shape[0] == model.vocab_size();
-    if (head) head_ = size;  // or the embedding that it is tied to
-    if (!head && !is_embedding(*parameter)) body_ += size * uses(model, *parameter);
+    if (head) head_ = size * passes(*parameter);  // or the embedding that it is tied to
+    if (!head && !is_embedding(*parameter)) body_ += size * uses(model, *parameter) * passes(*parameter);
   }
   const double layers = static_cast<double>(model.num_layers()), hidden = static_cast<double>(model.hidden_size());
-  attention_ = 2 * hidden * layers * (model.head_kind() == Head::kCausalLm ? 0.5 : 1.0);  // q k and p v
+  attention_ = 3 * 2 * hidden * layers * (model.head_kind() == Head::kCausalLm ? 0.5 : 1.0);  // q k and p v
 }
 
 double StepFlops::of(const Layout& layout) const {
   double pairs = 0;
   for (const int32_t length : layout.lengths) pairs += static_cast<double>(length) * static_cast<double>(length);
   const double rows = static_cast<double>(layout.num_tokens()), wanted = static_cast<double>(layout.wanted_rows.size());
-  return 3 * 2 * (body_ * rows + head_ * wanted + attention_ * pairs);
+  return 2 * (body_ * rows + head_ * wanted + attention_ * pairs);
 }
 
 }  // namespace pagoda::train

@@ -12,12 +12,13 @@ class StepFlops {
  public:
   explicit StepFlops(Model& model);
   // Forward and backward of a batch: products of weights with all rows, logits of the wanted rows alone, attention over the
-  // pairs that its mask leaves. What a checkpointed block computes again does not count.
+  // pairs that its mask leaves. What a checkpointed block computes again does not count, nor gradients of frozen weights.
   double of(const Layout& layout) const;
 
  private:
-  double body_ = 0, head_ = 0;  // weights that meet every row, and those that meet the wanted rows
-  double attention_ = 0;        // a pair of rows, all layers
+  // Multiply-adds of all passes: of a row by the weights that meet every row, and by those that meet the wanted rows; of a pair
+  // of rows.
+  double body_ = 0, head_ = 0, attention_ = 0;
 };
 
 }  // namespace pagoda::train

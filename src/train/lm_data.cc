@@ -28,6 +28,7 @@ LmData::LmData(TrainingModel& model, int64_t block_size) : model_(model) {
 SplitFiles LmData::text(const std::vector<std::string>& train, const std::vector<std::string>& validation,
                         PrepareOptions options, const TaskHooks& hooks) const {
   options.block_size = conversations_.max_seq_length;
+  options.cut_left = model_.tokenizer_config().truncation_left;
   const Tokenizer* tokenizer = model_.has_tokenizer() ? model_.tokenizer().get() : nullptr;
   return open_splits(train, validation, options, tokenizer, model_.runtime().pool(), hooks);
 }

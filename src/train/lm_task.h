@@ -41,6 +41,7 @@ class LmTask : public Task {
   bool has_validation() const override { return !options_.files.validation.empty(); }
   double smoothing() const override { return arguments_.label_smoothing_factor; }
   int64_t num_validation_examples() const override { return validation_rows_; }
+  std::vector<std::string> metric_names() const override { return {"loss", "accuracy", "perplexity"}; }
   Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;
 
   int64_t num_tokens() const { return tokens_; }  // of the training split

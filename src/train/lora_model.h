@@ -65,6 +65,7 @@ class LoraTask : public Task {
   Json options() const override { return task_->options(); }
   bool has_validation() const override { return task_->has_validation(); }
   int64_t num_validation_examples() const override { return task_->num_validation_examples(); }
+  std::vector<std::string> metric_names() const override { return task_->metric_names(); }
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;
   void end_batches() override;
   Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;

@@ -78,6 +78,9 @@ class Task {
 
   virtual bool has_validation() const = 0;
   virtual int64_t num_validation_examples() const = 0;  // of all ranks
+  // What evaluate() gives of some validation set that the model can have: a run looks there for its --metric-for-best-model
+  // before the first step.
+  virtual std::vector<std::string> metric_names() const = 0;
   // Of the labels of cross-entropy, in training and evaluation (HF's LabelSmoother).
   virtual double smoothing() const { return 0; }
   // Over the whole validation set, without gradients. "loss" is among them: --load-best-model-at-end looks at it by default.

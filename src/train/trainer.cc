@@ -23,6 +23,10 @@ Trainer::Impl::Impl(TrainingModel& model, Task& task, const TrainingArguments& a
   if (arguments_.eval_strategy != "no" && !task_.has_validation()) {
     invalid("--eval-strategy", "got {}, need validation data for it (--validation-file)", arguments_.eval_strategy);
   }
+  if (task_.has_validation()) {  // told now, not at the first evaluation
+    const std::vector<std::string> names = task_.metric_names();
+    if (std::find(names.begin(), names.end(), best_.name()) == names.end()) refuse_metric(names);
+  }
   parameters_ = model_.trained_parameters();
   if (parameters_.empty()) invalid("model", "no parameter requires gradients");
   optimizer_ = Optimizer::make(arguments_, parameters_);
@@ -268,6 +272,12 @@ void Trainer::Impl::settle_step() {
   if (due(arguments_.save_strategy, save_steps_) || at_the_end || best) save(task_.state());
 }
 
+void Trainer::Impl::refuse_metric(const std::vector<std::string>& names) const {
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  invalid("--metric-for-best-model", "got {}, need one of {}", best_.name(), all);
+}
+
 bool Trainer::Impl::evaluate_or_keep() {
   try {
     return evaluate(true);
@@ -343,9 +353,9 @@ bool Trainer::Impl::evaluate(bool compare) {
     const bool needed = arguments_.load_best_model_at_end || arguments_.early_stopping_patience > 0 ||
                         arguments_.save_strategy == "best" || arguments_.lr_scheduler_type == "reduce_lr_on_plateau";
     if (!needed) return true;
-    std::string names;
-    for (const auto& [name, value] : metrics) names += (names.empty() ? "" : ", ") + name;
-    invalid("--metric-for-best-model", "got {}, need one of {}", best_.name(), names);
+    std::vector<std::string> names;
+    for (const auto& [name, value] : metrics) names.push_back(name);
+    refuse_metric(names);
   }
   schedule_->observe(*watched);
   improved_ = best_.observe(*watched, global_step_);

@@ -85,6 +85,9 @@ class Trainer::Impl {
   // What follows an evaluation, or the lack of one.
   void settle_step();
 
+  // Throws kInvalidInput: evaluations have these metrics, and not the one that picks the best.
+  [[noreturn]] void refuse_metric(const std::vector<std::string>& names) const;
+
   // An evaluation that fails costs nothing of what was trained: a checkpoint holds it, and after the last step the model too.
   bool evaluate_or_keep();
   void keep();

@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <numeric>
 
 #include "base/error.h"
+#include "base/thread_count.h"
 
 namespace pagoda {
 namespace {
@@ -93,6 +95,61 @@ TEST(ThreadPool, WorksAfterSleepAndWithinSteps) {
     for (int i = 0; i < 100; ++i) pool.parallel_for(2, 1, [&](int64_t, int64_t, int) { ++sum; });
   }
   EXPECT_EQ(sum, 1000);
+}
+
+TEST(ThreadCount, IsWhatMaskAndQuotaAllow) {
+  CpuInfo cpu;
+  cpu.logical_cores = 12;
+  EXPECT_EQ(most_threads(cpu), 12);  // no mask is known
+  cpu.affinity = {0, 1, 4, 5};
+  cpu.physical_first = {0, 4};
+  EXPECT_EQ(most_threads(cpu), 4);
+  cpu.quota_cores = 2.5;
+  EXPECT_EQ(most_threads(cpu), 3);
+  cpu.quota_cores = 0.1;
+  EXPECT_EQ(most_threads(cpu), 1);
+  cpu.quota_cores = 8;
+  EXPECT_EQ(most_threads(cpu), 4);
+}
+
+int more_than_run() { return 4 * most_threads(detect_cpu()); }
+
+double processor_seconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+// Who spins keeps the core from those that have work: neither the workers of a step nor its caller may, where there are more
+// threads than can run.
+TEST(ThreadPool, MoreThreadsThanCanRunSleep) {
+  ThreadPool pool(more_than_run());
+  const ThreadPool::Step step(pool);
+  const auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(300)); };
+  const auto begin_all = [&] { pool.parallel_for(pool.num_threads(), 1, [](int64_t, int64_t, int) {}); };
+  begin_all();
+  double before = processor_seconds();
+  sleep();  // the workers wait for a region
+  EXPECT_LT(processor_seconds() - before, 0.15);
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<bool> slept{false};
+  before = processor_seconds();
+  for (int round = 0; round < 100 && !slept; ++round) {
+    pool.parallel_for(pool.num_threads(), 1, [&](int64_t, int64_t, int) {
+      if (std::this_thread::get_id() != caller && !slept.exchange(true)) sleep();
+    });
+  }
+  ASSERT_TRUE(slept);  // the caller waited for a worker
+  EXPECT_LT(processor_seconds() - before, 0.15);
+}
+
+TEST(ThreadPool, ManyMoreThreadsThanCanRunGetOn) {
+  ThreadPool pool(64 * most_threads(detect_cpu()));
+  std::atomic<int64_t> sum{0};
+  const ThreadPool::Step step(pool);
+  for (int round = 0; round < 100; ++round)
+    pool.parallel_for(pool.num_threads(), 1, [&](int64_t begin, int64_t end, int) { sum += end - begin; });
+  EXPECT_EQ(sum, int64_t{100} * pool.num_threads());
 }
 
 }  // namespace

@@ -114,26 +114,9 @@ TEST_F(FineTuning, AdapterFolderIsAModel) {
   std::string rows;
   for (int i = 0; i < 8; ++i) rows += "{\"input_ids\": [1, 5, 9, 13, " + std::to_string(17 + i) + "]}\n";
   write_file_atomic(at("ids.jsonl"), rows);
-  const Ended trained = run_pagoda({"train",
-                                    "clm",
-                                    kFixtures + "llama",
-                                    "--train-file",
-                                    at("ids.jsonl"),
-                                    "--output-dir",
-                                    at("lora"),
-                                    "--lora-r",
-                                    "2",
-                                    "--max-steps",
-                                    "5",
-                                    "--learning-rate",
-                                    "0.1",
-                                    "--block-size",
-                                    "16",
-                                    "--threads",
-                                    "1",
-                                    "--quiet",
-                                    "--save-steps",
-                                    "5"});
+  const Ended trained =
+      run_pagoda({"train", "clm", kFixtures + "llama", "--train-file", at("ids.jsonl"), "--output-dir", at("lora"), "--lora-r",
+                  "2", "--max-steps", "5", "--learning-rate", "0.1", "--threads", "1", "--quiet", "--save-steps", "5"});
   ASSERT_EQ(trained.code, 0) << trained.err;
   const std::vector<std::string> prompt{"--prompt-ids", "[1, 5, 9, 13]", "--max-new-tokens", "4",      "--temperature", "0",
                                         "--json",       "--quiet",       "--dtype",          "float32"};

@@ -308,6 +308,24 @@ TEST(Flags, AFolderAboveAModelNamesIt) {
   expect_error(run_pagoda(chat), 3, "holds a model: " + folder + "/again, " + folder + "/whole\n");
   copy("", {"model.safetensors"});  // with all that there should be nobody is led astray
   EXPECT_EQ(run_pagoda({"generate", folder, "--prompt-ids", "[1]", "--max-new-tokens", "1"}).code, 0);
+  const Ended whole = run_pagoda(chat);
+  expect_error(whole, 3, "no chat template");
+  EXPECT_EQ(whole.err.find("below it"), std::string::npos) << whole.err;
+}
+
+// More threads than can run are almost always a mistake: they are not begun, and it is said.
+TEST(Flags, ThreadsAreNoMoreThanCanRun) {
+  const auto generate = [](std::vector<std::string> more) {
+    std::vector<std::string> all{"generate", kLlama, "--prompt-ids", "[1, 2]", "--max-new-tokens", "3", "--ignore-eos"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_pagoda(all);
+  };
+  const Ended many = generate({"--threads", "4096"}), one = generate({"--threads", "1"});
+  EXPECT_EQ(many.code, 0) << many.err;
+  EXPECT_EQ(many.out, one.out);
+  EXPECT_EQ(many.err.rfind("warning: [--threads] got 4096, and ", 0), 0u) << many.err;
+  EXPECT_EQ(one.err.find("--threads"), std::string::npos) << one.err;
+  EXPECT_EQ(generate({"--threads", "4096", "--quiet"}).err, "");
 }
 
 TEST(Flags, PatternsAreOfTiktokenFiles) {

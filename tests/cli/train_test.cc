@@ -382,6 +382,11 @@ TEST_F(Train, FlagsWithoutEffectAreRefused) {
   refused({"--config", folder_ + "/flags.json"}, "--line-by-line");
   write_file_atomic(folder_ + "/rows.jsonl", "{\"text\": \"row 1 of the text\"}\n");
   refused({"--sample-by", "paragraph"}, "--sample-by", "rows.jsonl");
+  write_file_atomic(folder_ + "/ids.jsonl", "{\"input_ids\": [1, 2, 3, 4]}\n");
+  for (const char* flag : {"--line-by-line", "--packing", "--append-eos-token"}) refused({flag}, flag, "ids.jsonl");
+  refused({"--block-size", "16"}, "--block-size", "ids.jsonl");
+  refused({"--text-column", "body"}, "--text-column", "ids.jsonl");
+  refused({"--block-size", "16", "--validation-file", folder_ + "/shards/train"}, "--block-size", "ids.jsonl");
   // Some of the files are read by them.
   std::vector<std::string> both = command(
       "out", {"--block-size", "16", "--max-steps", "1", "--save-strategy", "no", "--validation-file", folder_ + "/text.txt"});
@@ -396,6 +401,8 @@ TEST_F(Train, FlagsWithoutEffectAreRefused) {
   EXPECT_NE(evaluate({folder_ + "/rows.jsonl", "--sample-by", "line"}).find("[--sample-by]"), std::string::npos);
   EXPECT_NE(evaluate({folder_ + "/shards/train", "--block-size", "8"}).find("[--block-size]"), std::string::npos);
   EXPECT_NE(evaluate({folder_ + "/shards/train", "--line-by-line"}).find("[--line-by-line]"), std::string::npos);
+  EXPECT_NE(evaluate({folder_ + "/ids.jsonl", "--block-size", "8"}).find("[--block-size] has no effect on rows of token ids"),
+            std::string::npos);
 }
 
 TEST_F(Train, WrongFlagsAreToldAtOnce) {

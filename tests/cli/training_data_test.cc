@@ -98,6 +98,8 @@ TEST_F(TrainingData, FlagsWithoutEffectAreRefused) {
   };
   refused(prepare_ids({"--tokenizer", tokenizer, "--block-size", "16"}), "--block-size");
   refused(prepare_ids({"--block-size", "16"}), "--block-size");
+  for (const char* flag : {"--packing", "--line-by-line", "--append-eos-token", "--no-special-tokens"})
+    refused(prepare_ids({"--tokenizer", tokenizer, flag}), flag);
   const Ended unused = prepare_ids({"--tokenizer", tokenizer});
   EXPECT_EQ(unused.code, 0) << unused.err;
   EXPECT_NE(unused.err.find("--tokenizer: not used"), std::string::npos) << unused.err;

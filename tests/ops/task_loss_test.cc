@@ -4,12 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 
 #include "base/error.h"
 #include "base/random.h"
 #include "ops/runtime.h"
-#include "ops/tape.h"
+#include "tests/gradients.h"
 
 namespace pagoda {
 namespace {
@@ -35,32 +34,18 @@ class TaskLoss : public ::testing::Test {
     for (int64_t i = 0; i < rows * columns; ++i) values.push_back(2 * random.normal(static_cast<uint64_t>(i)));
     return doubles(values, {rows, columns}, true);
   }
-  void check(const Tensor& logits, const std::function<Tensor()>& loss) {
-    backward(loss());
-    for (int64_t i = 0; i < logits.numel(); ++i) {
-      double& value = logits.data<double>()[i];
-      const double before = value, step = 1e-5;
-      const NoGrad no_grad;
-      value = before + step;
-      const double high = loss().data<double>()[0];
-      value = before - step;
-      const double low = loss().data<double>()[0];
-      value = before;
-      EXPECT_NEAR(logits.grad().data<double>()[i], (high - low) / (2 * step), 1e-6) << i;
-    }
-  }
   Runtime runtime_;
 };
 
 TEST_F(TaskLoss, Gradients) {
   const Tensor targets = doubles({0.5, -1, 2, 0, 1, 1}, {3, 2}), hot = doubles({0, 1, 1, 0, 1, 0}, {3, 2});
   const Tensor first = random_leaf(3, 2), second = random_leaf(3, 2), third = random_leaf(6, 2);
-  check(first, [&] { return ops::squared_error(first, targets, 7); });
-  check(second, [&] { return ops::binary_cross_entropy(second, hot, 7); });
+  testing::expect_gradients({first}, [&] { return ops::squared_error(first, targets, 7); });
+  testing::expect_gradients({second}, [&] { return ops::binary_cross_entropy(second, hot, 7); });
   Tensor labels = Tensor::empty(runtime_.device(), DType::kInt64, {3, 2});
   const int64_t rows[] = {1, 0, 0, 0, 2, 1};
   std::copy_n(rows, 6, labels.data<int64_t>());
-  check(third, [&] { return ops::row_cross_entropy(third, {0, 2, 3, 6}, labels, 4); });
+  testing::expect_gradients({third}, [&] { return ops::row_cross_entropy(third, {0, 2, 3, 6}, labels, 4); });
 }
 
 TEST_F(TaskLoss, ValuesOfTorch) {

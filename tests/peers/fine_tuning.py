@@ -205,7 +205,7 @@ class Tasks:
         for family, targets in (("llama", "q_proj,v_proj"), ("gpt2", "c_attn,c_proj"), ("qwen2", "all-linear")):
             base, out, merged = FIXTURES / family, self.folder / f"lora-{family}", self.folder / f"merged-{family}"
             done = self.pagoda("train", "clm", base, "--train-file", rows, "--output-dir", out, "--max-steps", 6, "--lora-r", 4, "--lora-alpha", 8,
-                               "--lora-target-modules", targets, "--learning-rate", "1e-2", "--quiet", "--block-size", 16)
+                               "--lora-target-modules", targets, "--learning-rate", "1e-2", "--quiet")
             if not self.count.check(done.returncode == 0, f"LoRA of {family}", done.stderr[-500:]):
                 continue
             ours = self.logits(out, lines)
@@ -268,7 +268,7 @@ class Tasks:
         for family, bias in (("gpt2", "all"), ("llama", "none")):
             base, out = FIXTURES / family, self.folder / f"dora-{family}"
             done = self.pagoda("train", "clm", base, "--train-file", rows, "--output-dir", out, "--max-steps", 6, "--lora-r", 4, "--use-dora", "--lora-bias", bias,
-                               "--lora-target-modules", r".*(c_attn|c_fc|[qv]_proj)", "--learning-rate", "1e-2", "--quiet", "--block-size", 16)
+                               "--lora-target-modules", r".*(c_attn|c_fc|[qv]_proj)", "--learning-rate", "1e-2", "--quiet")
             if not self.count.check(done.returncode == 0, f"DoRA of {family}", done.stderr[-500:]):
                 continue
             ours = self.logits(out, lines)

@@ -12,6 +12,7 @@
 #include "ops/loss.h"
 #include "ops/tape.h"
 #include "tests/folder.h"
+#include "tests/gradients.h"
 #include "train/lora_model.h"
 
 namespace pagoda::train {
@@ -424,20 +425,7 @@ TEST(LowRankPart, GradientsInDouble) {
   part.dropout = {0.25F, 99};
   Tensor labels = Tensor::zeros(runtime.device(), DType::kInt64, {3});
   const auto loss = [&] { return ops::cross_entropy(part.forward(x, DType::kFloat64), labels, 3); };
-  backward(loss());
-  for (const Tensor& each : {x, part.a.value, part.b.value}) {
-    for (int64_t i = 0; i < each.numel(); ++i) {
-      double& value = each.data<double>()[i];
-      const double before = value, step = 1e-5;
-      const NoGrad no_grad;
-      value = before + step;
-      const double high = loss().data<double>()[0];
-      value = before - step;
-      const double low = loss().data<double>()[0];
-      value = before;
-      EXPECT_NEAR(each.grad().data<double>()[i], (high - low) / (2 * step), 1e-6);
-    }
-  }
+  testing::expect_gradients({x, part.a.value, part.b.value}, loss);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "ops/loss.h"
 #include "ops/tape.h"
 #include "tests/folder.h"
+#include "tests/gradients.h"
 #include "train/lora_model.h"
 
 namespace pagoda::train {
@@ -228,22 +229,10 @@ TEST(Dora, GradientsInDouble) {
       rows->numbers = {7, 8, 9};
       draws->rows = rows;
     }
-    for (const Tensor& each : {x, part.a.value, part.b.value, part.magnitude.value, bias}) Tensor(each).set_grad({});
-    backward(loss());
-    for (const Tensor& each : {x, part.a.value, part.b.value, part.magnitude.value, bias}) {
-      for (int64_t i = 0; i < each.numel(); ++i) {
-        double& value = each.data<double>()[i];
-        const double before = value, step = 1e-5;
-        const NoGrad no_grad;
-        value = before + step;
-        const double high = loss().data<double>()[0];
-        value = before - step;
-        const double low = loss().data<double>()[0];
-        value = before;
-        // The lengths stay those of the versions that they were computed at: constants, as in the backward pass.
-        EXPECT_NEAR(each.grad().data<double>()[i], (high - low) / (2 * step), 1e-6);
-      }
-    }
+    const std::vector<Tensor> leaves{x, part.a.value, part.b.value, part.magnitude.value, bias};
+    for (Tensor each : leaves) each.set_grad({});
+    // The lengths stay those of the versions that they were computed at: constants, as in the backward pass.
+    testing::expect_gradients(leaves, loss);
   }
 }
 

@@ -154,6 +154,10 @@ TEST_F(Prepare, ARowAnExample) {
   ASSERT_EQ(examples.size(), 103u);
   EXPECT_EQ(examples[2].input_ids, all_ids(2, 3));
   EXPECT_EQ(examples[4].input_ids, (std::vector<int32_t>{100, 28, 29, 30, 101}));  // two of five numbers cut off, [SEP] kept
+  options_.cut_left = true;
+  options_.overwrite = true;
+  run();
+  EXPECT_EQ(read_split(folder_ / "out/train")[4].input_ids, (std::vector<int32_t>{100, 30, 31, 32, 101}));
 }
 
 TEST_F(Prepare, EveryNthRowIsHeldOut) {

@@ -53,9 +53,15 @@ std::string lines(const Json& rows, const char* column = nullptr, const Json* va
   return text;
 }
 
+// Under the names that the task said before.
 std::map<std::string, double> evaluate(Task& task, TrainingModel& model) {
   std::map<std::string, double> out;
-  for (const auto& [name, value] : task.evaluate(model.model(), {}, nullptr)) out[name] = value;
+  std::vector<std::string> names;
+  for (const auto& [name, value] : task.evaluate(model.model(), {}, nullptr)) {
+    out[name] = value;
+    names.push_back(name);
+  }
+  EXPECT_THAT(task.metric_names(), ::testing::UnorderedElementsAreArray(names));
   return out;
 }
 
@@ -130,6 +136,12 @@ TEST_P(Tasks, TokenClassification) {
     EXPECT_EQ(got.count("f1"), 1u);
     expect_equal_in_ranks(got, in_ranks<TokenClassificationTask>(GetParam(), Head::kTokenClassification, options));
   }
+  // Of the types that the labels have: which of them are found is not known before.
+  options.return_entity_level_metrics = true;
+  TokenClassificationTask by_type(*model, arguments(), options, {});
+  const std::vector<std::string> names = by_type.metric_names();
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"loss", "PER_f1", "LOC_number", "overall_f1", "overall_accuracy"}));
+  for (const auto& [name, value] : by_type.evaluate(model->model(), {}, nullptr)) EXPECT_THAT(names, ::testing::Contains(name));
 }
 
 TEST_P(Tasks, QuestionAnswering) {

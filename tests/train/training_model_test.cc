@@ -175,5 +175,17 @@ TEST(Flops, SharedLayersCountEachTime) {
   EXPECT_DOUBLE_EQ(shared, 6 * (rows * body + 2 * 16 * 50 + 2 * 16 * 6 * pairs));
 }
 
+// LoRA freezes them: of three products of a pass two are left.
+TEST(Flops, FrozenWeightsHaveNoGradient) {
+  const Folder folder("flops_frozen");
+  const auto model = open(folder.write("config.json", R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"],
+    "vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32})"));
+  const auto flops = [&] { return StepFlops(model->model()).of(*Layout::whole({7, 5}, false)); };
+  const double rows = 12, body = 2 * 12 * 16 * 16, head = 16 * 50, pairs = 49 + 25, attention = 2 * 16;
+  EXPECT_DOUBLE_EQ(flops(), 2 * (3 * rows * body + 3 * 2 * head + 3 * attention * pairs));
+  for (Parameter* parameter : model->model().parameters()) parameter->value.set_requires_grad(false);
+  EXPECT_DOUBLE_EQ(flops(), 2 * (2 * rows * body + 2 * 2 * head + 3 * attention * pairs));
+}
+
 }  // namespace
 }  // namespace pagoda::train

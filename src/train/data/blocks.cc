@@ -88,19 +88,22 @@ class Pack final : public BlockBuilder {
   std::vector<Example> open_;
 };
 
-// What is too long loses its end, but for the special tokens there.
+// What is too long loses its end, but for the special tokens there, or its begin.
 class LineByLine final : public BlockBuilder {
  public:
-  LineByLine(int64_t block_size, Emit emit) : BlockBuilder(std::move(emit)), block_(static_cast<size_t>(block_size)) {}
+  LineByLine(int64_t block_size, bool cut_left, Emit emit)
+      : BlockBuilder(std::move(emit)), block_(static_cast<size_t>(block_size)), cut_left_(cut_left) {}
   void add(const Encoding& row) override {
     if (row.ids.empty()) return;
     Example example;
     example.input_ids = row.ids;
     if (row.ids.size() > block_) {
-      size_t tail = 0;
-      while (tail < block_ && row.special_tokens_mask[row.ids.size() - 1 - tail] != 0) ++tail;
-      example.input_ids.resize(block_ - tail);
-      example.input_ids.insert(example.input_ids.end(), row.ids.end() - static_cast<int64_t>(tail), row.ids.end());
+      const std::vector<uint8_t>& special = row.special_tokens_mask;
+      size_t stay = 0;  // special tokens of the side that is cut
+      while (stay < block_ && special[cut_left_ ? stay : row.ids.size() - 1 - stay] != 0) ++stay;
+      const size_t head = cut_left_ ? stay : block_ - stay;
+      example.input_ids.resize(head);
+      example.input_ids.insert(example.input_ids.end(), row.ids.end() - static_cast<int64_t>(block_ - head), row.ids.end());
       dropped_ += static_cast<int64_t>(row.ids.size() - block_);
     }
     example.attention_mask.assign(example.input_ids.size(), 1);
@@ -110,16 +113,17 @@ class LineByLine final : public BlockBuilder {
 
  private:
   size_t block_;
+  bool cut_left_;
 };
 
 }  // namespace
 
-std::unique_ptr<BlockBuilder> make_block_builder(const std::string& mode, int64_t block_size, int64_t group_size,
+std::unique_ptr<BlockBuilder> make_block_builder(const std::string& mode, int64_t block_size, int64_t group_size, bool cut_left,
                                                  BlockBuilder::Emit emit) {
   if (block_size < 1) invalid("block_size", "got {}, need at least 1", block_size);
   if (mode == "cut") return std::make_unique<Cut>(block_size, group_size, std::move(emit));
   if (mode == "pack") return std::make_unique<Pack>(block_size, std::move(emit));
-  if (mode == "line_by_line") return std::make_unique<LineByLine>(block_size, std::move(emit));
+  if (mode == "line_by_line") return std::make_unique<LineByLine>(block_size, cut_left, std::move(emit));
   invalid("mode", "unknown: got '{}', need cut, pack or line_by_line", mode);
 }
 

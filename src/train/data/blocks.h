@@ -27,7 +27,7 @@ class BlockBuilder {
 };
 
 // Modes and sizes as in PrepareOptions.
-std::unique_ptr<BlockBuilder> make_block_builder(const std::string& mode, int64_t block_size, int64_t group_size,
+std::unique_ptr<BlockBuilder> make_block_builder(const std::string& mode, int64_t block_size, int64_t group_size, bool cut_left,
                                                  BlockBuilder::Emit emit);
 
 }  // namespace pagoda::train

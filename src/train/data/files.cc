@@ -25,7 +25,7 @@ namespace {
 
 // Of all that the shards depend on.
 std::string fingerprint_of(const PrepareOptions& options) {
-  constexpr int kFormat = 2;  // raised where the same rows become other shards
+  constexpr int kFormat = 3;  // raised where the same rows become other shards
   Fingerprint all;
   all.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {}", kFormat, options.split, options.mode, options.block_size,
                       options.group_size, options.add_special_tokens, options.append_token, options.shard_size,

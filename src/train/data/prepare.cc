@@ -61,7 +61,7 @@ class Split {
     shards.native = options.native;
     shards.shard_size = options.shard_size;
     writer_ = std::make_unique<ShardWriter>(std::move(shards));
-    builder_ = make_block_builder(options.mode, options.block_size, options.group_size,
+    builder_ = make_block_builder(options.mode, options.block_size, options.group_size, options.cut_left,
                                   [this](const Example& example) { writer_->add(example); });
   }
 

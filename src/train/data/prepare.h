@@ -22,6 +22,7 @@ struct PrepareOptions {
   // cut: rows one behind the other, cut every block_size tokens, the rest dropped. pack: whole rows, several in one example
   // (position_ids start anew at each), only longer ones cut. line_by_line: a row an example, cut off at block_size.
   std::string mode = "cut";
+  bool cut_left = false;  // line_by_line: what is too long loses its begin (the tokenizer's truncation_side)
   int64_t block_size = 512;
   int64_t group_size = 0;  // cut: rest dropped after every so many rows, as the published scripts do (1000); 0: at the end only
   bool add_special_tokens = true;

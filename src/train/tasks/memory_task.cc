@@ -96,6 +96,12 @@ Tensor MemoryTask::loss(const Model& model, const MicroBatch& batch, int64_t cou
   return loss_of(model.forward(batch.inputs, context).logits, batch, count);
 }
 
+std::vector<std::string> MemoryTask::metric_names() const {
+  std::vector<std::string> names = score_names();
+  names.insert(names.begin(), "loss");
+  return names;
+}
+
 Metrics MemoryTask::evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) {
   const NoGrad no_grad;
   begin_scores();

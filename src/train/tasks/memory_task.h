@@ -24,6 +24,7 @@ class MemoryTask : public Task {
   bool has_validation() const override { return validation_size_ > 0; }
   double smoothing() const override { return arguments_.label_smoothing_factor; }
   int64_t num_validation_examples() const override { return validation_size_; }
+  std::vector<std::string> metric_names() const override;
   Tensor loss(const Model& model, const MicroBatch& batch, int64_t count, Observer* observer) const override;
   // loss, and what score() gives. "loss" is left out where no validation example has labels.
   Metrics evaluate(const Model& model, const TaskHooks& hooks, Communicator* ranks) override;
@@ -43,6 +44,7 @@ class MemoryTask : public Task {
   virtual void begin_scores() = 0;
   virtual void take_scores(const std::vector<int64_t>& examples, const MicroBatch& batch, const Tensor& logits) = 0;
   virtual Metrics end_scores() = 0;
+  virtual std::vector<std::string> score_names() const = 0;  // of end_scores(), whatever the examples
 
   // Dropout's seed in training, none in validation.
   std::optional<uint64_t> dropout_seed(Split split) const;

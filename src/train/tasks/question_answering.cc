@@ -45,6 +45,9 @@ QuestionAnsweringTask::QuestionAnsweringTask(TrainingModel& model, const Trainin
   if (model.model().head_kind() != Head::kQuestionAnswering) {
     invalid(model.path(), "got {}, need a model with a head of question answering", model.model().architecture());
   }
+  if (model.tokenizer_config().padding_left) {
+    unsupported("padding_side", "got left, where HF has the context before the question: need right");
+  }
   if (arguments.label_smoothing_factor > 0) {
     invalid("--label-smoothing-factor", "has no effect on question answering, whose loss is over positions");
   }
@@ -98,7 +101,8 @@ void QuestionAnsweringTask::add_windows(const Json& record, const std::string& w
       invalid(where, "answer outside the context: got characters {} to {}, need 0 to {}", answer.start, end, length);
     }
   }
-  const EncodedText text = encode_text(*model_.tokenizer(), question, &context);
+  EncodedText text = encode_text(*model_.tokenizer(), question, &context);
+  text.cut_left = model_.tokenizer_config().truncation_left;
   const size_t first_window = windows.size();
   const bool fits = static_cast<int64_t>(text.encoding.size()) <= max_length_;
   std::vector<EncodedText> parts;
@@ -210,6 +214,21 @@ void QuestionAnsweringTask::take_scores(const std::vector<int64_t>& examples, co
     scored_.push_back(std::move(sample));
     open_windows_.clear();
   }
+}
+
+// The scorers name what they have of these questions: of those with an answer and those without.
+std::vector<std::string> QuestionAnsweringTask::score_names() const {
+  std::vector<SquadSample> samples;
+  for (const Question& question : questions_) {
+    SquadSample sample;
+    sample.answers = question.answers;
+    samples.push_back(std::move(sample));
+  }
+  std::vector<std::string> names;
+  if (samples.empty()) return names;
+  for (const auto& score : options_.answers.version_2_with_negative ? squad_v2_scores(samples) : squad_scores(samples))
+    names.push_back(score.first);
+  return names;
 }
 
 Metrics QuestionAnsweringTask::end_scores() {

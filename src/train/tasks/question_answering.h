@@ -33,6 +33,7 @@ class QuestionAnsweringTask : public MemoryTask {
   void begin_scores() override;
   void take_scores(const std::vector<int64_t>& examples, const MicroBatch& batch, const Tensor& logits) override;
   Metrics end_scores() override;
+  std::vector<std::string> score_names() const override;
 
  private:
   struct Window {

@@ -126,6 +126,7 @@ TextClassificationTask::Sample TextClassificationTask::sample_of(const Json& rec
   std::vector<std::string> texts;
   for (const std::string& column : columns) texts.push_back(record.at(column, where).as_string(where + ": " + column));
   EncodedText text = encode_text(*model_.tokenizer(), texts[0], texts.size() > 1 ? &texts[1] : nullptr);
+  text.cut_left = model_.tokenizer_config().truncation_left;
   truncate_text(text, max_length_, Truncation::Strategy::kLongestFirst);
   if (text.encoding.ids.empty()) invalid(where, "no token in the text, and the tokenizer adds none");
   Sample sample;
@@ -211,6 +212,11 @@ void TextClassificationTask::take_scores(const std::vector<int64_t>& examples, c
       true_values_.insert(true_values_.end(), truth, truth + columns);
     }
   }
+}
+
+std::vector<std::string> TextClassificationTask::score_names() const {
+  if (problem_type_ == kRegression) return {"mse"};
+  return {"accuracy", "f1", "precision", "recall"};
 }
 
 Metrics TextClassificationTask::end_scores() {

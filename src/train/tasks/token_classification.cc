@@ -2,6 +2,7 @@
 #include "train/tasks/token_classification.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "formats/type_ids.h"
@@ -141,19 +142,26 @@ TokenClassificationTask::Sample TokenClassificationTask::sample_of(const std::ve
                                                                    bool label_all_tokens) const {
   const auto room =
       static_cast<size_t>(max_length_) - std::min(static_cast<size_t>(max_length_), before_.size() + after_.size());
+  struct Token {
+    int32_t id;
+    size_t word;
+  };
+  const bool left = model_.tokenizer_config().truncation_left;
+  std::vector<Token> tokens;
+  for (size_t word = 0; word < words.size() && (left || tokens.size() < room); ++word) {
+    const bool prefix = prefix_space_ && words[word].substr(0, 1) != " ";
+    for (const int32_t id : model_.tokenizer()->encode_ids(prefix ? " " + words[word] : words[word], false))
+      tokens.push_back({id, word});
+  }
+  const size_t kept = std::min(room, tokens.size()), begin = left ? tokens.size() - kept : 0;
   Sample sample;
   sample.ids = before_;
   sample.labels.assign(before_.size(), -1);
-  size_t used = 0;
-  for (size_t word = 0; word < words.size() && used < room; ++word) {
-    const bool prefix = prefix_space_ && words[word].substr(0, 1) != " ";
-    bool first = true;
-    for (const int32_t id : model_.tokenizer()->encode_ids(prefix ? " " + words[word] : words[word], false)) {
-      if (used++ == room) break;
-      sample.ids.push_back(id);
-      sample.labels.push_back(first ? tags[word] : label_all_tokens ? inside_[static_cast<size_t>(tags[word])] : -1);
-      first = false;
-    }
+  for (size_t t = begin; t < begin + kept; ++t) {
+    const auto tag = static_cast<size_t>(tags[tokens[t].word]);
+    const bool first = t == begin || tokens[t].word != tokens[t - 1].word;  // of what is left of its word
+    sample.ids.push_back(tokens[t].id);
+    sample.labels.push_back(first ? static_cast<int64_t>(tag) : label_all_tokens ? inside_[tag] : -1);
   }
   if (types_) {
     sample.types = before_types_;
@@ -203,6 +211,22 @@ void TokenClassificationTask::take_scores(const std::vector<int64_t>& examples, 
       ++row;
     }
   }
+}
+
+std::vector<std::string> TokenClassificationTask::score_names() const {
+  std::set<std::string> types;
+  for (const std::string& tag : labels_.names) {
+    for (const Entity& entity : find_entities({tag})) types.insert(entity.type);
+  }
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& prefix, const char* last) {
+    for (const char* name : {"precision", "recall", "f1", last}) names.push_back(prefix + name);
+  };
+  for (const std::string& type : types) {
+    if (entity_level_) add(type + "_", "number");
+  }
+  add(entity_level_ ? "overall_" : "", "accuracy");
+  return names;
 }
 
 Metrics TokenClassificationTask::end_scores() {
