@@ -30,7 +30,7 @@ struct Flags {
 
 int32_t eos_token(const std::string& path, const Tokenizer& tokenizer) {
   std::string name;
-  if (directory_exists(path) || is_gguf(path)) name = load_tokenizer_config(path).eos_token;
+  if (directory_exists(path) || is_gguf(path)) name = load_complete_tokenizer_config(path).eos_token;
   const std::optional<int32_t> id = tokenizer.token_to_id(name.empty() ? "<|endoftext|>" : name);
   if (!id) invalid(path, "--append-eos-token: got no eos_token that is in the vocabulary, need one in tokenizer_config.json");
   return *id;

@@ -53,7 +53,8 @@ std::string tokenizer_kind(const std::string& folder) {
     const std::string type = model == nullptr ? "" : model->get_string("type", "", path);
     return type.empty() ? "tokenizer.json" : "tokenizer.json, " + type;
   }
-  for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt"}) {
+  for (const char* name :
+       {"tekken.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt"}) {
     if (file_exists(join_path(folder, name))) return name;
   }
   for (const std::string& name : list_directory(folder)) {

@@ -43,6 +43,7 @@ class WireReader {
   bool is_fixed32() const { return wire_ == 5; }
   uint64_t value() const { return value_; }
   bool flag() const { return value_ != 0; }
+  int32_t int32() const { return static_cast<int32_t>(static_cast<uint32_t>(value_)); }
   float number_float() const {
     const uint32_t bits = static_cast<uint32_t>(value_);
     float result;
@@ -103,7 +104,13 @@ void read_trainer(WireReader reader, SentencePieceModel& model, std::string_view
     }
     if (reader.number() == 24 && reader.is_varint()) model.treat_whitespace_as_suffix = reader.flag();
     if (reader.number() == 35 && reader.is_varint()) model.byte_fallback = reader.flag();
+    if (reader.number() == 40 && reader.is_varint()) model.unk_id = reader.int32();
+    if (reader.number() == 41 && reader.is_varint()) model.bos_id = reader.int32();
+    if (reader.number() == 42 && reader.is_varint()) model.eos_id = reader.int32();
     if (reader.number() == 44 && reader.is_bytes()) model.unk_surface = reader.text();
+    if (reader.number() == 45 && reader.is_bytes()) model.unk_piece = reader.text();
+    if (reader.number() == 46 && reader.is_bytes()) model.bos_piece = reader.text();
+    if (reader.number() == 47 && reader.is_bytes()) model.eos_piece = reader.text();
   }
 }
 

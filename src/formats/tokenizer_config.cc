@@ -27,8 +27,8 @@ AddedToken read_token(const Json& json, bool special, const std::string& where) 
   token.lstrip = json.get_bool("lstrip", false, where);
   token.rstrip = json.get_bool("rstrip", false, where);
   token.single_word = json.get_bool("single_word", false, where);
-  token.normalized = json.get_bool("normalized", !special, where);
   token.special = special || json.get_bool("special", false, where);
+  token.normalized = json.get_bool("normalized", !token.special, where);
   return token;
 }
 
@@ -118,16 +118,34 @@ void read_map(const Json& json, const std::string& where, TokenizerConfig& confi
   if (old && !config.extra_tokens_given) config.extra_tokens = *old;
 }
 
+// What counts as special in added_tokens.json, as transformers compares it: strings, and objects of the map, whose list of
+// additional_special_tokens does not count, nor do objects of the configuration and a model's own names.
+std::set<std::string> special_texts(const Json& config, const Json& map) {
+  std::set<std::string> texts;
+  const auto take = [&](const Json& token, bool of_map) {
+    if (token.is_string()) texts.insert(token.as_string("token"));
+    if (of_map && token.is_object()) texts.insert(token.get_string("content", "", "token"));
+  };
+  const auto take_all = [&](const Json* list, bool of_map) {
+    if (list == nullptr || !list->is_array()) return false;
+    for (const Json& token : list->as_array("tokens")) take(token, of_map);
+    return list->size() > 0;
+  };
+  for (const char* name : kNames) {
+    if (const Json* const token = map.find(name)) {
+      take(*token, true);
+    } else if (const Json* const given = config.find(name)) {
+      take(*given, false);
+    }
+  }
+  if (!take_all(config.find("extra_special_tokens"), false)) take_all(config.find("additional_special_tokens"), false);
+  take_all(map.find("extra_special_tokens"), true);
+  return texts;
+}
+
 // added_tokens.json: the tokens that a tokenizer of before 2023 was given, by their ids.
-void read_added_tokens(const Json& json, const std::string& where, TokenizerConfig& config) {
-  std::set<std::string> special;
-  for (const auto& [name, token] : config.named) {
-    if (token) special.insert(token->content);
-  }
-  // Those that special_tokens_map.json lists are added by themselves, and do not count here.
-  if (config.extra_tokens_given) {
-    for (const AddedToken& token : config.extra_tokens) special.insert(token.content);
-  }
+void read_added_tokens(const Json& json, const std::string& where, const std::set<std::string>& special,
+                       TokenizerConfig& config) {
   for (const JsonMember& member : json.as_object(where)) {
     AddedToken token;
     token.content = member.key;
@@ -163,19 +181,30 @@ bool is_left(const Json& json, const char* key, const std::string& where) {
   return side == "left";
 }
 
+auto place_of_name(const std::string& name) { return std::find(std::begin(kNames), std::end(kNames), name) - kNames; }
+
 // The seven common names first, as transformers lists them.
 void order_names(TokenizerConfig& config) {
-  const auto place = [](const std::string& name) { return std::find(std::begin(kNames), std::end(kNames), name) - kNames; };
-  stable_sort(config.named, [&](const auto& a, const auto& b) { return place(a.first) < place(b.first); });
-  std::string* const texts[] = {&config.bos_token, &config.eos_token, &config.unk_token, &config.sep_token,
-                                &config.pad_token, &config.cls_token, &config.mask_token};
-  for (const auto& [name, token] : config.named) {
-    const auto at = place(name);
-    if (at < std::end(kNames) - kNames && token) *texts[at] = token->content;
-  }
+  stable_sort(config.named, [](const auto& a, const auto& b) { return place_of_name(a.first) < place_of_name(b.first); });
 }
 
 }  // namespace
+
+void TokenizerConfig::set_texts() {
+  std::string* const texts[] = {&bos_token, &eos_token, &unk_token, &sep_token, &pad_token, &cls_token, &mask_token};
+  for (const auto& [name, token] : named) {
+    const auto at = place_of_name(name);
+    if (at < std::end(kNames) - kNames) *texts[at] = token ? token->content : "";
+  }
+}
+
+Json TokenizerConfig::named_texts() const {
+  Json texts = Json::object();
+  for (const auto& [name, token] : named) {
+    if (token) texts.set(name, token->content);
+  }
+  return texts;
+}
 
 const std::string& TokenizerConfig::find_chat_template(const std::string& name) const {
   if (name.empty() || name == "default") {
@@ -244,11 +273,12 @@ TokenizerConfig load_tokenizer_config(const std::string& folder, const Limits& l
                       added_path = join_path(folder, "added_tokens.json");
     const Json map = read("special_tokens_map.json"), added = read("added_tokens.json");
     if (map.is_object()) read_map(map, map_path, config);
-    if (added.is_object()) read_added_tokens(added, added_path, config);
+    if (added.is_object()) read_added_tokens(added, added_path, special_texts(config.raw, map), config);
   }
   std::sort(config.added_tokens.begin(), config.added_tokens.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   order_names(config);
+  config.set_texts();
   const Json legacy = read("chat_template.json");
   if (legacy.is_object()) read_template(legacy, join_path(folder, "chat_template.json"), config);
   const std::string file = join_path(folder, "chat_template.jinja");

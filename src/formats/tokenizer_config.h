@@ -32,6 +32,8 @@ struct TokenizerConfig {
   std::vector<std::pair<std::string, std::string>> named_chat_templates;  // without the default
   Json raw;                                                               // tokenizer_config.json, or null
 
+  void set_texts();          // bos_token ... mask_token, of `named`
+  Json named_texts() const;  // an object of strings: what chat templates see
   // The default template for an empty name or "default"; kNotFound lists what there is.
   const std::string& find_chat_template(const std::string& name) const;
 };

@@ -12,6 +12,8 @@
 #include "base/utf8.h"
 #include "formats/gguf.h"
 #include "formats/sentencepiece.h"
+#include "formats/sentencepiece_tree.h"
+#include "formats/tekken.h"
 #include "formats/tiktoken.h"
 #include "formats/tokenizer_class.h"
 #include "formats/tokenizer_gguf.h"
@@ -157,10 +159,7 @@ Json merges_tree(const std::string& vocab_path, const std::string& merges_path, 
 // A tokenizer as its class makes it of a vocabulary; `config` is complete, `tree` is a tokenizer.json, or what stands for one.
 TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool from_json, std::string_view where,
                    const Limits& limits) {
-  for (const auto& [name, token] : config.named) {
-    if (name == "bos_token") config.bos_token = token ? token->content : "";
-    if (name == "eos_token") config.eos_token = token ? token->content : "";
-  }
+  config.set_texts();
   const std::vector<std::pair<int64_t, AddedToken>> listed = listed_tokens(config, tree, where);
   rebuild(kind, config, tree, where);
   TokenizerJsonOptions options;
@@ -187,73 +186,21 @@ TokenizerPtr build(TokenizerKind kind, TokenizerConfig config, Json tree, bool f
   return finish(std::move(parts), config);
 }
 
-// A SentencePiece model without a class: SentencePiece's ids, special tokens looked for in the text.
-TokenizerPtr read_sentencepiece_folder(SentencePieceModel model, const std::string& path, const TokenizerConfig& config) {
-  if (splits_special_tokens(config)) {
-    unsupported(path,
-                "split_special_tokens of tokenizer_config.json is true: a SentencePiece model without a tokenizer class "
-                "reads special tokens within a text as tokens here");
+// A SentencePiece model without a class.
+TokenizerPtr read_sentencepiece_folder(const SentencePieceModel& model, const std::string& path, const TokenizerConfig& given,
+                                       const Limits& limits) {
+  TokenizerConfig config = completed_by_model(model, given);
+  config.set_texts();
+  TokenizerJsonOptions options;
+  options.decimal_scores = false;
+  PipelineParts parts = parse_tokenizer_json(sentencepiece_own_tree(model, config, path), path, limits, options);
+  std::vector<std::pair<int64_t, AddedToken>> listed = config.added_tokens;
+  for (auto& [id, token] : listed) {
+    if (model.add_dummy_prefix) token.normalized = false;  // so that each text between them gets its own prefix
   }
-  SentencePieceOptions options;
-  options.pieces_are_text = true;
-  int32_t next = static_cast<int32_t>(model.pieces.size());
-  std::unordered_map<std::string, int32_t> ids;
-  for (size_t i = 0; i < model.pieces.size(); ++i) ids.emplace(model.pieces[i].text, static_cast<int32_t>(i));
-  const auto id_of = [&](const std::string& text) {
-    const auto found = ids.find(text);
-    return found == ids.end() ? -1 : found->second;
-  };
-  std::unordered_set<std::string> there;
-  std::unordered_set<int64_t> renamed;
-  // Byte-pair pieces alone are called as the configuration calls their ids.
-  const bool may_rename = model.kind == SentencePieceModel::Kind::kBpe;
-  for (const auto& [id, token] : config.added_tokens) {
-    if (may_rename) renamed.insert(id);
-  }
-  for (const auto& [listed, token] : config.added_tokens) {
-    if (listed > Vocab::kMaxId) invalid(path, "added tokens: got id {}, need at most {}", listed, Vocab::kMaxId);
-    // A piece keeps its id, unless that is given to another token; behind the pieces ids have no gaps.
-    const int32_t piece = id_of(token.content);
-    const bool keeps = piece >= 0 && renamed.count(piece) == 0;
-    const bool renames = may_rename && listed < static_cast<int64_t>(model.pieces.size());
-    const int32_t id = keeps ? piece : renames ? static_cast<int32_t>(listed) : next++;
-    options.added.emplace_back(token, id);
-    if (!keeps && renames && !token.content.empty() && there.count(token.content) == 0) {
-      SentencePieceModel::Piece& old = model.pieces[static_cast<size_t>(id)];
-      if (const auto known = ids.find(old.text); known != ids.end() && known->second == id) ids.erase(known);
-      if (old.type != SentencePieceModel::Type::kByte) old.text = token.content;
-    }
-    ids[token.content] = id;
-    there.insert(token.content);
-  }
-  std::vector<AddedToken> others;
-  for (const auto& [name, token] : config.named) {
-    if (token && !token->content.empty()) others.push_back(*token);
-  }
-  const auto is_named = [&](std::string_view name) {  // null too
-    return std::any_of(config.named.begin(), config.named.end(), [&](const auto& entry) { return entry.first == name; });
-  };
-  for (const auto& [name, text] : {std::pair{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}}) {
-    if (!is_named(name) && id_of(text) >= 0) others.push_back(special_token(text));
-  }
-  if (config.extra_tokens_given) others.insert(others.end(), config.extra_tokens.begin(), config.extra_tokens.end());
-  for (const SentencePieceModel::Piece& piece : model.pieces) {
-    if (!config.extra_tokens_given && piece.type == SentencePieceModel::Type::kControl)
-      others.push_back(special_token(piece.text));
-  }
-  for (const AddedToken& token : others) {
-    if (!there.insert(token.content).second) continue;
-    const auto [known, is_new] = ids.emplace(token.content, next);
-    if (is_new) ++next;
-    options.added.emplace_back(token, known->second);
-  }
-  if (config.raw.is_object()) {
-    const Json* const legacy = config.raw.find("legacy");
-    options.prefix_first_only = legacy != nullptr && (legacy->is_null() || *legacy == Json(false));
-  }
-  if (config.add_bos_token.value_or(false)) options.bos_id = id_of(is_named("bos_token") ? config.bos_token : "<s>");
-  if (config.add_eos_token.value_or(false)) options.eos_id = id_of(is_named("eos_token") ? config.eos_token : "</s>");
-  return make_sentencepiece_tokenizer(std::move(model), options, path);
+  add_tokens(config, listed, parts);
+  parts.post_processor = beginning_and_end(config, parts);
+  return finish(std::move(parts), config);
 }
 
 TokenizerPtr read_bert(std::string_view text, std::string_view where, const Limits& limits) {
@@ -299,69 +246,129 @@ std::string file_in(const std::string& folder, const char* name) {
   return file_exists(file) ? file : std::string();
 }
 
-// Without a class of its own transformers pads with the token of tokenizer.json, where the configuration says nothing of it.
-TokenizerConfig with_pad_token(TokenizerConfig config, const PipelineParts& parts) {
-  const auto is = [](const char* name) { return [=](const auto& entry) { return entry.first == name; }; };
-  auto& named = config.named;
-  if (!parts.padding || std::any_of(named.begin(), named.end(), is("pad_token"))) return config;
-  auto behind = named.begin();
-  for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token"}) {
-    const auto at = std::find_if(named.begin(), named.end(), is(name));
-    if (at != named.end()) behind = std::max(behind, at + 1);
-  }
-  named.emplace(behind, "pad_token", special_token(parts.padding->pad_token));
+// Where neither class nor configuration says anything of it, transformers pads with the token of tokenizer.json.
+TokenizerConfig with_pad_token(TokenizerConfig config, const Json& tree, std::string_view where) {
+  const Json* const padding = tree.find("padding");
+  if (padding == nullptr || !padding->is_object()) return config;
+  const std::string token = padding->get_string("pad_token", "", where);
+  complete_names(config, {nullptr, nullptr, nullptr, nullptr, token.c_str()});
   return config;
 }
 
-TokenizerPtr read_json_folder(const std::string& file, const TokenizerConfig& config, const Json& model_config,
-                              const Limits& limits) {
-  const std::string text = read_file(file, limits.max_json_bytes);
-  const TokenizerClass known = choose_tokenizer_class(config, model_config, text.find("\"ByteLevel\"") != std::string::npos);
-  Json tree = Json::parse(text, file, limits);
-  const Json* const model = tree.find("model");
-  if (model != nullptr && rebuilds(known, *model)) {
-    return build(known.kind, completed(known.kind, config, file), std::move(tree), true, file, limits);
-  }
-  PipelineParts parts = parse_tokenizer_json(tree, file, limits);
-  const TokenizerConfig named = known.kind == TokenizerKind::kGeneric ? with_pad_token(config, parts) : config;
-  add_tokens(named, listed_tokens(config, tree, file), parts);
-  return finish(std::move(parts), config);
+// A folder with a tokenizer.json: its text as a tree, and what its class makes of it.
+struct JsonFolder {
+  std::string file;
+  Json tree;
+  TokenizerClass known;
+  bool rebuilt = false;    // by the class's rules
+  TokenizerConfig config;  // with the names of the class
+};
+
+JsonFolder open_json_folder(std::string file, const TokenizerConfig& config, const Json& model_config, const Limits& limits) {
+  JsonFolder folder;
+  folder.file = std::move(file);
+  const std::string text = read_file(folder.file, limits.max_json_bytes);
+  folder.known = choose_tokenizer_class(config, model_config, text.find("\"ByteLevel\"") != std::string::npos);
+  folder.tree = Json::parse(text, folder.file, limits);
+  const Json* const model = folder.tree.find("model");
+  folder.rebuilt = model != nullptr && rebuilds(folder.known, *model);
+  const TokenizerKind kind = folder.known.kind;
+  folder.config = folder.rebuilt ? completed(kind, config, folder.file) : config;
+  if (kind == TokenizerKind::kGeneric || (folder.rebuilt && kind == TokenizerKind::kLlama))
+    folder.config = with_pad_token(std::move(folder.config), folder.tree, folder.file);
+  return folder;
 }
 
-TokenizerPtr read_vocabulary_folder(const std::string& path, const TokenizerConfig& config, const Json& model_config,
-                                    const Limits& limits) {
+TokenizerPtr read_json_folder(JsonFolder folder, const Limits& limits) {
+  if (folder.rebuilt)
+    return build(folder.known.kind, std::move(folder.config), std::move(folder.tree), true, folder.file, limits);
+  PipelineParts parts = parse_tokenizer_json(folder.tree, folder.file, limits);
+  add_tokens(folder.config, listed_tokens(folder.config, folder.tree, folder.file), parts);
+  return finish(std::move(parts), folder.config);
+}
+
+// A folder with vocabulary files alone: those that its class reads.
+struct VocabularyFolder {
+  std::string path, class_name;
+  TokenizerKind kind;
+  std::string words, vocab, merges, pieces;  // files; empty: not there
+};
+
+std::optional<VocabularyFolder> find_vocabulary(const std::string& path, const TokenizerConfig& config,
+                                                const Json& model_config) {
   const TokenizerClass known = choose_tokenizer_class(config, model_config, false);
-  const std::string words = file_in(path, "vocab.txt"), vocab = file_in(path, "vocab.json"),
-                    merges = file_in(path, "merges.txt");
-  std::string pieces;
+  VocabularyFolder folder{
+      path, known.name, known.kind, file_in(path, "vocab.txt"), file_in(path, "vocab.json"), file_in(path, "merges.txt"), ""};
   for (const char* name : kSentencePieceNames) {
-    if (pieces.empty()) pieces = file_in(path, name);
+    if (folder.pieces.empty()) folder.pieces = file_in(path, name);
   }
-  const bool pair = !vocab.empty() && !merges.empty();
-  if (pieces.empty() && !pair && words.empty()) return nullptr;
-  TokenizerKind kind = known.kind;
+  const bool pair = !folder.vocab.empty() && !folder.merges.empty();
+  if (folder.pieces.empty() && !pair && folder.words.empty()) return std::nullopt;
+  if (folder.kind == TokenizerKind::kGeneric && folder.pieces.empty())
+    folder.kind = pair ? TokenizerKind::kGpt2 : TokenizerKind::kBert;
+  return folder;
+}
+
+TokenizerPtr read_pieces(const VocabularyFolder& folder, const TokenizerConfig& config, const Limits& limits) {
+  const std::string& file = folder.pieces;
+  if (file.empty()) not_found(folder.path, "tokenizer class {} needs a SentencePiece model: there is none", folder.class_name);
+  const SentencePieceModel model = parse_sentencepiece(read_file(file, limits.max_bytes), file, limits);
+  if (folder.kind == TokenizerKind::kGeneric) return read_sentencepiece_folder(model, file, config, limits);
+  TokenizerConfig own = completed(folder.kind, config, file, &model);
+  Json tree = sentencepiece_tree(folder.kind, own, model, file);
+  return build(folder.kind, std::move(own), std::move(tree), false, file, limits);
+}
+
+TokenizerPtr read_vocabulary_folder(const VocabularyFolder& folder, const TokenizerConfig& config, const Limits& limits) {
+  const TokenizerKind kind = folder.kind;
   if (kind == TokenizerKind::kOther) {
-    unsupported(path, "tokenizer class {} has rules of its own that are not known here: give the folder a tokenizer.json",
-                known.name);
+    unsupported(folder.path,
+                "tokenizer class {} has rules of its own that are not known here: give the folder a tokenizer.json",
+                folder.class_name);
   }
-  if (kind == TokenizerKind::kGeneric && pieces.empty()) kind = pair ? TokenizerKind::kGpt2 : TokenizerKind::kBert;
-  if (kind == TokenizerKind::kGeneric || vocabulary_files(kind) == VocabularyFiles::kSentencePiece) {
-    if (pieces.empty()) not_found(path, "tokenizer class {} needs a SentencePiece model: there is none", known.name);
-    SentencePieceModel model = parse_sentencepiece(read_file(pieces, limits.max_bytes), pieces, limits);
-    if (kind == TokenizerKind::kGeneric) return read_sentencepiece_folder(std::move(model), pieces, config);
-    TokenizerConfig own = completed(kind, config, pieces, &model);
-    Json tree = sentencepiece_tree(kind, own, model, pieces);
-    return build(kind, std::move(own), std::move(tree), false, pieces, limits);
-  }
+  if (kind == TokenizerKind::kGeneric || vocabulary_files(kind) == VocabularyFiles::kSentencePiece)
+    return read_pieces(folder, config, limits);
   if (vocabulary_files(kind) == VocabularyFiles::kVocabTxt) {
-    if (words.empty()) not_found(path, "tokenizer class {} needs vocab.txt: there is none", known.name);
+    const std::string& words = folder.words;
+    if (words.empty()) not_found(folder.path, "tokenizer class {} needs vocab.txt: there is none", folder.class_name);
     return build(kind, completed(kind, config, words), vocab_txt_tree(read_file(words, limits.max_json_bytes), words, limits),
                  false, words, limits);
   }
-  if (!pair)
-    not_found(path, "tokenizer class {} needs vocab.json and merges.txt: got {}", known.name,
-              vocab.empty() ? "no vocab.json" : "no merges.txt");
-  return build(kind, completed(kind, config, vocab), merges_tree(vocab, merges, limits), false, vocab, limits);
+  if (folder.vocab.empty() || folder.merges.empty())
+    not_found(folder.path, "tokenizer class {} needs vocab.json and merges.txt: got {}", folder.class_name,
+              folder.vocab.empty() ? "no vocab.json" : "no merges.txt");
+  return build(kind, completed(kind, config, folder.vocab), merges_tree(folder.vocab, folder.merges, limits), false,
+               folder.vocab, limits);
+}
+
+TokenizerPtr read_tekken_folder(const std::string& file, const TokenizerConfig& config, const Limits& limits) {
+  const Json tekken = Json::parse(read_file(file, limits.max_json_bytes), file, limits);
+  PipelineParts parts = parse_tokenizer_json(tekken_tree(tekken, file, limits), file, limits);
+  add_tokens(config, config.added_tokens, parts);
+  if (config.add_bos_token || config.add_eos_token) parts.post_processor = beginning_and_end(config, parts);
+  return finish(std::move(parts), config);
+}
+
+// Mistral's file, where no class has another; empty: not there.
+std::string find_tekken(const std::string& path, const TokenizerConfig& config, const Json& model_config) {
+  const bool generic = choose_tokenizer_class(config, model_config, false).kind == TokenizerKind::kGeneric;
+  return generic ? file_in(path, "tekken.json") : std::string();
+}
+
+Json read_model_config(const std::string& folder, const Limits& limits) {
+  const std::string file = file_in(folder, "config.json");
+  return file.empty() ? Json() : Json::parse(read_file(file, limits.max_json_bytes), file, limits);
+}
+
+TokenizerConfig with_class_names(const std::string& path, TokenizerConfig config, const Limits& limits) {
+  const Json model_config = read_model_config(path, limits);
+  if (std::string file = file_in(path, "tokenizer.json"); !file.empty())
+    return open_json_folder(std::move(file), config, model_config, limits).config;
+  const std::optional<VocabularyFolder> folder = find_vocabulary(path, config, model_config);
+  if (!folder || !find_tekken(path, config, model_config).empty()) return config;
+  if (folder->kind != TokenizerKind::kGeneric) return completed(folder->kind, std::move(config), path);
+  return completed_by_model(parse_sentencepiece(read_file(folder->pieces, limits.max_bytes), folder->pieces, limits),
+                            std::move(config));
 }
 
 }  // namespace
@@ -373,24 +380,34 @@ TokenizerPtr load_tokenizer(const std::string& path, const TokenizerOptions& opt
   }
   const Limits& limits = options.limits;
   const TokenizerConfig config = load_tokenizer_config(path, limits);
-  Json model_config;
-  if (const std::string file = file_in(path, "config.json"); !file.empty())
-    model_config = Json::parse(read_file(file, limits.max_json_bytes), file, limits);
-  if (const std::string file = file_in(path, "tokenizer.json"); !file.empty())
-    return read_json_folder(file, config, model_config, limits);
-  if (TokenizerPtr read = read_vocabulary_folder(path, config, model_config, limits)) return read;
+  const Json model_config = read_model_config(path, limits);
+  if (std::string file = file_in(path, "tokenizer.json"); !file.empty())
+    return read_json_folder(open_json_folder(std::move(file), config, model_config, limits), limits);
+  if (const std::string file = find_tekken(path, config, model_config); !file.empty())
+    return read_tekken_folder(file, config, limits);
+  if (const auto folder = find_vocabulary(path, config, model_config)) return read_vocabulary_folder(*folder, config, limits);
   for (const char* ending : {".tiktoken", ".gguf"}) {
     if (const std::string file = only_file(path, ending); !file.empty()) return load_file(file, options);
   }
   not_found(path,
-            "no tokenizer: need tokenizer.json, tokenizer.model, vocab.json with merges.txt, vocab.txt, or one .tiktoken or "
+            "no tokenizer: need tokenizer.json, tekken.json, tokenizer.model, vocab.json with merges.txt, vocab.txt, or one "
+            ".tiktoken or "
             ".gguf file");
+}
+
+TokenizerConfig load_complete_tokenizer_config(const std::string& path, const Limits& limits) {
+  TokenizerConfig config = load_tokenizer_config(path, limits);
+  if (directory_exists(path)) config = with_class_names(path, std::move(config), limits);
+  config.set_texts();
+  return config;
 }
 
 bool has_tokenizer(const std::string& path) {
   if (is_gguf(path)) return GgufFile::open(path)->find("tokenizer.ggml.tokens") != nullptr;
   if (!directory_exists(path)) return file_exists(path);
-  if (file_exists(join_path(path, "tokenizer.json")) || file_exists(join_path(path, "vocab.txt"))) return true;
+  for (const char* name : {"tokenizer.json", "tekken.json", "vocab.txt"}) {
+    if (file_exists(join_path(path, name))) return true;
+  }
   for (const char* name : kSentencePieceNames) {
     if (file_exists(join_path(path, name))) return true;
   }

@@ -2,13 +2,14 @@
 #include "formats/tokenizer_rules.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "base/utf8.h"
-#include "formats/base64.h"
+#include "formats/tokenizer_tree.h"
 
 namespace pagoda {
 
@@ -22,28 +23,22 @@ AddedToken special_token(std::string content) {
 
 namespace {
 
+using tokenizer_tree::kMark;
+using tokenizer_tree::metaspace;
+using tokenizer_tree::part;
+using tokenizer_tree::precompiled;
+using tokenizer_tree::replace;
+using tokenizer_tree::sequence;
+using tokenizer_tree::split_regex;
+using tokenizer_tree::strip_first_space;
+
 using Kind = TokenizerKind;
 
-constexpr const char* kMark = "\xE2\x96\x81";
 constexpr const char* kQwen2Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-Json part(const char* type) { return std::move(Json::object().set("type", type)); }
-
-Json sequence(const char* key, Json::Array steps) { return std::move(part("Sequence").set(key, Json(std::move(steps)))); }
-
 Json byte_level(bool add_prefix_space, bool use_regex) {
   return std::move(part("ByteLevel").set("add_prefix_space", add_prefix_space).set("use_regex", use_regex));
-}
-
-Json metaspace(const char* scheme, bool split) {
-  return std::move(part("Metaspace").set("replacement", kMark).set("prepend_scheme", scheme).set("split", split));
-}
-
-Json replace(const char* pattern, const char* content) {
-  Json text = Json::object();
-  text.set("String", pattern);
-  return std::move(part("Replace").set("pattern", std::move(text)).set("content", content));
 }
 
 bool flag(const TokenizerConfig& config, const char* key, bool fallback, std::string_view where) {
@@ -117,11 +112,7 @@ void byte_level_bpe(Kind kind, const TokenizerConfig& config, Json& tree, Json& 
   const bool prefix = config.add_prefix_space.value_or(false);
   Json splitting = byte_level(prefix, kind != Kind::kQwen2);
   if (kind == Kind::kQwen2) {
-    Json pattern = Json::object();
-    pattern.set("Regex", kQwen2Pattern);
-    Json split = part("Split");
-    split.set("pattern", std::move(pattern)).set("behavior", "Isolated").set("invert", false);
-    splitting = sequence("pretokenizers", {std::move(split), std::move(splitting)});
+    splitting = sequence("pretokenizers", {split_regex(kQwen2Pattern), std::move(splitting)});
   }
   tree.set("normalizer", kind == Kind::kQwen2 || kind == Kind::kGptNeoX ? part("NFC") : Json());
   tree.set("pre_tokenizer", std::move(splitting));
@@ -163,8 +154,6 @@ Json::Array pieces_of(const SentencePieceModel& model, size_t from) {
   return pieces;
 }
 
-constexpr size_t kMaxMergedBytes = 1000;  // of a piece: its cuts cost the square
-
 // Every way to cut a piece into two pieces, the shorter left half first: the merges that a byte-pair model implies.
 Json::Array implied_merges(const SentencePieceModel& model, const Vocab& vocab) {
   Json::Array merges;
@@ -183,7 +172,7 @@ Json::Array implied_merges(const SentencePieceModel& model, const Vocab& vocab) 
 
 struct Defaults {
   Kind kind;
-  const char* tokens[7];  // bos, eos, unk, sep, pad, cls, mask; null: none
+  DefaultTokens tokens;
 };
 constexpr const char* kEnd = "<|endoftext|>";
 constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
@@ -276,7 +265,9 @@ void rebuild(TokenizerKind kind, const TokenizerConfig& config, Json& tree, std:
   for (const char* key : {"vocab", "merges"}) {
     if (Json* const value = old->find(key)) model.set(key, std::move(*value));
   }
-  const bool prefix = config.add_prefix_space.value_or(true);
+  // Of Unigram's classes, for which null is no.
+  const Json* const given = config.raw.find("add_prefix_space");
+  const bool prefix = config.add_prefix_space.value_or(given == nullptr || !given->is_null());
   switch (kind) {
     case Kind::kBert: bert(config, tree, model, where); break;
     case Kind::kLlama: llama(config, tree, model, where); break;
@@ -302,9 +293,8 @@ Json sentencepiece_tree(TokenizerKind kind, const TokenizerConfig& config, const
   if (kind == Kind::kLlama) {
     Vocab vocab;
     Json::Object ids;
+    check_pieces(model, where);
     for (size_t i = 0; i < model.pieces.size(); ++i) {
-      if (model.pieces[i].text.size() > kMaxMergedBytes)
-        invalid(where, "piece {} too long: got {} bytes, need at most {}", i, model.pieces[i].text.size(), kMaxMergedBytes);
       vocab.add(model.pieces[i].text, static_cast<int64_t>(i), where);
       ids.push_back({model.pieces[i].text, Json(static_cast<int64_t>(i))});
     }
@@ -335,28 +325,43 @@ Json sentencepiece_tree(TokenizerKind kind, const TokenizerConfig& config, const
   }
   node.set("vocab", Json(std::move(pieces)));
   tree.set("model", std::move(node));
-  if (!model.charsmap_bytes.empty())
-    tree.set("normalizer", std::move(part("Precompiled").set("precompiled_charsmap", encode_base64(model.charsmap_bytes))));
+  if (!model.charsmap_bytes.empty()) tree.set("normalizer", precompiled(model.charsmap_bytes));
   return tree;
 }
 
-TokenizerConfig completed(TokenizerKind kind, TokenizerConfig config, std::string_view where, const SentencePieceModel* model) {
-  for (const Defaults& defaults : kDefaults) {
-    if (defaults.kind != kind) continue;
-    std::vector<std::pair<std::string, std::optional<AddedToken>>> named;
-    for (size_t i = 0; i < std::size(kNames); ++i) {
-      const auto given =
-          std::find_if(config.named.begin(), config.named.end(), [&](const auto& entry) { return entry.first == kNames[i]; });
-      if (given != config.named.end()) {
-        named.push_back(std::move(*given));
-        config.named.erase(given);
-      } else if (defaults.tokens[i] != nullptr) {
-        named.emplace_back(kNames[i], special_token(defaults.tokens[i]));
-        if (kind == Kind::kCamembert && named.back().first == "mask_token") named.back().second->lstrip = true;
-      }
+void check_pieces(const SentencePieceModel& model, std::string_view where) {
+  constexpr size_t kMost = 1000;  // bytes
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const size_t size = model.pieces[i].text.size();
+    if (size > kMost) invalid(where, "piece {} too long: got {} bytes, need at most {}", i, size, kMost);
+    if (!std::isfinite(model.pieces[i].score)) invalid(where, "piece {} has no finite score", i);
+  }
+}
+
+void complete_names(TokenizerConfig& config, const DefaultTokens& defaults) {
+  std::vector<std::pair<std::string, std::optional<AddedToken>>> named;
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    const auto given =
+        std::find_if(config.named.begin(), config.named.end(), [&](const auto& entry) { return entry.first == kNames[i]; });
+    if (given != config.named.end()) {
+      named.push_back(std::move(*given));
+      config.named.erase(given);
+    } else if (defaults[i] != nullptr) {
+      named.emplace_back(kNames[i], special_token(defaults[i]));
     }
-    named.insert(named.end(), config.named.begin(), config.named.end());
-    config.named = std::move(named);
+  }
+  named.insert(named.end(), config.named.begin(), config.named.end());
+  config.named = std::move(named);
+}
+
+TokenizerConfig completed(TokenizerKind kind, TokenizerConfig config, std::string_view where, const SentencePieceModel* model) {
+  const bool masked =
+      std::any_of(config.named.begin(), config.named.end(), [](const auto& entry) { return entry.first == "mask_token"; });
+  for (const Defaults& defaults : kDefaults) {
+    if (defaults.kind == kind) complete_names(config, defaults.tokens);
+  }
+  for (auto& [name, token] : config.named) {
+    if (kind == Kind::kCamembert && !masked && name == "mask_token") token->lstrip = true;
   }
   if (config.extra_tokens_given) return config;
   if (model != nullptr) {

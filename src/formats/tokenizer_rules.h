@@ -1,6 +1,7 @@
 // What transformers' tokenizer classes make of a vocabulary: splitting, decoding, special tokens.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -25,9 +26,16 @@ bool rebuilds(const TokenizerClass& known, const Json& model);
 // anew. kInvalidInput for options of the wrong type.
 void rebuild(TokenizerKind kind, const TokenizerConfig& config, Json& tree, std::string_view where);
 
+// kInvalidInput for a piece whose cuts in two would cost too much (the square of its length), or whose score is no number.
+void check_pieces(const SentencePieceModel& model, std::string_view where);
+
 // A SentencePiece model as such a tree, with the ids that the class gives its pieces.
 Json sentencepiece_tree(TokenizerKind kind, const TokenizerConfig& config, const SentencePieceModel& model,
                         std::string_view where);
+
+using DefaultTokens = std::array<const char*, 7>;  // bos, eos, unk, sep, pad, cls, mask; null: none
+// Names the special tokens that `config` says nothing of, in transformers' order.
+void complete_names(TokenizerConfig& config, const DefaultTokens& defaults);
 
 // `config` with the class's own special tokens where it names none. `model`: what the class took its pieces from, if anything.
 TokenizerConfig completed(TokenizerKind kind, TokenizerConfig config, std::string_view where,

@@ -2,14 +2,17 @@
 #include "pipelines/chat_templates.h"
 
 #include "formats/model_folder.h"
-#include "formats/tokenizer_config.h"
+#include "formats/tokenizer_loader.h"
 
 namespace pagoda {
 
 chat::TemplateSet load_chat_templates(const std::string& model, const Limits& limits) {
   const std::string path = model_path(model);
-  if (!is_gguf(path)) return chat::TemplateSet::from_folder(path, limits);
-  return chat::TemplateSet::from_config(load_tokenizer_config(path, limits).raw, limits);
+  const TokenizerConfig config = load_complete_tokenizer_config(path, limits);
+  chat::TemplateSet templates =
+      is_gguf(path) ? chat::TemplateSet::from_config(config.raw, limits) : chat::TemplateSet::from_folder(path, limits);
+  templates.set_special_tokens(config.named_texts());
+  return templates;
 }
 
 }  // namespace pagoda

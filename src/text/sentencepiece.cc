@@ -73,7 +73,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       if (piece.text.size() >= kMaxPieceBytes)
         invalid(where, "piece {} too long: got {} bytes, need less than {}", i, piece.text.size(), kMaxPieceBytes);
       if (!std::isfinite(piece.score)) invalid(where, "piece {} has no finite score", i);
-      if (piece.type == Type::kNormal || options_.pieces_are_text) min_score_ = std::min(min_score_, piece.score);
+      if (piece.type == Type::kNormal) min_score_ = std::min(min_score_, piece.score);
       const bool null_piece = piece.text == std::string(1, '\0') && piece.type == Type::kUnused;
       if (!null_piece && piece.text.find('\0') != std::string::npos) invalid(where, "piece {} holds a NUL", i);
       if (piece.type == Type::kByte) {
@@ -91,7 +91,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       Vocab& target = is_normal(piece.type) || model_.kind == Kind::kBpe ? pieces_ : reserved_;
       if (target.find(piece.text) >= 0) invalid(where, "piece '{}' is there twice", piece.text);
       target.add(piece.text, id, where);
-      if (model_.kind == Kind::kUnigram && (is_normal(piece.type) || options_.pieces_are_text)) trie_.add(piece.text, id);
+      if (model_.kind == Kind::kUnigram && is_normal(piece.type)) trie_.add(piece.text, id);
     }
     if (unk_ < 0 && !model_.byte_fallback) invalid(where, "no unknown piece, and no byte fallback");
     if (model_.byte_fallback && std::find(byte_found.begin(), byte_found.end(), false) != byte_found.end()) {
@@ -137,7 +137,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
   bool is_special(int32_t id) const override {
     if (const AddedToken* token = added_.token(id)) return token->special;
-    return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() && type(id) == Type::kControl && !options_.pieces_are_text;
+    return id >= 0 && static_cast<size_t>(id) < model_.pieces.size() && type(id) == Type::kControl;
   }
 
   std::optional<std::string> token_bytes(int32_t id) const override {
@@ -177,8 +177,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       flush(true);
       if (any_) at_start_ = false;
       if (added != nullptr) return emit(added->content);
-      const bool named = owner_.options_.pieces_are_text;
-      if (owner_.type(id) == Type::kControl && !named) return;
+      if (owner_.type(id) == Type::kControl) return;
       std::string_view piece = owner_.model_.pieces[static_cast<size_t>(id)].text;
       bool consumed = false;
       const bool strips = owner_.model_.add_dummy_prefix || owner_.model_.remove_extra_whitespaces;
@@ -186,7 +185,7 @@ class SentencePieceTokenizer final : public Tokenizer {
         piece.remove_prefix(kSpace.size());
         consumed = !owner_.model_.remove_extra_whitespaces;
       }
-      if (owner_.type(id) == Type::kUnknown && !named) {
+      if (owner_.type(id) == Type::kUnknown) {
         emit(owner_.model_.unk_surface);
       } else {
         emit(with_spaces(piece));
@@ -283,7 +282,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   void encode_part(std::string_view text, size_t shift, bool offsets, Add&& add) const {
     std::string normalized;
     std::vector<uint32_t> origin;
-    normalize(text, shift == 0, normalized, offsets ? &origin : nullptr);
+    normalize(text, normalized, offsets ? &origin : nullptr);
     std::vector<Unit> units;
     switch (model_.kind) {
       case Kind::kBpe: bpe(normalized, units); break;
@@ -295,7 +294,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     for (size_t i = 0; i < units.size(); ++i) {
       const Unit& unit = units[i];
       const bool unknown = unit.id == unk_ || unit.id < 0;
-      if (unknown && model_.byte_fallback && !spells_unknown(normalized, units, i)) {
+      if (unknown && model_.byte_fallback) {
         for (uint32_t b = unit.begin; b < unit.end; ++b) {
           const int32_t id = byte_ids_[static_cast<unsigned char>(normalized[b])];
           const bool last = b + 1 == unit.end;
@@ -309,14 +308,6 @@ class SentencePieceTokenizer final : public Tokenizer {
       }
       add(unit.id, from(unit.begin), from(end), normalized.substr(unit.begin, end - unit.begin));
     }
-  }
-
-  // The unknown piece stands in the text, with nothing unknown beside it.
-  bool spells_unknown(std::string_view text, const std::vector<Unit>& units, size_t i) const {
-    if (!options_.pieces_are_text || unk_ < 0) return false;
-    const bool alone = (i == 0 || units[i - 1].id != unk_) && (i + 1 == units.size() || units[i + 1].id != unk_);
-    const std::string_view piece = model_.pieces[static_cast<size_t>(unk_)].text;
-    return alone && text.substr(units[i].begin, units[i].end - units[i].begin) == piece;
   }
 
   // The next characters of text as they come out, and how many bytes they took.
@@ -336,8 +327,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     return text.substr(0, consumed);
   }
 
-  // first: the text begins here.
-  void normalize(std::string_view text, bool first, std::string& out, std::vector<uint32_t>* origin) const {
+  void normalize(std::string_view text, std::string& out, std::vector<uint32_t>* origin) const {
     const size_t limit = AlignedText::growth_limit(text.size());
     size_t put = 0;  // bytes that the map made, spaces dropped again included
     const std::string_view space = model_.escape_whitespaces ? kSpace : std::string_view(" ");
@@ -359,8 +349,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
     out.reserve(text.size() + text.size() / 2);
     const bool prefixes = !model_.treat_whitespace_as_suffix && model_.add_dummy_prefix;
-    if (prefixes && !options_.prefix_first_only) add_space();
-    bool starts = false;  // the first character stays, and is no space
+    if (prefixes) add_space();
     bool after_space = model_.remove_extra_whitespaces;
     while (at < text.size()) {
       std::string_view piece = normalize_prefix(text.substr(at), consumed);
@@ -368,7 +357,6 @@ class SentencePieceTokenizer final : public Tokenizer {
       if (put > limit) check_growth(put, limit);
       while (after_space && !piece.empty() && piece[0] == ' ') piece.remove_prefix(1);
       if (!piece.empty()) {
-        if (out.empty()) starts = at == 0 && piece[0] != ' ' && piece.substr(0, space.size()) != space;
         for (const char c : piece) {
           if (c == ' ') {
             add_space();
@@ -390,10 +378,6 @@ class SentencePieceTokenizer final : public Tokenizer {
           origin->resize(out.size());
         }
       }
-    }
-    if (prefixes && options_.prefix_first_only && first && starts && !out.empty()) {
-      out.insert(0, space);
-      if (origin != nullptr) origin->insert(origin->begin(), space.size(), 0);
     }
     if (model_.treat_whitespace_as_suffix && model_.add_dummy_prefix) add_space();
     if (origin != nullptr) origin->push_back(static_cast<uint32_t>(at));
@@ -461,7 +445,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       };
       trie_.prefixes(text.substr(pos), [&](size_t length, int32_t id) {
         const SentencePieceModel::Piece& piece = model_.pieces[static_cast<size_t>(id)];
-        if (piece.type == Type::kUnused && !options_.pieces_are_text) return;
+        if (piece.type == Type::kUnused) return;
         const bool user = piece.type == Type::kUserDefined;
         offer(length, id, user ? static_cast<float>(0.1 * (static_cast<int>(length) - 1)) : piece.score);
         single = single || length == character;

@@ -29,6 +29,9 @@ struct SentencePieceModel {
   bool treat_whitespace_as_suffix = false;
   bool byte_fallback = false;
   std::string unk_surface = " \xE2\x81\x87 ";
+  // What the trainer was told of its special pieces; id below 0: there is none.
+  std::string unk_piece = "<unk>", bos_piece = "<s>", eos_piece = "</s>";
+  int64_t unk_id = 0, bos_id = 1, eos_id = 2;
 };
 
 struct SentencePieceOptions {
@@ -36,12 +39,6 @@ struct SentencePieceOptions {
   int32_t bos_id = -1, eos_id = -1;
   // Strings taken out of the text first, as the host of the model wants; a bare model has none.
   std::vector<std::pair<AddedToken, int32_t>> added;
-  // The dummy prefix goes before the text alone, not behind every added token, and not before a space (Hugging Face's
-  // legacy=False). False: before each part between added tokens, as SentencePiece has it.
-  bool prefix_first_only = false;
-  // As Hugging Face's tokenizers have pieces that are no added tokens: Unigram finds those of every kind in the text, control,
-  // unknown and byte pieces too, and control and unknown pieces decode to their names. False: as SentencePiece has them.
-  bool pieces_are_text = false;
 };
 
 // Throws kInvalidInput where the model contradicts itself (empty or double pieces, missing bytes, no unknown piece).

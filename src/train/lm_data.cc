@@ -38,6 +38,7 @@ void LmData::set_chat_template(const std::string& chat_template) {
     templates_ = chat::TemplateSet::from_text(chat_template);
   } else if (directory_exists(model_.tokenizer_path())) {
     templates_ = chat::TemplateSet::from_folder(model_.tokenizer_path());
+    templates_.set_special_tokens(model_.tokenizer_config().named_texts());
   }
 }
 

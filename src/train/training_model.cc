@@ -51,8 +51,8 @@ std::string pretty(const Json& json) { return json.pretty() + "\n"; }
 // The files of a tokenizer, whichever of them there are, by their names in its folder.
 std::vector<std::string> names_of_tokenizer(const std::string& folder) {
   std::vector<std::string> names;
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                           "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
+  for (const char* name : {"tokenizer.json", "tekken.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
                            "sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json"}) {
     if (file_exists(join_path(folder, name))) names.emplace_back(name);
   }
@@ -192,7 +192,7 @@ void TrainingModel::open_tokenizer(const std::string& path, bool needed) {
   }
   tokenizer_ = load_tokenizer(path);
   tokenizer_path_ = path;
-  if (directory_exists(path) || is_gguf(path)) tokenizer_config_ = load_tokenizer_config(path);
+  if (directory_exists(path) || is_gguf(path)) tokenizer_config_ = load_complete_tokenizer_config(path);
   if (tokenizer_->id_limit() > model_->vocab_size()) {
     invalid(path, "the tokenizer has ids up to {}, need at most {} (vocab_size of the model)", tokenizer_->id_limit() - 1,
             model_->vocab_size() - 1);

@@ -71,7 +71,7 @@ TEST(TokenizerFiles, SentencePieceAndTiktokenGiveTheirLibrariesIds) {
       EXPECT_EQ(tokenizer->decode(ids, false), row.at("decoded", "row").as_string("row")) << row.dump();
     }
   }
-  EXPECT_EQ(files, 8);
+  EXPECT_EQ(files, 9);
 }
 
 std::string le(uint64_t value, int bytes) {
@@ -257,6 +257,7 @@ TEST(TokenizerFiles, FoldersAreReadAsAutoTokenizerReadsThem) {
       folder.write(file.key, text[0] == '@' ? read_file(kFolder + text.substr(1), 1 << 20) : text);
     }
     const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(folder.path());
+    EXPECT_EQ(load_complete_tokenizer_config(folder.path()).named_texts().dump(), json.at("special_tokens", "folder").dump());
     for (const Json& row : json.at("rows", "folder").as_array("folder")) {
       const std::vector<int32_t> ids = ints(row.at("ids", "row"));
       EXPECT_EQ(tokenizer->encode(row.at("text", "row").as_string("text"), EncodeOptions()).ids, ids) << row.dump();
@@ -264,7 +265,7 @@ TEST(TokenizerFiles, FoldersAreReadAsAutoTokenizerReadsThem) {
       EXPECT_EQ(tokenizer->decode(ids, true), row.at("plain", "row").as_string("row")) << row.dump();
     }
   }
-  EXPECT_EQ(folders, 32);
+  EXPECT_EQ(folders, 41);
 }
 
 TEST(TokenizerFiles, ClassesThatAreNotKnownAreNotGuessed) {
@@ -288,6 +289,25 @@ TEST(TokenizerFiles, ClassesThatAreNotKnownAreNotGuessed) {
   EXPECT_EQ(kind(), ErrorKind::kUnsupported);
   folder.write("config.json", R"({"model_type": "distilbert"})");
   EXPECT_EQ(load_tokenizer(folder.path())->encode_ids("Hello", true), (std::vector<int32_t>{2, 5, 3}));
+}
+
+TEST(TokenizerFiles, TekkenFilesOfTheFirstVersionAndBadOnesAreRefused) {
+  const Folder folder;
+  const auto kind = [&](const std::string& specials) {
+    folder.write(
+        "tekken.json",
+        R"({"config": {"pattern": ".", "default_num_special_tokens": 2}, "vocab": [{"token_bytes": "YQ=="}])" + specials + "}");
+    try {
+      load_tokenizer(folder.path());
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return ErrorKind::kInternal;
+  };
+  EXPECT_EQ(kind(""), ErrorKind::kUnsupported);
+  EXPECT_EQ(kind(R"(, "special_tokens": [{"rank": 1, "token_str": "<s>"}])"), ErrorKind::kInvalidInput);
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "MPNetTokenizer"})");
+  EXPECT_EQ(kind(R"(, "special_tokens": [{"rank": 0, "token_str": "<s>"}])"), ErrorKind::kNotFound) << "another class's folder";
 }
 
 TEST(TokenizerFiles, VocabAndMergesAreGpt2) {

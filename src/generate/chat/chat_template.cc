@@ -14,8 +14,6 @@ namespace pagoda::chat {
 namespace {
 
 constexpr const char* kWhere = "chat template";
-constexpr const char* kSpecialTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                          "pad_token", "cls_token", "mask_token"};
 // The names that reasoning is passed under; templates read the first.
 constexpr const char* kReasoning[] = {"reasoning_content", "thinking", "reasoning"};
 // Stands at the end of the text to go on with, to find it again in the rendering.
@@ -38,29 +36,6 @@ void TemplateSet::add(std::string name, std::string text) {
   templates_.emplace_back(std::move(name), std::move(text));
 }
 
-void TemplateSet::add_tokens(const Json& config, const std::string& where) {
-  for (const char* name : kSpecialTokens) {
-    const Json* token = config.find(name);
-    if (token == nullptr || token->is_null()) continue;
-    const std::string field = where + ": " + name;
-    special_tokens_.set(name, token->is_object() ? token->at("content", field).as_string(field) : token->as_string(field));
-  }
-  // A model's own: image_token and the like, and extra_special_tokens by name.
-  for (const JsonMember& member : config.as_object(where)) {
-    constexpr std::string_view kEnd = "_token";
-    const std::string& key = member.key;
-    const bool named = key.size() > kEnd.size() && key.compare(key.size() - kEnd.size(), kEnd.size(), kEnd) == 0;
-    if (named && member.value.is_string()) special_tokens_.set(key, member.value);
-  }
-  const Json* const extra = config.find("extra_special_tokens");
-  if (extra == nullptr || !extra->is_object()) return;
-  for (const JsonMember& member : extra->as_object(where)) {
-    const std::string field = where + ": extra_special_tokens";
-    const Json& token = member.value;
-    special_tokens_.set(member.key, token.is_object() ? token.at("content", field).as_string(field) : token.as_string(field));
-  }
-}
-
 TemplateSet TemplateSet::from_config(const Json& config, const Limits& limits) {
   TemplateSet set;
   const std::string where = "tokenizer_config.json: chat_template";
@@ -79,24 +54,14 @@ TemplateSet TemplateSet::from_config(const Json& config, const Limits& limits) {
       set.add("default", value->as_string(where));
     }
   }
-  if (config.is_object()) set.add_tokens(config, "tokenizer_config.json");
   return set;
 }
 
 TemplateSet TemplateSet::from_folder(const std::string& folder, const Limits& limits) {
   const auto read = [&](const std::string& path) { return read_file(path, limits.max_json_bytes); };
   TemplateSet set;
-  bool has_decoder = false;
-  if (const std::string config = join_path(folder, "tokenizer_config.json"); file_exists(config)) {
-    const Json json = Json::parse(read(config), config, limits);
-    has_decoder = json.contains("added_tokens_decoder");
-    set = from_config(json, limits);
-  }
-  // Folders of older versions keep their tokens here; newer ones have all in the config, and this file is not read.
-  if (const std::string map = join_path(folder, "special_tokens_map.json"); !has_decoder && file_exists(map)) {
-    set.add_tokens(Json::parse(read(map), map, limits), map);
-  }
-
+  if (const std::string config = join_path(folder, "tokenizer_config.json"); file_exists(config))
+    set = from_config(Json::parse(read(config), config, limits), limits);
   TemplateSet files;
   const std::string one = join_path(folder, "chat_template.jinja");
   if (file_exists(one)) files.add("default", read(one));

@@ -14,14 +14,14 @@
 
 namespace pagoda::chat {
 
-// The templates of one model by name, and its special tokens.
+// The templates of one model by name, and its special tokens, which whoever knows its tokenizer sets.
 class TemplateSet {
  public:
-  // A tokenizer_config.json: "chat_template" is a string, or a list of {"name", "template"}; special tokens are strings or
-  // objects with "content". No template is no error here: pick() says so.
+  // A tokenizer_config.json: "chat_template" is a string, or a list of {"name", "template"}. No template is no error here:
+  // pick() says so.
   static TemplateSet from_config(const Json& tokenizer_config, const Limits& limits = {});
-  // tokenizer_config.json of a folder (it may be missing) and special_tokens_map.json of an older one, with chat_template.jinja
-  // and additional_chat_templates/*.jinja, which replace what the config holds; else chat_template.json.
+  // tokenizer_config.json of a folder (it may be missing), with chat_template.jinja and additional_chat_templates/*.jinja,
+  // which replace what the config holds; else chat_template.json.
   static TemplateSet from_folder(const std::string& folder, const Limits& limits = {});
   static TemplateSet from_text(std::string text);  // one template, named "default"
 
@@ -32,10 +32,10 @@ class TemplateSet {
   const std::string& pick(std::string_view name, bool has_tools) const;
   // bos_token, eos_token ... and a model's own (image_token) as an object of strings.
   const Json& special_tokens() const { return special_tokens_; }
+  void set_special_tokens(Json tokens) { special_tokens_ = std::move(tokens); }
 
  private:
   void add(std::string name, std::string text);
-  void add_tokens(const Json& config, const std::string& where);
   std::vector<std::pair<std::string, std::string>> templates_;
   Json special_tokens_ = Json::object();
   bool bare_ = false;
