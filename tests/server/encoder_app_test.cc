@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "pipelines/pipeline.h"
+#include "server/served_encoder.h"
 #include "tests/server/app_fixture.h"
 
 namespace pagoda::server {
@@ -57,7 +58,7 @@ class EncoderAppTest : public ::testing::Test {
     options.served_model_names = {"enc"};
     options.model = folder;
     app_ = std::make_unique<App>(options);
-    app_->ready(model_);
+    app_->serve(std::make_unique<ServedEncoder>(app_->serving(), model_));
   }
   std::shared_ptr<Told> start(const std::string& method, const std::string& path, const std::string& body) {
     HttpRequest http;
@@ -794,7 +795,7 @@ TEST_F(EncoderAppTest, TheDocumentNamesTheRoutes) {
       EXPECT_EQ(operation.value.contains("requestBody"), operation.key == "post") << path.key;
     }
   }
-  EXPECT_EQ(operations, App::encoder_route_names().size());
+  EXPECT_EQ(operations, app_->route_names().size());
   EXPECT_TRUE(document.at("paths", "").contains("/pipelines/{task}"));
   const Json& rerank = document.at("paths", "").at("/v1/rerank", "").at("post", "");
   const Json& schema = rerank.at("requestBody", "").at("content", "").at("application/json", "").at("schema", "");
