@@ -14,6 +14,8 @@
 #include "cli/cli.h"
 #include "server/app.h"
 #include "server/batch.h"
+#include "server/embeddings.h"
+#include "server/served_generator.h"
 
 namespace pagoda::cli {
 
@@ -31,11 +33,16 @@ server::AppOptions app_options(const Flags& flags) {
   server::AppOptions options;
   options.model = flags.model;
   options.served_model_names = served_model_names(flags.model, flags.names);
-  options.plain_defaults = flags.generation_config == "vllm";
   options.pooling = server::parse_pooler_config(flags.pooler_config);
   options.max_open = 0;  // the batch bounds what is under way
   // Who gives the file gives the templates too.
   options.trust_request_chat_template = true;
+  return options;
+}
+
+server::GenerationOptions generation_options(const Flags& flags) {
+  server::GenerationOptions options;
+  options.plain_defaults = flags.generation_config == "vllm";
   if (!flags.chat_template.empty()) options.chat_template = read_text(flags.chat_template, Limits().max_string_bytes);
   return options;
 }
@@ -52,9 +59,12 @@ int run(const Program& program, const Flags& flags) {
   engine.kv_cache_dtype = parse_kv_cache_dtype(flags.kv_cache_dtype);
   if (!flags.kv_cache_memory.empty()) engine.kv_cache_bytes = parse_bytes(flags.kv_cache_memory, "--kv-cache-memory");
   server::AppOptions options = app_options(flags);
+  const server::GenerationOptions served_as = generation_options(flags);
   const auto generation = TextGeneration::open(find_model(program, flags.model), flags.machine.load_options(), engine);
   server::App app(std::move(options));
-  app.ready(*generation);
+  auto model = std::make_unique<server::ServedGenerator>(app.serving(), served_as, *generation);
+  AsyncEngine& served_engine = model->engine();
+  app.serve(std::move(model));
 
   TerminalProgress progress(stderr, false, "requests");
   server::BatchOptions batch;
@@ -71,9 +81,9 @@ int run(const Program& program, const Flags& flags) {
       },
       batch);
   progress.clear();
-  app.engine()->drain();
+  served_engine.drain();
   const double seconds = steady_seconds() - begun;
-  const EngineStats stats = app.engine()->stats();
+  const EngineStats stats = served_engine.stats();
   if (result.interrupted) {
     note(program, fmt::format("{} of {} requests are answered, in {}: the same command goes on from there",
                               result.resumed + result.done, result.total, server::batch_part_path(flags.output)));

@@ -19,7 +19,10 @@
 #include "cli/flag_checks.h"
 #include "pipelines/sequence_model.h"
 #include "server/app.h"
+#include "server/embeddings.h"
 #include "server/http_server.h"
+#include "server/served_encoder.h"
+#include "server/served_generator.h"
 
 namespace pagoda::cli {
 
@@ -42,6 +45,7 @@ struct Flags {
   std::vector<std::string> api_keys, names;
   server::HttpOptions http;
   server::AppOptions app;
+  server::GenerationOptions generation;
 };
 
 std::chrono::milliseconds milliseconds(double seconds) {
@@ -87,11 +91,12 @@ void complete(Flags& flags) {
   read_list(flags.allowed_origins, "--allowed-origins", flags.app.allowed_origins);
   read_list(flags.allowed_methods, "--allowed-methods", flags.app.allowed_methods);
   read_list(flags.allowed_headers, "--allowed-headers", flags.app.allowed_headers);
-  if (!flags.chat_template.empty()) flags.app.chat_template = read_text(flags.chat_template, Limits().max_string_bytes);
+  if (!flags.chat_template.empty()) flags.generation.chat_template = read_text(flags.chat_template, Limits().max_string_bytes);
   flags.app.pooling = server::parse_pooler_config(flags.pooler_config);
-  flags.app.plain_defaults = flags.generation_config == "vllm";
-  flags.app.override_generation_config = json_object(flags.override_generation_config, "--override-generation-config");
-  flags.app.default_chat_template_kwargs = json_object(flags.default_chat_template_kwargs, "--default-chat-template-kwargs");
+  flags.generation.plain_defaults = flags.generation_config == "vllm";
+  flags.generation.override_generation_config = json_object(flags.override_generation_config, "--override-generation-config");
+  flags.generation.default_chat_template_kwargs =
+      json_object(flags.default_chat_template_kwargs, "--default-chat-template-kwargs");
 }
 
 EngineOptions engine_options(const Flags& flags) {
@@ -188,6 +193,7 @@ int run(const Program& program, Flags flags) {
   // Clients find the port open, and are told to wait, while the model loads.
   std::unique_ptr<TextGeneration> generation;  // null for an encoder; outlives the App, which outlives the server
   server::App app(flags.app);
+  server::check(flags.generation);
   server::AccessLog log;
   std::mutex log_mutex;
   if (!flags.no_access_log && !program.quiet) {
@@ -209,11 +215,11 @@ int run(const Program& program, Flags flags) {
   auto watch = std::make_unique<LoadingWatch>(program, http);
   if (is_encoder(path)) {
     const std::shared_ptr<const SequenceModel> model = open_encoder(path, load_options, flags);
-    app.ready(model);
+    app.serve(std::make_unique<server::ServedEncoder>(app.serving(), model));
     what = fmt::format("{}, texts of at most {} tokens", model->model().architecture(), sentence_length(*model));
   } else {
     generation = TextGeneration::open(path, load_options, options);
-    app.ready(*generation);
+    app.serve(std::make_unique<server::ServedGenerator>(app.serving(), flags.generation, *generation));
     const Engine& engine = generation->engine();
     cache_bytes = engine.cache().num_pages() * engine.cache().page_bytes();
     what = fmt::format("cache {:.2f} GiB ({} tokens), context {}, at most {} sequences",
@@ -288,11 +294,11 @@ void add_chat_flags(Verb verb, Flags& flags) {
   verb->add_option(
       "--pooler-config", flags.pooler_config,
       "Embeddings, as JSON: {\"pooling_type\": \"LAST\" (MEAN, CLS), \"use_activation\": true, \"dimensions\": N}");
-  verb->add_option("--tool-call-parser", flags.app.tool_call_parser,
+  verb->add_option("--tool-call-parser", flags.generation.tool_call_parser,
                    "How the model writes tool calls: hermes, llama3_json or mistral; without it as its chat template shows");
-  verb->add_flag("--enable-auto-tool-choice", flags.app.enable_auto_tool_choice,
+  verb->add_flag("--enable-auto-tool-choice", flags.generation.enable_auto_tool_choice,
                  "Fail at start where it is not known how the model writes tool calls");
-  verb->add_option("--reasoning-parser", flags.app.reasoning_parser,
+  verb->add_option("--reasoning-parser", flags.generation.reasoning_parser,
                    "Split thoughts (<think>) from answers: deepseek_r1, or qwen3 (an answer need not think)");
   verb->add_option("--generation-config", flags.generation_config,
                    "auto: the model's defaults; vllm: temperature 1 and no cuts")

@@ -2,21 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
+#include "engine/pooling_params.h"
 #include "tensor/tensor.h"
 
 namespace pagoda {
-
-// Which rows: the last one, all of them, the first one. vLLM's names: LAST, MEAN, CLS.
-enum class PoolingType : uint8_t { kLast, kMean, kCls };
-
-struct PoolingParams {
-  std::optional<PoolingType> type;  // none: as the model has it, which for decoders is kLast
-  int64_t dimensions = 0;           // > 0: the first so many values alone, cut before they are scaled (Matryoshka models)
-  bool normalize = true;            // to length 1
-};
 
 // Takes the rows of one prompt as they are computed, chunk after chunk. A row that comes twice (after a preemption) counts
 // once, and sums go by position: the result is the same whatever the chunks.

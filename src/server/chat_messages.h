@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/json.h"
-#include "server/generation_request.h"
+#include "server/request_limits.h"
 
 namespace pagoda::server {
 

@@ -4,9 +4,10 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "server/answer_json.h"
-#include "server/app.h"
 #include "server/generation_job.h"
+#include "server/generation_routes.h"
 #include "server/prompt_input.h"
+#include "server/served_generator.h"
 
 namespace pagoda::server {
 
@@ -160,48 +161,55 @@ class CompletionFormat : public AnswerFormat {
   std::vector<TokenTexts> texts_;
 };
 
-}  // namespace
+struct CompletionBody {
+  GenerationRequest request;
+  const Json* prompt = nullptr;
+};
 
-std::unique_ptr<AnswerFormat> make_completion_format(FormatContext context) {
-  return std::make_unique<CompletionFormat>(std::move(context));
-}
-
-App::CompletionBody App::read_completion(Fields& fields) const {
-  check_model(fields);
+CompletionBody read_completion(const ServedGenerator& served, Fields& fields) {
+  const RequestLimits& limits = served.serving().limits();
+  served.serving().check_model(fields);
   CompletionBody body;
-  body.request = parse_generation(fields, Endpoint::kCompletions, defaults_, options_.limits, *generation_);
-  body.prompt = fields.take("prompt", prompt_input_schema(options_.limits.max_prompts, generation_->model().vocab_size()));
+  body.request = parse_generation(fields, Endpoint::kCompletions, served.defaults(), limits, served.generation());
+  body.prompt = fields.take("prompt", prompt_input_schema(limits.max_prompts, served.texts().vocab_size()));
   fields.require("prompt", "a string, a list of strings, a list of ids or a list of such lists");
   fields.refuse({"suffix", "prompt_embeds"}, "not supported by this server");
   fields.finish();
   return body;
 }
 
-void App::completions(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
-  const Json json = Json::parse(http.body, "request");
-  Fields fields(json, "request");
-  CompletionBody body = read_completion(fields);
-  GenerationRequest& request = body.request;
-  std::vector<PromptState> prompts;
-  const int64_t vocab = generation_->model().vocab_size();
-  for (PromptInput& input : read_prompt_input(*body.prompt, "prompt", options_.limits.max_prompts, vocab)) {
-    PromptState state;
-    if (auto* text = std::get_if<std::string>(&input)) {
-      const Tokenizer& tokenizer = tokenizer_for(*generation_, "prompt");
-      *text = text_limit_.fit(std::move(*text), "prompt", request.truncation);
-      state.ids =
-          request.add_special_tokens.value_or(true) ? generation_->encode_prompt(*text) : tokenizer.encode_ids(*text, false);
-      state.text = std::move(*text);
-    } else {
-      state.ids = std::move(std::get<std::vector<int32_t>>(input));
-    }
-    const size_t before = state.ids.size();
-    truncate_prompt(state.ids, request.truncation);
-    if (state.ids.size() < before) state.text.clear();
-    prompts.push_back(std::move(state));
+PromptState prompt_of(const ServedGenerator& served, PromptInput input, const GenerationRequest& request) {
+  PromptState prompt;
+  if (auto* text = std::get_if<std::string>(&input)) {
+    prompt.text = served.texts().limit().fit(std::move(*text), "prompt", request.truncation);
+    prompt.ids = served.encode(prompt.text, "prompt", request.add_special_tokens.value_or(true));
+  } else {
+    prompt.ids = std::move(std::get<std::vector<int32_t>>(input));
   }
-  FormatContext context = format_context("cmpl-", request, http);
-  start(std::move(request), std::move(prompts), make_completion_format(std::move(context)), http, response);
+  const size_t before = prompt.ids.size();
+  truncate_prompt(prompt.ids, request.truncation);
+  if (prompt.ids.size() < before) prompt.text.clear();
+  return prompt;
+}
+
+void complete(ServedGenerator& served, const Call& call) {
+  RequestBody in(call.http);
+  CompletionBody body = read_completion(served, in.fields);
+  std::vector<PromptState> prompts;
+  const int64_t most = served.serving().limits().max_prompts;
+  for (PromptInput& input : read_prompt_input(*body.prompt, "prompt", most, served.texts().vocab_size())) {
+    prompts.push_back(prompt_of(served, std::move(input), body.request));
+  }
+  auto format = std::make_unique<CompletionFormat>(served.format_context("cmpl-", body.request, call));
+  served.start(std::move(body.request), std::move(prompts), std::move(format), call);
+}
+
+}  // namespace
+
+RouteOf<ServedGenerator> completions_route() {
+  return {{"POST", "/v1/completions", {"Text that follows prompts", "Completion", "CompletionChunk"}},
+          complete,
+          [](const ServedGenerator& served, Fields& fields) { read_completion(served, fields); }};
 }
 
 }  // namespace pagoda::server

@@ -1,4 +1,4 @@
-// /v1/embeddings: a vector for each input, as OpenAI and vLLM write them.
+// What is asked for, and answers as OpenAI and vLLM write them.
 #include "server/embeddings.h"
 
 #include <fmt/format.h>
@@ -8,11 +8,9 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "formats/base64.h"
-#include "server/answer_json.h"
-#include "server/app.h"
-#include "server/generation_request.h"
 #include "server/pooling_job.h"
 #include "server/prompt_input.h"
+#include "server/serving.h"
 
 namespace pagoda::server {
 
@@ -95,15 +93,16 @@ PoolingParams parse_pooler_config(const std::string& text) {
   return params;
 }
 
-bool App::hold_vectors(int64_t numbers, HttpResponse& response) {
+bool hold_vectors(Serving& serving, int64_t numbers, HttpResponse& response) {
+  const MemoryLedger& memory = serving.options().memory;
   const int64_t bytes = numbers * (int64_t{sizeof(float)} + kBytesOfNumber);
-  if (!options_.memory.could_hold(bytes)) {
+  if (!memory.could_hold(bytes)) {
     invalid("request", "the answer is larger than all that is kept for clients: got about {} bytes, need at most {}", bytes,
-            options_.memory.most());
+            memory.most());
   }
-  MemoryLedger::Lease room(options_.memory);
+  MemoryLedger::Lease room(memory);
   if (!room.resize(bytes)) {
-    metrics_.count_rejection();
+    serving.metrics().count_rejection();
     send_busy(response, "[server] too many large answers are under way: try again later");
     return false;
   }
@@ -111,16 +110,16 @@ bool App::hold_vectors(int64_t numbers, HttpResponse& response) {
   return true;
 }
 
-EmbeddingBody App::read_embedding(Fields& fields) const {
-  check_model(fields);
+EmbeddingBody read_embedding(const Serving& serving, const EmbeddingRules& rules, Fields& fields) {
+  serving.check_model(fields);
   EmbeddingBody body;
-  const RequestLimits& limits = options_.limits;
-  body.input = fields.take("input", prompt_input_schema(limits.max_inputs, model().vocab_size()));
+  const RequestLimits& limits = serving.limits();
+  body.input = fields.take("input", prompt_input_schema(limits.max_inputs, rules.vocab_size));
   fields.require("input", "a string, a list of strings, a list of ids or a list of such lists");
   body.base64 = fields.choice("encoding_format", {"float", "base64"}).value_or("float") == "base64";
-  body.pooling = options_.pooling;
-  if (const auto dimensions = fields.integer("dimensions", 1, model().hidden_size())) {
-    check_dimensions(*dimensions, folder().config(), model().hidden_size());
+  body.pooling = serving.options().pooling;
+  if (const auto dimensions = fields.integer("dimensions", 1, rules.hidden_size)) {
+    check_dimensions(*dimensions, rules.config, rules.hidden_size);
     body.pooling.dimensions = *dimensions;
   }
   // vLLM's name, and its older one.
@@ -128,14 +127,12 @@ EmbeddingBody App::read_embedding(Fields& fields) const {
     if (const auto value = fields.boolean(key)) body.pooling.normalize = *value;
   }
   body.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
-  // An encoder's texts are cut at their end: what begins them ([CLS], a prompt) must stay.
-  body.truncation = parse_truncation(fields, max_model_len(), encoder_ ? Sides::kRight : Sides::kBoth);
-  if (encoder_) {
-    take_priority(fields, false);
-    fields.ignore({"cache_salt"});
-  } else {
-    body.priority = take_priority(fields, generation_->engine().by_priority());
+  body.truncation = parse_truncation(fields, rules.max_model_len, rules.sides);
+  body.priority = take_priority(fields, rules.by_priority);
+  if (rules.has_cache) {
     body.cache_salt = fields.string("cache_salt", static_cast<size_t>(limits.max_string)).value_or("");
+  } else {
+    fields.ignore({"cache_salt"});
   }
   body.request_id = fields.string("request_id", kLongestId).value_or("");
   body.prompt_name = fields.string("prompt_name", kLongestId).value_or("");
@@ -146,41 +143,6 @@ EmbeddingBody App::read_embedding(Fields& fields) const {
   fields.refuse({"messages", "mm_processor_kwargs", "media_io_kwargs"}, "not supported by this server");
   fields.finish();
   return body;
-}
-
-void App::embeddings(const HttpRequest& http, const std::shared_ptr<HttpResponse>& response) {
-  const Json json = Json::parse(http.body, "request");
-  Fields fields(json, "request");
-  const EmbeddingBody body = read_embedding(fields);
-  if (!body.prompt_name.empty()) invalid("prompt_name", "got '{}', need none: this model has no prompts", body.prompt_name);
-  const int64_t vocab = generation_->model().vocab_size();
-  std::vector<Request> requests;
-  for (PromptInput& input : read_prompt_input(*body.input, "input", options_.limits.max_inputs, vocab)) {
-    Request request;
-    if (auto* text = std::get_if<std::string>(&input)) {
-      const Tokenizer& tokenizer = tokenizer_for(*generation_, "input");
-      *text = text_limit_.fit(std::move(*text), "input", body.truncation);
-      request.prompt_ids = body.add_special_tokens ? generation_->encode_prompt(*text) : tokenizer.encode_ids(*text, false);
-    } else {
-      request.prompt_ids = std::move(std::get<std::vector<int32_t>>(input));
-    }
-    truncate_prompt(request.prompt_ids, body.truncation);
-    request.params.max_new_tokens = 1;
-    request.pooling = body.pooling;
-    request.priority = body.priority;
-    request.cache_salt = body.cache_salt;
-    requests.push_back(std::move(request));
-  }
-  const int64_t columns = body.pooling.dimensions > 0 ? body.pooling.dimensions : model().hidden_size();
-  if (!hold_vectors(columns * std::ssize(requests), *response)) return;
-  const std::string id = "embd-" + (body.request_id.empty() ? http.id : body.request_id);
-  const auto job = std::make_shared<PoolingJob>(
-      *engine_, metrics_, std::move(requests),
-      [id, name = model_name(), base64 = body.base64, created = unix_seconds()](const PoolingResult& result) {
-        return embeddings_body(result, id, name, base64, created);
-      },
-      response);
-  job->start();
 }
 
 }  // namespace pagoda::server

@@ -14,6 +14,7 @@
 #include "server/http_server.h"
 #include "server/metrics.h"
 #include "server/param_names.h"
+#include "text/tokenizer.h"
 
 namespace pagoda::server {
 
@@ -41,6 +42,12 @@ struct Usage {
 };
 
 class GenerationJob;
+
+// What every answer of a request carries.
+struct FormatContext {
+  std::string id, model;
+  const Tokenizer* tokenizer;  // may be null
+};
 
 // How an endpoint writes answers. Used by one thread at a time.
 class AnswerFormat {

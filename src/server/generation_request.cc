@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "pipelines/text_generation.h"
 #include "server/param_names.h"
 
 namespace pagoda::server {
@@ -80,7 +81,7 @@ void take_bad_words(Fields& fields, SamplingParams& params, const RequestLimits&
   const auto words =
       fields.strings("bad_words", static_cast<size_t>(limits.max_list), static_cast<size_t>(limits.max_string), 1);
   if (!words) return;
-  const Tokenizer& tokenizer = tokenizer_for(generation, "bad_words");
+  const Tokenizer& tokenizer = tokenizer_for(generation.tokenizer(), "bad_words");
   size_t tokens = 0;
   for (const std::string& word : *words) {
     std::vector<int32_t> alone = tokenizer.encode_ids(word, false);
@@ -305,9 +306,9 @@ int64_t take_priority(Fields& fields, bool by_priority) {
   return priority;
 }
 
-const Tokenizer& tokenizer_for(const TextGeneration& generation, std::string_view field) {
-  if (!generation.tokenizer()) invalid(field, "this model has no tokenizer: got text, need token ids");
-  return *generation.tokenizer();
+const Tokenizer& tokenizer_for(const std::shared_ptr<const Tokenizer>& tokenizer, std::string_view field) {
+  if (!tokenizer) invalid(field, "this model has no tokenizer: got text, need token ids");
+  return *tokenizer;
 }
 
 Truncation parse_truncation(Fields& fields, int64_t longest, Sides sides) {

@@ -9,23 +9,16 @@
 
 #include "engine/request.h"
 #include "generate/grammar/grammar.h"
-#include "pipelines/text_generation.h"
 #include "server/fields.h"
+#include "server/request_limits.h"
+#include "text/tokenizer.h"
+
+namespace pagoda {
+class ModelFolder;
+class TextGeneration;
+}  // namespace pagoda
 
 namespace pagoda::server {
-
-// Bounds of one request. The first five are flags of `pagoda serve`.
-struct RequestLimits {
-  int64_t max_n = 128;        // n, best_of, beams
-  int64_t max_logprobs = 20;  // logprobs, top_logprobs, prompt_logprobs
-  int64_t max_prompts = 256;  // prompts of one completion request
-  int64_t max_inputs = 2048;  // inputs of one embedding request
-  int64_t max_stop = 16;      // stop strings
-  int64_t max_logprob_token_ids = 128;
-  int64_t max_list = 4096;      // other lists: logit_bias, allowed_token_ids, bad_words
-  int64_t max_string = 4096;    // characters of a stop string, a bad word, a salt
-  int64_t max_messages = 4096;  // of a chat
-};
 
 constexpr int64_t kMostPriority = int64_t{1} << 40;
 constexpr size_t kLongestId = 128;  // of a request_id
@@ -97,8 +90,8 @@ enum class Sides { kBoth, kRight };
 Truncation parse_truncation(Fields& fields, int64_t longest, Sides sides = Sides::kBoth);
 void truncate_prompt(std::vector<int32_t>& ids, const Truncation& truncation);
 
-// The model's tokenizer. Throws kInvalidInput where it has none: `field` holds text, and could hold ids at most.
-const Tokenizer& tokenizer_for(const TextGeneration& generation, std::string_view field);
+// A model's tokenizer. Throws kInvalidInput where it has none (null): `field` holds text, and could hold ids at most.
+const Tokenizer& tokenizer_for(const std::shared_ptr<const Tokenizer>& tokenizer, std::string_view field);
 
 // Takes response_format, structured_outputs and the older guided_* fields.
 std::optional<GrammarSource> parse_structured_outputs(Fields& fields, const RequestLimits& limits);

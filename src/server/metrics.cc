@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/stats.h"
 
 namespace pagoda::server {
 

@@ -10,7 +10,9 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/engine.h"
+namespace pagoda {
+struct EngineStats;
+}
 
 namespace pagoda::server {
 

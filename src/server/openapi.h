@@ -19,7 +19,7 @@ struct RouteDoc {
 
 struct RouteDescription {
   std::string method, path;  // "/v1/responses/{id}": what stands in braces is a parameter
-  bool needs_model = false, needs_key = false;
+  bool needs_key = false;
   RouteDoc doc;
   std::optional<Json> body;  // schema of the request
 };

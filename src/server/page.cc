@@ -1,4 +1,4 @@
-// The page's headers, and the routes of the page and its data.
+// The page and its headers.
 #include "server/page.h"
 
 #include <fmt/format.h>
@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "formats/base64.h"
-#include "server/app.h"
 
 namespace pagoda::server {
 
@@ -60,32 +59,6 @@ void send_page(const HttpRequest& request, HttpResponse& response) {
     return response.send(304, "", "", headers);
   }
   response.send(200, "text/html; charset=utf-8", std::string(page_html()), headers);
-}
-
-// What the page must know of the model to begin with.
-std::string App::model_json() const {
-  Json defaults = Json::object(), model = Json::object();
-  defaults.set("temperature", defaults_.temperature)
-      .set("top_p", defaults_.top_p)
-      .set("top_k", defaults_.top_k)
-      .set("min_p", defaults_.min_p)
-      .set("repetition_penalty", defaults_.repetition_penalty);
-  model.set("name", model_name())
-      .set("chat", !templates_.empty())
-      .set("max_model_len", generation_->engine().max_model_len())
-      .set("max_n", options_.limits.max_n)
-      .set("defaults", std::move(defaults))
-      .set("version", PAGODA_VERSION);
-  return model.dump();
-}
-
-void App::page(const HttpRequest& request, const std::shared_ptr<HttpResponse>& response) { send_page(request, *response); }
-
-void App::state(const HttpRequest&, const std::shared_ptr<HttpResponse>& response) { live_->tell(response); }
-
-void App::live(const HttpRequest& request, const std::shared_ptr<HttpResponse>& response) {
-  if (request.method == "HEAD") return response->send(200, "text/event-stream; charset=utf-8", "");
-  live_->watch(response);
 }
 
 }  // namespace pagoda::server

@@ -19,10 +19,10 @@ class Advisory : public AppTest {
   // After each of them the server still answers, and holds no page.
   void TearDown() override {
     if (!app_) return;
-    app_->engine()->drain();
+    engine_->drain();
     EXPECT_EQ(call(request("GET", "/health"))->status, 200);
     EXPECT_EQ(complete(R"("prompt": "w7", "max_tokens": 1)").at("usage", "a").at("completion_tokens", "u"), Json(1));
-    app_->engine()->drain();
+    engine_->drain();
     EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
   }
   int status_of(const std::string& path, const std::string& body) { return post(path, body)->status; }
@@ -41,7 +41,7 @@ class Advisory : public AppTest {
     return out;
   }
   void trusting() {
-    AppOptions options = plain();
+    Options options = plain();
     options.trust_request_chat_template = true;
     make(options);
   }
@@ -244,7 +244,7 @@ TEST_F(Advisory, CVE_2026_105757_a_grammar_error_ends_its_request) {
   // A grammar that no token of the vocabulary can begin: the request's error, not the engine's.
   const auto told = post("/v1/completions", R"({"prompt": "w7", "max_tokens": 4, "guided_regex": "~~~~"})");
   EXPECT_EQ(told->status, 400) << told->body;
-  EXPECT_TRUE(app_->engine()->healthy());
+  EXPECT_TRUE(engine_->healthy());
 }
 
 // ---- templates
@@ -305,7 +305,7 @@ TEST_F(Advisory, GHSA_69j4_grxj_j64p_kwargs_shadow_nothing) {
 // ---- keys
 
 TEST_F(Advisory, CVE_2025_59425_keys_are_compared_whole) {
-  AppOptions options = plain();
+  Options options = plain();
   options.api_keys = {"secret-key", "second"};
   make(options);
   const auto status = [&](const std::string& header) {
@@ -336,7 +336,7 @@ TEST_F(Advisory, PagesOfOtherOriginsCannotMakeAnOpenServerCompute) {
   EXPECT_EQ(status({{"content-type", "text/plain"}}), 415);
   EXPECT_EQ(status({{"content-type", "application/x-www-form-urlencoded"}}), 415);
   EXPECT_EQ(status({{"content-type", "Application/JSON ; charset=utf-8"}}), 200);
-  AppOptions options = plain();
+  Options options = plain();
   options.allowed_origins = {"https://app.example"};
   make(options);
   EXPECT_EQ(status({{"host", "127.0.0.1:8000"}, {"origin", "https://app.example"}}), 200);
@@ -349,7 +349,7 @@ TEST_F(Advisory, PagesOfOtherOriginsCannotMakeAnOpenServerCompute) {
 
 // Whatever a path is written as: the route that is found is the one whose key is asked for.
 TEST_F(Advisory, CVE_2026_48746_no_way_around_the_key) {
-  AppOptions options = plain();
+  Options options = plain();
   options.api_keys = {"secret"};
   options.root_path = "/proxy";
   make(options);
@@ -396,7 +396,7 @@ TEST_F(Advisory, CVE_2026_48746_no_way_around_the_key) {
   }
   // Of all routes only these answer without one.
   std::set<std::string> open;
-  for (const std::string& route : App::route_names()) {
+  for (const std::string& route : app_->route_names()) {
     const size_t space = route.find(' ');
     if (status_at_once(request(route.substr(0, space), route.substr(space + 1), "{}")) != 401) open.insert(route);
   }

@@ -9,6 +9,8 @@
 
 #include "base/error.h"
 #include "server/app.h"
+#include "server/embeddings.h"
+#include "server/served_generator.h"
 #include "tests/word_model.h"
 
 namespace pagoda::server {
@@ -96,16 +98,23 @@ class AppTest : public ::testing::Test {
     delete generation_;
     std::filesystem::remove_all(folder_);
   }
-  static AppOptions plain() {
-    AppOptions options;
+  // Of the App and of what it serves.
+  struct Options : AppOptions, GenerationOptions {};
+  static Options plain() {
+    Options options;
     options.served_model_names = {"words", "other"};
     options.model = folder_;
     return options;
   }
   void SetUp() override { make(plain()); }
-  void make(AppOptions options) {
-    app_ = std::make_unique<App>(std::move(options));
-    app_->ready(*generation_);
+  void make(const Options& options) {
+    app_ = std::make_unique<App>(options);
+    serve(*generation_, options);
+  }
+  void serve(TextGeneration& generation, const GenerationOptions& options = {}) {
+    auto model = std::make_unique<ServedGenerator>(app_->serving(), options, generation);
+    engine_ = &model->engine();
+    app_->serve(std::move(model));
   }
   static HttpRequest request(const std::string& method, const std::string& path, const std::string& body = "",
                              Headers headers = {}) {
@@ -161,6 +170,7 @@ class AppTest : public ::testing::Test {
   inline static std::string folder_;
   inline static TextGeneration* generation_ = nullptr;
   std::unique_ptr<App> app_;
+  AsyncEngine* engine_ = nullptr;  // of what it serves
 };
 
 }  // namespace pagoda::server

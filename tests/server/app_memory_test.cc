@@ -10,7 +10,7 @@ namespace {
 
 // One request must not ask for more than there is memory for, and is told before anything is computed.
 TEST_F(AppTest, LargeAnswersAreRefused) {
-  const int64_t before = app_->engine()->stats().num_prompt_tokens;
+  const int64_t before = engine_->stats().num_prompt_tokens;
   std::string ids = "[7";
   for (int i = 0; i < 99; ++i) ids += ",8";
   ids += "]";
@@ -30,7 +30,7 @@ TEST_F(AppTest, LargeAnswersAreRefused) {
   refused(prompts(20) + R"(, "max_tokens": 0, "echo": true, "logprobs": 4)", "echo");
   refused(prompts(82) + R"(, "max_tokens": 0, "return_token_ids": true)", "return_token_ids");
   refused(prompts(56) + R"(, "max_tokens": 28, "logprobs": 20, "ignore_eos": true)", "logprobs");
-  EXPECT_EQ(app_->engine()->stats().num_prompt_tokens, before);
+  EXPECT_EQ(engine_->stats().num_prompt_tokens, before);
   // What fits is told in each choice as in one.
   const std::string fits = R"("max_tokens": 0, "temperature": 1, "prompt_logprobs": 2, "prompt": "w7 w8 w9", "n": )";
   const Json one = complete(fits + "1"), three = complete(fits + "3");
@@ -96,7 +96,7 @@ TEST_F(AppTest, PromptsShareTheirLists) {
 }
 
 TEST_F(AppTest, TooManyOpenRequestsAreToldToComeBack) {
-  AppOptions options = plain();
+  Options options = plain();
   options.max_open = 2;
   make(options);
   const auto open = std::make_shared<Told>();
@@ -106,13 +106,13 @@ TEST_F(AppTest, TooManyOpenRequestsAreToldToComeBack) {
   EXPECT_EQ(told->status, 503);
   EXPECT_EQ(told->headers.at(0).first, "retry-after");
   open->disconnect();
-  app_->engine()->drain();
+  engine_->drain();
   EXPECT_EQ(post("/v1/completions", R"({"prompt": ["w7", "w8"], "max_tokens": 2})")->status, 200);
 }
 
 // A short request whose answer is large, and one that nobody reads.
 TEST_F(AppTest, WhatAnswersWillTakeIsBoundedTogether) {
-  AppOptions options = plain();
+  Options options = plain();
   options.memory = MemoryLedger(400'000);
   make(options);
   const std::string large =
@@ -126,7 +126,7 @@ TEST_F(AppTest, WhatAnswersWillTakeIsBoundedTogether) {
   EXPECT_NE(refused->body.find("too much is kept for open requests"), std::string::npos) << refused->body;
   EXPECT_EQ(refused->headers.at(0).first, "retry-after");
   EXPECT_EQ(post("/v1/completions", R"({"prompt": "w7", "max_tokens": 3})")->status, 200);  // little is always served
-  app_->engine()->drain();
+  engine_->drain();
   told->kept = MemoryLedger::Lease();
   EXPECT_EQ(options.memory.held(), 0);
   EXPECT_EQ(post("/v1/completions", large)->status, 200);
@@ -134,7 +134,7 @@ TEST_F(AppTest, WhatAnswersWillTakeIsBoundedTogether) {
 
 // Without max_tokens an answer is counted as it comes.
 TEST_F(AppTest, AnAnswerThatGrowsIsCounted) {
-  AppOptions options = plain();
+  Options options = plain();
   options.memory = MemoryLedger(0);
   make(options);
   const auto grown = [&](const std::string& more) {
@@ -149,7 +149,7 @@ TEST_F(AppTest, AnAnswerThatGrowsIsCounted) {
 }
 
 TEST_F(AppTest, EmbeddingsHaveRoomTaken) {
-  AppOptions options = plain();
+  Options options = plain();
   options.memory = MemoryLedger(200'000);
   make(options);
   std::string many = R"({"input": ["w7")";
@@ -170,7 +170,7 @@ TEST_F(AppTest, EmbeddingsHaveRoomTaken) {
 
 // What stands around an answer forwards all of it.
 TEST_F(AppTest, AnAllowedOriginChangesNothingButHeaders) {
-  AppOptions options = plain();
+  Options options = plain();
   options.allowed_origins = {"https://a.example"};
   options.memory = MemoryLedger(400'000);
   make(options);

@@ -74,7 +74,7 @@ TEST_F(AppTest, LoadingAndClosingAre503) {
   const auto told = post("/v1/completions", R"({"prompt": "w9"})");
   EXPECT_EQ(told->status, 503);
   EXPECT_EQ(told->headers.at(0).first, "retry-after");
-  app_->ready(*generation_);
+  serve(*generation_);
   EXPECT_EQ(call(request("GET", "/health"))->status, 200);
   app_->close();
   EXPECT_EQ(call(request("GET", "/health"))->status, 503);
@@ -492,7 +492,7 @@ TEST_F(AppTest, WrongRequestsAreNamed) {
 }
 
 TEST_F(AppTest, KeysAndOrigins) {
-  AppOptions options = plain();
+  Options options = plain();
   options.api_keys = {"secret", "second"};
   options.allowed_origins = {"https://app.example"};
   options.root_path = "/proxy";
@@ -512,7 +512,7 @@ TEST_F(AppTest, KeysAndOrigins) {
 }
 
 TEST_F(AppTest, DefaultsOfTheServersFlags) {
-  AppOptions options = plain();
+  Options options = plain();
   options.override_generation_config = Json::parse(R"({"temperature": 0})", "flag");
   make(options);
   const std::string fields = R"("prompt": "w7", "max_tokens": 8)";
@@ -522,7 +522,7 @@ TEST_F(AppTest, DefaultsOfTheServersFlags) {
 
 // vLLM: the most that any request gets.
 TEST_F(AppTest, MaxNewTokensOfTheServersFlagsBoundsEveryAnswer) {
-  AppOptions options = plain();
+  Options options = plain();
   options.override_generation_config = Json::parse(R"({"max_new_tokens": 3})", "flag");
   make(options);
   const auto tokens = [](const Json& answer) { return answer.at("usage", "a").get_int("completion_tokens", 0, "u"); };
@@ -535,10 +535,10 @@ TEST_F(AppTest, MaxNewTokensOfTheServersFlagsBoundsEveryAnswer) {
 
 TEST_F(AppTest, DefaultsOfTheServersFlagsAreCheckedAtStart) {
   const auto message = [&](const char* overrides) -> std::string {
-    AppOptions options = plain();
+    Options options = plain();
     options.override_generation_config = Json::parse(overrides, "flag");
     try {
-      App app(options);
+      check(options);
     } catch (const Error& error) {
       return error.message();
     }
@@ -557,7 +557,7 @@ TEST_F(AppTest, DefaultsOfTheServersFlagsAreCheckedAtStart) {
 
 // Clients in browsers (openai-js) send headers of their own, and ask first.
 TEST_F(AppTest, PreflightsAllowWhatIsAsked) {
-  AppOptions options = plain();
+  Options options = plain();
   options.allowed_origins = {"*"};
   make(options);
   const auto allowed = [this](const std::string& name) {
@@ -585,7 +585,7 @@ TEST_F(AppTest, AClientThatLeavesFreesItsPages) {
   app_->handle(request("POST", "/v1/completions", R"({"prompt": "w7", "max_tokens": 120, "ignore_eos": true, "stream": true})"),
                told);
   told->disconnect();
-  app_->engine()->drain();
+  engine_->drain();
   EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
 }
 

@@ -158,7 +158,7 @@ TEST_F(BatchTest, GoesOnAfterAnEnd) {
   const BatchResult first = run(options);
   EXPECT_TRUE(first.interrupted);
   EXPECT_FALSE(std::filesystem::exists(out_));
-  app_->engine()->drain();
+  engine_->drain();
   EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
   const std::string part = batch_part_path(out_);
   EXPECT_EQ(static_cast<int64_t>(lines_of(part).size()), first.done);

@@ -59,19 +59,19 @@ TEST_F(AppTest, EmbeddingsOfManyInputsGoThroughAWindow) {
 }
 
 TEST_F(AppTest, EmbeddingsOfMoreInputsThanMayBeOpen) {
-  AppOptions options = plain();
+  Options options = plain();
   options.max_open = 3;
   make(options);
   const Json many = embed(post("/v1/embeddings", R"({"input": ["w7", "w8", "w9", "w10", "w11", "w12", "w13", "w7"]})"));
   EXPECT_EQ(many.at("data", "a").size(), 8u);
   EXPECT_EQ(vector_of(many, 7), vector_of(many, 0));
   EXPECT_NE(vector_of(many, 6), vector_of(many, 0));
-  app_->engine()->drain();  // an answer is told before its ticket is closed
-  EXPECT_EQ(app_->engine()->num_open(), 0);
+  engine_->drain();  // an answer is told before its ticket is closed
+  EXPECT_EQ(engine_->num_open(), 0);
 }
 
 TEST_F(AppTest, EmbeddingsByTheServersPooler) {
-  AppOptions options = plain();
+  Options options = plain();
   options.pooling = parse_pooler_config(R"({"pooling_type": "MEAN", "normalize": false})");
   make(options);
   const Json mean = embed(post("/v1/embeddings", R"({"input": [[7], [7, 8], [8]]})"));

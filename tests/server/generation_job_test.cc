@@ -32,11 +32,11 @@ class GenerationJobTest : public AppTest {
     prompts[0].ids = {1, 7};
     prompts[1].ids = {1, 8, 9};
     const auto told = std::make_shared<Told>();
-    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, memory_, std::move(request), std::move(prompts),
+    const auto job = std::make_shared<GenerationJob>(*engine_, metrics_, memory_, std::move(request), std::move(prompts),
                                                      std::make_unique<NoMemory>(), told);
     job->start(generation_->engine().max_model_len());
     told->wait();
-    app_->engine()->drain();
+    engine_->drain();
     return told;
   }
   Metrics metrics_{"words"};
@@ -85,11 +85,11 @@ TEST_F(GenerationJobTest, LogprobsAreBoundedByWhatComes) {
     auto format = std::make_unique<Silent>();
     Silent* seen = format.get();
     const auto told = std::make_shared<Told>();
-    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, memory_, std::move(request), std::move(prompts),
+    const auto job = std::make_shared<GenerationJob>(*engine_, metrics_, memory_, std::move(request), std::move(prompts),
                                                      std::move(format), told);
     job->start(generation_->engine().max_model_len());
     told->wait();
-    app_->engine()->drain();
+    engine_->drain();
     if (kept != nullptr) *kept = seen->kept;
     return told;
   };
@@ -116,12 +116,12 @@ TEST_F(GenerationJobTest, AnswersWithoutMaxTokensAreNotRefusedAhead) {
   std::vector<PromptState> prompts(1);
   prompts[0].ids = {1, 7};
   const auto told = std::make_shared<Told>();
-  const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, memory_, std::move(request), std::move(prompts),
+  const auto job = std::make_shared<GenerationJob>(*engine_, metrics_, memory_, std::move(request), std::move(prompts),
                                                    std::make_unique<Silent>(), told);
   job->start(generation_->engine().max_model_len());
   told->wait();
   EXPECT_EQ(told->status, 200) << told->body;
-  app_->engine()->drain();
+  engine_->drain();
 }
 
 // No memory for its head: all is submitted by then.
@@ -139,11 +139,11 @@ TEST_F(GenerationJobTest, AJobThatCannotBeginLeavesNothingBehind) {
   for (PromptState& prompt : prompts) prompt.ids = {1, 7};
   const auto told = std::make_shared<NoHead>();
   {
-    const auto job = std::make_shared<GenerationJob>(*app_->engine(), metrics_, memory_, std::move(request), std::move(prompts),
+    const auto job = std::make_shared<GenerationJob>(*engine_, metrics_, memory_, std::move(request), std::move(prompts),
                                                      std::make_unique<NoMemory>(), told);
     EXPECT_THROW(job->start(generation_->engine().max_model_len()), std::bad_alloc);
   }
-  app_->engine()->drain();
+  engine_->drain();
   EXPECT_FALSE(told->done);  // whoever told its client of the error is not answered beside
   EXPECT_EQ(told->body, "");
   EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());

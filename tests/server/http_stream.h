@@ -12,17 +12,11 @@
 
 #include "server/http_server.h"
 #include "tests/hub/test_server.h"
-#include "tests/server/http_client.h"
+#include "tests/server/http_fixture.h"
 
 namespace pagoda::server {
 
 inline constexpr const char* kGet = "GET /s HTTP/1.1\r\nHost: h\r\n\r\n";
-
-inline HttpOptions any_port() {
-  HttpOptions options;
-  options.port = 0;
-  return options;
-}
 
 class Stream : public ::testing::Test {
  protected:

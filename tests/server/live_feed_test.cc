@@ -8,6 +8,7 @@
 
 #include "server/app.h"
 #include "server/page.h"
+#include "server/served_generator.h"
 #include "tests/server/http_client.h"
 #include "tests/word_model.h"
 
@@ -306,7 +307,7 @@ TEST_F(LiveFeedTest, DataNeedsTheKeyAndThePageDoesNot) {
   AppOptions options = plain();
   options.api_keys = {"secret"};
   App app(options);
-  app.ready(*generation_);
+  app.serve(std::make_unique<ServedGenerator>(app.serving(), GenerationOptions{}, *generation_));
   EXPECT_EQ(get(app, "/")->status(), 200);
   for (const char* path : {"/pagoda/state", "/pagoda/live"}) {
     EXPECT_EQ(get(app, path)->status(), 401);
@@ -323,7 +324,7 @@ TEST_F(LiveFeedTest, DataNeedsTheKeyAndThePageDoesNot) {
 
 TEST_F(LiveFeedTest, WhoWatchesDoesNotHoldUpTheEnd) {
   App app(plain());
-  app.ready(*generation_);
+  app.serve(std::make_unique<ServedGenerator>(app.serving(), GenerationOptions{}, *generation_));
   HttpOptions options;
   options.port = 0;
   HttpServer http(options, [&](HttpRequest request, std::shared_ptr<HttpResponse> response) {

@@ -28,13 +28,13 @@ TEST_F(OpenApiTest, EveryRouteIsThereAndSaysWhatItIs) {
       std::string name = method.key;
       std::transform(name.begin(), name.end(), name.begin(), [](char c) { return static_cast<char>(c - 32); });
       documented.insert(name + " " + path.key);
-      EXPECT_FALSE(method.value.get_string("summary", "", "d").empty()) << "no summary in App::routes(): " << path.key;
+      EXPECT_FALSE(method.value.get_string("summary", "", "d").empty()) << "no summary at its route: " << path.key;
       const bool names_a_thing = path.key.find('{') != std::string::npos;  // such a route has no body
       EXPECT_EQ(method.value.contains("requestBody"), method.key == "post" && !names_a_thing)
-          << "no reader in App::routes(): " << path.key;
+          << "no reader at its route: " << path.key;
     }
   }
-  for (const std::string& route : App::route_names()) routed.insert(route);
+  for (const std::string& route : app_->route_names()) routed.insert(route);
   EXPECT_EQ(documented, routed);
   // A path that is not in the document is not served, and what is in it is.
   for (const std::string& route : routed) {
@@ -224,7 +224,7 @@ TEST_F(OpenApiTest, BoundsAreTheReaders) {
 
 TEST_F(OpenApiTest, KeysAreAskedForWhereTheyAre) {
   EXPECT_EQ(document_.at("paths", "d").at("/v1/models", "d").at("get", "d").at("security", "d").size(), 0u);
-  AppOptions options = plain();
+  Options options = plain();
   options.api_keys = {"secret"};
   options.root_path = "/proxy";
   make(options);

@@ -122,7 +122,7 @@ TEST_F(ParamTest, CompressedBodiesAreRefused) {
 }
 
 TEST_F(ParamTest, AModelByItsName) {
-  AppOptions options = plain();
+  Options options = plain();
   options.served_model_names = {"org/words", "other"};
   make(options);
   const Json list = call(request("GET", "/v1/models"))->json();
@@ -146,14 +146,14 @@ TEST_F(ParamTest, AModelByItsName) {
 
 TEST_F(ParamTest, RootPathsMayLackTheirSlash) {
   for (const char* given : {"/api", "api", "api/", "/api//"}) {
-    AppOptions options = plain();
+    Options options = plain();
     options.root_path = given;
     make(options);
     EXPECT_EQ(call(request("GET", "/api/v1/models"))->status, 200) << given;
     EXPECT_EQ(call(request("GET", "/v1/models"))->status, 200) << given;
     EXPECT_EQ(call(request("GET", "/openapi.json"))->json().at("servers", "d").dump(), R"([{"url":"/api"}])") << given;
   }
-  AppOptions options = plain();
+  Options options = plain();
   options.root_path = "/";
   make(options);
   EXPECT_EQ(call(request("GET", "/openapi.json"))->json().at("servers", "d").dump(), R"([{"url":"/"}])");
@@ -171,7 +171,7 @@ TEST_F(ParamTest, TextForAModelWithoutTokenizerIsTheRequestsFault) {
   load.runtime.threads = 1;
   const auto bare = TextGeneration::open(folder, load);
   app_ = std::make_unique<App>(plain());
-  app_->ready(*bare);
+  serve(*bare);
   for (const auto& [path, body, field] : std::vector<std::tuple<std::string, std::string, std::string>>{
            {"/v1/completions", R"({"prompt": "w7"})", "prompt"},
            {"/v1/completions", R"({"prompt": [7], "bad_words": ["w8"]})", "bad_words"},

@@ -20,7 +20,7 @@ class ResponsesTest : public AppTest {
     generation_ = TextGeneration::open(folder_, options).release();
   }
   void SetUp() override {
-    AppOptions options = plain();
+    Options options = plain();
     options.plain_defaults = true;
     options.reasoning_parser = "qwen3";
     make(options);
@@ -153,7 +153,7 @@ TEST_F(ResponsesTest, Thoughts) {
   EXPECT_EQ(answer.at("usage", "r").at("output_tokens_details", "u").at("reasoning_tokens", "d"), Json(0));  // marks alone
   const std::vector<Json> list = events(fields);
   EXPECT_EQ(without_ids(list.back().at("response", "e").at("output", "r")), without_ids(answer.at("output", "r")));
-  AppOptions options = plain();
+  Options options = plain();
   options.plain_defaults = true;
   options.reasoning_parser = "deepseek_r1";
   make(options);
@@ -165,7 +165,7 @@ TEST_F(ResponsesTest, Thoughts) {
 }
 
 TEST_F(ResponsesTest, AreKeptForTheirOwner) {
-  AppOptions options = plain();
+  Options options = plain();
   options.api_keys = {"one", "two"};
   make(options);
   const Headers one = {{"authorization", "Bearer one"}}, two = {{"authorization", "Bearer two"}};
@@ -191,7 +191,7 @@ TEST_F(ResponsesTest, InTheBackground) {
   const Json queued = create(R"("background": true, "max_output_tokens": 3, "ignore_eos": true)");
   const std::string id = queued.get_string("id", "", "r");
   EXPECT_EQ(queued.at("status", "r"), Json("in_progress"));
-  app_->engine()->drain();
+  engine_->drain();
   // It is written by a thread of the server's, not by the engine's.
   while (get(id)->json().at("status", "r") == Json("in_progress")) std::this_thread::yield();
   EXPECT_EQ(get(id)->json().at("status", "r"), Json("incomplete"));
@@ -200,7 +200,7 @@ TEST_F(ResponsesTest, InTheBackground) {
   const Json longer = create(R"("background": true, "max_output_tokens": 900, "ignore_eos": true)");
   const std::string other = longer.get_string("id", "", "r");
   EXPECT_EQ(get(other, "POST", "/cancel")->json().at("status", "r"), Json("cancelled"));
-  app_->engine()->drain();
+  engine_->drain();
   EXPECT_EQ(get(other)->json().at("status", "r"), Json("cancelled"));
   EXPECT_EQ(generation_->engine().pool().num_free(), generation_->engine().pool().num_blocks());
   expect_refused("/v1/responses", body(R"("previous_response_id": ")" + other + "\""), "[previous_response_id]");
@@ -210,7 +210,7 @@ TEST_F(ResponsesTest, InTheBackground) {
 
 // What waits keeps texts, which count, and no trees of the request, which would be many times as large.
 TEST_F(ResponsesTest, WhatOpenOnesKeepIsBounded) {
-  AppOptions options = plain();
+  Options options = plain();
   options.memory = MemoryLedger(2'000'000);
   make(options);
   const std::string more = R"("background": true, "max_output_tokens": 900, "ignore_eos": true, "tool_choice": "none", "tools":
@@ -229,7 +229,7 @@ TEST_F(ResponsesTest, WhatOpenOnesKeepIsBounded) {
   EXPECT_GE(ids.size(), 2u);  // of 900 kB each; one may have ended by then
   EXPECT_EQ(create(R"("max_output_tokens": 2)").at("object", "r"), Json("response"));
   for (const std::string& id : ids) EXPECT_EQ(get(id, "DELETE")->status, 200);
-  app_->engine()->drain();
+  engine_->drain();
   while (options.memory.held() > 0) std::this_thread::yield();
 }
 

@@ -21,8 +21,8 @@ class ToolsTest : public AppTest {
     options.runtime.threads = 1;
     generation_ = TextGeneration::open(folder_, options).release();
   }
-  static AppOptions plain() {
-    AppOptions options = AppTest::plain();
+  static Options plain() {
+    Options options = AppTest::plain();
     options.plain_defaults = true;
     options.trust_request_chat_template = true;
     return options;
@@ -202,7 +202,7 @@ TEST_F(ToolsTest, ArgumentsAreStreamedAsTheyCome) {
 }
 
 TEST_F(ToolsTest, OtherFormats) {
-  AppOptions options = plain();
+  Options options = plain();
   options.tool_call_parser = "llama3_json";
   make(options);
   EXPECT_EQ(call(both(kTools + forced(R"({"name": "f", "parameters": {"x": 1}})")).at("message", "a")).at("arguments", "f"),
@@ -217,7 +217,7 @@ TEST_F(ToolsTest, OtherFormats) {
 }
 
 TEST_F(ToolsTest, AMarkThatIsASpecialTokenReachesTheParserAndTheEndIsNotSeen) {
-  AppOptions options = plain();
+  Options options = plain();
   options.tool_call_parser = "mistral";
   make(options);
   // Token 6 is [TOOL_CALLS], 55 the end: the first is forced, then the end.
@@ -273,7 +273,7 @@ TEST_F(ToolsTest, WrongRequestsAreNamed) {
   expect_refused("/v1/chat/completions",
                  R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]})",
                  "arguments");
-  AppOptions options = plain();
+  Options options = plain();
   options.chat_template = "{{ messages[0].content }}";
   make(options);
   bad(tools, "--tool-call-parser");
@@ -284,7 +284,7 @@ TEST_F(ToolsTest, WrongRequestsAreNamed) {
 class ThinkingTest : public ToolsTest {
  protected:
   void SetUp() override {
-    AppOptions options = plain();
+    Options options = plain();
     options.reasoning_parser = "deepseek_r1";
     make(options);
   }
@@ -323,7 +323,7 @@ TEST_F(ThinkingTest, WhatIsAskedOfTheAnswerWaitsForTheEndOfThoughts) {
 }
 
 TEST_F(ThinkingTest, Qwen3MayAnswerAtOnce) {
-  AppOptions options = plain();
+  Options options = plain();
   options.reasoning_parser = "qwen3";
   make(options);
   const Json at_once = both(R"("structured_outputs": {"regex": "yes"}, "logit_bias": {"2": -100})");

@@ -48,7 +48,7 @@ TEST_F(VllmAnswers, OptionsTellsTheMethods) {
   const auto page = call(request("OPTIONS", "/v1/completions", "", {{"origin", "https://evil.example"}}));
   EXPECT_EQ(page->status, 405);
   EXPECT_EQ(header(*page, "access-control-allow-origin"), "");
-  AppOptions options = plain();
+  Options options = plain();
   options.api_keys = {"secret"};
   make(options);
   EXPECT_EQ(call(request("OPTIONS", "/v1/completions"))->status, 401);
@@ -123,7 +123,7 @@ TEST_F(VllmAnswers, VerbosityIsMediumOrRefused) {
 }
 
 TEST_F(VllmAnswers, TooManySequencesAreTheFaultOfN) {
-  AppOptions options = plain();
+  Options options = plain();
   options.limits.max_n = 1000;
   make(options);
   const std::string prompt = R"({"prompt": "w7", "max_tokens": 1, )";
@@ -134,7 +134,7 @@ TEST_F(VllmAnswers, TooManySequencesAreTheFaultOfN) {
 }
 
 TEST_F(VllmAnswers, MorePromptsThanMayEverBeOpenAreNotToldToComeBack) {
-  AppOptions options = plain();
+  Options options = plain();
   options.max_open = 2;
   make(options);
   EXPECT_EQ(refused("/v1/completions", R"({"prompt": ["w7", "w8", "w9"], "max_tokens": 2})"), "prompt");
@@ -172,7 +172,7 @@ TEST_F(VllmAnswers, BrokenWeightsAreTheServersFault) {
   }
   const auto broken = TextGeneration::open(folder, LoadOptions{});
   app_ = std::make_unique<App>(plain());
-  app_->ready(*broken);
+  serve(*broken);
   for (const char* const more :
        {"", R"(, "temperature": 0)", R"(, "prompt_logprobs": 1)", R"(, "use_beam_search": true, "n": 2)"}) {
     EXPECT_EQ(refused("/v1/completions", R"({"prompt": "w7", "max_tokens": 2)" + std::string(more) + "}", 500), "") << more;
