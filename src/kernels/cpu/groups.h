@@ -55,10 +55,6 @@ inline GroupPlace place_of(const PackedView& w, const uint8_t* scales, int64_t g
 
 inline bool takes_groups(WeightFormat format) { return format == WeightFormat::kGroups; }
 
-inline void read_ahead(const uint8_t* from, int64_t bytes) {
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes)));
-}
-
 // One output's scale and minimum of group g, and the value of one code.
 struct ScaleMin {
   float scale, minimum;

@@ -67,12 +67,12 @@ class GroupTileWalk {
     const uint8_t* codes = c.codes + g * inputs * 16 * bits_ / 8;
     if (bits_ == 4) {
       for (int64_t k = 0; k < inputs; k += 8, codes += 64, to += 128) {
-        read_code_ahead(codes, kCodesAhead);
+        read_ahead(codes, kCodesAhead);
         decoder_.nibbles(codes, to);
       }
     } else {
       for (int64_t k = 0; k < inputs; k += 4, codes += 64, to += 64) {
-        read_code_ahead(codes, kCodesAhead);
+        read_ahead(codes, kCodesAhead);
         decoder_.bytes(codes, to);
       }
     }
@@ -235,7 +235,7 @@ HWY_INLINE void group_by_vectors(const Decoder& decoder, int bits, const uint8_t
       for (int k = 0; k < kInputs; k += 8, codes += 64) {
         HWY_UNROLL(2)
         for (int p = 0; p < kPanels; ++p) {
-          read_code_ahead(codes + p * panel_bytes, ahead);
+          read_ahead(codes + p * panel_bytes, ahead);
           const auto words = Decoder::load_words(codes + p * panel_bytes);
           pair(p, k, decoder.template nibble<0>(words), decoder.template nibble<4>(words));
           pair(p, k + 2, decoder.template nibble<1>(words), decoder.template nibble<5>(words));
@@ -248,7 +248,7 @@ HWY_INLINE void group_by_vectors(const Decoder& decoder, int bits, const uint8_t
       for (int k = 0; k < kInputs; k += 4, codes += 64) {
         HWY_UNROLL(2)
         for (int p = 0; p < kPanels; ++p) {
-          read_code_ahead(codes + p * panel_bytes, ahead);
+          read_ahead(codes + p * panel_bytes, ahead);
           const auto words = Decoder::load_words(codes + p * panel_bytes);
           pair(p, k, decoder.template byte<0>(words), decoder.template byte<1>(words));
           pair(p, k + 2, decoder.template byte<2>(words), decoder.template byte<3>(words));
@@ -414,7 +414,7 @@ class GroupTilePiece {
   void read_scales_ahead(int64_t panel, int64_t g, int64_t count) const {
     const uint8_t* scales = groups::scales_of(p_.w, panel);
     const int64_t bytes = groups::scale_bytes(p_.w) * count / all_;
-    for (int64_t at = 0; at < bytes; at += 64) read_code_ahead(groups::place_of(p_.w, scales, g).group, at);
+    for (int64_t at = 0; at < bytes; at += 64) read_ahead(groups::place_of(p_.w, scales, g).group, at);
   }
   GroupTileCut cut_of(uint16_t* pairs, const float* scales, const float* minima, int64_t p, int64_t panels, int64_t g,
                       int64_t count) {

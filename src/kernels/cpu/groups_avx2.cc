@@ -10,6 +10,7 @@
 #include "hwy/base.h"
 #include "kernels/cpu/groups.h"
 #include "kernels/cpu/products_finish.h"
+#include "kernels/cpu/read_ahead.h"
 
 #define PAGODA_BEGIN_AVX2 HWY_PUSH_ATTRIBUTES("avx2,fma,bmi,bmi2,f16c")
 #define PAGODA_END_AVX2 HWY_POP_ATTRIBUTES

@@ -7,21 +7,17 @@
 namespace pagoda {
 namespace {
 
-HWY_INLINE void read_code_ahead(const uint8_t* from, int64_t bytes) {
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes)));
-}
-
 template <class Decoder>
 HWY_INLINE void decode_pairs_by(const Decoder& decoder, int bits, const uint8_t* codes, int64_t inputs, int64_t ahead,
                                 uint16_t* pairs) {
   if (bits == 4) {
     for (int64_t k = 0; k < inputs; k += 8, codes += 64, pairs += 128) {
-      read_code_ahead(codes, ahead);
+      read_ahead(codes, ahead);
       decoder.nibbles(codes, pairs);
     }
   } else {
     for (int64_t k = 0; k < inputs; k += 4, codes += 64, pairs += 64) {
-      read_code_ahead(codes, ahead);
+      read_ahead(codes, ahead);
       decoder.bytes(codes, pairs);
     }
   }

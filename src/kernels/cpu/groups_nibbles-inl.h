@@ -74,7 +74,7 @@ class PanelsAhead {
   HWY_INLINE void line() {
     const int64_t at = next_ < panel_bytes_ ? next_ : next_ + (kPanels - 1) * panel_bytes_;
     HWY_UNROLL(4)
-    for (int p = 0; p < kPanels; ++p) groups::read_ahead(from_, at + p * panel_bytes_);
+    for (int p = 0; p < kPanels; ++p) read_ahead(from_, at + p * panel_bytes_);
     next_ += 64;
   }
   // All that belongs to a share of the panels.

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/groups.h"
 #include "kernels/cpu/products_finish.h"
+#include "kernels/cpu/read_ahead.h"
 
 PAGODA_BEGIN_VNNI
 #include "kernels/cpu/groups_nibbles-inl.h"

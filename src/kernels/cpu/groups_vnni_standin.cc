@@ -6,6 +6,7 @@
 #include "kernels/cpu/groups.h"
 #include "kernels/cpu/instructions_standin.h"
 #include "kernels/cpu/products_finish.h"
+#include "kernels/cpu/read_ahead.h"
 // After what it uses.
 #include "kernels/cpu/groups_nibbles-inl.h"
 

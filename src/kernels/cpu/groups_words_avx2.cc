@@ -13,6 +13,7 @@
 
 #include "hwy/base.h"
 #include "kernels/cpu/groups.h"
+#include "kernels/cpu/read_ahead.h"
 
 HWY_PUSH_ATTRIBUTES("avx2,fma,bmi,bmi2,f16c")
 #include "kernels/cpu/grid_avx2-inl.h"
@@ -58,7 +59,7 @@ void decode(const GroupCoding& coding, const uint8_t* codes, int64_t inputs, int
   const __m256i mask = _mm256_set1_epi16(15), offset = _mm256_set1_epi16(static_cast<int16_t>(coding.offset));
   const int64_t in_line = 32 / coding.bits;
   for (int64_t k = 0; k < inputs; k += in_line, codes += 64, words += in_line * kPanel) {
-    groups::read_ahead(codes, ahead);
+    read_ahead(codes, ahead);
     HWY_UNROLL(2)
     for (int v = 0; v < kVectors; ++v) {
       const __m256i line = load(codes + 32 * v);
@@ -135,7 +136,7 @@ void run_block(const Block& b) {
   const int64_t lines = (b.ahead_lines + b.count - 1) / b.count;  // a group
   int64_t line = 0;
   for (int64_t g = 0; g < b.count; ++g) {
-    for (const int64_t end = std::min(b.ahead_lines, line + lines); line < end; ++line) groups::read_ahead(b.ahead, line * 64);
+    for (const int64_t end = std::min(b.ahead_lines, line + lines); line < end; ++line) read_ahead(b.ahead, line * 64);
     __m256i sums[Rows][kWide];
     HWY_UNROLL(12)
     for (int i = 0; i < Rows * kWide; ++i) sums[i / kWide][i % kWide] = _mm256_setzero_si256();
@@ -173,7 +174,7 @@ void run_direct(const Block& b) {
       HWY_UNROLL(8)
       for (int v = 0; v < kWide; ++v) {
         const uint8_t* at = codes + (v / kVectors) * b.panel_stride + (v % kVectors) * 32;
-        if (v % kVectors == 0) groups::read_ahead(at, ahead);
+        if (v % kVectors == 0) read_ahead(at, ahead);
         const __m256i line = load(at);
         const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(line, 8), 8), odd = _mm256_srai_epi16(line, 8);
         HWY_UNROLL(4)

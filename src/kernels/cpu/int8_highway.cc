@@ -8,6 +8,7 @@
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/hwy_targets.h"
 #include "kernels/cpu/int8.h"
+#include "kernels/cpu/read_ahead.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/int8_highway.cc"
@@ -179,7 +180,7 @@ void run_block(const Block& b) {
       const int16_t* at = w + (v / kVectors) * b.panel_stride + (v % kVectors) * kLanes * 2;
       const auto four = hn::Load(kWords, at);
       if (b.prefetch && v % kVectors == 0) {
-        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(at) + 4096 / Panels));
+        read_ahead(at, 4096 / Panels);
       }
       const Ints even = hn::BitCast(kInts, hn::ShiftRight<8>(hn::ShiftLeft<8>(four)));
       const Ints odd = hn::BitCast(kInts, hn::ShiftRight<8>(four));

@@ -8,6 +8,7 @@
 #include "kernels/cpu/instructions_standin.h"
 #include "kernels/cpu/int8.h"
 #include "kernels/cpu/products_finish.h"
+#include "kernels/cpu/read_ahead.h"
 // After what they use.
 #include "kernels/cpu/products_amx-inl.h"
 #include "kernels/cpu/products_avx512bf16-inl.h"

@@ -10,6 +10,7 @@
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/int8.h"
 #include "kernels/cpu/limits.h"
+#include "kernels/cpu/read_ahead.h"
 
 PAGODA_BEGIN_VNNI
 #include "kernels/cpu/products_avx512bf16-inl.h"

@@ -1,6 +1,7 @@
 // Multiply-add and read loops for every Highway target.
 #include "kernels/cpu/hwy_targets.h"
 #include "kernels/cpu/limits.h"
+#include "kernels/cpu/read_ahead.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/limits_highway.cc"
@@ -50,7 +51,7 @@ uint64_t read_streams(const void* data, int64_t bytes) {
     HWY_UNROLL(4)
     for (int s = 0; s < kStreams; ++s) {
       const uint8_t* line = from + s * part + at;
-      __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(line) + 2048));
+      read_ahead(line, 2048);
       HWY_UNROLL(4)
       for (int v = 0; v < kVectors; ++v) {
         sums[s] = hn::Xor(sums[s], hn::Load(d, reinterpret_cast<const uint64_t*>(line) + v * HWY_LANES(uint64_t)));

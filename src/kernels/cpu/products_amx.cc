@@ -12,6 +12,7 @@
 #include "kernels/cpu/limits.h"
 #include "kernels/cpu/products.h"
 #include "kernels/cpu/products_finish.h"
+#include "kernels/cpu/read_ahead.h"
 
 PAGODA_BEGIN_AMX
 #include "kernels/cpu/products_amx-inl.h"

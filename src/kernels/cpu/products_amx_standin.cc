@@ -9,6 +9,7 @@
 #include "kernels/cpu/instructions_standin.h"
 #include "kernels/cpu/products.h"
 #include "kernels/cpu/products_finish.h"
+#include "kernels/cpu/read_ahead.h"
 // After what it uses.
 #include "kernels/cpu/products_amx-inl.h"
 // After the blocks that they use.

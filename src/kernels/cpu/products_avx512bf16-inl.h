@@ -53,8 +53,7 @@ void dot_block(const products::Block& b) {
       const int64_t ahead = i < turn ? kPrefetch : kPrefetch + (Panels - 1) * panel_bytes;
       HWY_UNROLL(4)
       for (int p = 0; p < Panels; ++p) {
-        __builtin_prefetch(
-            reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(w) + static_cast<uintptr_t>(p * panel_bytes + ahead)));
+        read_ahead(w, p * panel_bytes + ahead);
       }
     }
     dot_step<I, Rows, Panels, false>(x, x_stride, w, panel_bytes, acc);

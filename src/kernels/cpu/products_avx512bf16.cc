@@ -11,6 +11,7 @@
 #include "kernels/cpu/groups.h"
 #include "kernels/cpu/limits.h"
 #include "kernels/cpu/products.h"
+#include "kernels/cpu/read_ahead.h"
 
 PAGODA_BEGIN_AVX512BF16
 #include "kernels/cpu/products_avx512bf16-inl.h"

@@ -8,6 +8,7 @@
 #include "kernels/cpu/groups.h"
 #include "kernels/cpu/instructions_standin.h"
 #include "kernels/cpu/products.h"
+#include "kernels/cpu/read_ahead.h"
 // After what it uses.
 #include "kernels/cpu/products_avx512bf16-inl.h"
 // After the blocks that it uses.

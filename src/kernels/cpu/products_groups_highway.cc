@@ -10,6 +10,7 @@
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/groups.h"
 #include "kernels/cpu/hwy_targets.h"
+#include "kernels/cpu/read_ahead.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/products_groups_highway.cc"
@@ -114,10 +115,6 @@ HWY_INLINE Vec code_at(hn::Vec<decltype(kWords)> words, int i, hn::Vec<decltype(
     const auto code = hn::And(hn::ShiftRightSame(words, 4 * nibble), hn::Set(kWords, 15u));
     return hn::ConvertTo(kTag, hn::Sub(hn::BitCast(kInts, code), offset));
   }
-}
-
-HWY_INLINE void read_ahead(const uint8_t* from, int64_t bytes) {
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes)));
 }
 
 template <int kBits>

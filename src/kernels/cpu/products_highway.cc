@@ -12,6 +12,7 @@
 #include "kernels/cpu/fill.h"
 #include "kernels/cpu/hwy_targets.h"
 #include "kernels/cpu/products.h"
+#include "kernels/cpu/read_ahead.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/products_highway.cc"
@@ -61,10 +62,6 @@ constexpr int64_t kReadAhead = 4096;
 
 using products::Block;
 using products::BlockFn;
-
-HWY_INLINE void prefetch(const void* base, int64_t offset) {
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + static_cast<uintptr_t>(offset)), 0, 3);
-}
 
 // One input's weights of a pair: the even input's bits are the low half.
 template <bool kOdd>
@@ -144,14 +141,14 @@ void run_block(const Block& b) {
     const int64_t main = std::max<int64_t>(0, steps - kPrefetch / kStepBytes);
     for (; i < main; ++i) {
       HWY_UNROLL(16)
-      for (int p = 0; p < Panels; ++p) prefetch(w + p * stride, kPrefetch);
+      for (int p = 0; p < Panels; ++p) read_ahead(w + p * stride, kPrefetch);
       step();
     }
     // The end of these panels: read ahead into the panels that come next.
     const int64_t next = kPrefetch + (Panels - 1) * stride * 4;
     for (; i < steps; ++i) {
       HWY_UNROLL(16)
-      for (int p = 0; p < Panels; ++p) prefetch(w + p * stride, next);
+      for (int p = 0; p < Panels; ++p) read_ahead(w + p * stride, next);
       step();
     }
   } else {
