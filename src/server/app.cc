@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
 #include "base/ascii.h"
 #include "base/error.h"
+#include "base/stable_sort.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
 #include "server/answer_json.h"
@@ -109,8 +111,7 @@ void App::serve(std::unique_ptr<ServedModel> model) {
     routes.erase(std::remove_if(routes.begin(), routes.end(), of_page), routes.end());
   }
   std::move(others.begin(), others.end(), std::back_inserter(routes));
-  std::stable_sort(routes.begin(), routes.end(),
-                   [](const Route& a, const Route& b) { return a.info.section < b.info.section; });
+  stable_sort(routes, [](const Route& a, const Route& b) { return a.info.section < b.info.section; });
   for (Route& route : routes) {
     Entry entry{std::move(route), {}};
     if (entry.route.read) {
