@@ -46,16 +46,16 @@ PageHeaders page_headers(std::string_view html) {
 }
 
 void send_page(const HttpRequest& request, HttpResponse& response) {
-  static const PageHeaders page = page_headers(page_html());
-  const Headers headers = {{"etag", page.etag},
+  static const PageHeaders kPage = page_headers(page_html());
+  const Headers headers = {{"etag", kPage.etag},
                            {"cache-control", "no-cache"},
-                           {"content-security-policy", page.content_security_policy},
+                           {"content-security-policy", kPage.content_security_policy},
                            {"x-content-type-options", "nosniff"},
                            {"referrer-policy", "no-referrer"},
                            {"cross-origin-opener-policy", "same-origin"}};
   // The header may hold a list, "*", and weak tags, which are as good here.
   const std::string* known = request.header("if-none-match");
-  if (known != nullptr && (*known == "*" || known->find(page.etag) != std::string::npos)) {
+  if (known != nullptr && (*known == "*" || known->find(kPage.etag) != std::string::npos)) {
     return response.send(304, "", "", headers);
   }
   response.send(200, "text/html; charset=utf-8", std::string(page_html()), headers);
